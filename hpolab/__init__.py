@@ -1,0 +1,1 @@
+"""Studies that prune, resume exactly and stay in budget, on top of Optuna."""

@@ -1,0 +1,82 @@
+"""Every error hpolab raises. All share one root and keep a built-in second parent."""
+
+from __future__ import annotations
+
+from difflib import get_close_matches
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+__all__ = [
+    "Diverged",
+    "HpolabError",
+    "InvalidArgument",
+    "InvalidType",
+    "MissingExtra",
+    "RecipeMismatch",
+    "StorageUnavailable",
+    "TooManyFailures",
+    "one_of",
+]
+
+
+class HpolabError(Exception):
+    """The root of every error that hpolab raises itself."""
+
+
+class InvalidArgument(HpolabError, ValueError):
+    """An argument breaks a rule; the message names the argument, the rule and the value."""
+
+
+class InvalidType(HpolabError, TypeError):
+    """An argument is of the wrong type; the message names both types."""
+
+
+class MissingExtra(HpolabError, ImportError):
+    """An optional package is missing; the message names the extra that brings it."""
+
+    def __init__(self, what: str, package: str, extra: str) -> None:
+        super().__init__(f"{what} needs {package}: pip install 'hpolab[{extra}]'")
+
+
+class RecipeMismatch(HpolabError, ValueError):
+    """A study exists already and was made by another recipe; the message shows both sides."""
+
+
+class StorageUnavailable(HpolabError, RuntimeError):
+    """A storage cannot be opened or read; nothing in it was changed."""
+
+
+class TooManyFailures(HpolabError, RuntimeError):
+    """The first trials of a study all failed, so the objective itself is broken."""
+
+
+class Diverged(HpolabError, ArithmeticError):
+    """A training outside any trial reached NaN or infinity."""
+
+
+def one_of(argument: str, value: Any, choices: Iterable[str]) -> str:
+    """Return ``value`` if it is one of ``choices``.
+
+    Args:
+        argument: The argument's name, for the message.
+        value: What came.
+        choices: The names that are known.
+
+    Raises:
+        InvalidArgument: If ``value`` is not a known name; the nearest one is suggested.
+
+    Example:
+        >>> one_of("sampler", "tep", ["tpe", "random"])
+        Traceback (most recent call last):
+        hpolab.errors.InvalidArgument: `sampler` must be one of 'random', 'tpe', got 'tep'. \
+Did you mean 'tpe'?
+    """
+    known = sorted(choices)
+    if value in known:
+        return str(value)
+    near = get_close_matches(str(value).lower(), known, n=1, cutoff=0.5)
+    hint = f" Did you mean {near[0]!r}?" if near else ""
+    names = ", ".join(repr(name) for name in known)
+    raise InvalidArgument(f"`{argument}` must be one of {names}, got {value!r}.{hint}")
