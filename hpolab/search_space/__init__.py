@@ -1,0 +1,26 @@
+"""Search spaces: ranges with defaults and sources, and the optimizers and schedules they tune."""
+
+from __future__ import annotations
+
+from hpolab.search_space.build import build_optimizer, build_schedule
+from hpolab.search_space.optimizers import OPTIMIZERS as _optimizers
+from hpolab.search_space.optimizers import optimizer_space
+from hpolab.search_space.schedules import SCHEDULES as _schedules
+from hpolab.search_space.schedules import schedule_space
+from hpolab.search_space.space import SearchSpace
+
+__all__ = [
+    "OPTIMIZERS",
+    "SCHEDULES",
+    "SearchSpace",
+    "build_optimizer",
+    "build_schedule",
+    "optimizer_space",
+    "schedule_space",
+]
+
+OPTIMIZERS: tuple[str, ...] = tuple(_optimizers)
+"""The names that `optimizer_space` knows."""
+
+SCHEDULES: tuple[str, ...] = tuple(_schedules)
+"""The names that `schedule_space` knows."""

@@ -1,0 +1,535 @@
+"""SearchSpace: what it takes, what it refuses, and the ways between trial and trainer."""
+
+from __future__ import annotations
+
+import json
+import pickle
+import subprocess
+import sys
+from dataclasses import FrozenInstanceError
+
+import optuna
+import pytest
+from optuna.distributions import (
+    CategoricalDistribution,
+    FloatDistribution,
+    IntDistribution,
+)
+from optuna.trial import FixedTrial
+
+from hpolab.errors import InvalidArgument, InvalidType
+from hpolab.search_space import SearchSpace
+
+
+def flat() -> SearchSpace:
+    return SearchSpace(
+        {
+            "lr": FloatDistribution(1e-4, 1e-2, log=True),
+            "beta2": (0.99, 0.9999),
+            "hidden": (16, 256),
+            "dropout": (0.0, 0.5),
+            "activation": ["relu", "gelu", None],
+            "epochs": 10,
+        },
+        defaults={"lr": 1e-3, "beta2": 0.999},
+        sources={"lr": "a paper"},
+        one_minus=["beta2"],
+    )
+
+
+def branched() -> SearchSpace:
+    adam = SearchSpace(
+        {"optimizer": "adam", "lr": (1e-4, 1e-2), "beta": (0.8, 0.95), "eps": 1e-8},
+        defaults={"lr": 1e-3, "beta": 0.9},
+        one_minus=["beta"],
+    )
+    sgd = SearchSpace({"optimizer": "sgd", "lr": (1e-3, 1.0)}, sources={"lr": "a rule"})
+    return SearchSpace.choice("optimizer", {"adam": adam, "sgd": sgd})
+
+
+def nested() -> SearchSpace:
+    inner = SearchSpace.choice(
+        "norm", {"batch": SearchSpace({"momentum": (0.0, 0.5)}), "none": SearchSpace({})}
+    )
+    outer = SearchSpace.choice("model", {"cnn": inner | SearchSpace({"depth": (1, 4)})})
+    return outer | SearchSpace({"seed": 3, "width": IntDistribution(8, 512, log=True)})
+
+
+SPACES = {
+    "empty": SearchSpace({}),
+    "flat": flat(),
+    "branched": branched(),
+    "nested": nested(),
+    "stepped": SearchSpace(
+        {
+            "width": IntDistribution(8, 64, step=8),
+            "rate": FloatDistribution(0.1, 0.9, step=0.2),
+            "old": [True, False],
+        }
+    ),
+}
+
+
+@pytest.fixture(params=SPACES, name="space")
+def _space(request: pytest.FixtureRequest) -> SearchSpace:
+    return SPACES[request.param]
+
+
+def ask(space: SearchSpace, seed: int) -> optuna.Trial:
+    study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=seed))
+    trial = study.ask()
+    space.suggest(trial)
+    return trial
+
+
+def test_kinds_become_optunas_own_distributions() -> None:
+    assert flat().distributions() == {
+        "lr": FloatDistribution(1e-4, 1e-2, log=True),
+        "one_minus_beta2": FloatDistribution(1e-4, 1e-2, log=True),
+        "hidden": IntDistribution(16, 256),
+        "dropout": FloatDistribution(0.0, 0.5),
+        "activation": CategoricalDistribution(["relu", "gelu", None]),
+    }
+
+
+def test_defaults_and_sources_are_kept() -> None:
+    assert flat().defaults() == {
+        "lr": 1e-3,
+        "beta2": 0.999,
+        "hidden": 136,
+        "dropout": 0.25,
+        "activation": "relu",
+        "epochs": 10,
+    }
+    assert flat().sources()["lr"] == "a paper"
+
+
+def test_default_without_one_is_the_middle_on_the_ranges_own_scale() -> None:
+    space = SearchSpace(
+        {
+            "log": FloatDistribution(1e-4, 1.0, log=True),
+            "step": IntDistribution(10, 30, step=10),
+            "beta": (0.9, 0.999),
+        },
+        one_minus=["beta"],
+    )
+    assert space.defaults() == {"log": pytest.approx(1e-2), "step": 20, "beta": pytest.approx(0.99)}
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_from_trial_gives_what_suggest_gave(space: SearchSpace, seed: int) -> None:
+    trial = ask(space, seed)
+    params = space.from_trial(trial.params)
+    assert params == space.suggest(trial)
+    assert params == space.suggest(FixedTrial(trial.params))
+    assert params == space.suggest(optuna.trial.create_trial(
+        params=trial.params, distributions=trial.distributions, value=0.0
+    ))  # fmt: skip
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_to_trial_undoes_suggest(space: SearchSpace, seed: int) -> None:
+    trial = ask(space, seed)
+    back = space.to_trial(space.suggest(trial))
+    assert back.keys() == trial.params.keys()
+    numbers = {name: value for name, value in back.items() if isinstance(value, float)}
+    assert numbers == pytest.approx({name: trial.params[name] for name in numbers}, rel=1e-9)
+
+
+def test_defaults_survive_the_way_to_the_trial_and_back(space: SearchSpace) -> None:
+    assert space.from_trial(space.to_trial(space.defaults())) == space.defaults()
+
+
+def test_enqueued_defaults_are_the_next_trials_params(space: SearchSpace) -> None:
+    study = optuna.create_study()
+    study.enqueue_trial(space.to_trial(space.defaults()))
+    assert space.suggest(study.ask()) == space.defaults()
+
+
+@pytest.mark.parametrize("bound", [0.9, 0.99, 0.999, 0.9999, 0.99999, 1 - 1e-9, 0.7, 1 / 3, 0.0])
+def test_both_ends_of_a_one_minus_range_survive_the_way_back(bound: float) -> None:
+    low, high = sorted([bound, 0.5 if bound != 0.5 else 0.6])
+    space = SearchSpace({"beta": (low, high)}, one_minus=["beta"])
+    for value in (low, high):
+        (found,) = space.to_trial({"beta": value}).values()
+        distribution = space.distributions()["one_minus_beta"]
+        assert isinstance(distribution, FloatDistribution)
+        assert distribution.low <= found <= distribution.high
+        assert space.from_trial({"one_minus_beta": found}) == {"beta": value}
+
+
+def test_flat_space_can_be_asked_for_at_once() -> None:
+    space = flat()
+    trial = optuna.create_study().ask(space.distributions())
+    assert space.suggest(trial) == space.from_trial(trial.params)
+
+
+def test_trial_params_of_other_spaces_are_passed_over() -> None:
+    space = SearchSpace({"lr": (0.0, 1.0)})
+    assert space.from_trial({"lr": 0.5, "hidden": 3}) == {"lr": 0.5}
+
+
+def test_branches_share_no_distribution() -> None:
+    assert list(branched().distributions()) == [
+        "optimizer",
+        "adam.lr",
+        "adam.one_minus_beta",
+        "sgd.lr",
+    ]
+    assert branched().sources()["sgd.lr"] == "a rule"
+    assert branched().conditional
+    assert not flat().conditional
+
+
+def test_a_branchs_params_reach_the_trainer_without_its_prefix() -> None:
+    space = branched()
+    assert space.suggest(FixedTrial({"optimizer": "sgd", "sgd.lr": 0.5})) == {
+        "optimizer": "sgd",
+        "lr": 0.5,
+    }
+    assert space.to_trial({"optimizer": "adam", "lr": 1e-3, "beta": 0.9}) == {
+        "optimizer": "adam",
+        "adam.lr": 1e-3,
+        "adam.one_minus_beta": 0.1,
+    }
+
+
+def test_default_of_a_choice_is_its_first_branchs() -> None:
+    assert branched().defaults() == {"optimizer": "adam", "lr": 1e-3, "beta": 0.9, "eps": 1e-8}
+
+
+def test_grid_is_what_grid_sampler_takes() -> None:
+    space = SearchSpace(
+        {
+            "lr": FloatDistribution(1e-4, 1e-2, log=True),
+            "beta": (0.9, 0.999),
+            "width": (1, 5),
+            "units": IntDistribution(1, 100, log=True),
+            "step": IntDistribution(8, 64, step=8),
+            "rate": FloatDistribution(0.0, 1.0, step=0.25),
+            "kind": ["a", "b"],
+            "fixed": 1,
+        },
+        one_minus=["beta"],
+    )
+    grid = space.grid(3)
+    assert grid == {
+        "lr": pytest.approx([1e-4, 1e-3, 1e-2]),
+        "one_minus_beta": pytest.approx([1e-3, 1e-2, 1e-1]),
+        "width": [1, 3, 5],
+        "units": [1, 10, 100],
+        "step": [8, 40, 64],
+        "rate": [0.0, 0.5, 1.0],
+        "kind": ["a", "b"],
+    }
+    sampler = optuna.samplers.GridSampler(grid, seed=0)
+    for _ in range(5):
+        space.suggest(optuna.create_study(sampler=sampler).ask())
+
+
+def test_grid_drops_whole_numbers_that_coincide() -> None:
+    assert SearchSpace({"n": (1, 3)}).grid(10) == {"n": [1, 2, 3]}
+
+
+def test_grid_holds_the_exact_ends_of_a_range() -> None:
+    (points,) = SearchSpace({"x": FloatDistribution(1e-7, 0.3, log=True)}).grid(4).values()
+    assert (points[0], points[-1]) == (1e-7, 0.3)
+
+
+def test_joined_spaces_hold_the_entries_of_both() -> None:
+    left = SearchSpace({"lr": (0.1, 1.0), "seed": 1})
+    right = SearchSpace({"seed": 1, "width": (1, 7)})
+    assert (left | right).defaults() == {"lr": 0.55, "seed": 1, "width": 4}
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        SearchSpace({"lr": (0.1, 2.0)}),
+        SearchSpace({"lr": 0.5}),
+        SearchSpace({"lr": (0.1, 1.0)}, defaults={"lr": 0.2}),
+        SearchSpace.choice("kind", {"a": SearchSpace({"lr": (0.1, 1.0)})}),
+    ],
+)
+def test_a_name_with_two_meanings_does_not_join(other: SearchSpace) -> None:
+    with pytest.raises(InvalidArgument, match="'lr'"):
+        SearchSpace({"lr": (0.1, 1.0)}) | other
+
+
+def test_trial_names_that_meet_are_refused() -> None:
+    with pytest.raises(InvalidArgument, match="'one_minus_beta' twice"):
+        SearchSpace({"beta": (0.5, 0.9), "one_minus_beta": (0.1, 0.5)}, one_minus=["beta"])
+
+
+def test_joining_something_else_is_a_type_error() -> None:
+    with pytest.raises(TypeError):
+        flat() | {"lr": 1.0}  # type: ignore[operator]
+
+
+def test_override_keeps_scale_and_type() -> None:
+    space = flat().override(lr=(1e-6, 1.0), beta2=(0.9, 0.99999), hidden=(8, 16), dropout=(0, 1))
+    assert space.distributions() == {
+        "lr": FloatDistribution(1e-6, 1.0, log=True),
+        "one_minus_beta2": FloatDistribution(1e-5, 0.1, log=True),
+        "hidden": IntDistribution(8, 16),
+        "dropout": FloatDistribution(0.0, 1.0),
+        "activation": CategoricalDistribution(["relu", "gelu", None]),
+    }
+    assert space.sources()["lr"] == "given to `override`"
+
+
+def test_override_moves_a_default_to_the_nearest_end() -> None:
+    space = flat().override(lr=(1e-5, 1e-4), beta2=(0.99, 0.995), hidden=(200, 256))
+    assert space.defaults()["lr"] == 1e-4
+    assert space.defaults()["beta2"] == 0.995
+    assert space.defaults()["hidden"] == 200
+    assert flat().override(activation=["tanh", "gelu"]).defaults()["activation"] == "tanh"
+    assert flat().override(hidden=[64, 136]).defaults()["hidden"] == 136
+
+
+def test_override_fixes_and_opens() -> None:
+    space = flat().override(lr=0.5, beta2=0.9, epochs=(5, 50))
+    assert "lr" not in space.distributions()
+    assert space.defaults()["lr"] == 0.5
+    assert space.defaults()["beta2"] == 0.9
+    assert space.distributions()["epochs"] == IntDistribution(5, 50)
+    assert space.defaults()["epochs"] == 10
+    opened = SearchSpace({"eps": 1e-8}).override(eps=FloatDistribution(1e-9, 1e-7, log=True))
+    assert opened.defaults() == {"eps": 1e-8}
+
+
+def test_override_takes_a_distribution_in_trainer_units() -> None:
+    space = flat().override(beta2=FloatDistribution(0.9, 0.999))
+    assert space.distributions()["beta2"] == FloatDistribution(0.9, 0.999)
+
+
+def test_override_reaches_into_branches() -> None:
+    space = branched().override(**{"adam.lr": (1e-5, 1e-4), "sgd.lr": 0.1})
+    assert list(space.distributions()) == ["optimizer", "adam.lr", "adam.one_minus_beta"]
+    assert space.distributions()["adam.lr"] == FloatDistribution(1e-5, 1e-4)
+
+
+def test_override_of_a_choice_keeps_branches() -> None:
+    assert branched().override(optimizer="sgd", **{"sgd.lr": (0.1, 0.5)}) == SearchSpace(
+        {"optimizer": "sgd", "lr": FloatDistribution(0.1, 0.5)},
+        defaults={"lr": 0.5},
+        sources={"lr": "given to `override`"},
+    )
+    kept = branched().override(optimizer=["sgd"])
+    assert list(kept.distributions()) == ["optimizer", "sgd.lr"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"larning": 1}, "must be one of"),
+        ({"lrr": 1}, "Did you mean 'lr'"),
+        ({"lr": (1.0, 0.1)}, "`low` must be below `high`, got low=1.0, high=0.1 for 'lr'"),
+        ({"lr": (0.0, 0.1)}, "above 0 on a log scale"),
+        ({"hidden": (1.5, 3)}, "whole numbers"),
+        ({"beta2": (0.9, 1.0)}, r"\[0, 1\)"),
+        ({"activation": []}, "must not be empty"),
+    ],
+)
+def test_bad_override_is_refused(changes: dict[str, object], message: str) -> None:
+    with pytest.raises(InvalidArgument, match=message):
+        flat().override(**changes)
+
+
+@pytest.mark.parametrize("kept", [[], ["adam", "adam"], "adan", ["adan"]])
+def test_bad_override_of_a_choice_is_refused(kept: object) -> None:
+    with pytest.raises(InvalidArgument, match="optimizer"):
+        branched().override(optimizer=kept)
+
+
+def test_plain_name_of_a_branchs_parameter_is_not_an_address() -> None:
+    with pytest.raises(InvalidArgument, match=r"adam\.lr"):
+        branched().override(lr=(0.1, 0.2))
+
+
+def test_space_survives_json(space: SearchSpace) -> None:
+    values = space.to_dict()
+    assert json.loads(json.dumps(values)) == values
+    read = SearchSpace.from_dict(json.loads(json.dumps(values)))
+    assert read == space
+    assert hash(read) == hash(space)
+    assert repr(read) == repr(space)
+
+
+def test_space_survives_pickling(space: SearchSpace) -> None:
+    assert pickle.loads(pickle.dumps(space)) == space
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {},
+        {"parameters": [{"name": "x"}]},
+        {"parameters": [{"name": "x", "kind": "rang"}]},
+        {"parameters": 3},
+        {"parameters": [{"name": "x", "kind": "range", "distribution": {"name": "No"},
+                         "default": 1, "source": "", "one_minus": False}]},
+    ],
+)  # fmt: skip
+def test_a_dict_of_another_kind_is_refused(values: dict[str, object]) -> None:
+    with pytest.raises(InvalidArgument):
+        SearchSpace.from_dict(values)
+
+
+def test_spaces_differ_by_default_source_and_order() -> None:
+    plain = SearchSpace({"a": (0.0, 1.0), "b": 1})
+    assert plain != SearchSpace({"a": (0.0, 1.0), "b": 1}, defaults={"a": 0.1})
+    assert plain != SearchSpace({"a": (0.0, 1.0), "b": 1}, sources={"a": "x"})
+    assert plain != SearchSpace({"b": 1, "a": (0.0, 1.0)})
+
+
+def test_space_is_frozen() -> None:
+    with pytest.raises(FrozenInstanceError):
+        flat()._entries = ()  # type: ignore[misc]
+    flat().defaults()["lr"] = 3
+    assert flat().defaults()["lr"] == 1e-3
+
+
+def test_repr_has_a_line_for_each_parameter() -> None:
+    assert repr(branched()) == (
+        "SearchSpace(\n"
+        "  optimizer: 'adam' | 'sgd', default 'adam'\n"
+        "    adam.lr: 0.0001 .. 0.01, default 0.001\n"
+        "    adam.beta: 0.8 .. 0.95 (log scale of 1 - value), default 0.9\n"
+        "    adam.eps = 1e-08\n"
+        "    sgd.lr: 0.001 .. 1.0, default 0.5005\n"
+        ")"
+    )
+
+
+@pytest.mark.parametrize(
+    ("spec", "message"),
+    [
+        ((0.1, 0.01), "`low` must be below `high`, got low=0.1, high=0.01 for 'x'"),
+        ((1, 1), "`low` must be below `high`, got low=1, high=1 for 'x'"),
+        ((1.0,), r"\(low, high\) tuple"),
+        ((0.0, float("inf")), "finite"),
+        ((float("nan"), 1.0), "finite"),
+        (float("nan"), "finite"),
+        ([], "must not be empty"),
+        (["a", "a"], "must differ"),
+    ],
+)
+def test_bad_value_is_refused_by_name(spec: object, message: str) -> None:
+    with pytest.raises(InvalidArgument, match=message) as caught:
+        SearchSpace({"x": spec})
+    assert "'x'" in str(caught.value)
+
+
+@pytest.mark.parametrize("spec", [("a", "b"), (True, 2), {"low": 1}, object(), {1, 2}, [object()]])
+def test_bad_type_is_refused_by_name(spec: object) -> None:
+    with pytest.raises(InvalidType, match="'x'"):
+        SearchSpace({"x": spec})
+
+
+@pytest.mark.parametrize("bounds", [(0.5, 1.0), (-0.1, 0.5), (0.5, 1.5)])
+def test_one_minus_range_must_lie_below_one(bounds: tuple[float, float]) -> None:
+    with pytest.raises(InvalidArgument, match=r"\[0, 1\)"):
+        SearchSpace({"x": bounds}, one_minus=["x"])
+
+
+@pytest.mark.parametrize("spec", [FloatDistribution(0.5, 0.9), 0.9, ["a"]])
+def test_one_minus_takes_a_tuple_only(spec: object) -> None:
+    with pytest.raises(InvalidType, match="'x'"):
+        SearchSpace({"x": spec}, one_minus=["x"])
+
+
+@pytest.mark.parametrize("argument", ["defaults", "sources", "one_minus"])
+def test_names_beside_the_ranges_are_refused(argument: str) -> None:
+    with pytest.raises(InvalidArgument, match=f"`{argument}`.*'width'.*Did you mean"):
+        SearchSpace({"width": (1, 2)}, **{argument: {"widht": "?"}})  # type: ignore[arg-type]
+
+
+def test_default_outside_its_range_is_refused() -> None:
+    with pytest.raises(InvalidArgument, match=r"defaults.*16 \.\. 256.*got 8"):
+        SearchSpace({"hidden": (16, 256)}, defaults={"hidden": 8})
+
+
+@pytest.mark.parametrize(("name", "error"), [("", InvalidArgument), (3, InvalidType)])
+def test_names_are_strings(name: object, error: type[Exception]) -> None:
+    with pytest.raises(error):
+        SearchSpace({name: 1})  # type: ignore[dict-item]
+
+
+@pytest.mark.parametrize(
+    ("branches", "error"),
+    [
+        ({}, InvalidArgument),
+        ({"a": {"lr": 1}}, InvalidType),
+        ({"a.b": SearchSpace({})}, InvalidArgument),
+        ({"": SearchSpace({})}, InvalidArgument),
+        ({"a": SearchSpace({"kind": "b"})}, InvalidArgument),
+        ({"a": SearchSpace({"kind": (1, 2)})}, InvalidArgument),
+    ],
+)
+def test_bad_branches_are_refused(branches: dict[str, SearchSpace], error: type[Exception]) -> None:
+    with pytest.raises(error, match="kind"):
+        SearchSpace.choice("kind", branches)
+
+
+@pytest.mark.parametrize(
+    ("params", "message"),
+    [
+        ({}, "'lr', which is missing"),
+        ({"lr": 1e-3}, "missing"),
+        ({"lr": 1.0}, "'lr' must be in 0.0001 .. 0.01"),
+        ({"lr": "fast"}, "'lr' must be in"),
+        ({"lr": None}, "'lr' must be in"),
+        ({"lr": float("nan")}, "'lr' must be in"),
+        ({"beta2": 0.98}, "'beta2' must be in 0.99 .. 0.9999"),
+        ({"beta2": 1.0}, "'beta2' must be in"),
+        ({"hidden": 16.5}, "'hidden' must be in"),
+        ({"activation": "tanh"}, "'relu' | 'gelu' | None"),
+        ({"epochs": 11}, "'epochs' is fixed at 10, got 11"),
+        ({"one_minus_beta2": 0.1}, "must be one of"),
+        ({"hiden": 3}, "Did you mean 'hidden'"),
+    ],
+)
+def test_params_that_no_trial_could_hold_are_refused(
+    params: dict[str, object], message: str
+) -> None:
+    complete = {} if "missing" in message else flat().defaults()
+    with pytest.raises(InvalidArgument, match=message):
+        flat().to_trial({**complete, **params})
+
+
+def test_fixed_values_may_be_left_out_of_params() -> None:
+    params = flat().defaults()
+    del params["epochs"]
+    assert flat().to_trial(params) == flat().to_trial(flat().defaults())
+
+
+@pytest.mark.parametrize(
+    "params",
+    [
+        {"lr": 1e-3},
+        {"optimizer": "adan", "lr": 1e-3},
+        {"optimizer": "sgd", "lr": 0.5, "beta": 0.9},
+        {"optimizer": "sgd"},
+    ],
+)
+def test_params_of_another_branch_are_refused(params: dict[str, object]) -> None:
+    with pytest.raises(InvalidArgument):
+        branched().to_trial(params)
+
+
+@pytest.mark.parametrize("params", [{}, {"optimizer": "adan"}, {"optimizer": "sgd", "lr": 0.1}])
+def test_incomplete_trial_params_are_refused(params: dict[str, object]) -> None:
+    with pytest.raises(InvalidArgument):
+        branched().from_trial(params)
+
+
+@pytest.mark.parametrize(("n", "space"), [(1, flat()), (0, flat()), (3, branched())])
+def test_a_grid_that_cannot_be_is_refused(n: int, space: SearchSpace) -> None:
+    with pytest.raises(InvalidArgument):
+        space.grid(n)
+
+
+def test_importing_the_package_leaves_torch_alone() -> None:
+    code = "import sys, hpolab.search_space; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
