@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 __all__ = [
+    "DataNotFound",
     "Diverged",
     "HpolabError",
     "InvalidArgument",
@@ -16,6 +17,7 @@ __all__ = [
     "MissingExtra",
     "RecipeMismatch",
     "StorageUnavailable",
+    "StudyNotFound",
     "TooManyFailures",
     "one_of",
 ]
@@ -48,8 +50,16 @@ class StorageUnavailable(HpolabError, RuntimeError):
     """A storage cannot be opened or read; nothing in it was changed."""
 
 
+class StudyNotFound(HpolabError, LookupError):
+    """A storage has no study of the name asked for; the message lists those it has."""
+
+
 class TooManyFailures(HpolabError, RuntimeError):
     """The first trials of a study all failed, so the objective itself is broken."""
+
+
+class DataNotFound(HpolabError, FileNotFoundError):
+    """A data set is not where it was looked for; the message says where that was."""
 
 
 class Diverged(HpolabError, ArithmeticError):

@@ -1,0 +1,5 @@
+"""``python -m hpolab`` is ``hpolab``."""
+
+from hpolab.cli import app
+
+app()

@@ -1,0 +1,268 @@
+"""The command line. The only place that prints."""
+
+from __future__ import annotations
+
+import json
+from contextlib import contextmanager
+from enum import StrEnum
+from typing import TYPE_CHECKING, Annotated, Any
+
+import optuna
+import typer
+from optuna.study import StudyDirection, get_all_study_names
+from rich.console import Console
+from rich.table import Table
+
+from hpolab.errors import HpolabError, StudyNotFound
+from hpolab.recipe import read_recipe
+from hpolab.run import BUDGET_KEY
+from hpolab.search_space import SearchSpace
+from hpolab.storage import DEFAULT_URL, open_storage, redact
+from hpolab.study import load_study
+from hpolab.tables import best_of, tally
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from optuna import Study
+    from optuna.trial import FrozenTrial
+
+__all__ = ["app"]
+
+app = typer.Typer(
+    help="Studies that prune, resume exactly and stay in budget, on top of Optuna.",
+    epilog="Start with `hpolab demo`; then `hpolab status --help`.",
+    no_args_is_help=True,
+    rich_markup_mode="markdown",
+    pretty_exceptions_enable=False,
+)
+
+# Standard output carries results only, so that `hpolab best -f json` can be piped.
+_out = Console()
+_err = Console(stderr=True)
+
+_STORAGE_HELP = (
+    "Where the studies live: sqlite:///file.db, journal:///file.log, redis://host:port/db, "
+    "postgresql://user@host/db, mysql://user@host/db, grpc://host:port."
+)
+StorageOption = Annotated[
+    str, typer.Option("--storage", "-s", metavar="URL", envvar="HPOLAB_STORAGE", help=_STORAGE_HELP)
+]
+StudyArgument = Annotated[
+    str | None,
+    typer.Argument(
+        metavar="[STUDY]", help="The study's name; may be left out if the storage has one study."
+    ),
+]
+
+
+class Format(StrEnum):
+    """How `hpolab best` writes the parameters."""
+
+    table = "table"
+    yaml = "yaml"
+    json = "json"
+    overrides = "overrides"
+
+
+@app.callback()
+def _main() -> None:
+    # One line for each study created or loaded is noise between tables.
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+
+
+@app.command()
+def demo(
+    n_trials: Annotated[
+        int, typer.Option("--n-trials", "-n", min=1, help="Trials of the study in total.")
+    ] = 40,
+    storage: Annotated[
+        str, typer.Option("--storage", "-s", metavar="URL", help=_STORAGE_HELP)
+    ] = "sqlite:///hpolab-demo.db",
+) -> None:
+    """Tune a small CNN on scikit-learn's digits: 40 trials, under two minutes on two cores.
+
+    AdamW's search space, TPE and Hyperband-style pruning. Kill it and start it again: it goes on to
+    the same 40 trials. It ends with the default configuration against the best one, on data that
+    the study never saw.
+
+    **Example:** `hpolab demo`, then `hpolab best demo -s sqlite:///hpolab-demo.db -f yaml`
+    """
+    with _errors_as_messages():
+        from hpolab.demo import DEMO_STUDY, judge, run_demo
+
+        before = _n_finished(storage, DEMO_STUDY)
+        if before >= n_trials:
+            _out.print(f"Study {DEMO_STUDY!r} is done: {before} of {n_trials} trials.")
+        elif before:
+            _out.print(f"Going on with study {DEMO_STUDY!r} after {before} of {n_trials} trials.")
+        study = run_demo(storage, n_trials)
+        default = study.trials[0]
+        best = _best(study)
+        with _err.status("Training both configurations on three fresh seeds …"):
+            held_out = [judge(_params(study, trial)) for trial in (default, best)]
+    table = Table(title="The default configuration against the best")
+    for heading in ("", "default (trial 0)", f"best (trial {best.number})"):
+        table.add_column(heading)
+    table.add_row("accuracy in the study", f"{default.value:.4f}", f"{best.value:.4f}")
+    table.add_row(
+        "accuracy on held-out data", *(f"{h.mean:.4f} ± {h.spread:.4f}" for h in held_out)
+    )
+    for name in held_out[0].params:
+        table.add_row(name, *(_short(h.params[name]) for h in held_out))
+    _out.print(table)
+    n_seeds = len(held_out[0].accuracies)
+    _out.print(f"Held out: 500 images the study never saw; mean and spread of {n_seeds} seeds.")
+    _out.print(_counts(study))
+    _out.print(f"Next: [bold]hpolab best {DEMO_STUDY} -s {redact(storage)} -f yaml[/bold]")
+
+
+@app.command()
+def status(study_name: StudyArgument = None, storage: StorageOption = DEFAULT_URL) -> None:
+    """Show how far the studies of a storage are: done of budget, pruned, best value.
+
+    With a study's name, also what made it: sampler, pruner, seed, versions and search space.
+
+    **Example:** `hpolab status -s sqlite:///hpolab-demo.db`
+    """
+    with _errors_as_messages():
+        opened = open_storage(storage)
+        names = [study_name] if study_name else sorted(get_all_study_names(opened))
+        studies = [load_study(name, storage=opened) for name in names]
+    if not studies:
+        _out.print(f"No study in {redact(storage)} yet.")
+        return
+    table = Table()
+    for heading in ("study", "done", "pruned", "failed", "running", "waiting", "best", "trial"):
+        table.add_column(heading)
+    for study in studies:
+        trials = study.get_trials(deepcopy=False)
+        n, budget = tally(trials), study.user_attrs.get(BUDGET_KEY)
+        done = str(n.finished) if budget is None else f"{n.finished} of {budget}"
+        counts = (n.pruned, n.failed, n.running, n.waiting)
+        best = _best_or_none(study)
+        found = ("-", "-") if best is None else (f"{best.value:.6g}", str(best.number))
+        table.add_row(study.study_name, done, *map(str, counts), *found)
+    _out.print(table)
+    if study_name:
+        _print_recipe(studies[0])
+
+
+@app.command()
+def best(
+    study_name: StudyArgument = None,
+    storage: StorageOption = DEFAULT_URL,
+    output: Annotated[
+        Format,
+        typer.Option(
+            "--format",
+            "-f",
+            help="table to read, yaml and json to load, overrides to "
+            "paste behind a trainer's command.",
+        ),
+    ] = Format.table,
+    prefix: Annotated[
+        str, typer.Option(help="Put before each name of the overrides, e.g. model.optimizer.")
+    ] = "",
+) -> None:
+    """Show a study's best configuration, in the units of the trainer.
+
+    **Examples:** `hpolab best demo -s sqlite:///hpolab-demo.db`;
+    `hpolab best -f overrides --prefix model.optimizer.` prints `model.optimizer.lr=0.0005 …`
+    """
+    with _errors_as_messages():
+        opened = open_storage(storage)
+        study = load_study(study_name or _only_study(opened, storage), storage=opened)
+        trial = _best(study)
+        params = _params(study, trial)
+    if output is Format.table:
+        table = Table(title=f"{study.study_name}: trial {trial.number}, value {trial.value:.6g}")
+        table.add_column("parameter")
+        table.add_column("value")
+        for name, value in params.items():
+            table.add_row(name, _short(value))
+        _out.print(table)
+    else:
+        typer.echo(_write(params, output, prefix))
+
+
+def _write(params: Mapping[str, Any], output: Format, prefix: str) -> str:
+    if output is Format.json:
+        return json.dumps(dict(params), indent=2)
+    if output is Format.yaml:
+        import yaml
+
+        return str(yaml.safe_dump(dict(params), sort_keys=False)).rstrip()
+    return " ".join(f"{prefix}{name}={value}" for name, value in params.items())
+
+
+@contextmanager
+def _errors_as_messages() -> Iterator[None]:
+    try:
+        yield
+    except HpolabError as error:
+        _err.print(f"[red]Error:[/red] {error}", highlight=False)
+        raise typer.Exit(2) from None
+    except KeyboardInterrupt as interrupt:
+        _err.print(str(interrupt) or "Interrupted.", highlight=False)
+        raise typer.Exit(130) from None
+
+
+def _only_study(storage: optuna.storages.BaseStorage, url: str) -> str:
+    names = get_all_study_names(storage)
+    if len(names) != 1:
+        listed = ", ".join(sorted(names)) or "none"
+        raise StudyNotFound(f"Name one of the studies in {redact(url)}: {listed}.")
+    return names[0]
+
+
+def _n_finished(storage: str, study_name: str) -> int:
+    opened = open_storage(storage)
+    if study_name not in get_all_study_names(opened):
+        return 0
+    return tally(load_study(study_name, storage=opened).get_trials(deepcopy=False)).finished
+
+
+def _best_or_none(study: Study) -> FrozenTrial | None:
+    if len(study.directions) > 1:
+        return None
+    maximize = study.direction == StudyDirection.MAXIMIZE
+    return best_of(study.get_trials(deepcopy=False), maximize=maximize)
+
+
+def _best(study: Study) -> FrozenTrial:
+    trial = _best_or_none(study)
+    if trial is None:
+        raise StudyNotFound(f"Study {study.study_name!r} has no best trial: none is complete.")
+    return trial
+
+
+def _params(study: Study, trial: FrozenTrial) -> dict[str, Any]:
+    """Return a trial's parameters in trainer units where the recipe knows the space."""
+    recipe = read_recipe(study)
+    if recipe is None or recipe.search_space is None:
+        return dict(trial.params)
+    return SearchSpace.from_dict(recipe.search_space).from_trial(trial.params)
+
+
+def _print_recipe(study: Study) -> None:
+    recipe = read_recipe(study)
+    if recipe is None:
+        _out.print("hpolab did not make this study, so it has no recipe.")
+        return
+    for part in ("sampler", "pruner", "seed"):
+        _out.print(f"{part}: {getattr(recipe, part)}", highlight=False)
+    _out.print("direction: " + ", ".join(recipe.directions), highlight=False)
+    versions = ", ".join(f"{package} {version}" for package, version in recipe.versions.items())
+    _out.print(f"versions: {versions}", highlight=False)
+    if recipe.search_space is not None:
+        _out.print(str(SearchSpace.from_dict(recipe.search_space)), highlight=False)
+
+
+def _counts(study: Study) -> str:
+    n = tally(study.get_trials(deepcopy=False))
+    return f"{n.finished} trials: {n.complete} complete, {n.pruned} pruned, {n.failed} failed."
+
+
+def _short(value: Any) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)

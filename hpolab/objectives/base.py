@@ -1,0 +1,162 @@
+"""The contract of an objective: suggest, make a reporter, train, return."""
+
+from __future__ import annotations
+
+import abc
+import math
+from typing import TYPE_CHECKING, Any, final
+
+from hpolab.errors import InvalidArgument, InvalidType, one_of
+from hpolab.reporter import Reporter
+from hpolab.search_space import SearchSpace
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from optuna import Study, Trial
+
+__all__ = ["Objective"]
+
+
+class Objective(abc.ABC):
+    """A callable that takes a trial and returns its value, made of a space and a trainer.
+
+    A subclass fills `train`; for the confirmation of results also `fit` and `evaluate`. Three
+    splits of the data have three jobs: `valid` steers a trial, `score` ranks trials, and test
+    data is touched by a confirmation alone.
+
+    Args:
+        search_space: What is suggested to each trial.
+        direction: "minimize" or "maximize": where the trial's value gets better.
+        max_steps: Reports of a full training, 1 or above.
+        patience: Reports without improvement after which a training stops; None never stops.
+        min_delta: What a report must gain on the best one to count as an improvement.
+        timeout_seconds: Time limit of one trial; None for none.
+
+    Raises:
+        InvalidArgument: If an argument is out of its range.
+        InvalidType: If ``search_space`` is no `SearchSpace`.
+
+    Example:
+        >>> from optuna.distributions import FloatDistribution
+        >>> class Descent(Objective):
+        ...     def train(self, params, reporter):
+        ...         weight = 5.0
+        ...         for step in reporter.steps(self.max_steps):
+        ...             weight -= params["lr"] * 2 * weight
+        ...             reporter.report(weight**2, step)
+        ...         return reporter.best_value
+        >>> space = SearchSpace({"lr": FloatDistribution(1e-3, 1e-1, log=True)})
+        >>> objective = Descent(search_space=space, direction="minimize", max_steps=20)
+        >>> import optuna
+        >>> study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
+        >>> study.optimize(objective, n_trials=2)
+        >>> len(study.trials)
+        2
+    """
+
+    def __init__(
+        self,
+        *,
+        search_space: SearchSpace,
+        direction: str,
+        max_steps: int,
+        patience: int | None = None,
+        min_delta: float = 0.0,
+        timeout_seconds: float | None = None,
+    ) -> None:
+        if not isinstance(search_space, SearchSpace):
+            raise InvalidType(
+                f"`search_space` must be a SearchSpace, got {type(search_space).__name__}."
+            )
+        if max_steps < 1:
+            raise InvalidArgument(f"`max_steps` must be 1 or above, got {max_steps}.")
+        self.search_space = search_space
+        self.direction = one_of("direction", direction, ("minimize", "maximize"))
+        self.max_steps = max_steps
+        self.patience = patience
+        self.min_delta = min_delta
+        self.timeout_seconds = timeout_seconds
+        self.reporter(seed=0)  # refuses a bad patience, min_delta or time limit now
+
+    @final
+    def __call__(self, trial: Trial) -> float:
+        """Train one trial and return its value.
+
+        Raises:
+            optuna.TrialPruned: If the pruner gives the trial up, or it diverges, or runs out of
+                memory.
+            InvalidArgument: If the study's direction contradicts the objective's.
+        """
+        self.check_direction(trial.study)
+        with self.reporter(trial) as reporter:
+            value = self.train(self.search_space.suggest(trial), reporter)
+            if not math.isfinite(value):
+                reporter.diverged(value, "at its end")
+            return value
+
+    @abc.abstractmethod
+    def train(self, params: Mapping[str, Any], reporter: Reporter) -> float:
+        """Train with ``params``, report to ``reporter`` each step, and return the trial's value.
+
+        Args:
+            params: Name -> value, as the search space suggested them.
+            reporter: Where each step is reported. Everything random is seeded from its ``seed``.
+        """
+
+    def fit(self, params: Mapping[str, Any], seed: int) -> Any:
+        """Train with ``params`` outside any trial and return the model.
+
+        Args:
+            params: Name -> value.
+            seed: Seeds everything random.
+
+        Raises:
+            NotImplementedError: If the objective cannot.
+        """
+        raise NotImplementedError(f"{type(self).__name__} does not define `fit`.")
+
+    def evaluate(self, model: Any, data: Any) -> dict[str, float]:
+        """Return the metrics of a model that `fit` made, on data of the subclass's kind.
+
+        Raises:
+            NotImplementedError: If the objective cannot.
+        """
+        raise NotImplementedError(f"{type(self).__name__} does not define `evaluate`.")
+
+    def check(self) -> None:
+        """Refuse, before a trial is spent, an objective that cannot train its default.
+
+        `run` calls it once. A subclass extends it by what only shows once a model is built.
+
+        Raises:
+            InvalidArgument: If the space's default configuration is outside the space.
+        """
+        self.search_space.to_trial(self.search_space.defaults())
+
+    def check_direction(self, study: Study) -> None:
+        """Refuse a study whose direction contradicts the objective's.
+
+        Raises:
+            InvalidArgument: If it does.
+        """
+        directions = [direction.name.lower() for direction in study.directions]
+        if directions != [self.direction]:
+            raise InvalidArgument(
+                f"`direction` of study {study.study_name!r} must be {self.direction!r}, as "
+                f"{self._value_name()} asks for, got {', '.join(map(repr, directions))}."
+            )
+
+    def reporter(self, trial: Trial | None = None, *, seed: int | None = None) -> Reporter:
+        """Return a reporter for a training of this objective, in a trial or outside any."""
+        return Reporter(
+            trial,
+            patience=self.patience,
+            min_delta=self.min_delta,
+            timeout_seconds=self.timeout_seconds,
+            direction=self.direction,
+            seed=seed,
+        )
+
+    def _value_name(self) -> str:
+        return "the objective"

@@ -1,0 +1,268 @@
+"""Reporter: everything that happens between two epochs of a trial, in one place."""
+
+from __future__ import annotations
+
+import math
+import time
+from typing import TYPE_CHECKING, NoReturn
+
+import optuna
+
+from hpolab import _optuna
+from hpolab.errors import Diverged, InvalidArgument, InvalidType, one_of
+from hpolab.recipe import study_seed
+from hpolab.seeding import derive_seed
+from hpolab.storage.lease import take_lease
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+    from types import TracebackType
+    from typing import Self
+
+    from optuna import Trial
+
+__all__ = ["METRICS_KEY", "REASON_KEY", "Reporter", "give_up"]
+
+METRICS_KEY = "hpolab:metrics"
+REASON_KEY = "hpolab:reason"
+_DEAD = "hpolab:dead"  # the name of the constraint
+
+_DIRECTIONS = ("minimize", "maximize")
+
+
+class Reporter:
+    """Reports a training's progress to its trial, and says when to stop.
+
+    It prunes, stops early and at the time limit, and turns a training that diverges or runs out
+    of memory into a pruned trial with a violated constraint, so that samplers learn to keep away
+    from there: a failed trial is invisible to them and its region is proposed again.
+
+    Use it as a context manager where running out of memory shall prune the trial too.
+
+    Args:
+        trial: The running trial, of any Optuna study with one objective value. None watches
+            without a trial: nothing is stored or pruned, and a divergence raises `Diverged`.
+        patience: Reports without improvement after which training stops; None never stops.
+        min_delta: What a value must gain on the best one to count as an improvement, 0 or above.
+        timeout_seconds: The trial's time limit, checked at each report; None for none.
+        direction: "minimize" or "maximize"; needed without a trial, whose study says it otherwise.
+        seed: The training's seed; by default derived from the study's seed and the trial's number.
+
+    Attributes:
+        direction: "minimize" or "maximize".
+        seed: Seeds everything random in this training.
+        best_value: The best value reported so far, None before the first.
+        best_step: Its step.
+        improved: Whether the last report was the best so far: the moment to keep the weights.
+        should_stop: Whether training shall end now: patience or time has run out.
+
+    Raises:
+        InvalidArgument: If an argument is out of its range.
+
+    Example:
+        >>> def objective(trial):
+        ...     lr = trial.suggest_float("lr", 1e-3, 1e-1, log=True)
+        ...     weight, reporter = 5.0, Reporter(trial, patience=3)
+        ...     for epoch in reporter.steps(20):
+        ...         weight -= lr * 2 * weight
+        ...         reporter.report(weight**2, epoch)
+        ...     return reporter.best_value
+        >>> study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
+        >>> study.optimize(objective, n_trials=3)
+        >>> len(study.trials)
+        3
+    """
+
+    def __init__(
+        self,
+        trial: Trial | None,
+        *,
+        patience: int | None = None,
+        min_delta: float = 0.0,
+        timeout_seconds: float | None = None,
+        direction: str | None = None,
+        seed: int | None = None,
+    ) -> None:
+        if patience is not None and patience < 1:
+            raise InvalidArgument(f"`patience` must be 1 or above, or None, got {patience}.")
+        if min_delta < 0:
+            raise InvalidArgument(f"`min_delta` must be 0 or above, got {min_delta}.")
+        if timeout_seconds is not None and timeout_seconds <= 0:
+            raise InvalidArgument(
+                f"`timeout_seconds` must be above 0, or None, got {timeout_seconds}."
+            )
+        self.best_value: float | None = None
+        self.best_step: int | None = None
+        self.improved = False
+        self.should_stop = False
+        self._trial = trial
+        self._patience = patience
+        self._min_delta = min_delta
+        self._timeout_seconds = timeout_seconds
+        self._started = time.monotonic()
+        self._reports: dict[int, float] = {}
+        self._without_improvement = 0
+        if trial is None:
+            self.direction = one_of("direction", direction, _DIRECTIONS)
+            self.seed = 0 if seed is None else seed
+            self._stored: Mapping[int, float] = {}
+        else:
+            if len(trial.study.directions) > 1:
+                raise InvalidArgument(
+                    "`trial` must belong to a study with one objective value, got one with "
+                    f"{len(trial.study.directions)}: Optuna cannot prune those."
+                )
+            self.direction = trial.study.direction.name.lower()
+            self.seed = trial_seed(trial) if seed is None else seed
+            self._stored = _optuna.stored_reports(trial)
+            take_lease(trial)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if self._trial is not None and error is not None and _is_out_of_memory(error):
+            give_up(self._trial, f"out of memory: {error}", error)
+
+    def steps(self, n_steps: int) -> Iterator[int]:
+        """Yield the steps to train, 0 to ``n_steps - 1``, until training shall stop.
+
+        Args:
+            n_steps: Steps of a full training, 1 or above.
+
+        Raises:
+            InvalidArgument: If ``n_steps`` is below 1.
+        """
+        if n_steps < 1:
+            raise InvalidArgument(f"`n_steps` must be 1 or above, got {n_steps}.")
+        for step in range(n_steps):
+            if self.should_stop:
+                return
+            yield step
+
+    def report(self, value: float, step: int) -> None:
+        """Report the training's value at a step, once a step.
+
+        Args:
+            value: The metric that steers the trial, in the study's direction.
+            step: The epoch, round or batch it belongs to, 0 or above.
+
+        Raises:
+            optuna.TrialPruned: If the pruner gives the trial up, or ``value`` is not finite.
+            Diverged: If ``value`` is not finite and there is no trial.
+            InvalidArgument: If ``step`` is below 0 or was reported before.
+            InvalidType: If ``value`` is not a number or ``step`` not an integer.
+        """
+        value, step = _as_float(value), _as_step(step)
+        if step in self._reports:
+            raise InvalidArgument(f"`step` must be reported once, got step {step} again.")
+        if not math.isfinite(value):
+            self.diverged(value, f"at step {step}")
+        self._reports[step] = value
+        self._watch(value, step)
+        if self._trial is not None:
+            self._store(self._trial, value, step)
+
+    def record(self, **metrics: float) -> None:
+        """Store metrics beside the trial's value, under its user attribute `hpolab:metrics`.
+
+        Args:
+            **metrics: Metric name -> value.
+        """
+        if self._trial is not None:
+            self._trial.set_user_attr(METRICS_KEY, {key: float(v) for key, v in metrics.items()})
+
+    def diverged(self, value: float, where: str) -> NoReturn:
+        """End a training that reached NaN or infinity.
+
+        Args:
+            value: What it reached.
+            where: When, for the stored reason: "at step 3".
+
+        Raises:
+            optuna.TrialPruned: Always, if there is a trial.
+            Diverged: Always, if there is none.
+        """
+        reason = f"diverged: {value} {where}"
+        if self._trial is None:
+            raise Diverged(reason)
+        give_up(self._trial, reason)
+
+    def _watch(self, value: float, step: int) -> None:
+        gain = math.inf
+        if self.best_value is not None:
+            gain = value - self.best_value
+            gain = gain if self.direction == "maximize" else -gain
+        self.improved = gain > self._min_delta
+        if self.improved:
+            self.best_value, self.best_step, self._without_improvement = value, step, 0
+        else:
+            self._without_improvement += 1
+        out_of_patience = self._patience is not None and self._without_improvement >= self._patience
+        elapsed = time.monotonic() - self._started
+        out_of_time = self._timeout_seconds is not None and elapsed >= self._timeout_seconds
+        self.should_stop = out_of_patience or out_of_time
+
+    def _store(self, trial: Trial, value: float, step: int) -> None:
+        if not self._stored:
+            trial.report(value, step)
+            prune = trial.should_prune()
+        else:
+            # The trial started over after its worker died. The pruner must not see what its
+            # earlier life reported beyond this step, nor may `Trial.report` ignore this report.
+            _optuna.report_again(trial, value, step)
+            prune = _optuna.should_prune(trial, self._reports)
+        if prune:
+            raise optuna.TrialPruned(f"pruned at step {step} with value {value}")
+
+
+def trial_seed(trial: Trial) -> int:
+    """Return the seed of a trial's training, from its study's seed and its number."""
+    return derive_seed(study_seed(trial.study), trial.number, "training")
+
+
+def give_up(trial: Trial, reason: str, cause: BaseException | None = None) -> NoReturn:
+    """Prune a trial that can have no value, marked so that samplers avoid its region.
+
+    Args:
+        trial: The running trial.
+        reason: Why; stored as its user attribute `hpolab:reason`.
+        cause: The exception behind it.
+
+    Raises:
+        optuna.TrialPruned: Always.
+    """
+    trial.set_user_attr(REASON_KEY, reason)
+    if _DEAD not in trial.constraints:
+        # Optuna's samplers rank trials with a constraint above zero behind all others.
+        trial.set_constraint(_DEAD, 1.0)
+    raise optuna.TrialPruned(reason) from cause
+
+
+def _as_float(value: float) -> float:
+    try:
+        return float(value)
+    except (TypeError, ValueError):
+        raise InvalidType(f"`value` must be a number, got {type(value).__name__}.") from None
+
+
+def _as_step(step: int) -> int:
+    if isinstance(step, bool) or not hasattr(step, "__index__"):
+        raise InvalidType(f"`step` must be an int, got {type(step).__name__}.")
+    if step < 0:
+        raise InvalidArgument(f"`step` must be 0 or above, got {step}.")
+    return int(step)
+
+
+def _is_out_of_memory(error: BaseException) -> bool:
+    # torch names its GPU error so, and raises a bare RuntimeError for the CPU's allocator.
+    return (
+        isinstance(error, MemoryError)
+        or type(error).__name__ == "OutOfMemoryError"
+        or (isinstance(error, RuntimeError) and "can't allocate memory" in str(error))
+    )

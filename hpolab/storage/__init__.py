@@ -1,0 +1,7 @@
+"""Where studies live: one URL for each kind of storage, and nothing told is lost in any."""
+
+from __future__ import annotations
+
+from hpolab.storage.url import DEFAULT_URL, open_storage, redact
+
+__all__ = ["DEFAULT_URL", "open_storage", "redact"]

