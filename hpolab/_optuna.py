@@ -110,6 +110,17 @@ def should_prune(trial: Trial, reports: Mapping[int, float]) -> bool:
     return bool(trial.study.pruner.prune(trial.study, frozen))
 
 
+def gp_params_drawn(trial: FrozenTrial) -> dict[str, Any]:
+    """Return the parameters that a GP has drawn for a trial before, {} if it has not.
+
+    The GP stores its draw for other workers to see, and would take that of a trial that was put
+    back for another running trial's, and keep away from it.
+    """
+    from optuna.samplers._gp.sampler import _get_params
+
+    return {name: value for name, value in _get_params(trial).items() if name not in trial.params}
+
+
 @contextmanager
 def optimize_loop(study: Study) -> Iterator[None]:
     """Let ``study.stop()`` be called inside, by an objective, a callback or a sampler."""

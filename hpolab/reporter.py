@@ -51,9 +51,10 @@ class Reporter:
     Attributes:
         direction: "minimize" or "maximize".
         seed: Seeds everything random in this training.
-        best_value: The best value reported so far, None before the first.
+        best_value: The last value that improved on those before it by more than ``min_delta``,
+            None before the first report.
         best_step: Its step.
-        improved: Whether the last report was the best so far: the moment to keep the weights.
+        improved: Whether the last report was such a value: the moment to keep the weights.
         should_stop: Whether training shall end now: patience or time has run out.
 
     Raises:
@@ -130,7 +131,7 @@ class Reporter:
             give_up(self._trial, f"out of memory: {error}", error)
 
     def steps(self, n_steps: int) -> Iterator[int]:
-        """Yield the steps to train, 0 to ``n_steps - 1``, until training shall stop.
+        """Return the steps to train, 0 to ``n_steps - 1``, until training shall stop.
 
         Args:
             n_steps: Steps of a full training, 1 or above.
@@ -140,6 +141,9 @@ class Reporter:
         """
         if n_steps < 1:
             raise InvalidArgument(f"`n_steps` must be 1 or above, got {n_steps}.")
+        return self._steps(n_steps)
+
+    def _steps(self, n_steps: int) -> Iterator[int]:
         for step in range(n_steps):
             if self.should_stop:
                 return
@@ -177,12 +181,13 @@ class Reporter:
         if self._trial is not None:
             self._trial.set_user_attr(METRICS_KEY, {key: float(v) for key, v in metrics.items()})
 
-    def diverged(self, value: float, where: str) -> NoReturn:
+    def diverged(self, value: float, where: str, *, cause: BaseException | None = None) -> NoReturn:
         """End a training that reached NaN or infinity.
 
         Args:
             value: What it reached.
             where: When, for the stored reason: "at step 3".
+            cause: The exception that told so, if one did.
 
         Raises:
             optuna.TrialPruned: Always, if there is a trial.
@@ -190,8 +195,8 @@ class Reporter:
         """
         reason = f"diverged: {value} {where}"
         if self._trial is None:
-            raise Diverged(reason)
-        give_up(self._trial, reason)
+            raise Diverged(reason) from cause
+        give_up(self._trial, reason, cause)
 
     def _watch(self, value: float, step: int) -> None:
         gain = math.inf

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import optuna
 from optuna.samplers import BaseSampler
 
+from hpolab import _optuna
 from hpolab.errors import InvalidArgument, MissingExtra, one_of
 from hpolab.seeding import derive_seed
 
@@ -89,6 +90,10 @@ class TrialSeededSampler(BaseSampler):
         """See Optuna's ``BaseSampler``."""
         sampler = self._current.sampler or self.fresh(trial.number)
         self._current.sampler = None
+        if isinstance(sampler, optuna.samplers.GPSampler):
+            drawn = _optuna.gp_params_drawn(trial)
+            if drawn:
+                return drawn
         return sampler.sample_relative(study, trial, search_space)
 
     def sample_independent(

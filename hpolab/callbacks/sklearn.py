@@ -106,7 +106,7 @@ def fit_by_epochs(
         except ValueError as error:
             if not _is_divergence(error):
                 raise
-            reporter.diverged(math.nan, f"at step {epoch}")
+            reporter.diverged(math.nan, f"at step {epoch}", cause=error)
         reporter.report(value, epoch)
         if reporter.improved:
             best = copy.deepcopy(model)
