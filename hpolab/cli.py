@@ -114,7 +114,10 @@ def demo(
     n_seeds = len(held_out[0].accuracies)
     _out.print(f"Held out: 500 images the study never saw; mean and spread of {n_seeds} seeds.")
     _out.print(_counts(study))
-    _out.print(f"Next: [bold]hpolab best {DEMO_STUDY} -s {redact(storage)} -f yaml[/bold]")
+    # Not wrapped, so that it can be copied.
+    _out.print(
+        f"Next: [bold]hpolab best {DEMO_STUDY} -s {redact(storage)} -f yaml[/bold]", soft_wrap=True
+    )
 
 
 @app.command()

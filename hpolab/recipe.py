@@ -12,7 +12,6 @@ from optuna.distributions import CategoricalDistribution
 
 from hpolab.errors import RecipeMismatch
 from hpolab.sampler import TrialSeededSampler
-from hpolab.search_space import SearchSpace
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
@@ -21,6 +20,8 @@ if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution
     from optuna.pruners import BasePruner
     from optuna.samplers import BaseSampler
+
+    from hpolab.search_space import SearchSpace
 
 __all__ = [
     "Part",
@@ -192,7 +193,7 @@ def check_search_space(study: Study, search_space: SearchSpace) -> None:
     if asked == recipe.search_space:
         return
     if recipe.search_space is not None:
-        stored = SearchSpace.from_dict(recipe.search_space).distributions()
+        stored = type(search_space).from_dict(recipe.search_space).distributions()
         differences = [
             f"{name!r}: stored {stored[name]}, asked for {distribution}"
             for name, distribution in search_space.distributions().items()

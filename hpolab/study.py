@@ -21,7 +21,6 @@ from hpolab.recipe import (
     write_recipe,
 )
 from hpolab.sampler import make_sampler
-from hpolab.search_space import SearchSpace
 from hpolab.storage import open_storage
 
 if TYPE_CHECKING:
@@ -33,6 +32,7 @@ if TYPE_CHECKING:
     from optuna.storages import BaseStorage
 
     from hpolab.sampler import SamplerFactory
+    from hpolab.search_space import SearchSpace
 
 __all__ = ["load_study", "make_study"]
 
@@ -92,7 +92,14 @@ def make_study(
         >>> len(study.trials)
         3
     """
-    _check_arguments(study_name, seed, search_space, allow_change)
+    # Half of hpolab's import time, and a study needs it only here.
+    from hpolab.search_space import SearchSpace
+
+    if search_space is not None and not isinstance(search_space, SearchSpace):
+        raise InvalidType(
+            f"`search_space` must be a SearchSpace, got {type(search_space).__name__}."
+        )
+    _check_arguments(study_name, seed, allow_change)
     directions = None if direction is None else _directions(direction)
     opened = open_storage(storage)
     stored = _stored_recipe(study_name, opened, directions or _DEFAULT_DIRECTIONS)
@@ -173,7 +180,6 @@ def load_study(study_name: str, *, storage: str | BaseStorage | None = None) -> 
 def _check_arguments(
     study_name: str,
     seed: int | None,
-    search_space: SearchSpace | None,
     allow_change: Collection[str],
 ) -> None:
     if not isinstance(study_name, str):
@@ -184,10 +190,6 @@ def _check_arguments(
         raise InvalidType(f"`seed` must be an int, got {type(seed).__name__}.")
     if seed is not None and seed < 0:
         raise InvalidArgument(f"`seed` must be 0 or above, got {seed}.")
-    if search_space is not None and not isinstance(search_space, SearchSpace):
-        raise InvalidType(
-            f"`search_space` must be a SearchSpace, got {type(search_space).__name__}."
-        )
     if isinstance(allow_change, str):
         raise InvalidType(f"`allow_change` must be a list of names, got {allow_change!r}.")
     for part in allow_change:

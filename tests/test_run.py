@@ -53,8 +53,8 @@ def descent(direction: str = "minimize", search_space: SearchSpace = LR) -> Desc
     return Descent(search_space=search_space, direction=direction, max_steps=5)
 
 
-def test_n_trials_is_the_total(storage_url):
-    study = make_study("s", storage=storage_url, sampler="random")
+def test_n_trials_is_the_total(storage_url, study_name):
+    study = make_study(study_name, storage=storage_url, sampler="random")
     run(study, square, n_trials=3)
     run(study, square, n_trials=3)
     assert len(study.trials) == 3
@@ -296,11 +296,15 @@ WORKER = """
 import sys, time
 from hpolab import make_study, run, Reporter
 url, n_trials, seconds = sys.argv[1], int(sys.argv[2]), float(sys.argv[3])
+hang_in_trial = int(sys.argv[4])
 def objective(trial):
     x = trial.suggest_float("x", -1, 1)
     reporter = Reporter(trial)
     for epoch in reporter.steps(5):
         time.sleep(seconds)
+        if (trial.number, epoch) == (hang_in_trial, 2):
+            print("hanging", flush=True)
+            time.sleep(600)
         reporter.report(x**2 + 1 / (epoch + 1), epoch)
     return x**2
 run(make_study("s", storage=url, sampler="tpe", pruner="median", seed=5), objective,
@@ -309,10 +313,12 @@ run(make_study("s", storage=url, sampler="tpe", pruner="median", seed=5), object
 
 
 @contextmanager
-def worker(url: str, n_trials: int, seconds: float) -> Iterator[subprocess.Popen[str]]:
+def worker(
+    url: str, n_trials: int, seconds: float = 0.0, hang_in_trial: int = -1
+) -> Iterator[subprocess.Popen[str]]:
     """Run the worker's script in a process of its own, gone at the end."""
     with subprocess.Popen(
-        [sys.executable, "-c", WORKER, url, str(n_trials), str(seconds)],
+        [sys.executable, "-c", WORKER, url, str(n_trials), str(seconds), str(hang_in_trial)],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -324,7 +330,7 @@ def worker(url: str, n_trials: int, seconds: float) -> Iterator[subprocess.Popen
 
 
 def run_to_the_end(url: str, n_trials: int) -> None:
-    with worker(url, n_trials, 0.0) as process:
+    with worker(url, n_trials) as process:
         _, errors = process.communicate(timeout=60)
         assert process.returncode == 0, errors
 
@@ -356,13 +362,15 @@ def test_several_processes_spend_one_budget_exactly(tmp_path):
 def test_killed_study_ends_as_the_uninterrupted_one(tmp_path):
     whole, killed = f"sqlite:///{tmp_path}/whole.db", f"sqlite:///{tmp_path}/killed.db"
     run_to_the_end(whole, 12)
-    for n_finished in (2, 5):
-        with worker(killed, 12, 0.03) as process:
-            wait_for_finished(killed, n_finished)
-            time.sleep(0.04)  # into the next trial
+    for number in (2, 2, 6):
+        with worker(killed, 12, hang_in_trial=number) as process:
+            assert process.stdout is not None
+            assert process.stdout.readline() == "hanging\n"
             process.send_signal(signal.SIGKILL)
             process.wait(timeout=10)
-    assert not all(trial.state.is_finished() for trial in trials_of(killed))
+        trial = trials_of(killed)[number]
+        assert trial.state == TrialState.RUNNING
+        assert list(trial.intermediate_values) == [0, 1]
     run_to_the_end(killed, 12)
 
     def outcome(url: str) -> list[object]:

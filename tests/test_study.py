@@ -39,8 +39,8 @@ def test_every_sampler_and_pruner_by_name_is_loaded_as_it_was_made(sampler, prun
     assert type(again.pruner) is type(made.pruner)
 
 
-def test_study_is_a_plain_optuna_study(storage_url):
-    study = make_study("s", storage=storage_url, direction="maximize", sampler="random")
+def test_study_is_a_plain_optuna_study(storage_url, study_name):
+    study = make_study(study_name, storage=storage_url, direction="maximize", sampler="random")
     assert type(study) is optuna.Study
     study.optimize(square, n_trials=2)
     assert study.direction == optuna.study.StudyDirection.MAXIMIZE

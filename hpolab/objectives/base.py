@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING, Any, final
 
 from hpolab.errors import InvalidArgument, InvalidType, one_of
 from hpolab.reporter import Reporter
-from hpolab.search_space import SearchSpace
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from optuna import Study, Trial
+
+    from hpolab.search_space import SearchSpace
 
 __all__ = ["Objective"]
 
@@ -39,6 +40,7 @@ class Objective(abc.ABC):
 
     Example:
         >>> from optuna.distributions import FloatDistribution
+        >>> from hpolab.search_space import SearchSpace
         >>> class Descent(Objective):
         ...     def train(self, params, reporter):
         ...         weight = 5.0
@@ -65,6 +67,8 @@ class Objective(abc.ABC):
         min_delta: float = 0.0,
         timeout_seconds: float | None = None,
     ) -> None:
+        from hpolab.search_space import SearchSpace  # here, as in `make_study`: import time
+
         if not isinstance(search_space, SearchSpace):
             raise InvalidType(
                 f"`search_space` must be a SearchSpace, got {type(search_space).__name__}."

@@ -8,7 +8,6 @@ from dataclasses import asdict, dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
-import psutil
 from optuna.trial import TrialState
 
 from hpolab import _optuna
@@ -47,6 +46,8 @@ class Lease:
 
     def is_dead(self) -> bool:
         """Tell whether the worker is known to be dead; False if it ran on another host."""
+        import psutil  # here and below: it takes as long to import as the rest of this package
+
         if self.host != _this_host():
             return False
         try:
@@ -90,12 +91,16 @@ def put_back_dead_trials(study: Study) -> list[int]:
 
 @lru_cache(maxsize=1)
 def _lease_of(pid: int) -> Lease:
+    import psutil
+
     # Cached by pid, so that a forked child does not inherit its parent's lease.
     return Lease(host=_this_host(), pid=pid, started=psutil.Process(pid).create_time())
 
 
 @lru_cache(maxsize=1)
 def _this_host() -> str:
+    import psutil
+
     # Two containers may share a boot, even a host name; a pid means nothing across them, so the
     # process namespace is part of the host where the kernel has one.
     try:

@@ -1,0 +1,149 @@
+"""The command line: the demo killed and resumed, status, best, errors."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+import yaml
+from optuna.distributions import FloatDistribution
+from typer.testing import CliRunner
+
+from hpolab import load_study, make_study, run
+from hpolab.cli import app
+from hpolab.errors import StudyNotFound
+from hpolab.objectives import Objective
+from hpolab.search_space import SearchSpace
+
+invoke = CliRunner(env={"COLUMNS": "200", "TERM": "dumb", "NO_COLOR": "1"}).invoke
+
+
+class Line(Objective):
+    def train(self, params, reporter):
+        return params["lr"]
+
+
+SPACE = SearchSpace(
+    {"lr": FloatDistribution(0.1, 0.2), "beta2": (0.99, 0.999)}, one_minus=["beta2"]
+)
+
+
+@pytest.fixture
+def url(tmp_path):
+    """The URL of a storage with one study of five trials."""
+    url = f"sqlite:///{tmp_path}/s.db"
+    study = make_study("line", storage=url, sampler="random", seed=0)
+    run(study, Line(search_space=SPACE, direction="minimize", max_steps=1), n_trials=5)
+    return url
+
+
+def n_finished(url: str, study_name: str) -> int:
+    try:
+        trials = load_study(study_name, storage=url).get_trials(deepcopy=False)
+    except StudyNotFound:
+        return 0
+    return sum(trial.state.is_finished() for trial in trials)
+
+
+def test_demo_killed_half_way_goes_on_to_forty_and_then_says_that_it_is_done(tmp_path):
+    url = f"sqlite:///{tmp_path}/demo.db"
+    command = [sys.executable, "-m", "hpolab", "demo", "-s", url]
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as demo:
+        deadline = time.monotonic() + 120
+        while n_finished(url, "demo") < 15:
+            assert time.monotonic() < deadline, "the demo finished no 15 trials in two minutes"
+            time.sleep(0.2)
+        demo.send_signal(signal.SIGKILL)
+        demo.wait(timeout=10)
+    n_killed = n_finished(url, "demo")
+    assert 15 <= n_killed < 40
+
+    resumed = subprocess.run(command, capture_output=True, text=True, timeout=240, check=True)
+    assert f"Going on with study 'demo' after {n_killed} of 40 trials." in resumed.stdout
+    assert "40 trials:" in resumed.stdout
+    assert "default (trial 0)" in resumed.stdout
+    assert f"Next: hpolab best demo -s {url} -f yaml" in resumed.stdout
+    assert n_finished(url, "demo") == 40
+
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
+    assert "Study 'demo' is done: 40 of 40 trials." in done.stdout
+    assert "default (trial 0)" in done.stdout
+    assert n_finished(url, "demo") == 40
+
+
+def test_status_counts_the_trials_of_each_study(url):
+    shown = invoke(app, ["status", "-s", url])
+    assert shown.exit_code == 0, shown.output
+    assert "line" in shown.output
+    assert "5 of 5" in shown.output
+
+
+def test_status_of_one_study_shows_its_recipe(url):
+    shown = invoke(app, ["status", "line", "-s", url]).output
+    assert "sampler: random(" in shown
+    assert "seed: 0" in shown
+    assert "optuna 5" in shown
+    assert "beta2: 0.99 .. 0.999" in shown
+
+
+def test_status_of_an_empty_storage_says_so(tmp_path):
+    assert "No study" in invoke(app, ["status", "-s", f"sqlite:///{tmp_path}/new.db"]).output
+
+
+def test_status_hides_the_password(tmp_path, redis_url):
+    shown = invoke(app, ["status", "-s", redis_url.replace("/0", "/77")])
+    assert shown.exit_code == 0, shown.output
+    secret = redis_url.split("@")[0].rsplit(":", 1)[1]
+    assert secret not in shown.output
+
+
+def test_best_in_every_format(url):
+    trial = load_study("line", storage=url).best_trial
+    beta2 = 1 - trial.params["one_minus_beta2"]
+    assert "lr" in invoke(app, ["best", "-s", url]).output
+    as_json = json.loads(invoke(app, ["best", "line", "-s", url, "-f", "json"]).output)
+    as_yaml = yaml.safe_load(invoke(app, ["best", "line", "-s", url, "-f", "yaml"]).output)
+    assert as_json == as_yaml == {"lr": trial.params["lr"], "beta2": pytest.approx(beta2)}
+    overrides = invoke(app, ["best", "-s", url, "-f", "overrides", "--prefix", "model.optimizer."])
+    assert f"model.optimizer.lr={trial.params['lr']} model.optimizer.beta2=" in overrides.output
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["best", "lines"], "Did you mean 'line'?"),
+        (["best", "other", "-s", "sqlite:////no/such/folder/s.db"], "/no/such/folder"),
+        (["status", "-s", "sqllite:///s.db"], "Did you mean 'sqlite'?"),
+    ],
+)
+def test_error_is_one_message_and_a_status(arguments, message, url):
+    shown = invoke(app, arguments if "-s" in arguments else [*arguments, "-s", url])
+    assert shown.exit_code == 2
+    assert message in shown.output
+    assert "Traceback" not in shown.output
+
+
+def test_best_needs_a_name_among_several_studies(url):
+    make_study("other", storage=url)
+    shown = invoke(app, ["best", "-s", url])
+    assert shown.exit_code == 2
+    assert "line, other" in shown.output
+
+
+def test_best_of_a_study_without_a_complete_trial_says_so(tmp_path):
+    url = f"sqlite:///{tmp_path}/s.db"
+    make_study("empty", storage=url)
+    shown = invoke(app, ["best", "-s", url])
+    assert shown.exit_code == 2
+    assert "none is complete" in shown.output
+
+
+@pytest.mark.parametrize("command", [[], ["demo"], ["status"], ["best"]])
+def test_help_teaches_by_an_example(command):
+    shown = invoke(app, [*command, "--help"])
+    assert shown.exit_code == 0
+    assert "hpolab" in shown.output

@@ -1,0 +1,54 @@
+"""Every example runs, on small settings; the README's code is the quickstart."""
+
+from __future__ import annotations
+
+import importlib.util
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+SMALL = {
+    "quickstart": {"n_trials": 3, "max_epochs": 2},
+    "own_loop": {"n_trials": 3},
+    "resume": {"n_trials": 6},
+    "mnist_adamw": {"n_trials": 2, "max_epochs": 1},
+}
+
+
+def load(name: str):
+    spec = importlib.util.spec_from_file_location(name, ROOT / "examples" / f"{name}.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_every_example_has_small_settings():
+    assert {path.stem for path in (ROOT / "examples").glob("*.py")} == set(SMALL)
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_example_runs_on_sqlite_and_resumes(name, tmp_path, capsys):
+    main = load(name).main
+    for _ in range(2):
+        main(storage=f"sqlite:///{tmp_path}/s.db", **SMALL[name])
+    assert "best" in capsys.readouterr().out
+
+
+def test_resume_example_runs_on_redis(redis_database, capsys):
+    load("resume").main(storage=redis_database, n_trials=4)
+    assert "4 trials, best" in capsys.readouterr().out
+
+
+def test_readme_shows_the_quickstart():
+    """Line by line: what the README shows stands in the example, in the same order."""
+    readme = (ROOT / "README.md").read_text()
+    shown = readme.split("```python\n", 1)[1].split("```", 1)[0]
+    written = (ROOT / "examples" / "quickstart.py").read_text()
+    lines = [line.strip() for line in written.splitlines()]
+    position = 0
+    for line in filter(None, map(str.strip, shown.splitlines())):
+        assert line in lines[position:], line
+        position = lines.index(line, position) + 1
