@@ -362,7 +362,7 @@ def test_several_processes_spend_one_budget_exactly(tmp_path):
 def test_killed_study_ends_as_the_uninterrupted_one(tmp_path):
     whole, killed = f"sqlite:///{tmp_path}/whole.db", f"sqlite:///{tmp_path}/killed.db"
     run_to_the_end(whole, 12)
-    for number in (2, 2, 6):
+    for number in (2, 2, 4):
         with worker(killed, 12, hang_in_trial=number) as process:
             assert process.stdout is not None
             assert process.stdout.readline() == "hanging\n"
