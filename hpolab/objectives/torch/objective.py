@@ -2,23 +2,37 @@
 
 from __future__ import annotations
 
+import copy
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
 
-from hpolab.errors import InvalidArgument, InvalidType, one_of
+from hpolab.errors import InvalidArgument, InvalidType
 from hpolab.objectives.base import Objective
-from hpolab.objectives.torch.data import check_splits, open_split
-from hpolab.objectives.torch.metrics import METRICS, Metric, check_targets, find_loss
+from hpolab.objectives.torch.data import open_split, open_splits
+from hpolab.objectives.torch.metrics import (
+    METRICS,
+    check_outputs,
+    check_targets,
+    find_loss,
+    find_metrics,
+    read_metrics,
+)
+from hpolab.objectives.torch.rng import order_seed, seeded
 from hpolab.search_space import build_optimizer, build_schedule
+from hpolab.search_space.schedules import check_count
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from contextlib import AbstractContextManager
+
+    from torch.optim import Optimizer
+    from torch.optim.lr_scheduler import LRScheduler
 
     from hpolab.objectives.torch.data import Split
-    from hpolab.objectives.torch.metrics import LossFunction
+    from hpolab.objectives.torch.metrics import LossFunction, Metric, MetricFunction
     from hpolab.reporter import Reporter
     from hpolab.search_space import SearchSpace
 
@@ -31,30 +45,42 @@ class TorchObjective(Objective):
     A trial fits ``build_model(params)`` on `train` with the optimizer and schedule of its
     parameters, reports the metric on `valid` after every epoch, keeps the weights of the best
     epoch, and returns the metric of these weights on `score`. Since `score` neither fits the
-    weights nor chooses the epoch, its values rank the trials fairly.
+    weights nor chooses the epoch, its values rank the trials fairly. A schedule advances after
+    every batch; where `train` cannot tell how many batches it has, after every epoch.
 
-    Everything random is seeded by the trial, and the caller's random state is left as it was.
+    Everything that draws from torch is seeded by the trial: initial weights, dropout, the order of
+    the rows, and what a DataLoader and its samplers draw, with generators of their own or without.
+    The same seed gives the same weights, bit for bit on a CPU and elsewhere as far as torch's
+    kernels are deterministic. The random state outside, that of a loader's own generators included,
+    is left as it was. Two things are out of reach: random state that is not torch's, and workers
+    that a loader keeps from epoch to epoch (``persistent_workers``). torch's random state belongs
+    to the process, so trials in threads (``n_jobs``) are not reproducible: use processes.
+
+    The objective can be pickled if ``build_model``, the data and any callables can.
 
     Args:
-        build_model: params -> ``torch.nn.Module``; sees every parameter of the trial, so options
-            by layer are its own affair.
+        build_model: params -> ``torch.nn.Module``, whose output is a tensor; sees every parameter
+            of the trial, so options by layer are its own affair.
         train: What the weights are fitted on: (inputs, targets) with n rows each, as arrays or
             tensors kept on the device, or an iterable of such batches (a DataLoader) that can be
-            iterated every epoch.
+            iterated every epoch. Inputs may also be arrays in a tuple, list or dict, which the
+            model gets as such. Of arrays, floats take torch's default dtype; batches stay as they
+            are.
         valid: What is read every epoch: for pruning, early stopping and the choice of the epoch.
-        score: What is read once, at the trial's end: its value. None takes the best epoch's value
-            on `valid`, which is optimistic.
+        score: What is read once, at the trial's end: its value. None reads `valid`
+            again, which is optimistic: it has chosen the epoch.
         search_space: What is suggested; it holds an `optimizer` as `optimizer_space` gives it, and
             may hold a schedule, `batch_size`, and whatever ``build_model`` reads.
         loss: "cross_entropy" (class ids and logits), "nll", "bce" (0 or 1, and logits), "mse",
             "mae", "huber", or (outputs, targets) -> scalar tensor.
         metric: What is optimised: "accuracy", "macro_f1", "r2", "mse", "rmse", "mae", "loss", or
-            (outputs, targets) -> number.
-        metrics: Names of more metrics, recorded with each trial on `score`.
+            (outputs, targets) -> number. It gets the outputs for a whole split at once, on the
+            device.
+        metrics: More metrics, recorded with each trial on what its value comes from.
         direction: "minimize" or "maximize", for a metric that is a callable; a named one knows.
         max_epochs: Epochs of a full training.
         batch_size: Rows of a training batch, unless the trial has a parameter of that name or
-            `train` makes its own batches.
+            `train` makes its own batches. A single row left over joins the last batch.
         patience: Epochs without improvement after which training stops; None never stops.
         min_delta: What an epoch must gain on the best to count as an improvement.
         timeout_seconds: Time limit of one trial, checked every epoch.
@@ -63,17 +89,18 @@ class TorchObjective(Objective):
 
     Raises:
         InvalidArgument: If an argument is out of its range or set of names, data is empty or not
-            finite, splits overlap, or ``direction`` contradicts the metric.
+            finite, labels do not suit the loss, splits overlap, or ``direction`` contradicts the
+            metric.
         InvalidType: If an argument is of the wrong type.
 
     Example:
         >>> import torch
         >>> from hpolab.search_space import optimizer_space
-        >>> rows = torch.linspace(-1, 1, 90).reshape(-1, 1)[torch.randperm(90)]
-        >>> data = list(zip(rows.split(30), (3 * rows).split(30)))
+        >>> rows = torch.linspace(-1, 1, 90).reshape(-1, 1)
+        >>> train, valid, score = ((rows[i::3], 3 * rows[i::3]) for i in range(3))
         >>> objective = TorchObjective(
         ...     lambda params: torch.nn.Linear(1, 1),
-        ...     train=data[0], valid=data[1], score=data[2],
+        ...     train=train, valid=valid, score=score,
         ...     search_space=optimizer_space("adam"), loss="mse", metric="rmse", max_epochs=2,
         ... )
         >>> import optuna
@@ -85,15 +112,15 @@ class TorchObjective(Objective):
 
     def __init__(
         self,
-        build_model: Callable[[Mapping[str, Any]], nn.Module],
+        build_model: Callable[[dict[str, Any]], nn.Module],
         *,
         train: Any,
         valid: Any,
         score: Any = None,
         search_space: SearchSpace,
         loss: str | LossFunction,
-        metric: str | Callable[[Tensor, Tensor], Tensor | float],
-        metrics: Sequence[str] = (),
+        metric: str | MetricFunction,
+        metrics: Sequence[str | MetricFunction] = (),
         direction: str | None = None,
         max_epochs: int,
         batch_size: int = 32,
@@ -105,18 +132,16 @@ class TorchObjective(Objective):
     ) -> None:
         if not callable(build_model):
             raise InvalidType(f"`build_model` must be callable, got {type(build_model).__name__}.")
-        for argument, value in (("batch_size", batch_size), ("eval_batch_size", eval_batch_size)):
-            if value < 1:
-                raise InvalidArgument(f"`{argument}` must be 1 or above, got {value}.")
+        check_count("max_epochs", max_epochs)
+        check_count("batch_size", batch_size)
+        check_count("eval_batch_size", eval_batch_size)
         self._loss_name = loss
         self._loss = find_loss(loss)
-        self._metric_name, found = self._find_metric("metric", metric, direction)
-        self._metrics = {self._metric_name: found}
-        for name in metrics:
-            self._metrics[name] = self._find_metric("metrics", name)[1]
+        self._metrics = find_metrics(metric, metrics, direction=direction, loss=self._loss)
+        self._metric_name, optimised = next(iter(self._metrics.items()))
         super().__init__(
             search_space=search_space,
-            direction="maximize" if found.maximize else "minimize",
+            direction="maximize" if optimised.maximize else "minimize",
             max_steps=max_epochs,
             patience=patience,
             min_delta=min_delta,
@@ -126,19 +151,22 @@ class TorchObjective(Objective):
         self._batch_size = batch_size
         self._eval_batch_size = eval_batch_size
         self._device = _open_device(device)
-        given = {"train": train, "valid": valid, "score": score}
-        given = {name: data for name, data in given.items() if data is not None}
-        check_splits(given)
-        self._splits = {name: open_split(name, data, self._device) for name, data in given.items()}
+        given = {"train": train, "valid": valid}
+        if score is not None:
+            given["score"] = score
+        self._splits = open_splits(given, self._device)
+        for name, split in self._splits.items():
+            if split.targets is not None:
+                read = () if name == "train" else tuple(self._metrics)
+                check_targets(loss, read, name, split.targets)
+        self._check_search_space()
 
     def train(self, params: Mapping[str, Any], reporter: Reporter) -> float:
         """Train one model; see the class for what is reported and returned."""
-        with _seeded(reporter.seed, self._device):
+        with self._seeded(reporter.seed):
             model = self._fit(params, reporter)
-        if "score" not in self._splits:
-            assert reporter.best_value is not None
-            return reporter.best_value
-        values = self._evaluate(model, self._splits["score"], self._metrics)
+            split = self._splits.get("score", self._splits["valid"])
+            values = self._evaluate(model, split, self._metrics)
         if len(values) > 1:
             reporter.record(**values)
         return values[self._metric_name]
@@ -146,145 +174,206 @@ class TorchObjective(Objective):
     def fit(self, params: Mapping[str, Any], seed: int) -> nn.Module:
         """Train with ``params`` outside any trial and return the best epoch's model.
 
+        It is the model of a trial that has these parameters and this seed and is not pruned, in
+        evaluation mode.
+
         Args:
             params: Name -> value, as the search space suggests them.
-            seed: Seeds everything random.
+            seed: Seeds everything random, 0 or above.
 
         Raises:
             Diverged: If the training reaches NaN or infinity.
+            InvalidArgument: If ``seed`` is below 0.
         """
-        with _seeded(seed, self._device):
+        if seed < 0:
+            raise InvalidArgument(f"`seed` must be 0 or above, got {seed}.")
+        with self._seeded(seed):
             return self._fit(params, self.reporter(seed=seed))
 
     def evaluate(self, model: nn.Module, data: Any) -> dict[str, float]:
         """Return all metrics of a model on data of the same form as `valid`: name -> value."""
-        return self._evaluate(model, open_split("data", data, self._device), self._metrics)
+        split = open_split("data", data, self._device)
+        with seeded(0, self._device, split.generators):
+            return self._evaluate(model, split, self._metrics)
 
     def check(self) -> None:
-        """Build the model with the space's defaults and see that it fits data, loss and metrics.
+        """Train and evaluate the space's defaults on a few rows: do model, data and names fit?
+
+        Of batches the first is read; random state is left as it was.
 
         Raises:
-            InvalidArgument: If labels are out of range or shapes do not fit.
+            InvalidArgument: If labels are out of range, shapes do not fit, or ``build_model`` gives
+                the same weights twice.
+            InvalidType: If model, loss or metric return something else than they must.
         """
         super().check()
         params = self.search_space.defaults()
-        with _seeded(0, self._device):
+        with self._seeded(0):
             model = self._new_model(params)
-            build_optimizer(params, model)
+            self._new_optimizer(params, model)
+            self._check_fresh(model, self._new_model(params))
             for name, split in self._splits.items():
-                try:
+                with _noted(name):
                     self._check_split(model, name, split)
-                except InvalidArgument:
-                    raise
-                except Exception as error:
-                    error.add_note(
-                        f"Raised on the first rows of `{name}` with the search space's default "
-                        "parameters, before any trial was spent."
-                    )
-                    raise
+
+    @staticmethod
+    def _check_fresh(model: nn.Module, other: nn.Module) -> None:
+        trained = {id(p) for p in model.parameters() if p.requires_grad}
+        for name, p in other.named_parameters():
+            if id(p) in trained:
+                raise InvalidArgument(
+                    "`build_model` must make new weights each time, or trials go on with each "
+                    f"other's: got {name!r} again."
+                )
 
     def _check_split(self, model: nn.Module, name: str, split: Split) -> None:
-        model.eval()
-        with torch.inference_mode():
-            inputs, rows = next(split.batches(min(2, self._eval_batch_size)))
-            outputs = model(inputs)
+        model.train(name == "train")
+        with torch.set_grad_enabled(name == "train"):
+            inputs, rows = next(split.batches(2))
             targets = rows if split.targets is None else split.targets
-            check_targets(self._loss_name, name, outputs, targets, rows)
-            self._loss(outputs, rows)
-            for metric in self._metrics.values():
-                float(metric.function(outputs, rows))
+            if split.targets is None:
+                check_targets(self._loss_name, (), name, targets)
+            outputs = model(inputs)
+            check_outputs(self._loss_name, name, outputs, rows, targets)
+            loss = self._loss(outputs, rows)
+        if not isinstance(loss, Tensor) or loss.ndim > 0:
+            got = tuple(loss.shape) if isinstance(loss, Tensor) else type(loss).__name__
+            raise InvalidType(f"`loss` must return a tensor of shape (), got {got}.")
+        if name == "train":
+            loss.backward()  # type: ignore[no-untyped-call]
+            return
+        named = {key: each for key, each in self._metrics.items() if key in (*METRICS, "loss")}
+        read_metrics(named, outputs, rows)
+        if split.targets is not None and len(named) < len(self._metrics):
+            # A user's own metric may have no value on a few rows, such as an AUC of one class, so
+            # it gets the split as in a trial, and nothing where that would read all batches.
+            self._evaluate(model, split, self._metrics)
+
+    def _check_search_space(self) -> None:
+        params = self.search_space.defaults()
+        if "optimizer" not in params:
+            raise InvalidArgument(
+                "`search_space` must hold an 'optimizer', as `optimizer_space` gives it, "
+                f"got only {', '.join(map(repr, params)) or 'an empty one'}."
+            )
+        if "batch_size" in params and self._splits["train"].targets is None:
+            raise InvalidArgument(
+                "`search_space` must not hold 'batch_size' where `train` makes its own batches: "
+                f"it would change nothing, got {params['batch_size']!r} as its default."
+            )
 
     def _fit(self, params: Mapping[str, Any], reporter: Reporter) -> nn.Module:
         model = self._new_model(params)
+        optimizer, schedule = self._new_optimizer(params, model)
         train, valid = self._splits["train"], self._splits["valid"]
-        batch_size = int(params.get("batch_size", self._batch_size))
-        optimizer = build_optimizer(params, model)
-        schedule = build_schedule(
-            params,
-            optimizer,
-            max_epochs=self.max_steps,
-            steps_per_epoch=train.n_batches(batch_size),
-        )
+        batch_size = self._training_batch_size(params)
+        by_batch = train.n_batches(batch_size) is not None
+        order = torch.Generator().manual_seed(order_seed(reporter.seed))
         metric = {self._metric_name: self._metrics[self._metric_name]}
-        shuffle = torch.Generator().manual_seed(reporter.seed)
-        best: dict[str, Tensor] = {}
+        best: dict[str, Any] = {}
         for epoch in reporter.steps(self.max_steps):
-            model.train()
-            for inputs, targets in train.batches(batch_size, shuffle):
-                optimizer.zero_grad(set_to_none=True)
-                self._loss(model(inputs), targets).backward()  # type: ignore[no-untyped-call]
-                optimizer.step()
+            batches = train.batches(batch_size, order)
+            self._train_epoch(model, batches, optimizer, schedule if by_batch else None)
+            if not by_batch:
                 schedule.step()
             value = self._evaluate(model, valid, metric)[self._metric_name]
             reporter.report(value, epoch)
             if reporter.improved:
-                best = {key: t.detach().clone() for key, t in model.state_dict().items()}
+                best = _snapshot(model)
         if not reporter.improved:
             model.load_state_dict(best)
         return model
+
+    def _train_epoch(
+        self,
+        model: nn.Module,
+        batches: Iterable[tuple[Any, Tensor]],
+        optimizer: Optimizer,
+        schedule: LRScheduler | None,
+    ) -> None:
+        # Nothing here may wait for the device: no `.item()`, no check of the loss.
+        model.train()
+        for inputs, targets in batches:
+            optimizer.zero_grad()
+            self._loss(model(inputs), targets).backward()  # type: ignore[no-untyped-call]
+            optimizer.step()
+            if schedule is not None:
+                schedule.step()
 
     def _evaluate(
         self, model: nn.Module, split: Split, metrics: Mapping[str, Metric]
     ) -> dict[str, float]:
         model.eval()
-        with torch.inference_mode():
+        # Not inference_mode: what a module caches in it cannot be used in training any more.
+        with torch.no_grad():
             parts = [
                 (model(inputs), targets) for inputs, targets in split.batches(self._eval_batch_size)
             ]
             outputs = torch.cat([outputs for outputs, _ in parts])
             targets = torch.cat([targets for _, targets in parts])
-            return {
-                name: float(metric.function(outputs, targets)) for name, metric in metrics.items()
-            }
+            return read_metrics(metrics, outputs, targets)
 
     def _new_model(self, params: Mapping[str, Any]) -> nn.Module:
-        model = self._build_model(params)
+        model = self._build_model(dict(params))
         if not isinstance(model, nn.Module):
             raise InvalidType(
                 f"`build_model` must return a torch.nn.Module, got {type(model).__name__}."
             )
         return model.to(self._device)
 
-    def _find_metric(
-        self, argument: str, metric: Any, direction: str | None = None
-    ) -> tuple[str, Metric]:
-        if direction is not None:
-            one_of("direction", direction, ("minimize", "maximize"))
-        if not isinstance(metric, str):
-            if direction is None:
-                raise InvalidArgument(
-                    "`direction` must say 'minimize' or 'maximize' for a metric that is a "
-                    "callable, got None."
-                )
-            name = getattr(metric, "__name__", type(metric).__name__)
-            return name, Metric(metric, maximize=direction == "maximize")
-        known = {**METRICS, "loss": Metric(self._loss, maximize=False)}
-        found = known[one_of(argument, metric, known)]
-        if direction is not None and found.maximize != (direction == "maximize"):
-            better = "maximize" if found.maximize else "minimize"
-            raise InvalidArgument(
-                f"`direction` must be {better!r} for metric {metric!r}, got {direction!r}."
-            )
-        return metric, found
+    def _new_optimizer(
+        self, params: Mapping[str, Any], model: nn.Module
+    ) -> tuple[Optimizer, LRScheduler]:
+        optimizer = build_optimizer(params, model)
+        n_batches = self._splits["train"].n_batches(self._training_batch_size(params))
+        schedule = build_schedule(
+            params, optimizer, max_epochs=self.max_steps, steps_per_epoch=n_batches or 1
+        )
+        return optimizer, schedule
+
+    def _training_batch_size(self, params: Mapping[str, Any]) -> int:
+        batch_size: int = params.get("batch_size", self._batch_size)
+        check_count("batch_size", batch_size)
+        return batch_size
+
+    def _seeded(self, seed: int) -> AbstractContextManager[None]:
+        generators = [g for split in self._splits.values() for g in split.generators]
+        return seeded(seed, self._device, generators)
 
     def _value_name(self) -> str:
         return f"metric {self._metric_name!r}"
+
+
+def _snapshot(model: nn.Module) -> dict[str, Any]:
+    """Return a copy of a model's weights and buffers, and of any extra state."""
+    return {
+        key: part.clone() if isinstance(part, Tensor) else copy.deepcopy(part)
+        for key, part in model.state_dict().items()
+    }
+
+
+@contextmanager
+def _noted(split: str) -> Iterator[None]:
+    """Say of an exception where it comes from: a user has started no training yet."""
+    try:
+        yield
+    except Exception as error:
+        error.add_note(
+            f"Raised on rows of `{split}` with the search space's default parameters, before any "
+            "trial was spent."
+        )
+        raise
 
 
 def _open_device(device: str | torch.device) -> torch.device:
     try:
         opened = torch.device(device)
         torch.empty(0, device=opened)
+    except TypeError:
+        raise InvalidType(
+            f"`device` must be a string or torch.device, got {type(device).__name__}."
+        ) from None
     except (RuntimeError, AssertionError) as error:
         reason = str(error).splitlines()[0]
         raise InvalidArgument(f"`device` must be available, got {device!r}: {reason}") from None
     return opened
-
-
-@contextmanager
-def _seeded(seed: int, device: torch.device) -> Iterator[None]:
-    """Seed torch's global generators inside, and give them their old state back after."""
-    devices = [] if device.type == "cpu" else [device]
-    with torch.random.fork_rng(devices, device_type=device.type if devices else "cuda"):
-        torch.manual_seed(seed)
-        yield
