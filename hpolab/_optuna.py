@@ -7,6 +7,8 @@ here is one of these, written on ``BaseStorage``'s contract where there is one.
 
 from __future__ import annotations
 
+import copy
+import threading
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -14,9 +16,10 @@ import optuna
 from optuna.trial import TrialState
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
     from optuna import Study, Trial
+    from optuna.distributions import BaseDistribution
     from optuna.storages import BaseStorage
     from optuna.trial import FrozenTrial
 
@@ -26,46 +29,69 @@ def claim_trial(
     n_trials: int,
     *,
     mark: tuple[str, Any],
+    is_mine: Callable[[FrozenTrial], bool],
     first_params: Mapping[str, Any] | None = None,
+    window: int | None = None,
+    may_open: bool = True,
 ) -> Trial | None:
-    """Start the next trial numbered below ``n_trials``, or return None if there is none.
+    """Start the next trial numbered below ``n_trials``, or return None if there is none now.
 
-    The first WAITING trial is popped; without one, a trial is created as long as the study has
-    fewer than ``n_trials``. The storage numbers trials one by one, whoever creates them, so that
-    any number of workers spend the numbers below ``n_trials`` and no other. (Optuna's ``ask``
-    knows no bound.) Workers that create the last trial in the same instant leave at most one
-    WAITING trial each beyond the bound, which a larger budget uses.
+    (Optuna's ``ask`` knows no bound.) The storage numbers trials one by one, whoever creates them,
+    and lets one worker alone pop a WAITING trial. A lone worker creates its trials itself. Where
+    others have run some lately, a trial is popped from a slot, a WAITING trial, and
+    whoever pops the last one opens the next: one creator for each number, so that no worker
+    creates one beyond the budget.
 
     Args:
         study: The study.
         n_trials: The budget: trials of all states together.
         mark: A user attribute (key, value) that is there before the trial is RUNNING, so that a
             worker killed at any moment leaves no RUNNING trial that nobody owns.
+        is_mine: Tells of a trial whether no other worker has run it.
         first_params: Parameters of trial 0, unless it was enqueued with its own.
+        window: Trials that may run at once where the study must not depend on timing: trial n
+            starts when all numbered below n - window + 1 are finished, and sees no other.
+        may_open: Whether to open a slot though the last one's worker should: it may be dead, or
+            have a smaller budget.
     """
     storage = study._storage
     # As in `Study.ask`: the samplers' view of the trials is read afresh once a trial.
     study._thread_local.cached_all_trials = None
     trials = study.get_trials(deepcopy=False)
-    for trial in trials:
-        if trial.number >= n_trials:
+    n_finished = next((t.number for t in trials if not t.state.is_finished()), len(trials))
+    alone = all(map(is_mine, trials[-_RECENT:]))
+
+    def may_start(number: int) -> bool:
+        return number < n_trials and (window is None or number - window < n_finished)
+
+    slots = [trial for trial in trials if trial.state == TrialState.WAITING]
+    if slots:
+        trial = slots[0]
+        if not may_start(trial.number) or not _pop(storage, trial._trial_id, mark):
             return None
-        if trial.state == TrialState.WAITING and _pop(storage, trial._trial_id, mark):
-            break
     else:
-        if len(trials) >= n_trials:
+        if not may_start(len(trials)):
+            return None
+        if not alone and not may_open and trials[-1].state == TrialState.RUNNING:
             return None
         running = optuna.trial.create_trial(state=TrialState.RUNNING, user_attrs=dict([mark]))
-        trial_id = storage.create_new_trial(study._study_id, running)
-        trial = storage.get_trial(trial_id)
-        if trial.number >= n_trials:
-            storage.set_trial_state_values(trial_id, TrialState.WAITING)
+        trial = storage.get_trial(storage.create_new_trial(study._study_id, running))
+        if not may_start(trial.number):
+            storage.set_trial_state_values(trial._trial_id, TrialState.WAITING)
             return None
+    is_last = trial.number + 1 >= len(trials)
+    if not alone and is_last and trial.number + 1 < n_trials:
+        study.add_trial(optuna.trial.create_trial(state=TrialState.WAITING))
     is_new = not trial.params and _FIXED_PARAMS not in trial.system_attrs
     if trial.number == 0 and first_params and is_new:
         storage.set_trial_system_attr(trial._trial_id, _FIXED_PARAMS, dict(first_params))
+    if window is not None:
+        study = _with_past_only(study, trial.number, below=trial.number - window + 1)
     return optuna.Trial(study, trial._trial_id)
 
+
+# Trials back which tell whether a study has other workers now.
+_RECENT = 10
 
 # Where `Study.enqueue_trial` keeps the parameters of a trial, and `Trial` looks for them.
 _FIXED_PARAMS = "fixed_params"
@@ -87,9 +113,40 @@ def _pop(storage: BaseStorage, trial_id: int, mark: tuple[str, Any]) -> bool:
 def put_back(study: Study, number: int) -> None:
     """Make a RUNNING trial WAITING again, with its number, parameters and reports."""
     storage = study._storage
-    trial_id = storage.get_trial_id_from_study_id_trial_number(study._study_id, number)
-    storage.set_trial_state_values(trial_id, TrialState.WAITING)
+    storage.set_trial_state_values(_trial_id(study, number), TrialState.WAITING)
+    if isinstance(storage, optuna.storages.InMemoryStorage):
+        # It looks for WAITING trials only behind the last one popped.
+        storage._prev_waiting_trial_number[study._study_id] = 0
     study._thread_local.cached_all_trials = None
+
+
+def is_in_memory(study: Study) -> bool:
+    """Tell whether a study's storage is gone with its process."""
+    return isinstance(study._storage, optuna.storages.InMemoryStorage)
+
+
+def storage_file(study: Study) -> str | None:
+    """Return the path of the file that a study's storage is, or None if it is a server."""
+    storage: Any = study._storage
+    backend = getattr(storage, "_backend", storage)  # of Optuna's cache, and of a journal
+    if isinstance(backend, optuna.storages.RDBStorage):
+        return backend.engine.url.database if backend.engine.name == "sqlite" else None
+    path = getattr(backend, "path", getattr(backend, "_file_path", None))
+    return None if path is None else str(path)
+
+
+def reread(study: Study, number: int) -> FrozenTrial:
+    """Return a trial as the storage has it now."""
+    return study._storage.get_trial(_trial_id(study, number))
+
+
+def set_user_attr(study: Study, number: int, key: str, value: Any) -> None:
+    """Set a user attribute of a trial that this process does not run."""
+    study._storage.set_trial_user_attr(_trial_id(study, number), key, value)
+
+
+def _trial_id(study: Study, number: int) -> int:
+    return study._storage.get_trial_id_from_study_id_trial_number(study._study_id, number)
 
 
 def report_again(trial: Trial, value: float, step: int) -> None:
@@ -103,11 +160,87 @@ def stored_reports(trial: Trial) -> dict[int, float]:
     return dict(trial._cached_frozen_trial.intermediate_values)
 
 
-def should_prune(trial: Trial, reports: Mapping[int, float]) -> bool:
-    """Ask the pruner as `Trial.should_prune` does, showing it no report but ``reports``."""
-    frozen: FrozenTrial = trial._get_latest_trial()
-    frozen.intermediate_values = dict(reports)
-    return bool(trial.study.pruner.prune(trial.study, frozen))
+def should_prune(trial: Trial, step: int) -> bool:
+    """Ask the pruner as `Trial.should_prune` does; decide the same after a kill at any moment.
+
+    Hyperband and ASHA store a trial's rung before they decide on it, so a worker killed between
+    the decision and its `tell` would leave a trial that passes this rung unasked. Here what a
+    pruner stores is written after its decision to prune, and the decision before it.
+    """
+    latest = trial._get_latest_trial()
+    pruned = latest.user_attrs.get(_PRUNED_KEY)
+    if pruned is not None and pruned["step"] == step:
+        for key, value in pruned["writes"]:
+            trial.storage.set_trial_system_attr(trial._trial_id, key, value)
+        return True
+    study = copy.copy(trial.study)
+    writes = _HeldBackWrites(study._storage)
+    study._storage = writes  # type: ignore[assignment]
+    prune = bool(study.pruner.prune(study, latest))
+    if prune and writes.held_back:
+        trial.set_user_attr(_PRUNED_KEY, {"step": step, "writes": writes.held_back})
+    for key, value in writes.held_back:
+        trial.storage.set_trial_system_attr(trial._trial_id, key, value)
+    return prune
+
+
+_PRUNED_KEY = "hpolab:pruned_at"
+
+
+class _StorageView:
+    """A storage but for what a subclass changes; for a sampler or a pruner to read."""
+
+    def __init__(self, storage: Any) -> None:
+        self._storage = storage
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._storage, name)
+
+
+class _HeldBackWrites(_StorageView):
+    """Keeps the system attributes that a pruner sets on its trial back instead of writing them."""
+
+    def __init__(self, storage: Any) -> None:
+        super().__init__(storage)
+        self.held_back: list[tuple[str, Any]] = []
+
+    def set_trial_system_attr(self, trial_id: int, key: str, value: Any) -> None:
+        self.held_back.append((key, value))
+
+
+class _PastOnly(_StorageView):
+    """Shows one trial, and the trials numbered below a bound."""
+
+    def __init__(self, storage: Any, *, number: int, below: int) -> None:
+        super().__init__(storage)
+        self._number = number
+        self._below = below
+
+    def get_all_trials(
+        self, study_id: int, deepcopy: bool = True, states: Any = None
+    ) -> list[FrozenTrial]:
+        trials = self._storage.get_all_trials(study_id, deepcopy=deepcopy, states=states)
+        return [t for t in trials if t.number < self._below or t.number == self._number]
+
+    def get_study_system_attrs(self, study_id: int) -> dict[str, Any]:
+        # NSGA-II caches a generation's parents here, as the trial that came first saw them.
+        return {}
+
+    def set_study_system_attr(self, study_id: int, key: str, value: Any) -> None:
+        return
+
+
+def _with_past_only(study: Study, number: int, below: int) -> Study:
+    """Return the study as trial ``number`` may see it: finished trials numbered below ``below``."""
+    view = copy.copy(study)
+    view._storage = _PastOnly(study._storage, number=number, below=below)  # type: ignore[assignment]
+    view._thread_local = study._thread_local
+    view.stop = study.stop  # type: ignore[method-assign]
+    return view
+
+
+class _Place(threading.local):
+    number: int
 
 
 def gp_params_drawn(trial: FrozenTrial) -> dict[str, Any]:
@@ -119,6 +252,26 @@ def gp_params_drawn(trial: FrozenTrial) -> dict[str, Any]:
     from optuna.samplers._gp.sampler import _get_params
 
     return {name: value for name, value in _get_params(trial).items() if name not in trial.params}
+
+
+class NumberedQMCSampler(optuna.samplers.QMCSampler):
+    """Optuna's QMC sampler, with a trial's number as its place in the sequence.
+
+    Optuna counts the places that were asked for in the storage, so a trial that was put back would
+    take a second one, and two workers may take the same.
+    """
+
+    def sample_relative(
+        self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
+    ) -> dict[str, Any]:
+        self._place.number = trial.number
+        return super().sample_relative(study, trial, search_space)
+
+    def _find_sample_id(self, study: Study, search_space: dict[str, BaseDistribution]) -> int:
+        return self._place.number
+
+    # One for all samplers: it is set and read within one call.
+    _place = _Place()
 
 
 @contextmanager

@@ -14,11 +14,14 @@ __all__ = [
     "HpolabError",
     "InvalidArgument",
     "InvalidType",
+    "LeaseLost",
     "MissingExtra",
     "RecipeMismatch",
     "StorageUnavailable",
     "StudyNotFound",
     "TooManyFailures",
+    "WorkersDied",
+    "check_count",
     "one_of",
 ]
 
@@ -42,6 +45,10 @@ class MissingExtra(HpolabError, ImportError):
         super().__init__(f"{what} needs {package}: pip install 'hpolab[{extra}]'")
 
 
+class LeaseLost(HpolabError, RuntimeError):
+    """Another worker took a running trial, as this one seemed to be dead."""
+
+
 class RecipeMismatch(HpolabError, ValueError):
     """A study exists already and was made by another recipe; the message shows both sides."""
 
@@ -62,8 +69,30 @@ class DataNotFound(HpolabError, FileNotFoundError):
     """A data set is not where it was looked for; the message says where that was."""
 
 
+class WorkersDied(HpolabError, RuntimeError):
+    """Worker processes die over and over without finishing a trial."""
+
+
 class Diverged(HpolabError, ArithmeticError):
     """A training outside any trial reached NaN or infinity."""
+
+
+def check_count(argument: str, value: Any) -> None:
+    """Refuse a count that is not an int of 1 or above.
+
+    Raises:
+        InvalidType: If ``value`` is no int.
+        InvalidArgument: If it is below 1.
+
+    Example:
+        >>> check_count("n_trials", 0)
+        Traceback (most recent call last):
+        hpolab.errors.InvalidArgument: `n_trials` must be 1 or above, got 0.
+    """
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise InvalidType(f"`{argument}` must be an int, got {type(value).__name__}.")
+    if value < 1:
+        raise InvalidArgument(f"`{argument}` must be 1 or above, got {value}.")
 
 
 def one_of(argument: str, value: Any, choices: Iterable[str]) -> str:

@@ -9,17 +9,20 @@ from typing import TYPE_CHECKING, NoReturn
 import optuna
 
 from hpolab import _optuna
-from hpolab.errors import Diverged, InvalidArgument, InvalidType, one_of
+from hpolab.errors import Diverged, InvalidArgument, InvalidType, LeaseLost, one_of
 from hpolab.recipe import study_seed
 from hpolab.seeding import derive_seed
-from hpolab.storage.lease import take_lease
+from hpolab.storage.checkpoint import Checkpoint, TrialCheckpoints, default_store
+from hpolab.storage.lease import lease_lost, take_lease
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterator
     from types import TracebackType
     from typing import Self
 
     from optuna import Trial
+
+    from hpolab.storage.checkpoint import ArtifactStore
 
 __all__ = ["METRICS_KEY", "REASON_KEY", "Reporter", "give_up"]
 
@@ -37,7 +40,11 @@ class Reporter:
     of memory into a pruned trial with a violated constraint, so that samplers learn to keep away
     from there: a failed trial is invisible to them and its region is proposed again.
 
-    Use it as a context manager where running out of memory shall prune the trial too.
+    Use it as a context manager: running out of memory then prunes the trial too, and its
+    checkpoint is removed when the training ends.
+
+    A training that gives its ``state`` with each report survives its process: the next worker that
+    gets the trial finds the last checkpoint by `restore`, and `steps` goes on behind it.
 
     Args:
         trial: The running trial, of any Optuna study with one objective value. None watches
@@ -47,6 +54,11 @@ class Reporter:
         timeout_seconds: The trial's time limit, checked at each report; None for none.
         direction: "minimize" or "maximize"; needed without a trial, whose study says it otherwise.
         seed: The training's seed; by default derived from the study's seed and the trial's number.
+        checkpoints: Where checkpoints are kept: any artifact store of ``optuna.artifacts``. By
+            default a folder beside the storage's file, or in the working folder for a server.
+        checkpoint_every: Reports between two checkpoints, 1 or above.
+        checkpoint_seconds: And seconds between them, at least: what a checkpoint costs stays small
+            beside what it saves.
 
     Attributes:
         direction: "minimize" or "maximize".
@@ -83,7 +95,16 @@ class Reporter:
         timeout_seconds: float | None = None,
         direction: str | None = None,
         seed: int | None = None,
+        checkpoints: ArtifactStore | None = None,
+        checkpoint_every: int = 1,
+        checkpoint_seconds: float = 10.0,
     ) -> None:
+        if checkpoint_every < 1:
+            raise InvalidArgument(f"`checkpoint_every` must be 1 or above, got {checkpoint_every}.")
+        if checkpoint_seconds < 0:
+            raise InvalidArgument(
+                f"`checkpoint_seconds` must be 0 or above, got {checkpoint_seconds}."
+            )
         if patience is not None and patience < 1:
             raise InvalidArgument(f"`patience` must be 1 or above, or None, got {patience}.")
         if min_delta < 0:
@@ -103,10 +124,14 @@ class Reporter:
         self._started = time.monotonic()
         self._reports: dict[int, float] = {}
         self._without_improvement = 0
+        self._checkpoint_every = checkpoint_every
+        self._checkpoint_seconds = checkpoint_seconds
+        self._checkpointed = self._started
+        self._checkpoints: TrialCheckpoints | None = None
+        self._stored: dict[int, float] = {}
         if trial is None:
             self.direction = one_of("direction", direction, _DIRECTIONS)
             self.seed = 0 if seed is None else seed
-            self._stored: Mapping[int, float] = {}
         else:
             if len(trial.study.directions) > 1:
                 raise InvalidArgument(
@@ -116,6 +141,9 @@ class Reporter:
             self.direction = trial.study.direction.name.lower()
             self.seed = trial_seed(trial) if seed is None else seed
             self._stored = _optuna.stored_reports(trial)
+            store = checkpoints or default_store(trial.study)
+            if store is not None:
+                self._checkpoints = TrialCheckpoints(store, trial.study.study_name, trial.number)
             take_lease(trial)
 
     def __enter__(self) -> Self:
@@ -127,11 +155,37 @@ class Reporter:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
+        # Ctrl-C and a worker's end leave the checkpoint to the next worker.
+        if self._checkpoints is not None and (error is None or isinstance(error, Exception)):
+            self._checkpoints.remove()
         if self._trial is not None and error is not None and _is_out_of_memory(error):
             give_up(self._trial, f"out of memory: {error}", error)
 
+    def restore(self) -> bytes | None:
+        """Take up the training where its last checkpoint left it.
+
+        Returns:
+            The ``state`` of the last checkpoint, or None: there is none, or it is damaged, and the
+            training starts over.
+        """
+        checkpoint = None if self._checkpoints is None else self._checkpoints.load()
+        if checkpoint is None or self._trial is None:
+            return None
+        self._reports = dict(checkpoint.reports)
+        self.best_value = checkpoint.progress["best_value"]
+        self.best_step = checkpoint.progress["best_step"]
+        self.improved = checkpoint.step == self.best_step
+        self._without_improvement = checkpoint.progress["without_improvement"]
+        self._started -= checkpoint.progress["elapsed_seconds"]
+        self._decide_to_stop()
+        for step in self._reports.keys() - self._stored.keys():
+            self._trial.report(self._reports[step], step)
+        return checkpoint.state
+
     def steps(self, n_steps: int) -> Iterator[int]:
-        """Return the steps to train, 0 to ``n_steps - 1``, until training shall stop.
+        """Return the steps to train, up to ``n_steps - 1``, until training shall stop.
+
+        The first is 0, or the one behind the checkpoint that `restore` has found.
 
         Args:
             n_steps: Steps of a full training, 1 or above.
@@ -144,21 +198,25 @@ class Reporter:
         return self._steps(n_steps)
 
     def _steps(self, n_steps: int) -> Iterator[int]:
-        for step in range(n_steps):
+        for step in range(max(self._reports, default=-1) + 1, n_steps):
             if self.should_stop:
                 return
             yield step
 
-    def report(self, value: float, step: int) -> None:
+    def report(self, value: float, step: int, *, state: Callable[[], bytes] | None = None) -> None:
         """Report the training's value at a step, once a step.
 
         Args:
             value: The metric that steers the trial, in the study's direction.
             step: The epoch, round or batch it belongs to, 0 or above.
+            state: Returns all that training needs to go on behind this step exactly as it would
+                have (weights, optimizer, schedule, random states), for `restore`. Called when a
+                checkpoint is due. With it, steps must be reported in order.
 
         Raises:
             optuna.TrialPruned: If the pruner gives the trial up, or ``value`` is not finite.
             Diverged: If ``value`` is not finite and there is no trial.
+            LeaseLost: Under `run`, if another worker has taken the trial in the meantime.
             InvalidArgument: If ``step`` is below 0 or was reported before.
             InvalidType: If ``value`` is not a number or ``step`` not an integer.
         """
@@ -171,6 +229,13 @@ class Reporter:
         self._watch(value, step)
         if self._trial is not None:
             self._store(self._trial, value, step)
+        if state is not None and self._checkpoints is not None and self._checkpoint_is_due():
+            self._checkpoints.save(
+                Checkpoint(
+                    step=step, reports=self._reports, progress=self._progress(), state=state()
+                )
+            )
+            self._checkpointed = time.monotonic()
 
     def record(self, **metrics: float) -> None:
         """Store metrics beside the trial's value, under its user attribute `hpolab:metrics`.
@@ -208,21 +273,37 @@ class Reporter:
             self.best_value, self.best_step, self._without_improvement = value, step, 0
         else:
             self._without_improvement += 1
+        self._decide_to_stop()
+
+    def _decide_to_stop(self) -> None:
         out_of_patience = self._patience is not None and self._without_improvement >= self._patience
         elapsed = time.monotonic() - self._started
         out_of_time = self._timeout_seconds is not None and elapsed >= self._timeout_seconds
         self.should_stop = out_of_patience or out_of_time
 
+    def _checkpoint_is_due(self) -> bool:
+        elapsed = time.monotonic() - self._checkpointed
+        return (
+            len(self._reports) % self._checkpoint_every == 0 and elapsed >= self._checkpoint_seconds
+        )
+
+    def _progress(self) -> dict[str, float | int | None]:
+        return {
+            "best_value": self.best_value,
+            "best_step": self.best_step,
+            "without_improvement": self._without_improvement,
+            "elapsed_seconds": time.monotonic() - self._started,
+        }
+
     def _store(self, trial: Trial, value: float, step: int) -> None:
-        if not self._stored:
-            trial.report(value, step)
-            prune = trial.should_prune()
+        if lease_lost(trial):
+            raise LeaseLost(f"another worker has taken trial {trial.number}")
+        if step in self._stored:
+            _optuna.report_again(trial, value, step)  # `Trial.report` would ignore it
         else:
-            # The trial started over after its worker died. The pruner must not see what its
-            # earlier life reported beyond this step, nor may `Trial.report` ignore this report.
-            _optuna.report_again(trial, value, step)
-            prune = _optuna.should_prune(trial, self._reports)
-        if prune:
+            trial.report(value, step)
+        # Where the trial's earlier life has gone beyond this step, it was not pruned here.
+        if step >= max(self._stored, default=step) and _optuna.should_prune(trial, step):
             raise optuna.TrialPruned(f"pruned at step {step} with value {value}")
 
 

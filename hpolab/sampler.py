@@ -161,6 +161,17 @@ class ManualSampler(BaseSampler):
         )
 
 
+class _Grid:
+    """Makes the same grid for every trial: its shuffle must not change from trial to trial."""
+
+    def __init__(self, points: Mapping[str, Sequence[Any]], seed: int) -> None:
+        self._points = points
+        self._seed = seed
+
+    def __call__(self, *, seed: int) -> BaseSampler:
+        return _GridSampler(self._points, seed=self._seed)
+
+
 class _GridSampler(optuna.samplers.GridSampler):
     """Optuna's grid, which fails on an enqueued trial once one point is left to visit."""
 
@@ -204,8 +215,8 @@ def make_sampler(
         search_space: What `grid` lays its points on; unused otherwise.
 
     Returns:
-        The sampler. `qmc` and `grid` find their place in the sequence from the storage and keep
-        the study's seed for all trials.
+        The sampler. `qmc` and `grid` keep the study's seed for all trials: a trial's number is
+        its place in the sequence or the grid.
 
     Raises:
         InvalidArgument: If the name is unknown, or `grid` comes without a search space.
@@ -225,11 +236,15 @@ def make_sampler(
     if sampler == "manual":
         return ManualSampler()
     if sampler == "qmc":
-        return optuna.samplers.QMCSampler(seed=seed, scramble=True)
+        return _optuna.NumberedQMCSampler(
+            seed=seed,
+            scramble=True,
+            independent_sampler=TrialSeededSampler(optuna.samplers.RandomSampler, seed),
+        )
     if sampler == "grid":
         if search_space is None:
             raise InvalidArgument("`sampler='grid'` needs `search_space`, got None.")
-        return _GridSampler(search_space.grid(_GRID_POINTS), seed=seed)
+        return TrialSeededSampler(_Grid(search_space.grid(_GRID_POINTS), seed), seed)
     return TrialSeededSampler(SAMPLERS[sampler], seed)
 
 

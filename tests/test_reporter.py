@@ -6,7 +6,7 @@ import math
 
 import optuna
 import pytest
-from optuna.pruners import MedianPruner, NopPruner, ThresholdPruner
+from optuna.pruners import NopPruner, ThresholdPruner
 from optuna.trial import TrialState
 
 from hpolab import Reporter, make_study
@@ -143,16 +143,15 @@ def test_step_reported_twice_is_an_error():
 
 
 def test_trial_that_starts_over_reports_over_its_stale_reports():
-    study, trial = ask(pruner=MedianPruner(n_startup_trials=1))
-    study.add_trial(optuna.trial.create_trial(value=1.0, intermediate_values={0: 1.0, 1: 5.0}))
+    study, trial = ask(pruner=ThresholdPruner(upper=5.0))
     first_life = Reporter(trial)
     first_life.report(0.5, 0)
     first_life.report(4.0, 1)
     second_life = Reporter(trial)
-    # The median is 1 at step 0 and 5 at step 1: seeing the stale step 1, the pruner would keep it.
+    second_life.report(6.0, 0)  # its earlier life was not pruned here
+    assert study.trials[0].intermediate_values == {0: 6.0, 1: 4.0}
     with pytest.raises(optuna.TrialPruned):
-        second_life.report(2.0, 0)
-    assert study.trials[0].intermediate_values == {0: 2.0, 1: 4.0}
+        second_life.report(6.0, 1)
 
 
 def test_metrics_are_recorded_beside_the_value():

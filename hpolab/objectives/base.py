@@ -6,7 +6,7 @@ import abc
 import math
 from typing import TYPE_CHECKING, Any, final
 
-from hpolab.errors import InvalidArgument, InvalidType, one_of
+from hpolab.errors import InvalidArgument, InvalidType, check_count, one_of
 from hpolab.reporter import Reporter
 
 if TYPE_CHECKING:
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from optuna import Study, Trial
 
     from hpolab.search_space import SearchSpace
+    from hpolab.storage.checkpoint import ArtifactStore
 
 __all__ = ["Objective"]
 
@@ -33,6 +34,9 @@ class Objective(abc.ABC):
         patience: Reports without improvement after which a training stops; None never stops.
         min_delta: What a report must gain on the best one to count as an improvement.
         timeout_seconds: Time limit of one trial; None for none.
+        checkpoints: Where checkpoints of running trials are kept; see `Reporter`.
+        checkpoint_every: Reports between two checkpoints, at least.
+        checkpoint_seconds: Seconds between them, at least.
 
     Raises:
         InvalidArgument: If an argument is out of its range.
@@ -66,6 +70,9 @@ class Objective(abc.ABC):
         patience: int | None = None,
         min_delta: float = 0.0,
         timeout_seconds: float | None = None,
+        checkpoints: ArtifactStore | None = None,
+        checkpoint_every: int = 1,
+        checkpoint_seconds: float = 10.0,
     ) -> None:
         from hpolab.search_space import SearchSpace  # here, as in `make_study`: import time
 
@@ -73,14 +80,16 @@ class Objective(abc.ABC):
             raise InvalidType(
                 f"`search_space` must be a SearchSpace, got {type(search_space).__name__}."
             )
-        if max_steps < 1:
-            raise InvalidArgument(f"`max_steps` must be 1 or above, got {max_steps}.")
+        check_count("max_steps", max_steps)
         self.search_space = search_space
         self.direction = one_of("direction", direction, ("minimize", "maximize"))
         self.max_steps = max_steps
         self.patience = patience
         self.min_delta = min_delta
         self.timeout_seconds = timeout_seconds
+        self.checkpoints = checkpoints
+        self.checkpoint_every = checkpoint_every
+        self.checkpoint_seconds = checkpoint_seconds
         self.reporter(seed=0)  # refuses a bad patience, min_delta or time limit now
 
     @final
@@ -160,6 +169,9 @@ class Objective(abc.ABC):
             timeout_seconds=self.timeout_seconds,
             direction=self.direction,
             seed=seed,
+            checkpoints=self.checkpoints,
+            checkpoint_every=self.checkpoint_every,
+            checkpoint_seconds=self.checkpoint_seconds,
         )
 
     def _value_name(self) -> str:

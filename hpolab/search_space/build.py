@@ -6,9 +6,9 @@ from functools import partial
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
-from hpolab.errors import InvalidArgument, MissingExtra, one_of
+from hpolab.errors import InvalidArgument, MissingExtra, check_count, one_of
 from hpolab.search_space.optimizers import OPTIMIZERS
-from hpolab.search_space.schedules import SCHEDULES, check_count, factor_at
+from hpolab.search_space.schedules import SCHEDULES, factor_at
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING, Any
 
 from optuna.distributions import FloatDistribution
 
-from hpolab.errors import InvalidArgument, InvalidType
+from hpolab.errors import check_count
 from hpolab.search_space.space import SearchSpace, named_space
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-__all__ = ["SCHEDULES", "Moment", "ScheduleRow", "check_count", "factor_at", "schedule_space"]
+__all__ = ["SCHEDULES", "Moment", "ScheduleRow", "factor_at", "schedule_space"]
 
 _ALGOPERF = "AlgoPerf's baselines (Dahl et al. 2023, arXiv:2306.07179)"
 
@@ -263,11 +263,3 @@ def factor_at(
     )
     rise = min((step + 1) / warmup_steps, 1.0) if step < warmup_steps else 1.0
     return rise * row.factor(now, params)
-
-
-def check_count(argument: str, value: Any) -> None:
-    """Refuse a count that is not a positive int."""
-    if not isinstance(value, int) or isinstance(value, bool):
-        raise InvalidType(f"`{argument}` must be an int, got {type(value).__name__}")
-    if value < 1:
-        raise InvalidArgument(f"`{argument}` must be at least 1, got {value}")

@@ -1,23 +1,54 @@
-"""A worker's claim on a running trial, and what happens to a dead worker's trial."""
+"""A worker's claim on a running trial, and what happens to a dead worker's trial.
+
+A lease is a user attribute of its trial: who runs it, and a counter that a thread of the worker
+advances. A process on the observer's own host is looked up; of one on another host the observer
+sees that its counter stands still, by the observer's own clock. Clocks of hosts are not compared.
+"""
 
 from __future__ import annotations
 
 import os
 import socket
-from dataclasses import asdict, dataclass
+import threading
+import time
+from dataclasses import asdict, dataclass, replace
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
+from weakref import WeakKeyDictionary
 
+import optuna
 from optuna.trial import TrialState
 
 from hpolab import _optuna
 
 if TYPE_CHECKING:
     from optuna import Study, Trial
+    from optuna.trial import FrozenTrial
 
-__all__ = ["LEASE_KEY", "Lease", "put_back_dead_trials", "take_lease"]
+__all__ = [
+    "ERROR_KEY",
+    "GRACE_SECONDS",
+    "MAX_RETRIES",
+    "Lease",
+    "claiming",
+    "hold_lease",
+    "is_spent",
+    "lease_lost",
+    "put_back_dead_trials",
+    "release_lease",
+    "take_lease",
+]
 
-LEASE_KEY = "hpolab:lease"
+_logger = optuna.logging.get_logger(__name__)
+
+ERROR_KEY = "hpolab:error"
+GRACE_SECONDS = 60.0
+MAX_RETRIES = 2
+_LEASE_KEY = "hpolab:lease"
+_RETRIES_KEY = "hpolab:retries"
+
+# Renewals in one grace period: one or two may be late before the worker counts as dead.
+_BEATS_PER_GRACE = 4
 
 # psutil reads a start time in ticks of 10 ms and adds the boot time, which a corrected clock may
 # move; two processes that share a pid within this many seconds are the same process.
@@ -33,22 +64,42 @@ class Lease:
         pid: The worker's process id there.
         started: The process's start, in seconds since the epoch by that host's clock. A pid is
             given to another process sooner or later; a pid with its start is not.
+        grace_seconds: How long the counter may stand still before the worker counts as dead.
+        beats: The counter.
     """
 
     host: str
     pid: int
     started: float
+    grace_seconds: float = GRACE_SECONDS
+    beats: int = 0
 
     @classmethod
-    def mine(cls) -> Lease:
+    def mine(cls, grace_seconds: float = GRACE_SECONDS) -> Lease:
         """Return the lease of the calling process."""
-        return _lease_of(os.getpid())
+        host, pid, started = _this_process(os.getpid())
+        return cls(host, pid, started, grace_seconds)
 
-    def is_dead(self) -> bool:
-        """Tell whether the worker is known to be dead; False if it ran on another host."""
+    @classmethod
+    def of(cls, trial: FrozenTrial) -> Lease | None:
+        """Return the lease stored with a trial, or None."""
+        stored = trial.user_attrs.get(_LEASE_KEY)
+        return None if stored is None else cls(**stored)
+
+    @property
+    def is_mine(self) -> bool:
+        """Whether the calling process holds it."""
+        return (self.host, self.pid, self.started) == _this_process(os.getpid())
+
+    def as_mark(self) -> tuple[str, dict[str, Any]]:
+        """Return the lease as the user attribute that stores it: (key, value)."""
+        return _LEASE_KEY, asdict(self)
+
+    def process_is_dead(self) -> bool:
+        """Tell whether the worker ran on this host and is gone."""
         import psutil  # here and below: it takes as long to import as the rest of this package
 
-        if self.host != _this_host():
+        if self.host != _this_process(os.getpid())[0]:
             return False
         try:
             process = psutil.Process(self.pid)
@@ -59,46 +110,10 @@ class Lease:
         except psutil.NoSuchProcess:
             return True
 
-    def as_mark(self) -> tuple[str, dict[str, Any]]:
-        """Return the lease as the user attribute that stores it: (key, value)."""
-        return LEASE_KEY, asdict(self)
-
-
-def take_lease(trial: Trial) -> None:
-    """Write the calling process's lease on a running trial, unless it is there already."""
-    key, value = Lease.mine().as_mark()
-    if trial.user_attrs.get(key) != value:
-        trial.set_user_attr(key, value)
-
-
-def put_back_dead_trials(study: Study) -> list[int]:
-    """Make every RUNNING trial of a dead worker WAITING again.
-
-    The trial keeps its number, parameters and reports; the next worker that pops it goes on.
-
-    Returns:
-        The numbers of the trials put back.
-    """
-    dead = [
-        trial.number
-        for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
-        if LEASE_KEY in trial.user_attrs and Lease(**trial.user_attrs[LEASE_KEY]).is_dead()
-    ]
-    for number in dead:
-        _optuna.put_back(study, number)
-    return dead
-
 
 @lru_cache(maxsize=1)
-def _lease_of(pid: int) -> Lease:
-    import psutil
-
-    # Cached by pid, so that a forked child does not inherit its parent's lease.
-    return Lease(host=_this_host(), pid=pid, started=psutil.Process(pid).create_time())
-
-
-@lru_cache(maxsize=1)
-def _this_host() -> str:
+def _this_process(pid: int) -> tuple[str, int, float]:
+    """Return (host, pid, start); cached by pid, so that a fork does not take its parent's."""
     import psutil
 
     # Two containers may share a boot, even a host name; a pid means nothing across them, so the
@@ -109,4 +124,193 @@ def _this_host() -> str:
             boot = file.read().strip()
     except OSError:
         namespace, boot = "", str(round(psutil.boot_time()))
-    return "/".join((socket.gethostname(), boot, namespace))
+    host = "/".join((socket.gethostname(), boot, namespace))
+    return host, pid, psutil.Process(pid).create_time()
+
+
+class _Hold:
+    """A lease that this process holds on a trial."""
+
+    def __init__(self, lease: Lease, by_run: bool) -> None:
+        self.lease = lease
+        self.by_run = by_run
+        self.lost = False
+        self.due = time.monotonic() + lease.grace_seconds / _BEATS_PER_GRACE
+
+
+# Held while a trial is claimed or put back: a thread of this process that has written its lease
+# and not yet noted it below must not be taken for a dead worker by another.
+claiming = threading.RLock()
+
+# A trial whose object is gone without having been told is nobody's, though its process lives.
+_held: WeakKeyDictionary[Trial, _Hold] = WeakKeyDictionary()
+_held_lock = threading.Lock()
+
+
+def hold_lease(trial: Trial, lease: Lease) -> None:
+    """Keep renewing the lease that `run` has claimed a trial with, until the trial ends."""
+    with _held_lock:
+        _held[trial] = _Hold(lease, by_run=True)
+    _start_renewing(trial.study)
+
+
+def take_lease(trial: Trial) -> None:
+    """Write and hold a lease on a trial that `run` has not claimed.
+
+    Under ``Study.optimize`` and ask/tell, this is also where dead workers' trials of the study are
+    put back, for the next ``ask`` to pop.
+    """
+    with _held_lock:
+        if trial in _held:
+            return
+        lease = Lease.mine()
+        _held[trial] = _Hold(lease, by_run=False)
+    trial.set_user_attr(*lease.as_mark())
+    put_back_dead_trials(trial.study)
+    _start_renewing(trial.study)
+
+
+def release_lease(trial: Trial) -> None:
+    """Stop renewing a trial's lease: it has ended, or was put back."""
+    with _held_lock:
+        _held.pop(trial, None)
+
+
+def lease_lost(trial: Trial) -> bool:
+    """Tell whether another worker has taken a trial that this process held for `run`."""
+    with _held_lock:
+        held = _held.get(trial)
+    return held is not None and held.by_run and held.lost
+
+
+def put_back_dead_trials(study: Study, max_retries: int = MAX_RETRIES) -> list[int]:
+    """Make every RUNNING trial of a dead worker WAITING again.
+
+    The trial keeps its number, parameters, reports and checkpoint; the next worker that pops it
+    goes on. One that has killed its worker more than ``max_retries`` times fails instead.
+
+    Returns:
+        The numbers of the trials put back.
+    """
+    with claiming:
+        return _put_back_dead_trials(study, max_retries)
+
+
+def _put_back_dead_trials(study: Study, max_retries: int) -> list[int]:
+    put_back = []
+    for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
+        lease = Lease.of(trial)
+        if lease is None or not _is_dead(study, trial, lease):
+            continue
+        # Another worker may have put it back, even popped it, since the list was read.
+        latest = _optuna.reread(study, trial.number)
+        if latest.state != TrialState.RUNNING or Lease.of(latest) != lease:
+            continue
+        n_deaths = latest.user_attrs.get(_RETRIES_KEY, 0) + 1
+        try:
+            _optuna.set_user_attr(study, trial.number, _RETRIES_KEY, n_deaths)
+            if n_deaths > max_retries:
+                reason = f"the worker died {n_deaths} times in this trial"
+                _optuna.set_user_attr(study, trial.number, ERROR_KEY, reason)
+                study.tell(trial.number, state=TrialState.FAIL)
+            else:
+                _optuna.put_back(study, trial.number)
+                put_back.append(trial.number)
+        except optuna.exceptions.UpdateFinishedTrialError:
+            continue  # its worker was alive after all, and has just told it
+    return put_back
+
+
+def is_spent(study: Study, n_trials: int) -> bool:
+    """Tell whether all trials numbered below ``n_trials`` are there and none is to be run.
+
+    A RUNNING trial without a lease is its user's own affair: nobody can tell whether it lives.
+    """
+    trials = study.get_trials(deepcopy=False)
+    return len(trials) >= n_trials and not any(
+        trial.state == TrialState.WAITING
+        or (trial.state == TrialState.RUNNING and Lease.of(trial) is not None)
+        for trial in trials[:n_trials]
+    )
+
+
+# What this process last saw of other hosts' leases: trial number -> (lease, seen at).
+_seen: WeakKeyDictionary[Study, dict[int, tuple[Lease, float]]] = WeakKeyDictionary()
+
+
+def _is_dead(study: Study, trial: FrozenTrial, lease: Lease) -> bool:
+    if lease.is_mine:
+        with _held_lock:
+            held = list(_held)
+        return not any(mine.number == trial.number and _same(mine.study, study) for mine in held)
+    if lease.process_is_dead():
+        return True
+    if lease.host == Lease.mine().host:
+        return False
+    seen = _seen.setdefault(study, {})
+    now = time.monotonic()
+    before, since = seen.get(trial.number, (None, now))
+    if lease != before:
+        seen[trial.number] = (lease, now)
+        return False
+    return now - since >= lease.grace_seconds
+
+
+def _same(one: Study, other: Study) -> bool:
+    return one is other or (one.study_name == other.study_name and not _optuna.is_in_memory(one))
+
+
+_renewing_pid: int | None = None
+_wake = threading.Event()
+
+
+def _start_renewing(study: Study) -> None:
+    global _renewing_pid
+    if _optuna.is_in_memory(study):
+        return
+    _wake.set()
+    with _held_lock:
+        if _renewing_pid == os.getpid():
+            return
+        _renewing_pid = os.getpid()
+    threading.Thread(target=_renew_for_ever, name="hpolab-leases", daemon=True).start()
+
+
+def _renew_for_ever() -> None:
+    while True:
+        _wake.clear()
+        _wake.wait(timeout=_renew_all_due())
+
+
+def _renew_all_due() -> float | None:
+    """Renew what is due and return the seconds until the next is, None if there is none.
+
+    A function of its own, so that no local name keeps a trial alive while the thread sleeps.
+    """
+    with _held_lock:
+        due = [(trial, hold) for trial, hold in _held.items() if hold.due <= time.monotonic()]
+    for trial, hold in due:
+        _renew(trial, hold)
+    with _held_lock:
+        waits = [hold.due - time.monotonic() for hold in _held.values()]
+    return max(0.0, min(waits)) if waits else None
+
+
+def _renew(trial: Trial, hold: _Hold) -> None:
+    hold.due = time.monotonic() + hold.lease.grace_seconds / _BEATS_PER_GRACE
+    try:
+        latest = _optuna.reread(trial.study, trial.number)
+        if latest.state.is_finished():
+            release_lease(trial)
+            return
+        stored = Lease.of(latest)
+        if latest.state != TrialState.RUNNING or stored is None or not stored.is_mine:
+            hold.lost = True
+            return
+        hold.lease = replace(hold.lease, beats=hold.lease.beats + 1)
+        key, value = hold.lease.as_mark()
+        _optuna.set_user_attr(trial.study, trial.number, key, value)
+    except optuna.exceptions.UpdateFinishedTrialError:
+        release_lease(trial)
+    except Exception as error:  # noqa: BLE001 - the worker's own next call meets the same trouble
+        _logger.warning(f"The lease of trial {trial.number} could not be renewed: {error}")

@@ -221,7 +221,7 @@ def test_two_choices_join() -> None:
         ({"name": "cosin"}, InvalidArgument, "Did you mean 'cosine'"),
         ({"name": []}, InvalidArgument, "each name once"),
         ({"name": None}, InvalidType, "got NoneType"),
-        ({"max_epochs": 0}, InvalidArgument, "`max_epochs` must be at least 1, got 0"),
+        ({"max_epochs": 0}, InvalidArgument, "`max_epochs` must be 1 or above, got 0"),
         ({"max_epochs": 2.5}, InvalidType, "`max_epochs` must be an int, got float"),
         ({"max_epochs": True}, InvalidType, "got bool"),
     ],

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import copy
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
 
-from hpolab.errors import InvalidArgument, InvalidType
+from hpolab.errors import InvalidArgument, InvalidType, check_count
 from hpolab.objectives.base import Objective
 from hpolab.objectives.torch.data import open_split, open_splits
 from hpolab.objectives.torch.metrics import (
@@ -21,8 +20,8 @@ from hpolab.objectives.torch.metrics import (
     read_metrics,
 )
 from hpolab.objectives.torch.rng import order_seed, seeded
+from hpolab.objectives.torch.state import TrainingState
 from hpolab.search_space import build_optimizer, build_schedule
-from hpolab.search_space.schedules import check_count
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -35,6 +34,7 @@ if TYPE_CHECKING:
     from hpolab.objectives.torch.metrics import LossFunction, Metric, MetricFunction
     from hpolab.reporter import Reporter
     from hpolab.search_space import SearchSpace
+    from hpolab.storage.checkpoint import ArtifactStore
 
 __all__ = ["TorchObjective"]
 
@@ -84,8 +84,12 @@ class TorchObjective(Objective):
         patience: Epochs without improvement after which training stops; None never stops.
         min_delta: What an epoch must gain on the best to count as an improvement.
         timeout_seconds: Time limit of one trial, checked every epoch.
+        checkpoints: Where checkpoints of running trials are kept; see `Reporter`.
+        checkpoint_every: Epochs between two checkpoints, at least.
+        checkpoint_seconds: Seconds between them, at least.
         device: Where models and data live, e.g. "cpu", "cuda", "cuda:1".
-        eval_batch_size: Rows evaluated at once.
+        eval_batch_size: Rows evaluated at once. (On a CPU, 1,024 images of the MNIST protocol fall
+            out of its cache: they take 1.4 times what 256 at once take.)
 
     Raises:
         InvalidArgument: If an argument is out of its range or set of names, data is empty or not
@@ -127,8 +131,11 @@ class TorchObjective(Objective):
         patience: int | None = None,
         min_delta: float = 0.0,
         timeout_seconds: float | None = None,
+        checkpoints: ArtifactStore | None = None,
+        checkpoint_every: int = 1,
+        checkpoint_seconds: float = 10.0,
         device: str | torch.device = "cpu",
-        eval_batch_size: int = 1024,
+        eval_batch_size: int = 256,
     ) -> None:
         if not callable(build_model):
             raise InvalidType(f"`build_model` must be callable, got {type(build_model).__name__}.")
@@ -146,6 +153,9 @@ class TorchObjective(Objective):
             patience=patience,
             min_delta=min_delta,
             timeout_seconds=timeout_seconds,
+            checkpoints=checkpoints,
+            checkpoint_every=checkpoint_every,
+            checkpoint_seconds=checkpoint_seconds,
         )
         self._build_model = build_model
         self._batch_size = batch_size
@@ -270,18 +280,29 @@ class TorchObjective(Objective):
         by_batch = train.n_batches(batch_size) is not None
         order = torch.Generator().manual_seed(order_seed(reporter.seed))
         metric = {self._metric_name: self._metrics[self._metric_name]}
-        best: dict[str, Any] = {}
+        training = TrainingState(
+            model, optimizer, schedule, [order, *self._generators()], self._device
+        )
+
+        def state() -> bytes:
+            if reporter.improved:
+                training.keep_best()
+            return training.to_bytes()
+
+        saved = reporter.restore()
+        if saved is not None:
+            training.from_bytes(saved)
         for epoch in reporter.steps(self.max_steps):
             batches = train.batches(batch_size, order)
             self._train_epoch(model, batches, optimizer, schedule if by_batch else None)
             if not by_batch:
                 schedule.step()
             value = self._evaluate(model, valid, metric)[self._metric_name]
-            reporter.report(value, epoch)
+            reporter.report(value, epoch, state=state)
             if reporter.improved:
-                best = _snapshot(model)
+                training.keep_best()
         if not reporter.improved:
-            model.load_state_dict(best)
+            model.load_state_dict(training.best)
         return model
 
     def _train_epoch(
@@ -337,19 +358,13 @@ class TorchObjective(Objective):
         return batch_size
 
     def _seeded(self, seed: int) -> AbstractContextManager[None]:
-        generators = [g for split in self._splits.values() for g in split.generators]
-        return seeded(seed, self._device, generators)
+        return seeded(seed, self._device, self._generators())
+
+    def _generators(self) -> list[torch.Generator]:
+        return [g for split in self._splits.values() for g in split.generators]
 
     def _value_name(self) -> str:
         return f"metric {self._metric_name!r}"
-
-
-def _snapshot(model: nn.Module) -> dict[str, Any]:
-    """Return a copy of a model's weights and buffers, and of any extra state."""
-    return {
-        key: part.clone() if isinstance(part, Tensor) else copy.deepcopy(part)
-        for key, part in model.state_dict().items()
-    }
 
 
 @contextmanager

@@ -12,7 +12,9 @@ from hpolab.seeding import derive_seed
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-__all__ = ["order_seed", "seeded"]
+    from torch import Tensor
+
+__all__ = ["get_random_state", "order_seed", "seeded", "set_random_state"]
 
 
 def order_seed(seed: int) -> int:
@@ -46,3 +48,23 @@ def seeded(
         finally:
             for generator, state in zip(generators, states, strict=True):
                 generator.set_state(state)
+
+
+def get_random_state(device: torch.device, generators: Sequence[torch.Generator]) -> list[Tensor]:
+    """Return the states of all that `seeded` seeds: the CPU, ``device``, then ``generators``."""
+    states = [torch.default_generator.get_state()]
+    if device.type != "cpu":
+        states.append(torch.get_device_module(device).get_rng_state(device))
+    return states + [generator.get_state() for generator in generators]
+
+
+def set_random_state(
+    states: Sequence[Tensor], device: torch.device, generators: Sequence[torch.Generator]
+) -> None:
+    """Go back to the states that `get_random_state` has returned."""
+    rest = list(states)
+    torch.default_generator.set_state(rest.pop(0))
+    if device.type != "cpu":
+        torch.get_device_module(device).set_rng_state(rest.pop(0), device)
+    for generator, state in zip(generators, rest, strict=True):
+        generator.set_state(state)
