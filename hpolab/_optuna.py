@@ -45,8 +45,9 @@ def claim_trial(
     Args:
         study: The study.
         n_trials: The budget: trials of all states together.
-        mark: A user attribute (key, value) that is there before the trial is RUNNING, so that a
-            worker killed at any moment leaves no RUNNING trial that nobody owns.
+        mark: A user attribute (key, value) that a worker's trials carry. A popped one gets it
+            just after it is RUNNING, and carries `SLOT_KEY` before, so that a worker killed in
+            between leaves a trial that can be told from one that the user has asked for.
         is_mine: Tells of a trial whether no other worker has run it.
         first_params: Parameters of trial 0, unless it was enqueued with its own.
         window: Trials that may run at once where the study must not depend on timing: trial n
@@ -67,7 +68,7 @@ def claim_trial(
     slots = [trial for trial in trials if trial.state == TrialState.WAITING]
     if slots:
         trial = slots[0]
-        if not may_start(trial.number) or not _pop(storage, trial._trial_id, mark):
+        if not may_start(trial.number) or not _pop(storage, trial, mark):
             return None
     else:
         if not may_start(len(trials)):
@@ -81,7 +82,8 @@ def claim_trial(
             return None
     is_last = trial.number + 1 >= len(trials)
     if not alone and is_last and trial.number + 1 < n_trials:
-        study.add_trial(optuna.trial.create_trial(state=TrialState.WAITING))
+        slot = optuna.trial.create_trial(state=TrialState.WAITING, user_attrs={SLOT_KEY: True})
+        study.add_trial(slot)
     is_new = not trial.params and _FIXED_PARAMS not in trial.system_attrs
     if trial.number == 0 and first_params and is_new:
         storage.set_trial_system_attr(trial._trial_id, _FIXED_PARAMS, dict(first_params))
@@ -90,6 +92,8 @@ def claim_trial(
     return optuna.Trial(study, trial._trial_id)
 
 
+SLOT_KEY = "hpolab:slot"
+
 # Trials back which tell whether a study has other workers now.
 _RECENT = 10
 
@@ -97,17 +101,16 @@ _RECENT = 10
 _FIXED_PARAMS = "fixed_params"
 
 
-def _pop(storage: BaseStorage, trial_id: int, mark: tuple[str, Any]) -> bool:
-    key, value = mark
+def _pop(storage: BaseStorage, slot: FrozenTrial, mark: tuple[str, Any]) -> bool:
     try:
-        storage.set_trial_user_attr(trial_id, key, value)
-        popped = storage.set_trial_state_values(trial_id, TrialState.RUNNING)
+        if SLOT_KEY not in slot.user_attrs:  # it was enqueued by the user
+            storage.set_trial_user_attr(slot._trial_id, SLOT_KEY, True)
+        if not storage.set_trial_state_values(slot._trial_id, TrialState.RUNNING):
+            return False
+        storage.set_trial_user_attr(slot._trial_id, *mark)
     except optuna.exceptions.UpdateFinishedTrialError:
         return False  # another worker has popped and finished it since the list was read
-    if popped and storage.get_trial(trial_id).user_attrs[key] != value:
-        # A worker that lost the race wrote its own mark in between.
-        storage.set_trial_user_attr(trial_id, key, value)
-    return popped
+    return True
 
 
 def put_back(study: Study, number: int) -> None:

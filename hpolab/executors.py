@@ -69,6 +69,7 @@ def run_in_processes(
                     after_trial()
                 for worker in [worker for worker in workers if worker.poll() is not None]:
                     workers.remove(worker)
+                    _reap(worker)
                     _raise_error(payload, worker.pid)
                     if worker.returncode != 0:
                         n_deaths += 1
@@ -107,9 +108,13 @@ def _stop(workers: list[subprocess.Popen[bytes]]) -> None:
             worker.wait(timeout=max(0.1, deadline - time.monotonic()))
         except subprocess.TimeoutExpired:
             worker.kill()
-            worker.wait()
-        assert worker.stdin is not None
-        worker.stdin.close()
+        _reap(worker)
+
+
+def _reap(worker: subprocess.Popen[bytes]) -> None:
+    worker.wait()
+    assert worker.stdin is not None
+    worker.stdin.close()
 
 
 def _cause(worker: subprocess.Popen[bytes]) -> str:

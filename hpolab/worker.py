@@ -28,6 +28,7 @@ from hpolab.storage.lease import (
     hold_lease,
     is_spent,
     put_back_dead_trials,
+    put_back_trial,
     release_lease,
 )
 from hpolab.tables import tally
@@ -171,10 +172,10 @@ class _Worker:
             return self._fail(trial, error)
         except KeyboardInterrupt:
             interrupts.pressed = interrupts.pressed or signal.SIGINT
-            _optuna.put_back(self._study, trial.number)
+            put_back_trial(self._study, trial.number)
             return None
         except BaseException:
-            _optuna.put_back(self._study, trial.number)
+            put_back_trial(self._study, trial.number)
             raise
         return self._tell(trial, value)
 

@@ -22,6 +22,8 @@ from optuna.trial import TrialState
 from hpolab import _optuna
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from optuna import Study, Trial
     from optuna.trial import FrozenTrial
 
@@ -35,6 +37,7 @@ __all__ = [
     "is_spent",
     "lease_lost",
     "put_back_dead_trials",
+    "put_back_trial",
     "release_lease",
     "take_lease",
 ]
@@ -49,6 +52,9 @@ _RETRIES_KEY = "hpolab:retries"
 
 # Renewals in one grace period: one or two may be late before the worker counts as dead.
 _BEATS_PER_GRACE = 4
+
+# A worker writes its lease within milliseconds of popping a trial.
+_POP_SECONDS = 5.0
 
 # psutil reads a start time in ticks of 10 ms and adds the boot time, which a corrected clock may
 # move; two processes that share a pid within this many seconds are the same process.
@@ -198,9 +204,11 @@ def put_back_dead_trials(study: Study, max_retries: int = MAX_RETRIES) -> list[i
 
 def _put_back_dead_trials(study: Study, max_retries: int) -> list[int]:
     put_back = []
-    for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
+    running = study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
+    _forget_changed(study, running)
+    for trial in running:
         lease = Lease.of(trial)
-        if lease is None or not _is_dead(study, trial, lease):
+        if not _is_dead(study, trial, lease):
             continue
         # Another worker may have put it back, even popped it, since the list was read.
         latest = _optuna.reread(study, trial.number)
@@ -214,31 +222,46 @@ def _put_back_dead_trials(study: Study, max_retries: int) -> list[int]:
                 _optuna.set_user_attr(study, trial.number, ERROR_KEY, reason)
                 study.tell(trial.number, state=TrialState.FAIL)
             else:
-                _optuna.put_back(study, trial.number)
+                put_back_trial(study, trial.number)
                 put_back.append(trial.number)
         except optuna.exceptions.UpdateFinishedTrialError:
             continue  # its worker was alive after all, and has just told it
     return put_back
 
 
+def put_back_trial(study: Study, number: int) -> None:
+    """Make a RUNNING trial WAITING again, without a lease."""
+    _optuna.set_user_attr(study, number, _LEASE_KEY, None)
+    _optuna.set_user_attr(study, number, _optuna.SLOT_KEY, True)
+    _optuna.put_back(study, number)
+
+
 def is_spent(study: Study, n_trials: int) -> bool:
     """Tell whether all trials numbered below ``n_trials`` are there and none is to be run.
 
-    A RUNNING trial without a lease is its user's own affair: nobody can tell whether it lives.
+    A RUNNING trial that no worker of ours has claimed is its user's own affair: nobody can tell
+    whether it lives.
     """
     trials = study.get_trials(deepcopy=False)
     return len(trials) >= n_trials and not any(
         trial.state == TrialState.WAITING
-        or (trial.state == TrialState.RUNNING and Lease.of(trial) is not None)
+        or (trial.state == TrialState.RUNNING and _is_claimed(trial))
         for trial in trials[:n_trials]
     )
 
 
-# What this process last saw of other hosts' leases: trial number -> (lease, seen at).
-_seen: WeakKeyDictionary[Study, dict[int, tuple[Lease, float]]] = WeakKeyDictionary()
+def _is_claimed(trial: FrozenTrial) -> bool:
+    return Lease.of(trial) is not None or _optuna.SLOT_KEY in trial.user_attrs
 
 
-def _is_dead(study: Study, trial: FrozenTrial, lease: Lease) -> bool:
+# What this process last saw of leases that it cannot look up: trial number -> (lease, since when).
+_seen: WeakKeyDictionary[Study, dict[int, tuple[Lease | None, float]]] = WeakKeyDictionary()
+
+
+def _is_dead(study: Study, trial: FrozenTrial, lease: Lease | None) -> bool:
+    if lease is None:
+        # Either popped in this instant, or its worker was killed between that and its lease.
+        return _is_claimed(trial) and _stood_still(study, trial, lease, _POP_SECONDS)
     if lease.is_mine:
         with _held_lock:
             held = list(_held)
@@ -247,13 +270,23 @@ def _is_dead(study: Study, trial: FrozenTrial, lease: Lease) -> bool:
         return True
     if lease.host == Lease.mine().host:
         return False
-    seen = _seen.setdefault(study, {})
+    return _stood_still(study, trial, lease, lease.grace_seconds)
+
+
+def _forget_changed(study: Study, running: Sequence[FrozenTrial]) -> None:
+    leases = {trial.number: Lease.of(trial) for trial in running}
+    _seen[study] = {
+        number: (lease, since)
+        for number, (lease, since) in _seen.get(study, {}).items()
+        if number in leases and leases[number] == lease
+    }
+
+
+def _stood_still(study: Study, trial: FrozenTrial, lease: Lease | None, seconds: float) -> bool:
+    """Tell whether this process has seen the same lease for so long, by its own clock."""
     now = time.monotonic()
-    before, since = seen.get(trial.number, (None, now))
-    if lease != before:
-        seen[trial.number] = (lease, now)
-        return False
-    return now - since >= lease.grace_seconds
+    _, since = _seen[study].setdefault(trial.number, (lease, now))
+    return now - since >= seconds
 
 
 def _same(one: Study, other: Study) -> bool:

@@ -146,6 +146,7 @@ def test_trial_that_kills_its_worker_too_often_fails_with_the_reason():
         assert put_back_dead_trials(study, max_retries=2) == [0]
         trial_id = study.trials[0]._trial_id
         study._storage.set_trial_state_values(trial_id, TrialState.RUNNING)
+        study._storage.set_trial_user_attr(trial_id, *lease.as_mark())
     assert put_back_dead_trials(study, max_retries=2) == []
     assert study.trials[0].state == TrialState.FAIL
     assert study.trials[0].user_attrs["hpolab:error"] == "the worker died 3 times in this trial"
@@ -225,3 +226,13 @@ def test_reporter_of_a_lost_trial_stops_the_training(tmp_path):
     run(study, objective, n_trials=1, grace_seconds=1)
     assert 0 < len(steps) < 50
     assert study.trials[0].value == 0.5
+
+
+def test_worker_killed_between_popping_a_trial_and_writing_its_lease_is_noticed(monkeypatch):
+    # Five seconds of waiting are shortened; all else is as it happens.
+    monkeypatch.setattr("hpolab.storage.lease._POP_SECONDS", 0.2)
+    study = make_study("s", storage="memory://")
+    study.add_trial(create_trial(state=TrialState.RUNNING, user_attrs={"hpolab:slot": True}))
+    assert put_back_dead_trials(study) == []
+    time.sleep(0.25)
+    assert put_back_dead_trials(study) == [0]

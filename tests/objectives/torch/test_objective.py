@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import pickle
 import random
+import signal
+import subprocess
+import sys
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,7 +18,7 @@ from sklearn.metrics import roc_auc_score
 from torch import nn
 from torch.utils.data import DataLoader, IterableDataset, RandomSampler, TensorDataset
 
-from hpolab import Reporter, make_study, run
+from hpolab import Reporter, load_study, make_study, run
 from hpolab.datasets import load_digits, split_four
 from hpolab.demo import build_cnn
 from hpolab.errors import Diverged, HpolabError, InvalidArgument, InvalidType
@@ -679,3 +682,57 @@ def test_bad_argument_is_refused(options, error, message):
 def test_negative_seed_is_refused():
     with pytest.raises(InvalidArgument, match="`seed` must be 0 or above, got -1"):
         regression().fit(SGD.defaults(), seed=-1)
+
+
+CHECKPOINT_SCRIPT = """
+import os, signal, sys
+import torch
+from torch import nn
+from hpolab import make_study, run
+from hpolab.datasets import load_digits, split_four
+from hpolab.objectives import TorchObjective
+from hpolab.search_space import optimizer_space, schedule_space
+
+url, die_at = sys.argv[1], int(sys.argv[2])
+data = split_four(load_digits(), n_train=200, n_valid=100, n_score=100, n_test=100)
+n_steps = 0
+
+def build_model(params):
+    return nn.Sequential(
+        nn.Flatten(), nn.Linear(64, 32), nn.BatchNorm1d(32), nn.ReLU(), nn.Dropout(0.3),
+        nn.Linear(32, 10),
+    )
+
+def loss(outputs, targets):
+    global n_steps
+    n_steps += outputs.requires_grad
+    if n_steps == die_at:  # in the middle of an epoch
+        os.kill(os.getpid(), signal.SIGKILL)
+    return nn.functional.cross_entropy(outputs, targets)
+
+space = optimizer_space("momentum") | schedule_space("cosine", max_epochs=6, warmup=True)
+objective = TorchObjective(
+    build_model, train=data.train, valid=data.valid, score=data.score, search_space=space,
+    loss=loss, metric="accuracy", max_epochs=6, batch_size=32, checkpoint_seconds=0,
+)
+study = make_study("s", storage=url, direction="maximize", sampler="random", pruner="none")
+run(study, objective, n_trials=3)
+"""
+
+
+def test_killed_trials_end_bit_for_bit_as_uninterrupted_ones(tmp_path):
+    """Mid-epoch kills: weights, momentum, schedule, BatchNorm, dropout and data order go on."""
+
+    def train(name: str, die_at: int) -> int:
+        command = [sys.executable, "-c", CHECKPOINT_SCRIPT, f"sqlite:///{tmp_path}/{name}.db"]
+        return subprocess.run([*command, str(die_at)], check=False).returncode
+
+    def outcome(name: str) -> list[object]:
+        trials = load_study("s", storage=f"sqlite:///{tmp_path}/{name}.db").trials
+        return [(t.params, t.intermediate_values, t.values) for t in trials]
+
+    assert train("whole", -1) == 0
+    for die_at in (24, 10, 35):  # 7 steps an epoch; one more in the check
+        assert train("killed", die_at) == -signal.SIGKILL
+    assert train("killed", -1) == 0
+    assert outcome("killed") == outcome("whole")
