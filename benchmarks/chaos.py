@@ -41,8 +41,10 @@ N_TRIALS = 24
 WORKER = """
 import json, os, sys, time
 import numpy as np
+import optuna
 from hpolab import Reporter, make_study, run
 
+optuna.logging.set_verbosity(optuna.logging.ERROR)
 url, folder, n_trials = sys.argv[1], sys.argv[2], int(sys.argv[3])
 
 def objective(trial):

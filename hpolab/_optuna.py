@@ -138,6 +138,17 @@ def storage_file(study: Study) -> str | None:
     return None if path is None else str(path)
 
 
+def buffer_reports(study: Study, trial: Trial) -> None:
+    """Let the storage write a trial's reports together, if nothing needs them sooner.
+
+    A pruner would: other workers' reads of running trials.
+    """
+    storage: Any = study._storage
+    buffer = getattr(getattr(storage, "_backend", storage), "buffer_reports", None)
+    if buffer is not None and isinstance(study.pruner, optuna.pruners.NopPruner):
+        buffer(trial._trial_id)
+
+
 def reread(study: Study, number: int) -> FrozenTrial:
     """Return a trial as the storage has it now."""
     return study._storage.get_trial(_trial_id(study, number))

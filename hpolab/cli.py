@@ -17,7 +17,7 @@ from hpolab.errors import HpolabError, StudyNotFound
 from hpolab.recipe import read_recipe
 from hpolab.run import BUDGET_KEY
 from hpolab.search_space import SearchSpace
-from hpolab.storage import DEFAULT_URL, open_storage, redact
+from hpolab.storage import DEFAULT_URL, check, open_storage, redact
 from hpolab.study import load_study
 from hpolab.tables import best_of, tally
 
@@ -121,14 +121,28 @@ def demo(
 
 
 @app.command()
-def status(study_name: StudyArgument = None, storage: StorageOption = DEFAULT_URL) -> None:
+def status(
+    study_name: StudyArgument = None,
+    storage: StorageOption = DEFAULT_URL,
+    check_storage: Annotated[
+        bool,
+        typer.Option(
+            "--check",
+            help="Also tell what the storage promises: to survive a process kill, a server kill, "
+            "a power cut; one host or several.",
+        ),
+    ] = False,
+) -> None:
     """Show how far the studies of a storage are: done of budget, pruned, best value.
 
     With a study's name, also what made it: sampler, pruner, seed, versions and search space.
 
-    **Example:** `hpolab status -s sqlite:///hpolab-demo.db`
+    **Examples:** `hpolab status -s sqlite:///hpolab-demo.db`;
+    `hpolab status --check -s redis://localhost:6379/0`
     """
     with _errors_as_messages():
+        if check_storage:
+            _out.print(str(check(storage)), highlight=False, soft_wrap=True)
         opened = open_storage(storage)
         names = [study_name] if study_name else sorted(get_all_study_names(opened))
         studies = [load_study(name, storage=opened) for name in names]

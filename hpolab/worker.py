@@ -46,8 +46,10 @@ if TYPE_CHECKING:
 
 __all__ = ["Interrupts", "Plan", "work"]
 
-# How often a worker without a trial looks for a slot, or a trial that was put back.
+# How often a worker without a trial looks for a slot, or a trial that was put back: at first, and
+# when it has waited for long.
 _POLL_SECONDS = 0.05
+_MAX_POLL_SECONDS = 1.0
 
 # How long it waits for the worker of the last trial to open the next slot: a few writes' time.
 _PATIENCE_SECONDS = 1.0
@@ -118,7 +120,7 @@ def work(
                 return
             else:
                 # Others run what is left; a worker of theirs may die yet.
-                interrupts.sleep(_POLL_SECONDS)
+                interrupts.sleep(worker.seconds_to_wait())
                 after_trial()
 
 
@@ -134,8 +136,6 @@ class _Worker:
         """Start the next trial, a dead worker's before a new one; None if there is none now."""
         put_back_dead_trials(self._study, self._plan.max_retries)
         lease = Lease.mine(self._plan.grace_seconds)
-        now = time.monotonic()
-        idle_seconds = now - (self._idle_since or now)
         with claiming:
             trial = _optuna.claim_trial(
                 self._study,
@@ -144,12 +144,19 @@ class _Worker:
                 is_mine=_is_mine,
                 first_params=self._plan.first_params,
                 window=self._plan.window,
-                may_open=idle_seconds >= _PATIENCE_SECONDS,
+                may_open=self._idle_seconds() >= _PATIENCE_SECONDS,
             )
             if trial is not None:
                 hold_lease(trial, lease)
-        self._idle_since = None if trial is not None else self._idle_since or now
+        self._idle_since = None if trial is not None else self._idle_since or time.monotonic()
         return trial
+
+    def seconds_to_wait(self) -> float:
+        """Return when to look for a trial again: soon at first, and more and more seldom."""
+        return min(max(_POLL_SECONDS, self._idle_seconds() / 4), _MAX_POLL_SECONDS)
+
+    def _idle_seconds(self) -> float:
+        return 0.0 if self._idle_since is None else time.monotonic() - self._idle_since
 
     def run_trial(self, trial: Trial, interrupts: Interrupts) -> FrozenTrial | None:
         """Run one trial and tell its outcome; None if it was put back, or another has taken it."""
@@ -161,6 +168,7 @@ class _Worker:
             release_lease(trial)
 
     def _run_trial(self, trial: Trial, interrupts: Interrupts) -> FrozenTrial | None:
+        _optuna.buffer_reports(self._study, trial)
         try:
             with interrupts.allowed():
                 value = _finite(trial, self._objective(trial))

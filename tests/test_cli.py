@@ -101,6 +101,12 @@ def test_status_hides_the_password(tmp_path, redis_url):
     assert secret not in shown.output
 
 
+def test_status_check_tells_what_the_storage_promises(url):
+    shown = invoke(app, ["status", "--check", "-s", url]).output
+    assert "survives a process kill yes" in shown
+    assert "several hosts" in shown
+
+
 def test_best_in_every_format(url):
     trial = load_study("line", storage=url).best_trial
     beta2 = 1 - trial.params["one_minus_beta2"]

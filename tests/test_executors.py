@@ -55,6 +55,11 @@ def test_workers_spend_one_budget_in_processes_of_their_own(url):
     assert not any(psutil.pid_exists(pid) for pid in workers)
 
 
+def test_one_progress_bar_for_all_workers(url, capfd):
+    run(make_study("bar", storage=url), square, n_trials=6, n_workers=2, show_progress_bar=True)
+    assert "6/6" in capfd.readouterr().err
+
+
 def test_workers_share_the_cores(url):
     def objective(trial: optuna.Trial) -> float:
         return float(os.environ["OMP_NUM_THREADS"])

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 import time
+import uuid
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING
 
@@ -296,7 +297,7 @@ WORKER = """
 import sys, time
 from hpolab import make_study, run, Reporter
 url, n_trials, seconds = sys.argv[1], int(sys.argv[2]), float(sys.argv[3])
-hang_in_trial = int(sys.argv[4])
+hang_in_trial, name = int(sys.argv[4]), sys.argv[5]
 def objective(trial):
     x = trial.suggest_float("x", -1, 1)
     reporter = Reporter(trial)
@@ -307,18 +308,18 @@ def objective(trial):
             time.sleep(600)
         reporter.report(x**2 + 1 / (epoch + 1), epoch)
     return x**2
-run(make_study("s", storage=url, sampler="tpe", pruner="median", seed=5), objective,
+run(make_study(name, storage=url, sampler="tpe", pruner="median", seed=5), objective,
     n_trials=n_trials)
 """
 
 
 @contextmanager
 def worker(
-    url: str, n_trials: int, seconds: float = 0.0, hang_in_trial: int = -1
+    url: str, n_trials: int, *, seconds: float = 0.0, hang_in_trial: int = -1, name: str = "s"
 ) -> Iterator[subprocess.Popen[str]]:
     """Run the worker's script in a process of its own, gone at the end."""
     with subprocess.Popen(
-        [sys.executable, "-c", WORKER, url, str(n_trials), str(seconds), str(hang_in_trial)],
+        [sys.executable, "-c", WORKER, url, str(n_trials), str(seconds), str(hang_in_trial), name],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -329,15 +330,15 @@ def worker(
             process.kill()
 
 
-def run_to_the_end(url: str, n_trials: int) -> None:
-    with worker(url, n_trials) as process:
+def run_to_the_end(url: str, n_trials: int, name: str = "s") -> None:
+    with worker(url, n_trials, name=name) as process:
         _, errors = process.communicate(timeout=60)
         assert process.returncode == 0, errors
 
 
-def trials_of(url: str) -> list[optuna.trial.FrozenTrial]:
+def trials_of(url: str, name: str = "s") -> list[optuna.trial.FrozenTrial]:
     try:
-        return load_study("s", storage=url).get_trials(deepcopy=False)
+        return load_study(name, storage=url).get_trials(deepcopy=False)
     except StudyNotFound:
         return []
 
@@ -352,36 +353,47 @@ def wait_for_finished(url: str, n: int) -> None:
 def test_several_processes_spend_one_budget_exactly(tmp_path):
     url = f"sqlite:///{tmp_path}/s.db"
     with ExitStack() as stack:
-        for process in [stack.enter_context(worker(url, 24, 0.001)) for _ in range(4)]:
+        for process in [stack.enter_context(worker(url, 24, seconds=0.001)) for _ in range(4)]:
             _, errors = process.communicate(timeout=120)
             assert process.returncode == 0, errors
     finished = [t.number for t in trials_of(url) if t.state.is_finished()]
     assert finished == list(range(24))
 
 
-def test_killed_study_ends_as_the_uninterrupted_one(tmp_path):
-    whole, killed = f"sqlite:///{tmp_path}/whole.db", f"sqlite:///{tmp_path}/killed.db"
-    run_to_the_end(whole, 12)
-    for number in (2, 2, 4):
-        with worker(killed, 12, hang_in_trial=number) as process:
+def outcome(url: str, name: str = "s") -> list[object]:
+    return [(t.number, t.state, t.params, t.values) for t in trials_of(url, name)]
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """What a study of twelve trials comes to that nobody interrupts."""
+    url = f"sqlite:///{tmp_path_factory.mktemp('whole')}/s.db"
+    run_to_the_end(url, 12)
+    return outcome(url)
+
+
+@pytest.mark.parametrize(
+    "storage_url", ["sqlite", "journal", "redis", "postgresql", "grpc"], indirect=True
+)
+def test_killed_study_ends_as_the_uninterrupted_one(storage_url, whole, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)  # where a server's checkpoints go
+    name = f"study-{uuid.uuid4()}"
+    for number in (2, 4):
+        with worker(storage_url, 12, hang_in_trial=number, name=name) as process:
             assert process.stdout is not None
             assert process.stdout.readline() == "hanging\n"
             process.send_signal(signal.SIGKILL)
             process.wait(timeout=10)
-        trial = trials_of(killed)[number]
+        trial = trials_of(storage_url, name)[number]
         assert trial.state == TrialState.RUNNING
         assert list(trial.intermediate_values) == [0, 1]
-    run_to_the_end(killed, 12)
-
-    def outcome(url: str) -> list[object]:
-        return [(t.number, t.state, t.params, t.values) for t in trials_of(url)]
-
-    assert outcome(killed) == outcome(whole)
+    run_to_the_end(storage_url, 12, name)
+    assert outcome(storage_url, name) == whole
 
 
 def test_ctrl_c_puts_the_trial_back_and_says_how_to_go_on(tmp_path):
     url = f"sqlite:///{tmp_path}/s.db"
-    with worker(url, 30, 0.05) as process:
+    with worker(url, 30, seconds=0.05) as process:
         wait_for_finished(url, 2)
         process.send_signal(signal.SIGINT)
         _, errors = process.communicate(timeout=30)
@@ -406,6 +418,20 @@ def test_ctrl_c_in_this_process_raises_keyboard_interrupt_and_restores_the_handl
     assert study.trials[2].state == TrialState.WAITING
     run(study, square, n_trials=5)
     assert [t.state for t in study.trials] == [TrialState.COMPLETE] * 5
+
+
+@pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGHUP])
+def test_notice_of_preemption_puts_the_trial_back_at_once(signum):
+    def objective(trial):
+        signal.raise_signal(signum)
+        return square(trial)
+
+    study = make_study("s", storage="memory://")
+    with pytest.raises(SystemExit) as ended:
+        run(study, objective, n_trials=5)
+    assert ended.value.code == 128 + signum
+    assert [t.state for t in study.trials] == [TrialState.WAITING]
+    assert signal.getsignal(signum) is signal.SIG_DFL
 
 
 def test_ctrl_c_between_trials_ends_after_the_trial_in_hand():

@@ -7,6 +7,7 @@ from functools import partial
 
 import optuna
 import pytest
+from optuna.distributions import FloatDistribution
 from optuna.samplers import (
     BruteForceSampler,
     CmaEsSampler,
@@ -23,7 +24,9 @@ from optuna.testing.pytest_samplers import (
 from optuna.trial import TrialState
 
 from hpolab import make_study, run
+from hpolab.objectives import Objective
 from hpolab.sampler import TrialSeededSampler
+from hpolab.search_space import SearchSpace
 
 WRAPPED = {
     "random": RandomSampler,
@@ -124,6 +127,45 @@ def test_brute_force_resumed_repeats_the_uninterrupted_one():
     for n_trials in (2, 5, 20):
         run(study, grid, n_trials=n_trials)
     assert params(study) == params(whole)
+
+
+SPACE = SearchSpace(
+    {"x": (-1.0, 1.0), "y": FloatDistribution(1e-3, 1, log=True), "z": (1, 3)},
+    defaults={"x": 0.5},  # no point of the grid
+)
+
+
+class Quadratic(Objective):
+    def train(self, params, reporter):
+        return params["x"] ** 2 + params["y"] + params["z"]
+
+
+@pytest.mark.parametrize("sampler", ["qmc", "grid"])
+def test_sequence_stopped_or_killed_goes_on_with_the_next_point(sampler, tmp_path):
+    objective = Quadratic(search_space=SPACE, direction="minimize", max_steps=1)
+    whole = make_study("s", storage="memory://", sampler=sampler, search_space=SPACE)
+    run(whole, objective, n_trials=20)
+
+    class Killed(Quadratic):
+        def train(self, params, reporter):
+            raise KeyboardInterrupt
+
+    killed = Killed(search_space=SPACE, direction="minimize", max_steps=1)
+    url = f"sqlite:///{tmp_path}/s.db"
+    for n_trials in (1, 2, 5, 19, 20):
+        study = make_study("s", storage=url, sampler=sampler, search_space=SPACE)
+        with pytest.raises(KeyboardInterrupt):
+            run(study, killed, n_trials=n_trials)
+        run(study, objective, n_trials=n_trials)
+    assert params(study) == params(whole)
+    assert len({tuple(trial.params.items()) for trial in study.trials}) == 20
+
+
+def test_workers_of_qmc_take_different_points():
+    study = make_study("s", storage="memory://", sampler="qmc")
+    run(study, quadratic, n_trials=4)
+    trials = [study.ask() for _ in range(4)]  # all running at once
+    assert len({quadratic(trial) for trial in trials}) == 4
 
 
 def test_seeds_give_different_studies():

@@ -8,36 +8,36 @@ from __future__ import annotations
 
 import importlib
 import os
+import random
 import re
 import sqlite3
+import time
 import warnings
 import weakref
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from functools import wraps
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, final
 from urllib.parse import unquote, unquote_plus, urlsplit, urlunsplit
 
-from optuna.exceptions import ExperimentalWarning, OptunaError
+from optuna.exceptions import ExperimentalWarning, OptunaError, UpdateFinishedTrialError
 from optuna.storages import (
     BaseStorage,
     GrpcStorageProxy,
     InMemoryStorage,
-    JournalStorage,
     RDBStorage,
-)
-from optuna.storages.journal import (
-    JournalFileBackend,
-    JournalFileOpenLock,
-    JournalRedisBackend,
 )
 
 from hpolab.errors import InvalidArgument, InvalidType, MissingExtra, StorageUnavailable, one_of
+from hpolab.storage.journal import ForkSafeJournalStorage, JournalFile
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
     from urllib.parse import SplitResult
 
     import sqlalchemy
+    from optuna.trial import TrialState
+    from sqlalchemy.engine import ExceptionContext
 
 __all__ = ["DEFAULT_URL", "open_storage", "redact"]
 
@@ -45,6 +45,9 @@ DEFAULT_URL = "sqlite:///hpolab.db"
 
 # How long a server may take to answer the first time. Whole seconds: libpq takes no fractions.
 ANSWER_TIMEOUT_SECONDS = 5
+
+# How long a server that was there is waited for, while it is being started again.
+RESTART_TIMEOUT_SECONDS = 60.0
 
 # What each line of Optuna's journal begins with.
 _JOURNAL_HEAD = b'{"op_code":'
@@ -184,12 +187,11 @@ def _open_sqlite(url: str) -> BaseStorage:
 
 
 def _open_journal(url: str) -> BaseStorage:
-    path = str(_file(url, "an Optuna journal", _is_journal).absolute())
+    path = _file(url, "an Optuna journal", _is_journal)
     return _at_the_border(
-        # Not the lock by symbolic link, Optuna's default: Windows keeps it from plain users, and
-        # given a relative path it points nowhere, so that a dead owner's lock is never lifted.
-        lambda: JournalStorage(JournalFileBackend(path, lock_obj=JournalFileOpenLock(path))),
-        (OSError, ValueError, KeyError),
+        lambda: ForkSafeJournalStorage(JournalFile(path)),
+        # How Optuna refuses an entry of an operation that it does not know, or without its fields.
+        (AssertionError, KeyError, TypeError, ValueError),
         url,
         "Check that the journal is intact",
     )
@@ -211,6 +213,8 @@ def _open_redis_socket(url: str) -> BaseStorage:
 
 def _open_redis_server(url: str) -> BaseStorage:
     redis = _driver(url, "redis", "redis", "redis")
+    from hpolab.storage.redis import RedisJournalBackend, check_server
+
     patience = {
         "socket_connect_timeout": ANSWER_TIMEOUT_SECONDS,
         "socket_timeout": ANSWER_TIMEOUT_SECONDS,
@@ -218,12 +222,24 @@ def _open_redis_server(url: str) -> BaseStorage:
 
     def opening() -> BaseStorage:
         with redis.Redis.from_url(url, **patience) as client:
-            client.ping()
-        with _experimental():
-            return JournalStorage(JournalRedisBackend(url, prefix="hpolab"))
+            # One that is still loading its data has understood; the backend waits for it.
+            with suppress(redis.BusyLoadingError):
+                client.ping()
+            check_server(client)
+        return _at_the_border(
+            lambda: ForkSafeJournalStorage(RedisJournalBackend(url)),
+            # As in `_open_journal`.
+            (AssertionError, KeyError, TypeError, ValueError),
+            url,
+            "Check that the journal is intact",
+        )
 
     return _at_the_border(
-        opening, (redis.RedisError, OSError, ValueError, KeyError), url, _CHECK_THE_SERVER
+        # redis-py refuses options by TypeError and ValueError.
+        opening,
+        (redis.RedisError, OSError, TypeError, ValueError),
+        url,
+        _CHECK_THE_SERVER,
     )
 
 
@@ -262,7 +278,7 @@ def _open_database(url: str, dialect: str, driver: str, lock: str) -> BaseStorag
             # Held while the tables are created: processes that create them at once fail, and
             # "IF NOT EXISTS" does not help against one another. The lock ends with the connection.
             connection.execute(sqlalchemy.text(lock))
-            return RDBStorage(
+            return _ServerStorage(
                 # RDBStorage fills the URL in as a format string.
                 address.render_as_string(hide_password=False).replace("{", "{{").replace("}", "}}"),
                 # Servers and firewalls drop idle connections, and trials can take hours.
@@ -276,6 +292,161 @@ def _open_database(url: str, dialect: str, driver: str, lock: str) -> BaseStorag
         url,
         _CHECK_THE_SERVER,
     )
+
+
+class _Interrupted(Exception):
+    """The server ended a transaction; whether it was committed first may be unknown."""
+
+    def __init__(self, reason: str, *, may_be_committed: bool) -> None:
+        super().__init__(reason)
+        self.may_be_committed = may_be_committed
+
+
+# What PostgreSQL answers when it has rolled a transaction back for the sake of another one:
+# serialization_failure and deadlock_detected.
+_ROLLED_BACK = frozenset(["40001", "40P01"])
+
+
+def _raise_interrupted(context: ExceptionContext) -> None:
+    """Stand in for an error of the engine if the transaction is worth another attempt."""
+    error = context.sqlalchemy_exception
+    # Without one it is KeyboardInterrupt or the like. A connection that does not answer the pool's
+    # ping is replaced by the pool.
+    if error is None or context.is_pre_ping:
+        return
+    url = context.engine.url.render_as_string(hide_password=False) if context.engine else ""
+    reason = _reason(error, url)
+    if getattr(error.orig, "sqlstate", None) in _ROLLED_BACK:
+        raise _Interrupted(reason, may_be_committed=False)
+    if context.is_disconnect or context.connection is None:
+        # BEGIN goes out with the first statement, so that what has none is COMMIT (or ROLLBACK).
+        at_the_end = context.connection is not None and context.statement is None
+        raise _Interrupted(reason, may_be_committed=at_the_end)
+
+
+class _OutcomeUnknown(StorageUnavailable):
+    """The server was asked to commit a transaction and has not answered."""
+
+
+def _repeated(method: Callable[..., Any], *, harmless: bool = True) -> Any:
+    """Run a method of a storage, which is one transaction, again if the server interrupts it.
+
+    Args:
+        method: The method.
+        harmless: Whether it may run again although its first run may have been committed, as a
+            reading or a writing of the same value may. If it may not, that rare case raises
+            StorageUnavailable: the trial that was perhaps created or started carries the lease of
+            this process and is put back once that has ended, so that none is lost or doubled.
+    """
+
+    @wraps(method)
+    def repeat(*args: Any, **kwargs: Any) -> Any:
+        deadline = time.monotonic() + RESTART_TIMEOUT_SECONDS
+        while True:
+            try:
+                return method(*args, **kwargs)
+            except _Interrupted as error:
+                reason, is_unknown = str(error), error.may_be_committed and not harmless
+            # Raised out here, so that the driver's error is not kept as the context of ours.
+            if is_unknown:
+                raise _OutcomeUnknown(
+                    f"The connection broke while the server was committing: {reason}. What was "
+                    "told before is safe, this may be stored or not; start again to go on."
+                )
+            if time.monotonic() > deadline:
+                raise StorageUnavailable(
+                    f"The server was not there for {RESTART_TIMEOUT_SECONDS:g} seconds: {reason}. "
+                    "What was told before is safe; start again to go on."
+                )
+            # Uneven, so that two that were in each other's way do not meet again; by the system's
+            # own dice, because a study may depend on the state of Python's.
+            time.sleep(random.SystemRandom().uniform(0.05, 0.5))
+
+    return repeat
+
+
+@final
+class _ServerStorage(RDBStorage):
+    """An ``optuna.storages.RDBStorage`` whose server may be restarted while a study runs.
+
+    A transaction that the server has ended before COMMIT was sent has left nothing behind and
+    runs again, for `RESTART_TIMEOUT_SECONDS`. Where the connection broke during COMMIT nobody can
+    tell whether it took effect; what then may run again is said in the table below. (PostgreSQL's
+    ``pg_xact_status`` does not tell either: after a crash it may speak of another transaction that
+    was given the same number.)
+    """
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        try:
+            super().__init__(*args, **kwargs)
+        except Exception:
+            if "engine" in vars(self):
+                self.engine.dispose()
+            raise
+        self._listen()
+
+    def __setstate__(self, state: dict[Any, Any]) -> None:
+        super().__setstate__(state)
+        self._listen()
+
+    def _listen(self) -> None:
+        from sqlalchemy import event
+
+        event.listen(self.engine, "handle_error", _raise_interrupted)
+
+    create_new_study = _repeated(RDBStorage.create_new_study, harmless=False)
+    delete_study = _repeated(RDBStorage.delete_study, harmless=False)
+    _create_new_trial = _repeated(RDBStorage._create_new_trial, harmless=False)
+    _set_trial_state_values = _repeated(RDBStorage.set_trial_state_values, harmless=False)
+
+    # A second writing of the same value changes nothing, nor does a second one of the same
+    # parameter, which the table's unique constraint refuses and Optuna ignores.
+    _set_trial_param = _repeated(RDBStorage._set_trial_param)
+    set_study_system_attr = _repeated(RDBStorage.set_study_system_attr)
+    set_study_user_attr = _repeated(RDBStorage.set_study_user_attr)
+    set_trial_intermediate_value = _repeated(RDBStorage.set_trial_intermediate_value)
+    set_trial_system_attr = _repeated(RDBStorage.set_trial_system_attr)
+    set_trial_user_attr = _repeated(RDBStorage.set_trial_user_attr)
+
+    _get_best_trial_id = _repeated(RDBStorage._get_best_trial_id)
+    _get_trials = _repeated(RDBStorage._get_trials)
+    get_all_studies = _repeated(RDBStorage.get_all_studies)
+    get_study_directions = _repeated(RDBStorage.get_study_directions)
+    get_study_id_from_name = _repeated(RDBStorage.get_study_id_from_name)
+    get_study_name_from_id = _repeated(RDBStorage.get_study_name_from_id)
+    get_study_system_attrs = _repeated(RDBStorage.get_study_system_attrs)
+    get_study_user_attrs = _repeated(RDBStorage.get_study_user_attrs)
+    get_trial = _repeated(RDBStorage.get_trial)
+    get_trial_id_from_study_id_trial_number = _repeated(
+        RDBStorage.get_trial_id_from_study_id_trial_number
+    )
+    get_trial_param = _repeated(RDBStorage.get_trial_param)
+    get_trial_system_attrs = _repeated(RDBStorage.get_trial_system_attrs)
+    get_trial_user_attrs = _repeated(RDBStorage.get_trial_user_attrs)
+
+    def set_trial_state_values(
+        self, trial_id: int, state: TrialState, values: Sequence[float] | None = None
+    ) -> bool:
+        try:
+            changed: bool = self._set_trial_state_values(trial_id, state, values)
+            return changed
+        except _OutcomeUnknown:
+            # A trial that was started or put back twice may have run twice.
+            if not state.is_finished():
+                raise
+            return self._finish_again(trial_id, state, values)
+
+    def _finish_again(
+        self, trial_id: int, state: TrialState, values: Sequence[float] | None
+    ) -> bool:
+        """Finish a trial that may have been finished by a commit that was not answered."""
+        try:
+            return self.set_trial_state_values(trial_id, state, values)
+        except UpdateFinishedTrialError:
+            trial = self.get_trial(trial_id)
+            if (trial.state, trial.values) != (state, None if values is None else list(values)):
+                raise
+            return True
 
 
 def _open_grpc(url: str) -> BaseStorage:
@@ -408,6 +579,8 @@ def _at_the_border(
     """Open a storage; a foreign exception ends here and only its first line goes on."""
     try:
         return opening()
+    except StorageUnavailable:
+        raise
     except foreign as error:
         reason = _reason(error, url)
     # Raised out here, so that the foreign exception is not kept as the context of ours.
