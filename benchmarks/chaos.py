@@ -34,7 +34,7 @@ from hpolab.errors import HpolabError
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-N_TRIALS = 24
+N_TRIALS = 40
 
 # A training of twelve epochs with a checkpoint after each, whose state is what it computed so far.
 # Each `tell` is written to a file of its own first: that is what must not be lost or doubled.

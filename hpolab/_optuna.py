@@ -46,8 +46,8 @@ def claim_trial(
         study: The study.
         n_trials: The budget: trials of all states together.
         mark: A user attribute (key, value) that a worker's trials carry. A popped one gets it
-            just after it is RUNNING, and carries `SLOT_KEY` before, so that a worker killed in
-            between leaves a trial that can be told from one that the user has asked for.
+            just after it is RUNNING, when nobody else writes it any more; `SLOT_KEY` holds the
+            value of the worker that tried last, for the case that one is killed in between.
         is_mine: Tells of a trial whether no other worker has run it.
         first_params: Parameters of trial 0, unless it was enqueued with its own.
         window: Trials that may run at once where the study must not depend on timing: trial n
@@ -82,7 +82,7 @@ def claim_trial(
             return None
     is_last = trial.number + 1 >= len(trials)
     if not alone and is_last and trial.number + 1 < n_trials:
-        slot = optuna.trial.create_trial(state=TrialState.WAITING, user_attrs={SLOT_KEY: True})
+        slot = optuna.trial.create_trial(state=TrialState.WAITING, user_attrs={SLOT_KEY: None})
         study.add_trial(slot)
     is_new = not trial.params and _FIXED_PARAMS not in trial.system_attrs
     if trial.number == 0 and first_params and is_new:
@@ -103,8 +103,7 @@ _FIXED_PARAMS = "fixed_params"
 
 def _pop(storage: BaseStorage, slot: FrozenTrial, mark: tuple[str, Any]) -> bool:
     try:
-        if SLOT_KEY not in slot.user_attrs:  # it was enqueued by the user
-            storage.set_trial_user_attr(slot._trial_id, SLOT_KEY, True)
+        storage.set_trial_user_attr(slot._trial_id, SLOT_KEY, mark[1])
         if not storage.set_trial_state_values(slot._trial_id, TrialState.RUNNING):
             return False
         storage.set_trial_user_attr(slot._trial_id, *mark)

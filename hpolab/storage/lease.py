@@ -53,7 +53,9 @@ _RETRIES_KEY = "hpolab:retries"
 # Renewals in one grace period: one or two may be late before the worker counts as dead.
 _BEATS_PER_GRACE = 4
 
-# A worker writes its lease within milliseconds of popping a trial.
+# A worker writes its lease within milliseconds of popping a trial. One that has not after so long
+# is dead: it is known to be gone, or nothing is known.
+_POP_SECONDS_IF_GONE = 0.25
 _POP_SECONDS = 5.0
 
 # psutil reads a start time in ticks of 10 ms and adds the boot time, which a corrected clock may
@@ -232,7 +234,7 @@ def _put_back_dead_trials(study: Study, max_retries: int) -> list[int]:
 def put_back_trial(study: Study, number: int) -> None:
     """Make a RUNNING trial WAITING again, without a lease."""
     _optuna.set_user_attr(study, number, _LEASE_KEY, None)
-    _optuna.set_user_attr(study, number, _optuna.SLOT_KEY, True)
+    _optuna.set_user_attr(study, number, _optuna.SLOT_KEY, None)
     _optuna.put_back(study, number)
 
 
@@ -260,8 +262,14 @@ _seen: WeakKeyDictionary[Study, dict[int, tuple[Lease | None, float]]] = WeakKey
 
 def _is_dead(study: Study, trial: FrozenTrial, lease: Lease | None) -> bool:
     if lease is None:
-        # Either popped in this instant, or its worker was killed between that and its lease.
-        return _is_claimed(trial) and _stood_still(study, trial, lease, _POP_SECONDS)
+        # Either popped in this instant, or its worker was killed between that and its lease. The
+        # last one that tried to pop it is most likely the one that did.
+        if not _is_claimed(trial):
+            return False
+        tried = trial.user_attrs.get(_optuna.SLOT_KEY)
+        is_gone = tried is not None and Lease(**tried).process_is_dead()
+        seconds = _POP_SECONDS_IF_GONE if is_gone else _POP_SECONDS
+        return _stood_still(study, trial, lease, seconds)
     if lease.is_mine:
         with _held_lock:
             held = list(_held)

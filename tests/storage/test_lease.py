@@ -232,7 +232,16 @@ def test_worker_killed_between_popping_a_trial_and_writing_its_lease_is_noticed(
     # Five seconds of waiting are shortened; all else is as it happens.
     monkeypatch.setattr("hpolab.storage.lease._POP_SECONDS", 0.2)
     study = make_study("s", storage="memory://")
-    study.add_trial(create_trial(state=TrialState.RUNNING, user_attrs={"hpolab:slot": True}))
+    study.add_trial(create_trial(state=TrialState.RUNNING, user_attrs={"hpolab:slot": None}))
     assert put_back_dead_trials(study) == []
     time.sleep(0.25)
+    assert put_back_dead_trials(study) == [0]
+
+
+def test_worker_that_is_gone_needs_no_long_wait():
+    study = make_study("s", storage="memory://")
+    tried = {"hpolab:slot": dead_lease().as_mark()[1]}
+    study.add_trial(create_trial(state=TrialState.RUNNING, user_attrs=tried))
+    assert put_back_dead_trials(study) == []
+    time.sleep(0.3)
     assert put_back_dead_trials(study) == [0]
