@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import pickle
 import signal
@@ -9,14 +10,19 @@ import sqlite3
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
-from typing import TYPE_CHECKING
+from contextlib import closing, contextmanager
+from typing import TYPE_CHECKING, Any
 
 import optuna
 import pytest
+from optuna.exceptions import UpdateFinishedTrialError
+from optuna.storages import BaseStorage, get_storage
+from optuna.testing.pytest_storages import StorageTestCase
 from optuna.trial import TrialState, create_trial
-from sqlalchemy import text
+from sqlalchemy import event, text
 
+import hpolab.storage.sqlite
+from hpolab.errors import StorageUnavailable
 from hpolab.storage.sqlite import BUSY_TIMEOUT_SECONDS, SQLiteStorage, is_sqlite
 
 if TYPE_CHECKING:
@@ -187,3 +193,235 @@ def test_an_open_database_leaves_nothing_behind_when_closed(tmp_path: Path) -> N
     assert sorted(os.listdir(tmp_path)) == ["study.db", "study.db-shm", "study.db-wal"]
     storage.engine.dispose()
     assert os.listdir(tmp_path) == ["study.db"]
+
+
+class EveryTrialBuffered(SQLiteStorage):
+    """Buffers the reports of every trial that it creates running."""
+
+    def _create_new_trial(self, *arguments: Any, **options: Any) -> optuna.trial.FrozenTrial:
+        trial = super()._create_new_trial(*arguments, **options)
+        if trial.state == TrialState.RUNNING:
+            self.buffer_reports(trial._trial_id)
+        return trial
+
+
+class TestOptunasContract(StorageTestCase):
+    pass  # with the fixture `storage` above
+
+
+class TestOptunasContractWithBufferedReports(StorageTestCase):
+    @pytest.fixture
+    def storage(self, tmp_path: Path) -> Iterator[BaseStorage]:
+        storage = EveryTrialBuffered(tmp_path / "study.db")
+        yield get_storage(storage)  # behind Optuna's cache, as studies have it
+        storage.engine.dispose()
+
+
+# Reports that are written together.
+
+
+@pytest.fixture
+def study(storage: SQLiteStorage) -> optuna.Study:
+    return optuna.create_study(study_name="a", storage=storage)
+
+
+@pytest.fixture
+def trial(storage: SQLiteStorage, study: optuna.Study) -> optuna.Trial:
+    """A running trial whose reports are buffered."""
+    trial = study.ask()
+    storage.buffer_reports(trial._trial_id)
+    return trial
+
+
+def on_disk(storage: SQLiteStorage) -> dict[int, float | None]:
+    """The reports that another process sees."""
+    with closing(sqlite3.connect(storage.engine.url.database)) as connection:
+        rows = connection.execute("SELECT step, intermediate_value FROM trial_intermediate_values")
+        return dict(rows.fetchall())
+
+
+def test_buffered_reports_wait_and_are_written_with_the_end_of_the_trial(
+    storage: SQLiteStorage, study: optuna.Study, trial: optuna.Trial
+) -> None:
+    values = {0: 0.5, 1: math.inf, 2: -math.inf, 3: math.nan, 7: 1e-300}
+    for step, value in values.items():
+        trial.report(value, step)
+    assert on_disk(storage) == {}
+    study.tell(trial, 1.0)
+    assert on_disk(storage) == {0: 0.5, 1: None, 2: None, 3: None, 7: 1e-300}
+    assert str(study.trials[0].intermediate_values) == str(values)
+
+
+def test_a_report_over_a_stored_one_replaces_it(
+    storage: SQLiteStorage, trial: optuna.Trial
+) -> None:
+    for value in (1.0, 2.0):
+        storage.set_trial_intermediate_value(trial._trial_id, 0, value)
+        storage.flush_reports()
+    assert on_disk(storage) == {0: 2.0}
+
+
+@pytest.mark.parametrize(
+    "write",
+    [
+        lambda trial: trial.set_user_attr("a", 1),
+        lambda trial: trial.storage.set_trial_system_attr(trial._trial_id, "a", 1),
+        lambda trial: trial.suggest_float("x", 0, 1),
+        lambda trial: trial.storage.set_trial_state_values(trial._trial_id, TrialState.WAITING),
+    ],
+    ids=["user_attr", "system_attr", "param", "put_back"],
+)
+def test_what_is_on_the_disk_of_a_trial_is_what_was_said_first(
+    write: Any, storage: SQLiteStorage, trial: optuna.Trial
+) -> None:
+    trial.report(0.5, 0)
+    written = []
+
+    @event.listens_for(storage.engine, "commit")
+    def look(_: object) -> None:
+        written.append(on_disk(storage))
+
+    write(trial)
+    # The first commit wrote the reports, so that they are there at the others.
+    assert written[0] == {}
+    assert written[1:] == [{0: 0.5}] * (len(written) - 1)
+    assert on_disk(storage) == {0: 0.5}
+
+
+def test_buffering_ends_with_the_next_change_of_state(
+    storage: SQLiteStorage, trial: optuna.Trial
+) -> None:
+    storage.set_trial_state_values(trial._trial_id, TrialState.WAITING)
+    storage.set_trial_state_values(trial._trial_id, TrialState.RUNNING)
+    storage.set_trial_intermediate_value(trial._trial_id, 0, 0.5)
+    assert on_disk(storage) == {0: 0.5}
+
+
+@pytest.mark.parametrize("is_cached", [True, False])
+def test_every_read_through_the_storage_shows_what_waits(
+    is_cached: bool, storage: SQLiteStorage, study: optuna.Study, trial: optuna.Trial
+) -> None:
+    reader = get_storage(storage) if is_cached else storage
+    trial.report(0.5, 0)
+    assert reader.get_trial(trial._trial_id).intermediate_values == {0: 0.5}
+    trial.report(0.6, 1)
+    (seen,) = reader.get_all_trials(study._study_id)
+    assert seen.intermediate_values == {0: 0.5, 1: 0.6} == on_disk(storage)
+
+
+def test_a_report_after_a_second_is_written_at_once(
+    storage: SQLiteStorage, trial: optuna.Trial, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trial.report(0.5, 0)
+    monkeypatch.setattr(hpolab.storage.sqlite, "MAX_WAIT_SECONDS", 0.0)
+    trial.report(0.6, 1)
+    assert on_disk(storage) == {0: 0.5, 1: 0.6}
+
+
+def test_pickling_writes_what_waits(storage: SQLiteStorage, trial: optuna.Trial) -> None:
+    trial.report(0.5, 0)
+    copy = pickle.loads(pickle.dumps(storage))
+    assert on_disk(storage) == {0: 0.5}
+    copy.set_trial_intermediate_value(trial._trial_id, 1, 0.6)
+    assert on_disk(storage) == {0: 0.5, 1: 0.6}
+    copy.engine.dispose()
+
+
+def test_a_trial_that_another_worker_finished_takes_no_report(
+    storage: SQLiteStorage, study: optuna.Study, trial: optuna.Trial
+) -> None:
+    neighbour = study.ask()
+    storage.buffer_reports(neighbour._trial_id)
+    neighbour.report(0.5, 0)
+    trial.report(0.5, 0)
+    other = SQLiteStorage(storage._path)
+    other.set_trial_state_values(trial._trial_id, TrialState.FAIL)
+    with pytest.raises(UpdateFinishedTrialError):
+        storage.set_trial_user_attr(trial._trial_id, "a", 1)
+    neighbour.report(0.6, 1)
+    assert study.trials[0].intermediate_values == {}
+    with pytest.raises(UpdateFinishedTrialError):
+        storage.set_trial_intermediate_value(trial._trial_id, 1, 0.6)
+    with pytest.raises(UpdateFinishedTrialError):
+        storage.set_trial_state_values(trial._trial_id, TrialState.COMPLETE, [1.0])
+    assert on_disk(storage) == {0: 0.5, 1: 0.6}
+    other.engine.dispose()
+
+
+def test_reports_that_cannot_be_written_go_on_waiting(
+    storage: SQLiteStorage, study: optuna.Study, trial: optuna.Trial
+) -> None:
+    trial.report(0.5, 0)
+    with closing(sqlite3.connect(storage._path)) as other:
+        with no_patience(storage):
+            other.execute("BEGIN IMMEDIATE")
+            with pytest.raises(StorageUnavailable, match="database is locked"):
+                storage.flush_reports()
+            with pytest.raises(StorageUnavailable, match="database is locked"):
+                study.tell(trial, 1.0)
+        other.rollback()
+    study.tell(trial, 1.0)
+    assert study.trials[0].intermediate_values == {0: 0.5}
+
+
+@contextmanager
+def no_patience(storage: SQLiteStorage) -> Iterator[None]:
+    """Let every connection give a lock up at once."""
+    storage.engine.dispose()
+
+    def impatient(connection: sqlite3.Connection, _: object) -> None:
+        connection.execute("PRAGMA busy_timeout = 1")
+
+    event.listen(storage.engine, "connect", impatient)
+    yield
+    event.remove(storage.engine, "connect", impatient)
+    storage.engine.dispose()
+
+
+def test_threads_report_read_and_finish_at_once_and_lose_nothing(
+    storage: SQLiteStorage, study: optuna.Study
+) -> None:
+    def run_trials(_: int) -> None:
+        for _ in range(4):
+            trial = study.ask()
+            storage.buffer_reports(trial._trial_id)
+            for step in range(10):
+                trial.report(step, step)
+            assert len(study.get_trials()) > 0
+            study.tell(trial, 1.0)
+
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(run_trials, range(4)))
+    assert [trial.intermediate_values for trial in study.trials] == [
+        {step: step for step in range(10)}
+    ] * 16
+
+
+DIE_WHILE_REPORTS_WAIT = """
+import os, signal, sys
+from pathlib import Path
+import optuna
+from hpolab.storage.sqlite import SQLiteStorage
+storage = SQLiteStorage(Path(sys.argv[1]))
+study = optuna.create_study(study_name="a", storage=storage)
+for _ in range(2):
+    trial = study.ask()
+    storage.buffer_reports(trial._trial_id)
+    for step in range(5):
+        trial.report(step, step)
+    if trial.number == 0:
+        study.tell(trial, 1.0)
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def test_a_killed_process_loses_only_the_reports_that_waited(tmp_path: Path) -> None:
+    path = tmp_path / "study.db"
+    worker = python(DIE_WHILE_REPORTS_WAIT, str(path))
+    worker.communicate(timeout=60)
+    assert worker.returncode == -signal.SIGKILL
+    storage = SQLiteStorage(path)
+    told, running = optuna.load_study(study_name="a", storage=storage).trials
+    storage.engine.dispose()
+    assert told.intermediate_values == {step: step for step in range(5)}
+    assert (running.state, running.intermediate_values) == (TrialState.RUNNING, {})

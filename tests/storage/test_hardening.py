@@ -1,0 +1,434 @@
+"""Databases that fail in the middle of a study: an error that says so, and nothing lost."""
+
+from __future__ import annotations
+
+import hashlib
+import pickle
+import shutil
+import sqlite3
+import subprocess
+import sys
+import threading
+import time
+from contextlib import closing, contextmanager
+from typing import TYPE_CHECKING, Any
+
+import optuna
+import psycopg
+import pytest
+from optuna.exceptions import StorageInternalError
+from optuna.storages import RDBStorage
+from optuna.trial import TrialState, create_trial
+from sqlalchemy import event
+
+import hpolab.storage.sqlite
+import hpolab.storage.url
+from hpolab.errors import StorageUnavailable
+from hpolab.storage import open_storage
+from hpolab.storage.sqlite import SQLiteStorage
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    from conftest import PostgresServer
+
+
+def digest(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+# SQLite
+
+
+@pytest.fixture(scope="module")
+def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A SQLite file with a study "a" of 50 trials with large attributes."""
+    path = tmp_path_factory.mktemp("sqlite") / "study.db"
+    storage = SQLiteStorage(path)
+    study = optuna.create_study(study_name="a", storage=storage)
+    study.add_trials(create_trial(value=1.0, user_attrs={"x": "x" * 2000}) for _ in range(50))
+    storage.engine.dispose()
+    return path
+
+
+@pytest.fixture
+def path(template: Path, tmp_path: Path) -> Path:
+    """A copy of the template."""
+    return shutil.copy(template, tmp_path / "study.db")
+
+
+@contextmanager
+def opened(path: Path, pragma: str = "user_version") -> Iterator[optuna.Study]:
+    """The study, each of its connections with a setting of its own."""
+    storage = SQLiteStorage(path)
+
+    def set_pragma(connection: sqlite3.Connection, _: object) -> None:
+        connection.execute(f"PRAGMA {pragma}")
+
+    storage.engine.dispose()
+    event.listen(storage.engine, "connect", set_pragma)
+    yield optuna.load_study(study_name="a", storage=storage)
+    storage.engine.dispose()
+
+
+def ask_and_tell(study: optuna.Study) -> None:
+    trial = study.ask()
+    trial.suggest_float("x", 0, 1)
+    trial.report(0.5, 0)
+    trial.set_user_attr("x", "x" * 20_000)
+    study.tell(trial, 1.0)
+
+
+@pytest.mark.parametrize(
+    ("pragma", "message"),
+    [
+        ("max_page_count = 1", "database or disk is full. What was told before is safe; make room"),
+        ("query_only = 1", "attempt to write a readonly database. Make the file and its folder"),
+    ],
+)
+def test_a_sqlite_file_that_takes_no_more_says_why(pragma: str, message: str, path: Path) -> None:
+    with opened(path, pragma) as study, pytest.raises(StorageUnavailable, match=message):
+        study.add_trials([create_trial(value=1.0, user_attrs={"x": "x" * 90_000})] * 10)
+    with opened(path) as study:
+        assert len(study.get_trials(states=[TrialState.COMPLETE])) >= 50
+        ask_and_tell(study)
+
+
+def test_optuna_blames_the_data_when_the_disk_is_full(path: Path) -> None:
+    storage = RDBStorage(f"sqlite:///{path}")
+    study = optuna.load_study(study_name="a", storage=storage)
+    storage.engine.dispose()
+
+    @event.listens_for(storage.engine, "connect")
+    def fill(connection: sqlite3.Connection, _: object) -> None:
+        connection.execute("PRAGMA max_page_count = 1")
+
+    with pytest.raises(StorageInternalError, match="invalid data in the commit"):
+        study.set_user_attr("x", "x" * 90_000)
+    storage.engine.dispose()
+
+
+FILL_UP = """
+import os, resource, sys
+from pathlib import Path
+import optuna
+from hpolab.storage import open_storage
+from hpolab.errors import StorageUnavailable
+study = optuna.load_study(study_name="a", storage=open_storage(f"sqlite:///{sys.argv[1]}"))
+# The log, a file of its own, may grow to 300 kB.
+resource.setrlimit(resource.RLIMIT_FSIZE, (300_000,) * 2)
+try:
+    for _ in range(1000):
+        trial = study.ask()
+        trial.set_user_attr("x", "x" * 5000)
+        study.tell(trial, 1.0)
+        os.write(1, f"{trial.number} ".encode())
+except StorageUnavailable as error:
+    print(error, file=sys.stderr)
+"""
+
+
+def test_a_full_disk_stops_a_sqlite_study_with_nothing_lost(path: Path) -> None:
+    command = [sys.executable, "-W", "ignore", "-c", FILL_UP, str(path)]
+    done = subprocess.run(command, check=True, capture_output=True, text=True)
+    assert "Cannot use" in done.stderr.splitlines()[-1]
+    assert "What was told before is safe" in done.stderr
+    with opened(path) as study:
+        told = [t.number for t in study.trials[50:] if t.state == TrialState.COMPLETE]
+        assert told == [int(number) for number in done.stdout.split()]
+        ask_and_tell(study)
+
+
+def test_a_sqlite_file_held_by_another_program_is_given_up(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with opened(path, "busy_timeout = 1") as study, closing(sqlite3.connect(path)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        with pytest.raises(StorageUnavailable, match=r"locked\. Another program has held it"):
+            ask_and_tell(study)
+        other.rollback()
+        ask_and_tell(study)
+    with closing(sqlite3.connect(path)) as other:
+        other.execute("PRAGMA locking_mode = EXCLUSIVE")
+        other.execute("BEGIN EXCLUSIVE")
+        monkeypatch.setattr(hpolab.storage.sqlite, "BUSY_TIMEOUT_SECONDS", 0.1)
+        with pytest.raises(StorageUnavailable, match=r"locked\. Another program has held it"):
+            open_storage(f"sqlite:///{path}")
+
+
+def test_a_sqlite_file_that_another_process_is_opening_is_given_up(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(hpolab.storage.sqlite, "BUSY_TIMEOUT_SECONDS", 0.1)
+    with (
+        hpolab.storage.sqlite._one_process_at_a_time(path),
+        pytest.raises(StorageUnavailable, match="database is locked"),
+    ):
+        open_storage(f"sqlite:///{path}")
+
+
+@pytest.mark.parametrize("first_byte", [4096, 40_960])
+def test_a_damaged_page_is_an_error_and_left_as_it_is(first_byte: int, path: Path) -> None:
+    with path.open("r+b") as file:
+        file.seek(first_byte)
+        file.write(b"\xa5" * (path.stat().st_size - first_byte))
+    before = digest(path)
+    with pytest.raises(StorageUnavailable, match=r"disk image is malformed.*recover"):  # noqa: SIM117
+        with opened(path) as study:
+            ask_and_tell(study)
+    assert digest(path) == before
+
+
+def test_an_unpickled_storage_has_the_same_border(path: Path) -> None:
+    copy = pickle.loads(pickle.dumps(SQLiteStorage(path)))
+    copy.engine.dispose()
+
+    @event.listens_for(copy.engine, "connect")
+    def forbid(connection: sqlite3.Connection, _: object) -> None:
+        connection.execute("PRAGMA query_only = 1")
+
+    with pytest.raises(StorageUnavailable, match="readonly"):
+        optuna.load_study(study_name="a", storage=copy).ask()
+    copy.engine.dispose()
+
+
+def test_a_mistake_in_a_statement_is_not_blamed_on_the_file(path: Path) -> None:
+    with opened(path) as study:
+        storage = study._storage
+        with pytest.raises(KeyError):
+            storage.get_trial(10_000)
+        with pytest.raises(optuna.exceptions.DuplicatedStudyError):
+            optuna.create_study(study_name="a", storage=storage)
+
+
+# PostgreSQL
+
+
+N_WORKERS = 3
+N_TRIALS = 12
+
+
+def run_through(url: str, n_workers: int, disturb: Callable[[], None]) -> tuple[list[int], list]:
+    """Run a study in threads, each with a storage of its own, disturbed in the middle.
+
+    Returns:
+        The numbers of the trials that were told, as their workers know them; the errors raised.
+    """
+    told: list[int] = []
+    errors: list[BaseException] = []
+    under_way = threading.Event()
+
+    def work(study: optuna.Study) -> None:
+        try:
+            for _ in range(N_TRIALS):
+                trial = study.ask()
+                trial.suggest_float("x", 0, 1)
+                for step in range(3):
+                    trial.report(step, step)
+                    time.sleep(0.01)
+                study.tell(trial, trial.number)
+                told.append(trial.number)
+                under_way.set()
+        except BaseException as error:  # noqa: BLE001 - looked at by the test
+            errors.append(error)
+
+    studies = [
+        optuna.load_study(study_name="a", storage=open_storage(url)) for _ in range(n_workers)
+    ]
+    threads = [threading.Thread(target=work, args=[study]) for study in studies]
+    for thread in threads:
+        thread.start()
+    under_way.wait()
+    disturb()
+    for thread in threads:
+        thread.join()
+    return told, errors
+
+
+@pytest.mark.parametrize("mode", ["fast", "immediate"])
+def test_a_study_goes_on_when_postgresql_is_restarted(
+    mode: str, postgres_server: PostgresServer
+) -> None:
+    study = optuna.create_study(study_name="a", storage=open_storage(postgres_server.url))
+
+    def restart() -> None:
+        postgres_server.stop(mode)
+        time.sleep(0.5)
+        postgres_server.start()
+
+    told, errors = run_through(postgres_server.url, N_WORKERS, restart)
+    # A worker whose connection broke during COMMIT stops; the others go on.
+    assert all(isinstance(error, StorageUnavailable) for error in errors), errors
+    assert len(errors) <= 1
+    assert len(told) >= (N_WORKERS - len(errors)) * N_TRIALS
+    trials = study.get_trials()
+    assert [trial.number for trial in trials] == list(range(len(trials)))
+    done = [trial for trial in trials if trial.state == TrialState.COMPLETE]
+    assert sorted(told) == [trial.number for trial in done]
+    for trial in done:
+        assert trial.value == trial.number
+        assert trial.intermediate_values == {0: 0, 1: 1, 2: 2}
+    # A trial of a worker that stopped is left running, for its lease to put back.
+    assert len(trials) - len(done) <= len(errors)
+
+
+def test_optunas_storage_dies_of_a_restart(postgres_server: PostgresServer) -> None:
+    url = postgres_server.url.replace("postgresql:", "postgresql+psycopg:")
+    storage = RDBStorage(url)
+    study = optuna.create_study(storage=storage)
+    study.add_trial(create_trial(value=1.0))
+    postgres_server.stop()
+    postgres_server.start()
+    with pytest.raises(StorageInternalError):
+        study.get_trials()
+    storage.engine.dispose()
+
+
+def test_a_server_that_stays_away_is_given_up(
+    postgres_server: PostgresServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    study = optuna.create_study(storage=open_storage(postgres_server.url))
+    monkeypatch.setattr(hpolab.storage.url, "RESTART_TIMEOUT_SECONDS", 0.5)
+    postgres_server.stop()
+    try:
+        with pytest.raises(
+            StorageUnavailable, match=r"not there for 0.5 seconds: .*refused"
+        ) as refusal:
+            study.ask()
+        assert refusal.value.__context__ is None
+    finally:
+        postgres_server.start()
+    study.tell(study.ask(), 1.0)
+    assert [trial.number for trial in study.trials] == [0]
+
+
+class Broken:
+    """Breaks the connection of a storage at the next COMMIT, after or before it takes effect."""
+
+    def __init__(self, storage: RDBStorage, *, is_committed: bool) -> None:
+        self._dialect: Any = storage.engine.dialect
+        self._commit = self._dialect.do_commit
+        self._is_committed = is_committed
+        self._dialect.do_commit = self
+
+    def __call__(self, connection: Any) -> None:
+        self._dialect.do_commit = self._commit
+        if self._is_committed:
+            self._commit(connection)
+        connection.driver_connection.close()
+        raise psycopg.OperationalError("server closed the connection unexpectedly")
+
+
+@pytest.fixture
+def storage(postgres_server: PostgresServer) -> Any:
+    return open_storage(postgres_server.url)
+
+
+@pytest.fixture
+def study(storage: Any) -> optuna.Study:
+    return optuna.create_study(study_name="a", storage=storage)
+
+
+@pytest.mark.parametrize("is_committed", [True, False])
+class TestAConnectionThatBreaksDuringCommit:
+    def test_a_trial_is_finished_once(
+        self, is_committed: bool, storage: Any, study: optuna.Study
+    ) -> None:
+        trial = study.ask()
+        Broken(storage, is_committed=is_committed)
+        assert storage.set_trial_state_values(trial._trial_id, TrialState.COMPLETE, [0.1])
+        assert study.trials[0].value == 0.1
+
+    def test_reports_params_and_attributes_are_written_once(
+        self, is_committed: bool, storage: Any, study: optuna.Study
+    ) -> None:
+        trial = study.ask()
+        Broken(storage, is_committed=is_committed)
+        trial.report(0.5, 0)
+        Broken(storage, is_committed=is_committed)
+        x = trial.suggest_float("x", 0, 1)
+        Broken(storage, is_committed=is_committed)
+        trial.set_user_attr("a", 1)
+        stored = study.trials[0]
+        assert (stored.params, stored.intermediate_values) == ({"x": x}, {0: 0.5})
+        assert stored.user_attrs == {"a": 1}
+
+    def test_a_trial_is_not_created_twice(
+        self, is_committed: bool, storage: Any, study: optuna.Study
+    ) -> None:
+        Broken(storage, is_committed=is_committed)
+        with pytest.raises(StorageUnavailable, match="may be stored or not"):
+            storage.create_new_trial(study._study_id)
+        assert len(study.trials) == is_committed
+
+    def test_a_trial_is_not_started_twice(
+        self, is_committed: bool, storage: Any, study: optuna.Study
+    ) -> None:
+        study.add_trial(create_trial(state=TrialState.WAITING))
+        (trial,) = study.trials
+        Broken(storage, is_committed=is_committed)
+        with pytest.raises(StorageUnavailable, match="may be stored or not"):
+            storage.set_trial_state_values(trial._trial_id, TrialState.RUNNING)
+        (trial,) = study.trials
+        assert trial.state == (TrialState.RUNNING if is_committed else TrialState.WAITING)
+
+
+def test_a_trial_that_another_worker_finished_is_still_refused(
+    storage: Any, study: optuna.Study
+) -> None:
+    trial = study.ask()
+    other = pickle.loads(pickle.dumps(storage))
+    other.set_trial_state_values(trial._trial_id, TrialState.COMPLETE, [0.2])
+    other.engine.dispose()
+    with pytest.raises(optuna.exceptions.UpdateFinishedTrialError):
+        storage.set_trial_state_values(trial._trial_id, TrialState.COMPLETE, [0.2])
+    assert study.trials[0].value == 0.2
+
+
+def test_a_connection_that_breaks_inside_a_transaction_is_made_good(
+    storage: Any, study: optuna.Study, postgres_server: PostgresServer
+) -> None:
+    ended = []
+
+    @event.listens_for(storage.engine, "before_cursor_execute")
+    def end(connection: Any, cursor: Any, statement: str, *_: object) -> None:
+        if statement.startswith("INSERT INTO trials") and len(ended) < 2:
+            ended.append(statement)
+            pid = connection.connection.driver_connection.info.backend_pid
+            with psycopg.connect(postgres_server.url, autocommit=True) as administrator:
+                administrator.execute("SELECT pg_terminate_backend(%s, 5000)", [pid])
+
+    study.tell(study.ask(), 1.0)
+    assert len(ended) == 2
+    assert [trial.value for trial in study.trials] == [1.0]
+
+
+def test_a_deadlock_is_made_good(storage: Any, study: optuna.Study) -> None:
+    study.set_user_attr("a", 0)
+    study.set_user_attr("b", 0)
+    update = "UPDATE study_user_attributes SET value_json = '1' WHERE key = %s"
+    url = storage.engine.url.render_as_string(hide_password=False).replace("+psycopg", "")
+    with psycopg.connect(url) as other:
+        attempts: list[str] = []
+
+        @event.listens_for(storage.engine, "before_cursor_execute")
+        def lock_a_first(connection: Any, cursor: Any, statement: str, *_: object) -> None:
+            if not statement.startswith("UPDATE study_user_attributes"):
+                return
+            attempts.append(statement)
+            if len(attempts) == 1:
+                # Ours holds a and waits for b, the other holds b and waits for a.
+                cursor.execute("SET LOCAL deadlock_timeout = '100ms'")
+                cursor.execute(update, ["a"])
+                other.execute("SET LOCAL deadlock_timeout = '1h'")
+                other.execute(update, ["b"])
+                threading.Thread(target=lambda: other.execute(update, ["a"])).start()
+                time.sleep(0.2)
+
+        thread = threading.Timer(1.0, other.rollback)
+        thread.start()
+        study.set_user_attr("b", 2)
+        thread.join()
+    assert len(attempts) == 2
+    assert study.user_attrs == {"a": 0, "b": 2}
