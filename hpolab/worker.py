@@ -16,7 +16,14 @@ import optuna
 from optuna.trial import TrialState
 
 from hpolab import _optuna
-from hpolab.errors import InvalidArgument, InvalidType, LeaseLost, TooManyFailures, check_count
+from hpolab.errors import (
+    InvalidArgument,
+    InvalidType,
+    LeaseLost,
+    StorageUnavailable,
+    TooManyFailures,
+    check_count,
+)
 from hpolab.recipe import read_recipe, write_recipe
 from hpolab.reporter import give_up
 from hpolab.storage.lease import (
@@ -124,6 +131,15 @@ def work(
                 after_trial()
 
 
+# The trial is another's, or its storage cannot be reached: its lease lets it go on later.
+_NOT_THE_TRIALS_FAULT = (
+    LeaseLost,
+    StorageUnavailable,
+    optuna.exceptions.StorageInternalError,
+    optuna.exceptions.UpdateFinishedTrialError,
+)
+
+
 class _Worker:
     def __init__(self, study: Study, objective: ObjectiveFunction, plan: Plan) -> None:
         self._study = study
@@ -174,7 +190,7 @@ class _Worker:
                 value = _finite(trial, self._objective(trial))
         except optuna.TrialPruned:
             return self._tell(trial, state=TrialState.PRUNED)
-        except (LeaseLost, optuna.exceptions.UpdateFinishedTrialError):
+        except _NOT_THE_TRIALS_FAULT:
             raise
         except Exception as error:  # noqa: BLE001 - stored with the trial, and the study goes on
             return self._fail(trial, error)

@@ -22,6 +22,7 @@ from hpolab.errors import (
     InvalidArgument,
     InvalidType,
     RecipeMismatch,
+    StorageUnavailable,
     StudyNotFound,
     TooManyFailures,
 )
@@ -112,6 +113,21 @@ def test_failing_trial_is_stored_with_its_error_and_the_study_goes_on():
     states = [t.state for t in study.trials]
     assert states == [TrialState.COMPLETE, TrialState.FAIL] + [TrialState.COMPLETE] * 2
     assert study.trials[1].user_attrs["hpolab:error"] == "KeyError: 'no such column'"
+
+
+def test_storage_that_fails_in_a_trial_stops_the_study_and_the_trial_goes_on_later():
+    study = make_study("s", storage="memory://", sampler="random")
+
+    def objective(trial):
+        if trial.number == 1:
+            raise StorageUnavailable("the disk is full")
+        return square(trial)
+
+    with pytest.raises(StorageUnavailable, match="the disk is full"):
+        run(study, objective, n_trials=3)
+    assert study.trials[1].state == TrialState.RUNNING  # a full disk takes no state either
+    run(study, square, n_trials=3)
+    assert [t.state for t in study.trials] == [TrialState.COMPLETE] * 3
 
 
 def test_study_stops_when_the_first_trials_all_fail():

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from hpolab.errors import StorageUnavailable
-from hpolab.storage.url import DEFAULT_URL, open_storage, redact
+from hpolab.storage.redaction import redact
+from hpolab.storage.url import DEFAULT_URL, open_storage
 
 if TYPE_CHECKING:
     from collections.abc import Callable

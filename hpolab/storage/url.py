@@ -8,19 +8,16 @@ from __future__ import annotations
 
 import importlib
 import os
-import random
 import re
 import sqlite3
-import time
 import warnings
 import weakref
 from contextlib import contextmanager, suppress
-from functools import wraps
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, final
-from urllib.parse import unquote, unquote_plus, urlsplit, urlunsplit
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit, urlunsplit
 
-from optuna.exceptions import ExperimentalWarning, OptunaError, UpdateFinishedTrialError
+from optuna.exceptions import ExperimentalWarning, OptunaError
 from optuna.storages import (
     BaseStorage,
     GrpcStorageProxy,
@@ -29,33 +26,25 @@ from optuna.storages import (
 )
 
 from hpolab.errors import InvalidArgument, InvalidType, MissingExtra, StorageUnavailable, one_of
+from hpolab.storage.database import DatabaseStorage
 from hpolab.storage.journal import ForkSafeJournalStorage, JournalFile
+from hpolab.storage.redaction import reason_of, redact, split_scheme
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterator
     from urllib.parse import SplitResult
 
     import sqlalchemy
-    from optuna.trial import TrialState
-    from sqlalchemy.engine import ExceptionContext
 
-__all__ = ["DEFAULT_URL", "open_storage", "redact"]
+__all__ = ["DEFAULT_URL", "open_storage"]
 
 DEFAULT_URL = "sqlite:///hpolab.db"
 
 # How long a server may take to answer the first time. Whole seconds: libpq takes no fractions.
 ANSWER_TIMEOUT_SECONDS = 5
 
-# How long a server that was there is waited for, while it is being started again.
-RESTART_TIMEOUT_SECONDS = 60.0
-
 # What each line of Optuna's journal begins with.
 _JOURNAL_HEAD = b'{"op_code":'
-
-_USER_AND_PASSWORD = re.compile(r"^([^:/@]*):(.*)@", re.DOTALL)
-_SECRET_OPTIONS = re.compile(
-    r"([?&;][^=&;]*(?:pass|pwd|secret|token)[^=&;]*=)(.*)", re.DOTALL | re.IGNORECASE
-)
 
 
 def open_storage(url: str | BaseStorage | None = None) -> BaseStorage:
@@ -120,46 +109,6 @@ got 'postgres://ada:***@localhost'.
         # exit: in a forked child that would close the connections of its parent.
         weakref.finalize(storage, storage.engine.dispose).atexit = False
     return storage
-
-
-def redact(url: str) -> str:
-    """Hide the password in a URL, also in a malformed one.
-
-    Args:
-        url: Any URL. Whatever stands between the user name and the last ``@`` counts as the
-            password, and so does everything from a ``?password=`` on.
-
-    Returns:
-        The URL with ``***`` in the place of each password.
-
-    Example:
-        >>> redact("postgresql://ada:p%40ss@db.example.org/studies")
-        'postgresql://ada:***@db.example.org/studies'
-        >>> redact("redis://db.example.org:6379/0?password=secret")
-        'redis://db.example.org:6379/0?password=***'
-    """
-    start, rest = _split_scheme(url)
-    return start + _USER_AND_PASSWORD.sub(r"\1:***@", _SECRET_OPTIONS.sub(r"\1***", rest))
-
-
-def _secrets(url: str) -> list[str]:
-    """What ``redact`` hides, in every spelling that a driver may quote; the longest first."""
-    _, rest = _split_scheme(url)
-    options = [match[2] for match in _SECRET_OPTIONS.finditer(rest)]
-    settings = [setting for option in options for setting in re.split("[&;]", option)]
-    values = [setting.rpartition("=")[2] for setting in settings]
-    passwords = [match[2] for match in _USER_AND_PASSWORD.finditer(_SECRET_OPTIONS.sub("", rest))]
-    spellings = {
-        spell(secret)
-        for secret in options + settings + values + passwords
-        for spell in (str, unquote, unquote_plus)
-    }
-    return sorted(spellings - {""}, key=len, reverse=True)
-
-
-def _split_scheme(url: str) -> tuple[str, str]:
-    scheme, separator, rest = url.partition("://")
-    return (scheme + separator, rest) if separator else ("", url)
 
 
 def _open_memory(url: str) -> BaseStorage:
@@ -278,7 +227,7 @@ def _open_database(url: str, dialect: str, driver: str, lock: str) -> BaseStorag
             # Held while the tables are created: processes that create them at once fail, and
             # "IF NOT EXISTS" does not help against one another. The lock ends with the connection.
             connection.execute(sqlalchemy.text(lock))
-            return _ServerStorage(
+            return DatabaseStorage(
                 # RDBStorage fills the URL in as a format string.
                 address.render_as_string(hide_password=False).replace("{", "{{").replace("}", "}}"),
                 # Servers and firewalls drop idle connections, and trials can take hours.
@@ -292,161 +241,6 @@ def _open_database(url: str, dialect: str, driver: str, lock: str) -> BaseStorag
         url,
         _CHECK_THE_SERVER,
     )
-
-
-class _Interrupted(Exception):
-    """The server ended a transaction; whether it was committed first may be unknown."""
-
-    def __init__(self, reason: str, *, may_be_committed: bool) -> None:
-        super().__init__(reason)
-        self.may_be_committed = may_be_committed
-
-
-# What PostgreSQL answers when it has rolled a transaction back for the sake of another one:
-# serialization_failure and deadlock_detected.
-_ROLLED_BACK = frozenset(["40001", "40P01"])
-
-
-def _raise_interrupted(context: ExceptionContext) -> None:
-    """Stand in for an error of the engine if the transaction is worth another attempt."""
-    error = context.sqlalchemy_exception
-    # Without one it is KeyboardInterrupt or the like. A connection that does not answer the pool's
-    # ping is replaced by the pool.
-    if error is None or context.is_pre_ping:
-        return
-    url = context.engine.url.render_as_string(hide_password=False) if context.engine else ""
-    reason = _reason(error, url)
-    if getattr(error.orig, "sqlstate", None) in _ROLLED_BACK:
-        raise _Interrupted(reason, may_be_committed=False)
-    if context.is_disconnect or context.connection is None:
-        # BEGIN goes out with the first statement, so that what has none is COMMIT (or ROLLBACK).
-        at_the_end = context.connection is not None and context.statement is None
-        raise _Interrupted(reason, may_be_committed=at_the_end)
-
-
-class _OutcomeUnknown(StorageUnavailable):
-    """The server was asked to commit a transaction and has not answered."""
-
-
-def _repeated(method: Callable[..., Any], *, harmless: bool = True) -> Any:
-    """Run a method of a storage, which is one transaction, again if the server interrupts it.
-
-    Args:
-        method: The method.
-        harmless: Whether it may run again although its first run may have been committed, as a
-            reading or a writing of the same value may. If it may not, that rare case raises
-            StorageUnavailable: the trial that was perhaps created or started carries the lease of
-            this process and is put back once that has ended, so that none is lost or doubled.
-    """
-
-    @wraps(method)
-    def repeat(*args: Any, **kwargs: Any) -> Any:
-        deadline = time.monotonic() + RESTART_TIMEOUT_SECONDS
-        while True:
-            try:
-                return method(*args, **kwargs)
-            except _Interrupted as error:
-                reason, is_unknown = str(error), error.may_be_committed and not harmless
-            # Raised out here, so that the driver's error is not kept as the context of ours.
-            if is_unknown:
-                raise _OutcomeUnknown(
-                    f"The connection broke while the server was committing: {reason}. What was "
-                    "told before is safe, this may be stored or not; start again to go on."
-                )
-            if time.monotonic() > deadline:
-                raise StorageUnavailable(
-                    f"The server was not there for {RESTART_TIMEOUT_SECONDS:g} seconds: {reason}. "
-                    "What was told before is safe; start again to go on."
-                )
-            # Uneven, so that two that were in each other's way do not meet again; by the system's
-            # own dice, because a study may depend on the state of Python's.
-            time.sleep(random.SystemRandom().uniform(0.05, 0.5))
-
-    return repeat
-
-
-@final
-class _ServerStorage(RDBStorage):
-    """An ``optuna.storages.RDBStorage`` whose server may be restarted while a study runs.
-
-    A transaction that the server has ended before COMMIT was sent has left nothing behind and
-    runs again, for `RESTART_TIMEOUT_SECONDS`. Where the connection broke during COMMIT nobody can
-    tell whether it took effect; what then may run again is said in the table below. (PostgreSQL's
-    ``pg_xact_status`` does not tell either: after a crash it may speak of another transaction that
-    was given the same number.)
-    """
-
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        try:
-            super().__init__(*args, **kwargs)
-        except Exception:
-            if "engine" in vars(self):
-                self.engine.dispose()
-            raise
-        self._listen()
-
-    def __setstate__(self, state: dict[Any, Any]) -> None:
-        super().__setstate__(state)
-        self._listen()
-
-    def _listen(self) -> None:
-        from sqlalchemy import event
-
-        event.listen(self.engine, "handle_error", _raise_interrupted)
-
-    create_new_study = _repeated(RDBStorage.create_new_study, harmless=False)
-    delete_study = _repeated(RDBStorage.delete_study, harmless=False)
-    _create_new_trial = _repeated(RDBStorage._create_new_trial, harmless=False)
-    _set_trial_state_values = _repeated(RDBStorage.set_trial_state_values, harmless=False)
-
-    # A second writing of the same value changes nothing, nor does a second one of the same
-    # parameter, which the table's unique constraint refuses and Optuna ignores.
-    _set_trial_param = _repeated(RDBStorage._set_trial_param)
-    set_study_system_attr = _repeated(RDBStorage.set_study_system_attr)
-    set_study_user_attr = _repeated(RDBStorage.set_study_user_attr)
-    set_trial_intermediate_value = _repeated(RDBStorage.set_trial_intermediate_value)
-    set_trial_system_attr = _repeated(RDBStorage.set_trial_system_attr)
-    set_trial_user_attr = _repeated(RDBStorage.set_trial_user_attr)
-
-    _get_best_trial_id = _repeated(RDBStorage._get_best_trial_id)
-    _get_trials = _repeated(RDBStorage._get_trials)
-    get_all_studies = _repeated(RDBStorage.get_all_studies)
-    get_study_directions = _repeated(RDBStorage.get_study_directions)
-    get_study_id_from_name = _repeated(RDBStorage.get_study_id_from_name)
-    get_study_name_from_id = _repeated(RDBStorage.get_study_name_from_id)
-    get_study_system_attrs = _repeated(RDBStorage.get_study_system_attrs)
-    get_study_user_attrs = _repeated(RDBStorage.get_study_user_attrs)
-    get_trial = _repeated(RDBStorage.get_trial)
-    get_trial_id_from_study_id_trial_number = _repeated(
-        RDBStorage.get_trial_id_from_study_id_trial_number
-    )
-    get_trial_param = _repeated(RDBStorage.get_trial_param)
-    get_trial_system_attrs = _repeated(RDBStorage.get_trial_system_attrs)
-    get_trial_user_attrs = _repeated(RDBStorage.get_trial_user_attrs)
-
-    def set_trial_state_values(
-        self, trial_id: int, state: TrialState, values: Sequence[float] | None = None
-    ) -> bool:
-        try:
-            changed: bool = self._set_trial_state_values(trial_id, state, values)
-            return changed
-        except _OutcomeUnknown:
-            # A trial that was started or put back twice may have run twice.
-            if not state.is_finished():
-                raise
-            return self._finish_again(trial_id, state, values)
-
-    def _finish_again(
-        self, trial_id: int, state: TrialState, values: Sequence[float] | None
-    ) -> bool:
-        """Finish a trial that may have been finished by a commit that was not answered."""
-        try:
-            return self.set_trial_state_values(trial_id, state, values)
-        except UpdateFinishedTrialError:
-            trial = self.get_trial(trial_id)
-            if (trial.state, trial.values) != (state, None if values is None else list(values)):
-                raise
-            return True
 
 
 def _open_grpc(url: str) -> BaseStorage:
@@ -493,7 +287,7 @@ _CHECK_THE_SERVER = "Check that the server runs there and takes this user, passw
 
 def _file(url: str, kind: str, is_of_kind: Callable[[Path], bool]) -> Path:
     """The file that a URL names, after every check that needs no change to it."""
-    scheme, rest = _split_scheme(url)
+    scheme, rest = split_scheme(url)
     if not rest.startswith("/") or "?" in rest or not Path(rest[1:]).name:
         raise _malformed(url, f"{scheme}/folder/file")
     path = Path(rest[1:])
@@ -582,23 +376,9 @@ def _at_the_border(
     except StorageUnavailable:
         raise
     except foreign as error:
-        reason = _reason(error, url)
+        reason = reason_of(error, url)
     # Raised out here, so that the foreign exception is not kept as the context of ours.
     raise _unavailable(url, reason, advice)
-
-
-def _reason(error: BaseException, url: str) -> str:
-    # Optuna and SQLAlchemy wrap what the driver said in advice of their own.
-    if isinstance(error, OptunaError) and error.__cause__ is not None:
-        error = error.__cause__
-    error = getattr(error, "orig", None) or error
-    if isinstance(error, UnicodeEncodeError):
-        # Its text shows the character, and where in the password it stands.
-        return "the driver cannot send a character of the user name or the password"
-    reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-    for secret in _secrets(url):
-        reason = reason.replace(secret, "***")
-    return reason
 
 
 def _unavailable(url: str, reason: str, advice: str) -> StorageUnavailable:

@@ -21,8 +21,8 @@ from optuna.storages import RDBStorage
 from optuna.trial import TrialState, create_trial
 from sqlalchemy import event
 
+import hpolab.storage.database
 import hpolab.storage.sqlite
-import hpolab.storage.url
 from hpolab.errors import StorageUnavailable
 from hpolab.storage import open_storage
 from hpolab.storage.sqlite import SQLiteStorage
@@ -289,7 +289,7 @@ def test_a_server_that_stays_away_is_given_up(
     postgres_server: PostgresServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     study = optuna.create_study(storage=open_storage(postgres_server.url))
-    monkeypatch.setattr(hpolab.storage.url, "RESTART_TIMEOUT_SECONDS", 0.5)
+    monkeypatch.setattr(hpolab.storage.database, "RESTART_TIMEOUT_SECONDS", 0.5)
     postgres_server.stop()
     try:
         with pytest.raises(
