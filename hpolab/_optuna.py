@@ -80,10 +80,9 @@ def claim_trial(
         if not may_start(trial.number):
             storage.set_trial_state_values(trial._trial_id, TrialState.WAITING)
             return None
-    is_last = trial.number + 1 >= len(trials)
-    if not alone and is_last and trial.number + 1 < n_trials:
-        slot = optuna.trial.create_trial(state=TrialState.WAITING, user_attrs={SLOT_KEY: None})
-        study.add_trial(slot)
+        trials = study.get_trials(deepcopy=False)
+    if not alone and trial.number + 1 >= len(trials):
+        open_slot(study, trial.number + 1, n_trials)
     is_new = not trial.params and _FIXED_PARAMS not in trial.system_attrs
     if trial.number == 0 and first_params and is_new:
         storage.set_trial_system_attr(trial._trial_id, _FIXED_PARAMS, dict(first_params))
@@ -93,6 +92,14 @@ def claim_trial(
 
 
 SLOT_KEY = "hpolab:slot"
+
+
+def open_slot(study: Study, number: int, n_trials: int) -> None:
+    """Add a WAITING trial, if ``number`` is the next one's and within the budget."""
+    if number < n_trials and len(study.get_trials(deepcopy=False)) == number:
+        slot = optuna.trial.create_trial(state=TrialState.WAITING, user_attrs={SLOT_KEY: None})
+        study.add_trial(slot)
+
 
 # Trials back which tell whether a study has other workers now.
 _RECENT = 10

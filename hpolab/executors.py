@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 import optuna
 
+from hpolab import _optuna
 from hpolab.errors import WorkersDied
 from hpolab.tables import tally
 from hpolab.worker import Interrupts, Plan, work
@@ -55,6 +56,10 @@ def run_in_processes(
     """
     import cloudpickle
 
+    trials = study.get_trials(deepcopy=False)
+    if all(trial.state.is_finished() for trial in trials):
+        # The workers start in one instant, and would all open it.
+        _optuna.open_slot(study, len(trials), plan.n_trials)
     with tempfile.TemporaryDirectory(prefix="hpolab-") as folder:
         payload = Path(folder) / "payload"
         payload.write_bytes(cloudpickle.dumps((study, objective, plan)))

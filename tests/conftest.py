@@ -37,6 +37,12 @@ PASSWORD = "s3cr3t/@:%ü ?#"
 START_TIMEOUT_SECONDS = 30.0
 
 
+@pytest.fixture(scope="session", autouse=True)
+def ctrl_c() -> None:
+    """Let Ctrl-C through, also to child processes: a shell's background job starts without it."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
 @pytest.fixture(scope="session")
 def redis_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """Database 0 of a Redis server; it has 10 000 databases and also listens on a Unix socket."""

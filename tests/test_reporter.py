@@ -163,7 +163,8 @@ def test_metrics_are_recorded_beside_the_value():
 def test_seed_follows_from_study_seed_and_trial_number():
     def seeds(seed: int) -> list[int]:
         study = make_study("s", storage="memory://", seed=seed)
-        return [Reporter(study.ask()).seed for _ in range(3)]
+        trials = [study.ask() for _ in range(3)]
+        return [Reporter(trial).seed for trial in trials]
 
     assert seeds(1) == seeds(1)
     assert len({*seeds(1), *seeds(2)}) == 6
