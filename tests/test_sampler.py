@@ -25,7 +25,7 @@ from optuna.trial import TrialState
 
 from hpolab import make_study, run
 from hpolab.objectives import Objective
-from hpolab.sampler import TrialSeededSampler
+from hpolab.sampler import TrialSeededSampler, make_sampler
 from hpolab.search_space import SearchSpace
 
 WRAPPED = {
@@ -67,6 +67,12 @@ class TestCmaEs(_Seeded, BasicSamplerTestCase, RelativeSamplerTestCase):
 
 class TestNSGAII(_Seeded, BasicSamplerTestCase, MultiObjectiveSamplerTestCase):
     factory = partial(NSGAIISampler, population_size=2)
+
+
+class TestQMC(BasicSamplerTestCase, RelativeSamplerTestCase):
+    @pytest.fixture
+    def sampler(self):
+        return lambda: make_sampler("qmc", seed=0)
 
 
 @pytest.mark.long

@@ -15,11 +15,13 @@ failover or a flush takes away, it takes both.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 import secrets
 import socket
 import time
+from functools import cache
 from itertools import chain, repeat
 from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn, TypeVar, final
 
@@ -36,7 +38,7 @@ except ImportError:
     raise MissingExtra("`RedisJournalBackend`", "redis", "redis") from None
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
 __all__ = ["DEFAULT_KEY", "RedisJournalBackend", "check_server"]
 
@@ -168,11 +170,7 @@ class RedisJournalBackend(BaseJournalBackend):
         return f"{type(self).__name__}({_address(self._client)!r}, key={self._key!r})"
 
     def __getstate__(self) -> dict[str, Any]:
-        return {
-            name: value
-            for name, value in vars(self).items()
-            if name not in ("_client", "_read", "_append")
-        }
+        return {name: value for name, value in vars(self).items() if name != "_client"}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         vars(self).update(state)
@@ -186,7 +184,7 @@ class RedisJournalBackend(BaseJournalBackend):
         """
         first, is_end = log_number_from, False
         while not is_end:
-            entries = _parse(self._call(self._read, first, CHUNK))
+            entries = _parse(self._call(_READ, first, CHUNK))
             if entries is None:
                 raise self._damaged(first)
             first += len(entries)
@@ -205,7 +203,7 @@ class RedisJournalBackend(BaseJournalBackend):
         if not logs:
             return
         batch = secrets.token_urlsafe(9)
-        n_entries = self._call(self._append, *(_encode([batch, log]) for log in logs))
+        n_entries = self._call(_APPEND, *(_encode([batch, log]) for log in logs))
         self._advance(_Place(n_entries, batch))
 
     def _connect(self) -> None:
@@ -222,18 +220,30 @@ class RedisJournalBackend(BaseJournalBackend):
         )
         # Set here because the URL's options win above. Only bytes bring garbage as far as `_parse`.
         self._client.connection_pool.connection_kwargs["decode_responses"] = False
-        self._read = self._client.register_script(_READ)
-        self._append = self._client.register_script(_APPEND)
 
     def _advance(self, place: _Place) -> None:
         # Threads may undo one another's step. An earlier place is as true, only a weaker check.
         if place.n_entries > self._seen.n_entries:
             self._seen = place
 
-    def _call(self, script: Callable[..., Any], *arguments: str | int) -> Any:
+    def _call(self, script: str, *arguments: str | int) -> Any:
         # Put together once: a repetition must send exactly what the first attempt has sent.
-        everything = (*self._seen, *arguments)
-        return self._insist(lambda: script((self._key,), everything))
+        everything = (1, self._key, *self._seen, *arguments)
+        return self._insist(lambda: self._evaluate(script, everything))
+
+    def _evaluate(self, script: str, arguments: Sequence[str | int]) -> Any:
+        # As `Redis.evalsha` does it, less what that does around it: 26 µs a call instead of 42.
+        pool = self._client.connection_pool
+        connection: Any = pool.get_connection()
+        try:
+            connection.send_command("EVALSHA", _sha(script), *arguments)
+            try:
+                return connection.read_response()
+            except redis.exceptions.NoScriptError:  # the server was started again
+                connection.send_command("EVAL", script, *arguments)
+                return connection.read_response()
+        finally:
+            pool.release(connection)
 
     def _insist(self, request: Callable[[], _T]) -> _T:
         """Repeat a request until the server answers it, refuses it for good, or time is up."""
@@ -328,6 +338,11 @@ def check_server(client: redis.Redis) -> None:
             f"Redis at {address} deletes keys when its memory is full, so all studies may vanish "
             "at once. Set `maxmemory-policy noeviction` in its configuration."
         )
+
+
+@cache
+def _sha(script: str) -> str:
+    return hashlib.sha1(script.encode(), usedforsecurity=False).hexdigest()
 
 
 def _as_numbers(version: str) -> tuple[int, ...]:
