@@ -290,9 +290,11 @@ class Interrupts:
 
     @contextmanager
     def allowed(self) -> Iterator[None]:
-        """Let a signal raise `KeyboardInterrupt` inside."""
+        """Let a signal raise `KeyboardInterrupt` inside, also one that has come just before."""
         self._allowed = True
         try:
+            if self.pressed is not None:
+                raise KeyboardInterrupt
             yield
         finally:
             self._allowed = False

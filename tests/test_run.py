@@ -461,6 +461,20 @@ def test_ctrl_c_between_trials_ends_after_the_trial_in_hand():
         )
 
 
+def test_ctrl_c_while_a_trial_is_claimed_does_not_wait_for_its_end():
+    class Interrupted(optuna.samplers.RandomSampler):
+        def before_trial(self, study, trial):
+            if trial.number == 1:
+                signal.raise_signal(signal.SIGINT)
+
+    seen = []
+    study = make_study("s", storage="memory://", sampler=Interrupted(seed=0))
+    with pytest.raises(KeyboardInterrupt):
+        run(study, lambda trial: seen.append(trial.number) or square(trial), n_trials=3)
+    assert seen == [0]
+    assert study.trials[1].state == TrialState.WAITING
+
+
 def test_run_works_outside_the_main_thread():
     study = make_study("s", storage="memory://")
     thread = threading.Thread(target=run, args=(study, square), kwargs={"n_trials": 2})
