@@ -16,7 +16,7 @@ import optuna
 from optuna.trial import TrialState
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from optuna import Study, Trial
     from optuna.distributions import BaseDistribution
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 def claim_trial(
     study: Study,
+    trials: Sequence[FrozenTrial],
     n_trials: int,
     *,
     mark: tuple[str, Any],
@@ -44,6 +45,7 @@ def claim_trial(
 
     Args:
         study: The study.
+        trials: Its trials as they were just now.
         n_trials: The budget: trials of all states together.
         mark: A user attribute (key, value) that a worker's trials carry. A popped one gets it
             just after it is RUNNING, when nobody else writes it any more; `SLOT_KEY` holds the
@@ -58,7 +60,6 @@ def claim_trial(
     storage = study._storage
     # As in `Study.ask`: the samplers' view of the trials is read afresh once a trial.
     study._thread_local.cached_all_trials = None
-    trials = study.get_trials(deepcopy=False)
     n_finished = next((t.number for t in trials if not t.state.is_finished()), len(trials))
     alone = all(map(is_mine, trials[-_RECENT:]))
 
@@ -80,7 +81,6 @@ def claim_trial(
         if not may_start(trial.number):
             storage.set_trial_state_values(trial._trial_id, TrialState.WAITING)
             return None
-        trials = study.get_trials(deepcopy=False)
     if not alone and trial.number + 1 >= len(trials):
         open_slot(study, trial.number + 1, n_trials)
     is_new = not trial.params and _FIXED_PARAMS not in trial.system_attrs

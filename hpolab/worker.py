@@ -150,11 +150,15 @@ class _Worker:
 
     def claim(self) -> Trial | None:
         """Start the next trial, a dead worker's before a new one; None if there is none now."""
-        put_back_dead_trials(self._study, self._plan.max_retries)
         lease = Lease.mine(self._plan.grace_seconds)
         with claiming:
+            trials = self._study.get_trials(deepcopy=False)
+            if any(trial.state == TrialState.RUNNING for trial in trials):
+                put_back_dead_trials(self._study, self._plan.max_retries)
+                trials = self._study.get_trials(deepcopy=False)
             trial = _optuna.claim_trial(
                 self._study,
+                trials,
                 self._plan.n_trials,
                 mark=lease.as_mark(),
                 is_mine=_is_mine,
