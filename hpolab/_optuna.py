@@ -24,6 +24,16 @@ if TYPE_CHECKING:
     from optuna.trial import FrozenTrial
 
 
+SLOT_KEY = "hpolab:slot"
+_PRUNED_KEY = "hpolab:pruned_at"
+
+# Where `Study.enqueue_trial` keeps the parameters of a trial, and `Trial` looks for them.
+_FIXED_PARAMS = "fixed_params"
+
+# Trials back which tell whether a study has other workers now.
+_RECENT = 10
+
+
 def claim_trial(
     study: Study,
     trials: Sequence[FrozenTrial],
@@ -91,21 +101,11 @@ def claim_trial(
     return optuna.Trial(study, trial._trial_id)
 
 
-SLOT_KEY = "hpolab:slot"
-
-
 def open_slot(study: Study, number: int, n_trials: int) -> None:
     """Add a WAITING trial, if ``number`` is the next one's and within the budget."""
     if number < n_trials and len(study.get_trials(deepcopy=False)) == number:
         slot = optuna.trial.create_trial(state=TrialState.WAITING, user_attrs={SLOT_KEY: None})
         study.add_trial(slot)
-
-
-# Trials back which tell whether a study has other workers now.
-_RECENT = 10
-
-# Where `Study.enqueue_trial` keeps the parameters of a trial, and `Trial` looks for them.
-_FIXED_PARAMS = "fixed_params"
 
 
 def _pop(storage: BaseStorage, slot: FrozenTrial, mark: tuple[str, Any]) -> bool:
@@ -136,8 +136,7 @@ def is_in_memory(study: Study) -> bool:
 
 def storage_file(study: Study) -> str | None:
     """Return the path of the file that a study's storage is, or None if it is a server."""
-    storage: Any = study._storage
-    backend = getattr(storage, "_backend", storage)  # of Optuna's cache, and of a journal
+    backend = _backend(study)
     if isinstance(backend, optuna.storages.RDBStorage):
         return backend.engine.url.database if backend.engine.name == "sqlite" else None
     path = getattr(backend, "path", getattr(backend, "_file_path", None))
@@ -149,10 +148,15 @@ def buffer_reports(study: Study, trial: Trial) -> None:
 
     A pruner would: other workers' reads of running trials.
     """
-    storage: Any = study._storage
-    buffer = getattr(getattr(storage, "_backend", storage), "buffer_reports", None)
+    buffer = getattr(_backend(study), "buffer_reports", None)
     if buffer is not None and isinstance(study.pruner, optuna.pruners.NopPruner):
         buffer(trial._trial_id)
+
+
+def _backend(study: Study) -> Any:
+    """Return what stands behind Optuna's cache, or behind its journal."""
+    storage: Any = study._storage
+    return getattr(storage, "_backend", storage)
 
 
 def reread(study: Study, number: int) -> FrozenTrial:
@@ -202,9 +206,6 @@ def should_prune(trial: Trial, step: int) -> bool:
     for key, value in writes.held_back:
         trial.storage.set_trial_system_attr(trial._trial_id, key, value)
     return prune
-
-
-_PRUNED_KEY = "hpolab:pruned_at"
 
 
 class _StorageView:

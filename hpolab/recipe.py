@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, replace
-from functools import partial
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
@@ -27,8 +26,7 @@ __all__ = [
     "Part",
     "Recipe",
     "check_search_space",
-    "describe_pruner",
-    "describe_sampler",
+    "describe_part",
     "read_recipe",
     "study_seed",
     "write_recipe",
@@ -121,20 +119,10 @@ class Recipe:
             )
 
 
-def describe_sampler(sampler: BaseSampler, asked: Any) -> Part:
-    """Return the recipe's entry for ``sampler``, which was made from ``asked``."""
-    inner = sampler.fresh(0) if isinstance(sampler, TrialSeededSampler) else sampler
-    return _describe(inner, asked)
-
-
-def describe_pruner(pruner: BasePruner, asked: Any) -> Part:
-    """Return the recipe's entry for ``pruner``, which was made from ``asked``."""
-    return _describe(pruner, asked)
-
-
-def _describe(part: object, asked: Any) -> Part:
-    if isinstance(asked, partial):
-        asked = asked.func
+def describe_part(part: BaseSampler | BasePruner, asked: Any) -> Part:
+    """Return the recipe's entry for a sampler or pruner that was made from ``asked``."""
+    if isinstance(part, TrialSeededSampler):
+        part = part.fresh(0)
     name = asked if isinstance(asked, str) else type(part).__name__
     # Samplers and pruners of Optuna keep their settings under the argument's name with an
     # underscore before it; reading whatever is there avoids a list for each of them.

@@ -17,7 +17,7 @@ from hpolab.progress import ProgressBar
 from hpolab.pruner import with_max_resource
 from hpolab.recipe import check_search_space, read_recipe
 from hpolab.sampler import ManualSampler
-from hpolab.storage.lease import GRACE_SECONDS, MAX_RETRIES, put_back_dead_trials
+from hpolab.storage.lease import GRACE_SECONDS, MAX_RETRIES
 from hpolab.tables import tally
 from hpolab.worker import Interrupts, Plan, work
 
@@ -125,7 +125,6 @@ def run(
     recipe = read_recipe(study)
     if recipe is not None and recipe.exhausted:
         return
-    put_back_dead_trials(study, max_retries)
     with ProgressBar(study, n_trials, show_progress_bar) as bar, Interrupts() as interrupts:
         if n_workers == 1:
             work(study, objective, plan, interrupts, after_trial=bar.update)

@@ -15,8 +15,7 @@ from hpolab.recipe import (
     Part,
     Recipe,
     current_versions,
-    describe_pruner,
-    describe_sampler,
+    describe_part,
     read_recipe,
     write_recipe,
 )
@@ -116,8 +115,8 @@ def make_study(
     made_sampler = make_sampler(asked_sampler, seed=seed or 0, search_space=search_space)
     made_pruner = make_pruner(asked_pruner)
     recipe = Recipe(
-        sampler=describe_sampler(made_sampler, asked_sampler),
-        pruner=describe_pruner(made_pruner, asked_pruner),
+        sampler=describe_part(made_sampler, asked_sampler),
+        pruner=describe_part(made_pruner, asked_pruner),
         directions=directions,
         seed=seed or 0,
         versions=current_versions(),
