@@ -2,20 +2,36 @@
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from hpolab.objectives.base import Objective
 
 if TYPE_CHECKING:
+    from hpolab.objectives.lightgbm import FoldModels, LightGBMModel, LightGBMObjective
+    from hpolab.objectives.sklearn import SklearnObjective
     from hpolab.objectives.torch import TorchObjective
 
-__all__ = ["Objective", "TorchObjective"]
+__all__ = [
+    "FoldModels",
+    "LightGBMModel",
+    "LightGBMObjective",
+    "Objective",
+    "SklearnObjective",
+    "TorchObjective",
+]
+
+# Each takes seconds to import, and users of one trainer may not have the others.
+_LAZY = {
+    "FoldModels": "lightgbm",
+    "LightGBMModel": "lightgbm",
+    "LightGBMObjective": "lightgbm",
+    "SklearnObjective": "sklearn",
+    "TorchObjective": "torch",
+}
 
 
 def __getattr__(name: str) -> Any:
-    # torch takes seconds to import, and users of the other trainers may not have it.
-    if name == "TorchObjective":
-        from hpolab.objectives.torch import TorchObjective
-
-        return TorchObjective
+    if name in _LAZY:
+        return getattr(import_module(f"hpolab.objectives.{_LAZY[name]}"), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,0 +1,97 @@
+"""The names of LightGBM's parameters: one spelling each, and which of them shape the bins."""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+# Of LightGBM's Python package only this private class has the table of aliases, which the
+# compiled library keeps; it has been the same since 3.0.
+from lightgbm.basic import _ConfigAliases
+
+from hpolab.errors import InvalidArgument, one_of
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Mapping
+
+__all__ = ["canonical", "of_bins"]
+
+# What LightGBM refuses to change once a Dataset is binned (`LGBM_DatasetUpdateParamChecking` in
+# its c_api.cpp), as far as it is about the bins and not about reading files.
+_BIN_PARAMS = frozenset(
+    {
+        "bin_construct_sample_cnt",
+        "enable_bundle",
+        "forcedbins_filename",
+        "is_enable_sparse",
+        "linear_tree",
+        "max_bin",
+        "max_bin_by_feature",
+        "min_data_in_bin",
+        "use_missing",
+        "zero_as_missing",
+    }
+)
+
+# What the objective decides: name -> the argument that says it.
+_MANAGED = {
+    "objective": "the argument `objective`",
+    "metric": "the argument `metric`",
+    "num_iterations": "the argument `max_rounds` and early stopping",
+    "early_stopping_round": "the argument `patience`",
+    "num_class": "the labels",
+    "seed": "the trial",
+    "data_random_seed": "the objective, so that trials share their bins",
+    "categorical_feature": "the argument `categorical`",
+    "feature_pre_filter": "the objective, as trials share their bins",
+    "verbosity": "the objective",
+}
+
+
+def canonical(
+    argument: str,
+    params: Mapping[str, Any],
+    *,
+    allowed: Collection[str] = (),
+    strict: bool = True,
+) -> dict[str, Any]:
+    """Return parameters under LightGBM's main names.
+
+    Args:
+        argument: Where they come from, for messages.
+        params: Name or alias -> value.
+        allowed: What the objective decides elsewhere, but not here.
+        strict: Whether what the objective decides is refused; else it is passed over.
+
+    Raises:
+        InvalidArgument: If a name is unknown to LightGBM, one comes twice, or the objective
+            decides it.
+    """
+    main_names = _main_names()
+    found: dict[str, Any] = {}
+    for name, value in params.items():
+        main = main_names[one_of(argument, name, main_names)]
+        if main in _MANAGED and main not in allowed:
+            if not strict:
+                continue
+            raise InvalidArgument(
+                f"`{argument}` must leave {name!r} out, which is decided by {_MANAGED[main]}, got "
+                f"{value!r}."
+            )
+        if main in found:
+            raise InvalidArgument(f"`{argument}` must give {main!r} once, got {name!r} besides.")
+        found[main] = value
+    return found
+
+
+def of_bins(params: Mapping[str, Any]) -> dict[str, Any]:
+    """Return those of canonical parameters that shape the bins."""
+    return {name: value for name, value in params.items() if name in _BIN_PARAMS}
+
+
+@cache
+def _main_names() -> dict[str, str]:
+    """Return every name of LightGBM's -> its main name."""
+    _ConfigAliases.get("num_iterations")  # fills the table
+    table = _ConfigAliases.aliases or {}
+    return {alias: main for main, aliases in table.items() for alias in (main, *aliases)}
