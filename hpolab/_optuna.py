@@ -1,8 +1,9 @@
 """The underscored names of Optuna that hpolab cannot do without, in this file alone.
 
 Optuna has no public way to pop a given WAITING trial, to put a RUNNING trial back, to report a
-step again after a restart, or to let ``Study.stop`` work outside ``Study.optimize``. Each function
-here is one of these, written on ``BaseStorage``'s contract where there is one.
+step again after a restart, to write to a study's system attributes, or to let ``Study.stop`` work
+outside ``Study.optimize``. Each function here is one of these, written on ``BaseStorage``'s
+contract where there is one.
 """
 
 from __future__ import annotations
@@ -29,6 +30,10 @@ _PRUNED_KEY = "hpolab:pruned_at"
 
 # Where `Study.enqueue_trial` keeps the parameters of a trial, and `Trial` looks for them.
 _FIXED_PARAMS = "fixed_params"
+
+# What stands between a genetic sampler's class and a generation's number, in the study's attribute
+# that keeps the parents.
+_PARENTS = ":parent:"
 
 # Trials back which tell whether a study has other workers now.
 _RECENT = 10
@@ -157,6 +162,28 @@ def _backend(study: Study) -> Any:
     """Return what stands behind Optuna's cache, or behind its journal."""
     storage: Any = study._storage
     return getattr(storage, "_backend", storage)
+
+
+def place(study: Study) -> tuple[Any, int]:
+    """Return what keeps a study behind Optuna's cache or journal, and the study's id there."""
+    return _backend(study), study._study_id
+
+
+def copy_system_attrs(source: Study, target: Study) -> None:
+    """Copy what samplers keep with a study, of which ``target`` has the same trials.
+
+    Genetic samplers keep the parents of a generation by their trials' ids, which differ from
+    storage to storage; ``optuna.copy_study`` leaves them, and the copy finds other parents.
+    """
+    attrs = source._storage.get_study_system_attrs(source._study_id)
+    numbers, ids = {}, []
+    if any(_PARENTS in key for key in attrs):
+        numbers = {trial._trial_id: trial.number for trial in source.get_trials(deepcopy=False)}
+        ids = [trial._trial_id for trial in target.get_trials(deepcopy=False)]
+    for key, value in attrs.items():
+        if _PARENTS in key:
+            value = [ids[numbers[trial_id]] for trial_id in value]
+        target._storage.set_study_system_attr(target._study_id, key, value)
 
 
 def reread(study: Study, number: int) -> FrozenTrial:

@@ -13,7 +13,8 @@ from optuna.study import StudyDirection, get_all_study_names
 from rich.console import Console
 from rich.table import Table
 
-from hpolab.errors import HpolabError, StudyNotFound
+from hpolab.copying import copy_study
+from hpolab.errors import HpolabError, InvalidArgument, RecipeMismatch, StudyNotFound
 from hpolab.recipe import read_recipe
 from hpolab.run import BUDGET_KEY
 from hpolab.search_space import SearchSpace
@@ -144,10 +145,14 @@ def status(
         if check_storage:
             _out.print(str(check(storage)), highlight=False, soft_wrap=True)
         opened = open_storage(storage)
-        names = [study_name] if study_name else sorted(get_all_study_names(opened))
-        studies = [load_study(name, storage=opened) for name in names]
-    if not studies:
+        if study_name:
+            studies = [load_study(study_name, storage=opened)]
+        else:
+            studies = _loadable_studies(opened)
+        names = get_all_study_names(opened)
+    if not names:
         _out.print(f"No study in {redact(storage)} yet.")
+    if not studies:
         return
     table = Table()
     for heading in ("study", "done", "pruned", "failed", "running", "waiting", "best", "trial"):
@@ -203,6 +208,51 @@ def best(
         typer.echo(_write(params, output, prefix))
 
 
+@app.command()
+def copy(
+    to_storage: Annotated[
+        str,
+        typer.Option(
+            "--to", metavar="URL", help="Where the copy shall be: a URL like --storage's."
+        ),
+    ],
+    study_name: StudyArgument = None,
+    storage: StorageOption = DEFAULT_URL,
+    to_study_name: Annotated[
+        str | None, typer.Option("--name", help="The copy's name; the same if left out.")
+    ] = None,
+    put_back_running: Annotated[
+        bool,
+        typer.Option(
+            "--put-back-running",
+            help="Copy a study although trials of it are running: the copy runs these again.",
+        ),
+    ] = False,
+) -> None:
+    """Copy a study to another storage, where it goes on exactly as it would have here.
+
+    An interrupted copy cannot be mistaken for the study; copy it again, and the rest is replaced.
+
+    **Example:** `hpolab copy demo -s sqlite:///hpolab-demo.db --to redis://localhost:6379/0`
+    """
+    with _errors_as_messages():
+        opened = open_storage(storage)
+        name = study_name or _only_study(opened, storage)
+        n_trials = copy_study(
+            name,
+            # The URL, for the copy to remember where it is from.
+            storage=storage,
+            to_storage=to_storage,
+            to_study_name=to_study_name,
+            put_back_running=put_back_running,
+        )
+    copied = to_study_name or name
+    trials = "1 trial" if n_trials == 1 else f"{n_trials} trials"
+    _out.print(f"Copied study {name!r}: {trials}.", highlight=False)
+    # Not wrapped, so that it can be copied.
+    _out.print(f"Next: [bold]hpolab status {copied} -s {redact(to_storage)}[/bold]", soft_wrap=True)
+
+
 def _write(params: Mapping[str, Any], output: Format, prefix: str) -> str:
     if output is Format.json:
         return json.dumps(dict(params), indent=2)
@@ -223,6 +273,17 @@ def _errors_as_messages() -> Iterator[None]:
     except KeyboardInterrupt as interrupt:
         _err.print(str(interrupt) or "Interrupted.", highlight=False)
         raise typer.Exit(130) from None
+
+
+def _loadable_studies(storage: optuna.storages.BaseStorage) -> list[Study]:
+    """Return the studies of a storage, and tell of those that cannot be loaded."""
+    studies = []
+    for name in sorted(get_all_study_names(storage)):
+        try:
+            studies.append(load_study(name, storage=storage))
+        except (InvalidArgument, RecipeMismatch, StudyNotFound) as error:
+            _err.print(f"[yellow]Left out:[/yellow] {error}", highlight=False)
+    return studies
 
 
 def _only_study(storage: optuna.storages.BaseStorage, url: str) -> str:

@@ -30,10 +30,14 @@ if TYPE_CHECKING:
     from optuna.samplers import BaseSampler
     from optuna.storages import BaseStorage
 
+    from hpolab.objectives import Objective
     from hpolab.sampler import SamplerFactory
     from hpolab.search_space import SearchSpace
 
-__all__ = ["load_study", "make_study"]
+__all__ = ["COPY_KEY", "load_study", "make_study", "stored_study"]
+
+COPY_KEY = "hpolab:copy"
+"""What a copied study remembers of it; `copy_study` writes it, half copies are refused by it."""
 
 _CHANGEABLE = ("sampler", "pruner")
 _DEFAULT_DIRECTIONS = ("minimize",)
@@ -43,6 +47,7 @@ def make_study(
     study_name: str,
     *,
     storage: str | BaseStorage | None = None,
+    objective: Objective | None = None,
     direction: str | Sequence[str] | None = None,
     sampler: str | BaseSampler | SamplerFactory | None = None,
     pruner: str | BasePruner | None = None,
@@ -61,10 +66,12 @@ def make_study(
         storage: A URL (``sqlite:///file.db``, ``journal:///file.log``, ``redis://host:port/db``,
             ``postgresql://…``, ``mysql://…``, ``grpc://host:port``, ``memory://``), an Optuna
             storage, or None for ``sqlite:///hpolab.db``.
+        objective: An hpolab objective: what is left out of direction, search space and, for a new
+            study, sampler and pruner is what it asks for.
         direction: "minimize" or "maximize", or a sequence of them for several objective values.
             New studies minimize by default, as Optuna's do.
-        sampler: A name (`tpe`, `random`, `cmaes`, `gp`, `nsga2`, `brute_force`, `qmc`, `grid`,
-            `manual`), a factory called as ``factory(seed=...)`` such as ``TPESampler`` or
+        sampler: A name (`tpe`, `random`, `cmaes`, `gp`, `nsga2`, `brute_force`, `stepwise`, `qmc`,
+            `grid`, `manual`), a factory called as ``factory(seed=...)`` such as ``TPESampler`` or
             ``functools.partial(TPESampler, multivariate=True)``, or a sampler object. New studies
             take `tpe` by default. By name or factory a resumed study repeats the uninterrupted
             one; an object keeps its own random state and does not.
@@ -82,6 +89,7 @@ def make_study(
         InvalidArgument: If an argument is out of its range or its set of names.
         InvalidType: If an argument is of the wrong type.
         RecipeMismatch: If the study exists and was made by another recipe.
+        StudyNotFound: If the study exists as a copy that was interrupted.
         StorageUnavailable: If the storage cannot be opened.
         MissingExtra: If the storage or the sampler needs a package that is not installed.
 
@@ -99,6 +107,10 @@ def make_study(
             f"`search_space` must be a SearchSpace, got {type(search_space).__name__}."
         )
     _check_arguments(study_name, seed, allow_change)
+    if objective is not None:
+        _check_objective(objective)
+        direction = objective.direction if direction is None else direction
+        search_space = objective.search_space if search_space is None else search_space
     directions = None if direction is None else _directions(direction)
     opened = open_storage(storage)
     stored = _stored_recipe(study_name, opened, directions or _DEFAULT_DIRECTIONS)
@@ -110,8 +122,8 @@ def make_study(
         if search_space is None and stored.search_space is not None:
             search_space = SearchSpace.from_dict(stored.search_space)
     directions = directions or _DEFAULT_DIRECTIONS
-    asked_sampler = "tpe" if sampler is None else sampler
-    asked_pruner = ("median" if len(directions) == 1 else "none") if pruner is None else pruner
+    asked_sampler = _default_sampler(objective) if sampler is None else sampler
+    asked_pruner = _default_pruner(objective, directions) if pruner is None else pruner
     made_sampler = make_sampler(asked_sampler, seed=seed or 0, search_space=search_space)
     made_pruner = make_pruner(asked_pruner)
     recipe = Recipe(
@@ -120,6 +132,8 @@ def make_study(
         directions=directions,
         seed=seed or 0,
         versions=current_versions(),
+        # A grid is laid on it: whoever resumes the study needs not give it again.
+        search_space=None if search_space is None else search_space.to_dict(),
     )
     if stored is None:
         study = optuna.create_study(
@@ -153,7 +167,7 @@ def load_study(study_name: str, *, storage: str | BaseStorage | None = None) -> 
         pruner.
 
     Raises:
-        StudyNotFound: If the storage has no study of that name.
+        StudyNotFound: If the storage has no study of that name, or a copy that was interrupted.
         RecipeMismatch: If it was made with a sampler or pruner object, which only `make_study`
             can be given again.
         StorageUnavailable: If the storage cannot be opened.
@@ -166,14 +180,45 @@ def load_study(study_name: str, *, storage: str | BaseStorage | None = None) -> 
         'TrialSeededSampler(RandomSampler, seed=0)'
     """
     opened = open_storage(storage)
-    names = get_all_study_names(opened)
+    study = stored_study(study_name, opened)
+    return study if read_recipe(study) is None else make_study(study_name, storage=opened)
+
+
+def stored_study(study_name: str, storage: BaseStorage) -> Study:
+    """Return a study to read, whatever it was made with: its sampler is Optuna's default.
+
+    Raises:
+        StudyNotFound: If the storage has no study of that name, or a copy that was interrupted.
+    """
+    names = get_all_study_names(storage)
     if study_name not in names:
         near = get_close_matches(study_name, names, n=1, cutoff=0.5)
         hint = f" Did you mean {near[0]!r}?" if near else ""
         listed = ", ".join(repr(name) for name in sorted(names)) or "no study"
         raise StudyNotFound(f"No study {study_name!r}; the storage has {listed}.{hint}")
-    study = optuna.load_study(study_name=study_name, storage=opened)
-    return study if read_recipe(study) is None else make_study(study_name, storage=opened)
+    study = optuna.load_study(study_name=study_name, storage=storage)
+    _refuse_half_copy(study)
+    return study
+
+
+def _check_objective(objective: Any) -> None:
+    from hpolab.objectives import Objective  # here, as the search space: import time
+
+    if not isinstance(objective, Objective):
+        raise InvalidType(
+            "`objective` must be an objective of hpolab's, which knows its direction, got "
+            f"{type(objective).__name__}: a function is given to `run` alone."
+        )
+
+
+def _default_sampler(objective: Objective | None) -> str:
+    return "tpe" if objective is None else objective.default_sampler
+
+
+def _default_pruner(objective: Objective | None, directions: Sequence[str]) -> str:
+    if objective is not None:
+        return objective.default_pruner
+    return "median" if len(directions) == 1 else "none"
 
 
 def _check_arguments(
@@ -208,7 +253,7 @@ def _stored_recipe(
     """Return the recipe of the study that exists, or None where a new one may be written."""
     if study_name not in get_all_study_names(storage):
         return None
-    study = optuna.load_study(study_name=study_name, storage=storage)
+    study = stored_study(study_name, storage)
     recipe = read_recipe(study)
     # A study without a trial may be our own, killed between its creation and its recipe.
     n_trials = len(study.get_trials(deepcopy=False))
@@ -220,6 +265,17 @@ def _stored_recipe(
             "`study_name`; `load_study` opens this one."
         )
     return recipe
+
+
+def _refuse_half_copy(study: Study) -> None:
+    copied = study.user_attrs.get(COPY_KEY)
+    if copied is not None and not copied["done"]:
+        n_trials = len(study.get_trials(deepcopy=False))
+        raise StudyNotFound(
+            f"Study {study.study_name!r} is half a copy of {copied['study_name']!r} from "
+            f"{copied['storage']}: {n_trials} of {copied['n_trials']} trials. Copy it again "
+            "(`hpolab copy`), which replaces this half."
+        )
 
 
 def _names(directions: Sequence[StudyDirection]) -> tuple[str, ...]:

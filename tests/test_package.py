@@ -19,7 +19,7 @@ MODULES = [
 
 
 def test_public_names():
-    assert hpolab.__all__ == ["Reporter", "load_study", "make_study", "run"]
+    assert hpolab.__all__ == ["Reporter", "copy_study", "load_study", "make_study", "run"]
 
 
 @pytest.mark.parametrize("name", MODULES)

@@ -17,6 +17,7 @@ from hpolab.errors import (
     RecipeMismatch,
     StudyNotFound,
 )
+from hpolab.objectives import Objective
 from hpolab.pruner import PRUNERS
 from hpolab.search_space import SearchSpace
 
@@ -171,3 +172,48 @@ def test_missing_extra_is_named_before_a_trial(sampler, package, monkeypatch):
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     with pytest.raises(MissingExtra, match=rf"needs {package}: pip install 'hpolab\[{package}\]'"):
         make_study("s", storage="memory://", sampler=sampler)
+
+
+class Hill(Objective):
+    default_sampler = "random"
+    default_pruner = "none"
+
+    def train(self, params, reporter):
+        return -(params["x"] ** 2)
+
+
+def test_study_of_an_objective_takes_what_the_objective_asks_for(tmp_path):
+    url = f"sqlite:///{tmp_path}/s.db"
+    objective = Hill(search_space=SPACE, direction="maximize", max_steps=1)
+    study = make_study("s", storage=url, objective=objective)
+    assert study.direction == optuna.study.StudyDirection.MAXIMIZE
+    assert str(study.sampler) == "TrialSeededSampler(RandomSampler, seed=0)"
+    assert isinstance(study.pruner, optuna.pruners.NopPruner)
+    run(study, objective, n_trials=2)
+    assert str(load_study("s", storage=url).sampler) == str(study.sampler)
+    other = make_study("t", storage=url, objective=objective, sampler="tpe", pruner="median")
+    assert isinstance(other.pruner, optuna.pruners.MedianPruner)
+
+
+def test_study_of_an_objective_is_resumed_as_it_was_made(tmp_path):
+    url = f"sqlite:///{tmp_path}/s.db"
+    objective = Hill(search_space=SPACE, direction="maximize", max_steps=1)
+    make_study("s", storage=url, direction="maximize", sampler="tpe")
+    assert "TPE" in str(make_study("s", storage=url, objective=objective).sampler)
+    make_study("t", storage=url, direction="minimize")
+    with pytest.raises(RecipeMismatch, match="direction: stored minimize, asked for maximize"):
+        make_study("t", storage=url, objective=objective)
+
+
+def test_objective_of_a_study_must_be_one_of_hpolabs():
+    with pytest.raises(InvalidType, match="`objective` must be an objective of hpolab's"):
+        make_study("s", storage="memory://", objective=square)
+
+
+def test_grid_over_a_plain_function_is_loaded_with_its_space(tmp_path):
+    url = f"sqlite:///{tmp_path}/s.db"
+    study = make_study("s", storage=url, sampler="grid", search_space=SPACE)
+    run(study, square, n_trials=2)
+    run(load_study("s", storage=url), square, n_trials=10)
+    values = [trial.params["x"] for trial in load_study("s", storage=url).trials]
+    assert sorted(values) == [-1.0, 0.0, 1.0]

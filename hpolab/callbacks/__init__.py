@@ -9,14 +9,19 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from hpolab.callbacks.lightgbm import LightGBMPruning
     from hpolab.callbacks.lightning import LightningPruningCallback
     from hpolab.callbacks.sklearn import fit_by_epochs
 
-__all__ = ["LightningPruningCallback", "fit_by_epochs"]
+__all__ = ["LightGBMPruning", "LightningPruningCallback", "fit_by_epochs"]
 
 
 def __getattr__(name: str) -> Any:
-    # Lightning and scikit-learn take seconds to import, and users of one may not have the other.
+    # These frameworks take seconds to import, and users of one may not have the others.
+    if name == "LightGBMPruning":
+        from hpolab.callbacks.lightgbm import LightGBMPruning
+
+        return LightGBMPruning
     if name == "LightningPruningCallback":
         from hpolab.callbacks.lightning import LightningPruningCallback
 
