@@ -4,22 +4,19 @@ from __future__ import annotations
 
 import copy
 import inspect
-import math
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
-from hpolab.errors import InvalidArgument, InvalidType, MissingExtra, one_of
+from hpolab.errors import InvalidArgument, InvalidType, MissingExtra
 from hpolab.seeding import derive_seed
 
 try:
     from sklearn.base import clone
-    from sklearn.metrics import check_scoring, get_scorer_names
-
-    # Part of scikit-learn's documented API in spite of its name: rows of whatever a fit takes.
-    from sklearn.utils import _safe_indexing, gen_batches, indexable
 except ImportError:
     raise MissingExtra("`fit_by_epochs`", "scikit-learn", "sklearn") from None
+
+from hpolab.estimators import divergence_ends, find_scorer, fit_epoch, n_rows, open_pair, seeded
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -93,39 +90,21 @@ def fit_by_epochs(
         True
     """
     _check_arguments(estimator, reporter, n_epochs, batch_size)
-    train, valid = _check_data("train", train), _check_data("valid", valid)
+    train, valid = open_pair("train", train), open_pair("valid", valid)
     options = _class_options(estimator, train[1], valid[1], classes)
-    scorer = _scorer(estimator, scoring)
-    model: Any = _seeded(clone(estimator), reporter.seed)
+    scorer = find_scorer(estimator, scoring)
+    model: Any = seeded(clone(estimator), reporter.seed)
     order = np.random.default_rng(derive_seed(reporter.seed, "order"))
     best = model
     for epoch in reporter.steps(n_epochs):
-        try:
-            _fit_epoch(model, train, order, batch_size, options)
+        with divergence_ends(reporter, f"at step {epoch}"):
+            rows = order.permutation(n_rows(train[1]))
+            fit_epoch(model, train, rows, batch_size=batch_size, options=options)
             value = scorer(model, *valid)
-        except ValueError as error:
-            if not _is_divergence(error):
-                raise
-            reporter.diverged(math.nan, f"at step {epoch}", cause=error)
         reporter.report(value, epoch)
         if reporter.improved:
             best = copy.deepcopy(model)
     return best  # type: ignore[no-any-return]
-
-
-def _fit_epoch(
-    model: Any,
-    train: tuple[Any, Any],
-    order: np.random.Generator,
-    batch_size: int | None,
-    options: dict[str, Any],
-) -> None:
-    inputs, targets = train
-    rows = order.permutation(_n_rows(targets))
-    for batch in gen_batches(len(rows), batch_size or len(rows)):
-        model.partial_fit(
-            _safe_indexing(inputs, rows[batch]), _safe_indexing(targets, rows[batch]), **options
-        )
 
 
 def _check_arguments(
@@ -143,37 +122,6 @@ def _check_arguments(
         raise InvalidArgument(f"`n_epochs` must be 1 or above, got {n_epochs}.")
     if batch_size is not None and batch_size < 1:
         raise InvalidArgument(f"`batch_size` must be 1 or above, or None, got {batch_size}.")
-
-
-def _check_data(name: str, data: Any) -> tuple[Any, Any]:
-    if not isinstance(data, (tuple, list)) or len(data) != 2:
-        raise InvalidType(f"`{name}` must be a pair (inputs, targets), got {_describe(data)}.")
-    n_inputs, n_targets = (_n_rows(part) for part in data)
-    if n_inputs != n_targets:
-        raise InvalidArgument(
-            f"`{name}` inputs and targets must be of one length, got {n_inputs} and {n_targets}."
-        )
-    if n_targets == 0:
-        raise InvalidArgument(f"`{name}` must hold at least one row, got none.")
-    # Else a scorer would meet them as it meets the predictions of a model that diverged.
-    targets = np.asarray(data[1])
-    if targets.dtype.kind == "f" and not np.isfinite(targets).all():
-        n_bad = int((~np.isfinite(targets)).sum())
-        raise InvalidArgument(
-            f"`{name}` targets must be finite, got {n_bad} NaN or infinite values."
-        )
-    inputs, targets = indexable(*data)
-    return inputs, targets
-
-
-def _n_rows(data: Any) -> int:
-    # Sparse matrices have no length.
-    return int(data.shape[0]) if hasattr(data, "shape") else len(data)
-
-
-def _describe(data: Any) -> str:
-    kind = type(data).__name__
-    return f"a {kind} of {len(data)}" if isinstance(data, (tuple, list)) else kind
 
 
 def _class_options(
@@ -204,43 +152,3 @@ def _class_options(
                 f"`train`, got {unknown.tolist()} besides {known.tolist()}."
             )
     return {"classes": known}
-
-
-def _scorer(estimator: Any, scoring: Any) -> Callable[[Any, Any, Any], float]:
-    if isinstance(scoring, str):
-        one_of("scoring", scoring, get_scorer_names())
-    elif scoring is None:
-        if not hasattr(estimator, "score"):
-            raise InvalidArgument(
-                f"`scoring` must be given for an estimator without `score`, got None for "
-                f"{estimator!r}."
-            )
-    elif not callable(scoring):
-        # `check_scoring` takes lists and dicts too, for scorers of several values.
-        raise InvalidType(
-            f"`scoring` must be a scorer's name, a callable or None, got {type(scoring).__name__}."
-        )
-    return check_scoring(estimator, scoring=scoring)  # type: ignore[no-any-return]
-
-
-def _seeded(model: Any, seed: int) -> Any:
-    unseeded = {
-        name: seed % 2**32
-        for name, value in model.get_params().items()
-        if value is None and name.rpartition("__")[2] == "random_state"
-    }
-    return model.set_params(**unseeded)
-
-
-# What scikit-learn says where its weights, or a model's predictions, are no longer finite. (Of
-# NaN in the inputs it says "Input X contains NaN".)
-_DIVERGENCES = (
-    "Floating-point under-/overflow occurred",
-    "Solver produced non-finite parameter weights",
-    "Input contains NaN",
-    "Input contains infinity",
-)
-
-
-def _is_divergence(error: ValueError) -> bool:
-    return str(error).startswith(_DIVERGENCES)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import abc
 import math
-from typing import TYPE_CHECKING, Any, ClassVar, final
+from typing import TYPE_CHECKING, Any, final
 
 from hpolab.errors import InvalidArgument, InvalidType, check_count, one_of
 from hpolab.reporter import Reporter
@@ -61,10 +61,10 @@ class Objective(abc.ABC):
         2
     """
 
-    default_sampler: ClassVar[str] = "tpe"
+    default_sampler: str = "tpe"
     """The sampler that `make_study` takes for such an objective where none is named."""
 
-    default_pruner: ClassVar[str] = "median"
+    default_pruner: str = "median"
     """The pruner, likewise."""
 
     def __init__(

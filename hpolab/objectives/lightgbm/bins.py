@@ -181,4 +181,7 @@ def _load(file: bytes, settings: dict[str, Any]) -> lgb.Dataset:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "bins"
         path.write_bytes(file)
-        return lgb.Dataset(path, params=settings).construct()
+        dataset = lgb.Dataset(path, params=settings).construct()
+    # Without asking, LightGBM's `subset` does not see that the rows have queries, and drops them.
+    dataset.get_group()
+    return dataset

@@ -16,7 +16,9 @@ if TYPE_CHECKING:
 
     ObjectiveFunction = Callable[[Any, lgb.Dataset], tuple[Any, Any]]
 
-__all__ = ["Boosting", "train_booster"]
+__all__ = ["Boosting", "predict_raw", "train_booster"]
+
+_FOREST = ("rf", "random_forest")
 
 
 class Boosting:
@@ -55,11 +57,15 @@ class Boosting:
 
     def raw_predictions(self, features: Any, n_rounds: int) -> NDArray[np.float64]:
         """Return the mean raw prediction of the folds' boosters after ``n_rounds``."""
-        parts = [
-            np.asarray(booster.predict(features, num_iteration=n_rounds, raw_score=True))
-            for booster in self._boosters
-        ]
+        parts = [predict_raw(booster, features, n_rounds) for booster in self._boosters]
         return np.mean(parts, axis=0)  # type: ignore[no-any-return]
+
+
+def predict_raw(booster: lgb.Booster, features: Any, n_rounds: int) -> NDArray[np.float64]:
+    """Return what a booster predicts after ``n_rounds``, before it becomes a probability, say."""
+    raw = np.asarray(booster.predict(features, num_iteration=n_rounds, raw_score=True))
+    # Of random forests LightGBM takes the mean of the trees, but not in raw predictions.
+    return raw / n_rounds if booster.params.get("boosting") in _FOREST else raw
 
 
 def train_booster(

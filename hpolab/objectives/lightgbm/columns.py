@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -11,13 +12,16 @@ import numpy as np
 from hpolab.errors import InvalidArgument, InvalidType, one_of
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from numpy.typing import NDArray
 
     Matrix = Any  # an array of floats (n, d), or a scipy.sparse matrix in CSR form
 
-__all__ = ["Columns", "n_rows", "take_rows"]
+__all__ = ["Columns", "is_missing", "n_rows", "take_rows"]
+
+
+_FLOATS = (np.float32, np.float64)
 
 
 @dataclass(frozen=True)
@@ -38,7 +42,14 @@ class Columns:
     named: bool
 
     @classmethod
-    def of(cls, argument: str, features: Any, categorical: Sequence[str | int] = ()) -> Columns:
+    def of(
+        cls,
+        argument: str,
+        features: Any,
+        categorical: Sequence[str | int] = (),
+        *,
+        names: Sequence[str] | None = None,
+    ) -> Columns:
         """Read the columns of training data.
 
         Args:
@@ -46,6 +57,7 @@ class Columns:
             features: A data frame of pandas or polars, an array (n, d) or a sparse matrix.
             categorical: Names or positions of categorical features, besides the columns of a
                 frame that are categorical by their type.
+            names: Names for the columns of an array; None numbers them.
 
         Raises:
             InvalidArgument: If there is no column, a name occurs twice, or ``categorical`` names
@@ -54,29 +66,30 @@ class Columns:
         """
         if not _is_frame(features):
             matrix = _matrix(argument, features)
-            names = tuple(f"Column_{i}" for i in range(matrix.shape[1]))
-            positions = _positions(categorical, names)
+            numbered = [f"Column_{i}" for i in range(matrix.shape[1])]
+            columns = _once(argument, numbered if names is None else names)
+            positions = _positions(categorical, columns)
             _check_codes(argument, matrix, positions)
-            return cls(names, positions, {}, named=False)
-        names = tuple(map(str, features.columns))
-        if len(set(names)) < len(names):
-            twice = sorted({name for name in names if names.count(name) > 1})
-            raise InvalidArgument(f"`{argument}` must have each column once, got {twice} twice.")
-        if not names:
+            return cls(columns, positions, {}, named=False)
+        columns = _once(argument, map(str, features.columns))
+        if not columns:
             raise InvalidArgument(f"`{argument}` must have at least one column, got none.")
-        declared = _positions(categorical, names)
+        declared = _positions(categorical, columns)
         categories = {
             name: _categories(argument, name, column, declared=i in declared)
             for i, (name, column) in enumerate(_columns(features))
         }
         known = {name: values for name, values in categories.items() if values is not None}
-        return cls(names, tuple(map(names.index, known)), known, named=True)
+        return cls(columns, tuple(map(columns.index, known)), known, named=True)
 
     @property
     def safe_names(self) -> list[str]:
         """Return the names without the characters that LightGBM's model files refuse."""
         safe = [re.sub(r"[\s\"\[\]{}:,]", "_", name) for name in self.names]
-        return [f"{name}_{i}" if safe.count(name) > 1 else name for i, name in enumerate(safe)]
+        while len(set(safe)) < len(safe):
+            n_of = Counter(safe)
+            safe = [f"{name}_{i}" if n_of[name] > 1 else name for i, name in enumerate(safe)]
+        return safe
 
     def encode(self, argument: str, features: Any) -> Matrix:
         """Return data of these columns as a matrix (n, d) of floats, categories as their codes.
@@ -143,8 +156,15 @@ def take_rows(values: Any, rows: NDArray[np.int64]) -> Any:
     return values[rows]
 
 
+def is_missing(value: Any) -> bool:
+    """Return whether a value is None, NaN, NaT or pandas' NA."""
+    # NA is neither equal to itself nor not: comparing it gives NA, which is no bool.
+    return value is None or type(value).__name__ == "NAType" or bool(value != value)
+
+
 def _is_frame(features: Any) -> bool:
-    return hasattr(features, "columns") and hasattr(features, "shape")
+    # Of a polars LazyFrame, which has no shape, asking for the columns would warn.
+    return hasattr(features, "shape") and hasattr(features, "columns")
 
 
 def _columns(frame: Any) -> list[tuple[str, Any]]:
@@ -155,7 +175,11 @@ def _columns(frame: Any) -> list[tuple[str, Any]]:
 
 def _matrix(argument: str, features: Any) -> Matrix:
     if hasattr(features, "tocsr"):
-        return features.tocsr()
+        from scipy.sparse import csr_matrix
+
+        # LightGBM predicts for no `csr_array`, and takes no whole numbers.
+        sparse = csr_matrix(features)
+        return sparse if sparse.dtype in _FLOATS else sparse.astype(np.float64)
     matrix = np.asarray(features)
     if matrix.ndim != 2 or not matrix.shape[1]:
         raise InvalidArgument(f"`{argument}` must be of shape (rows, columns), got {matrix.shape}.")
@@ -165,17 +189,25 @@ def _matrix(argument: str, features: Any) -> Matrix:
             "from data frames, in columns that are categorical."
         )
     # Of whole numbers LightGBM would make float32, which merges those beyond 2**24.
-    return matrix if matrix.dtype in (np.float32, np.float64) else matrix.astype(np.float64)
+    return matrix if matrix.dtype in _FLOATS else matrix.astype(np.float64)
+
+
+def _once(argument: str, names: Iterable[str]) -> tuple[str, ...]:
+    n_of = Counter(names)
+    twice = sorted(name for name, n in n_of.items() if n > 1)
+    if twice:
+        raise InvalidArgument(f"`{argument}` must have each column once, got {twice} twice.")
+    return tuple(n_of)
 
 
 def _positions(categorical: Sequence[str | int], names: tuple[str, ...]) -> tuple[int, ...]:
-    if isinstance(categorical, str):
+    if isinstance(categorical, str) or not hasattr(categorical, "__iter__"):
         raise InvalidType(f"`categorical` must be a list of columns, got {categorical!r}.")
     positions = []
     for column in categorical:
         if isinstance(column, str):
             positions.append(names.index(one_of("categorical", column, names)))
-        elif 0 <= column < len(names):
+        elif hasattr(column, "__index__") and 0 <= column < len(names):
             positions.append(int(column))
         else:
             raise InvalidArgument(
@@ -199,10 +231,11 @@ def _categories(argument: str, name: str, column: Any, *, declared: bool) -> tup
     """Return a column's categories in the order of their codes; None of a numeric one."""
     if hasattr(column, "cat") and str(column.dtype) == "category":
         return tuple(map(_plain, column.cat.categories.tolist()))
-    if _polars_kind(column) in ("Categorical", "Enum"):
-        return tuple(column.cat.get_categories().to_list())
-    if declared:
-        present = {_plain(value) for value in _values(column)}
+    if _polars_kind(column) == "Enum":
+        return tuple(column.dtype.categories.to_list())
+    # The categories of a Categorical of polars, and their order, are those of the whole process.
+    if declared or _polars_kind(column) == "Categorical":
+        present = {_plain(value) for value in column.to_list() if not is_missing(value)}
         return tuple(sorted(present, key=lambda value: (str(type(value)), value)))
     if not _is_numeric(column):
         raise InvalidType(
@@ -237,14 +270,13 @@ def _numbers(column: Any) -> NDArray[Any]:
     return column.to_numpy(dtype=np.float64, na_value=np.nan)  # type: ignore[no-any-return]
 
 
-def _values(column: Any) -> list[Any]:
-    """Return the values that are there: neither None nor NaN."""
-    return [value for value in column.to_list() if value is not None and value == value]
-
-
 def _plain(category: Any) -> Any:
     """Return a category as a model file can hold it: an interval, say, as its string."""
-    return category if isinstance(category, (str, int, float)) else str(category)
+    if isinstance(category, np.generic):  # in columns of objects
+        category = category.item()
+    if isinstance(category, (str, int, float)):
+        return category
+    return np.nan if is_missing(category) else str(category)
 
 
 def _polars_kind(column: Any) -> str:

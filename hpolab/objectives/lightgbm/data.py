@@ -12,7 +12,14 @@ import numpy as np
 from hpolab.errors import InvalidArgument, InvalidType
 from hpolab.objectives.lightgbm.columns import Columns, n_rows
 from hpolab.objectives.lightgbm.names import canonical, of_bins
-from hpolab.objectives.lightgbm.table import Labels, Table, column_of, run_starts
+from hpolab.objectives.lightgbm.table import (
+    Labels,
+    Table,
+    as_numbers,
+    check_present,
+    column_of,
+    run_starts,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -69,15 +76,19 @@ class TrainingData:
         if groups is not None:
             raw = replace(raw, groups=groups)
         labels = Labels.of("train", objective, raw.labels)
-        if raw.features is None:
-            columns = Columns(tuple(train.get_feature_name()), (), {}, named=False)
-            return cls(raw.table("train", columns, labels), columns, labels, {}, given=train)
         bin_params: Mapping[str, Any] = {}
+        names = None
         if isinstance(train, lgb.Dataset):
             bin_params = of_bins(canonical("train", train.params or {}, strict=False))
+            names = None if isinstance(train.feature_name, str) else train.feature_name
             if not isinstance(train.categorical_feature, str):
                 categorical = [*categorical, *train.categorical_feature]
-        columns = Columns.of("train", raw.features, categorical)
+        if raw.features is None:
+            columns = Columns(tuple(train.get_feature_name()), (), {}, named=False)
+            return cls(
+                raw.table("train", columns, labels), columns, labels, bin_params, given=train
+            )
+        columns = Columns.of("train", raw.features, categorical, names=names)
         return cls(raw.table("train", columns, labels), columns, labels, bin_params, given=None)
 
     def read(self, argument: str, data: Any) -> Table:
@@ -133,7 +144,12 @@ class _Raw:
     @classmethod
     def _of_dataset(cls, argument: str, data: lgb.Dataset) -> _Raw:
         if _is_binned(data) or isinstance(data.data, (str, Path)):
-            data.construct()
+            try:
+                data.construct()
+            except lgb.basic.LightGBMError as error:
+                raise InvalidArgument(
+                    f"`{argument}` cannot be read by LightGBM, got {str(data.data)!r}: {error}"
+                ) from error
             label, weight, sizes = data.get_label(), data.get_weight(), data.get_group()
             start = data.get_init_score()
         else:
@@ -179,7 +195,7 @@ class _Raw:
 
 
 def _weight(weight: Any, n: int) -> NDArray[np.float64]:
-    values = column_of("weight", weight).astype(np.float64)
+    values = as_numbers("weight", column_of("weight", weight))
     _check_length("weight", values, n)
     if not np.isfinite(values).all() or (values < 0).any() or not values.any():
         raise InvalidArgument(
@@ -192,12 +208,13 @@ def _weight(weight: Any, n: int) -> NDArray[np.float64]:
 def _groups(groups: Any, n: int, together: bool) -> NDArray[Any]:
     values = column_of("groups", groups)
     _check_length("groups", values, n)
+    check_present("`groups`", values)
     if together:
         unique, counts = np.unique(values[run_starts(values)], return_counts=True)
         if (counts > 1).any():
             raise InvalidArgument(
                 "`groups` must hold the rows of a query one after another, got "
-                f"{unique[counts > 1][0]!r} in {counts.max()} places: sort the rows by it."
+                f"{unique[counts > 1].tolist()[0]!r} in {counts.max()} places: sort the rows by it."
             )
     return values
 

@@ -10,6 +10,7 @@ import lightgbm as lgb
 import numpy as np
 
 from hpolab.errors import InvalidArgument, InvalidType
+from hpolab.objectives.lightgbm.names import of_objective
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -23,8 +24,13 @@ if TYPE_CHECKING:
 __all__ = ["Metrics"]
 
 # For the hint of a misspelt name alone; LightGBM decides what is one.
-# https://lightgbm.readthedocs.io/en/stable/Parameters.html#metric
+# https://lightgbm.readthedocs.io/en/stable/Parameters.html#metric and #objective
 # fmt: off
+_OBJECTIVES = (
+    "regression", "regression_l1", "huber", "fair", "poisson", "quantile", "mape", "gamma",
+    "tweedie", "binary", "multiclass", "multiclassova", "cross_entropy", "cross_entropy_lambda",
+    "lambdarank", "rank_xendcg",
+)
 _NAMES = (
     "l1", "l2", "rmse", "quantile", "mape", "huber", "fair", "poisson", "gamma", "gamma_deviance",
     "tweedie", "ndcg@10", "map@10", "auc", "average_precision", "binary_logloss", "binary_error",
@@ -75,6 +81,8 @@ class Metrics:
                 metrics have one name.
             InvalidType: If a metric is neither a name nor a function.
         """
+        if isinstance(more, str):
+            raise InvalidType(f"`metrics` must be a list of metrics, got {more!r}.")
         found = [_probe(metric, objective, labels, table)]
         if metric is None:
             metric = found[0][0]
@@ -92,7 +100,7 @@ class Metrics:
         return {name: values[name] for name in self.names}
 
     def evaluate(
-        self, table: Table, raw: NDArray[np.float64], objective: Mapping[str, Any], labels: Labels
+        self, table: Table, raw: NDArray[np.float64], objective: Mapping[str, Any]
     ) -> dict[str, float]:
         """Return name -> value for raw predictions (n,), or (n, classes).
 
@@ -100,7 +108,6 @@ class Metrics:
             table: The rows.
             raw: What boosters predict with ``raw_score=True``.
             objective: LightGBM's objective, and its parameters.
-            labels: What the labels are.
         """
         results = _results(table, raw, {**objective, **self.settings}, self.functions)
         values = {name: value for name, value, _ in results}
@@ -161,9 +168,18 @@ def _results(
         params={"verbosity": -1, "feature_pre_filter": False},
     )
     try:
-        booster = lgb.Booster({**settings, "verbosity": -1, "num_threads": 1}, dataset)
+        # Of the boosting's own parameters some need the real features, and random forests refuse
+        # to start from scores.
+        booster = lgb.Booster(
+            {**of_objective(settings), "verbosity": -1, "num_threads": 1}, dataset
+        )
         results = booster.eval_train(feval=[*functions])
     except lgb.basic.LightGBMError as error:
+        if str(error).startswith("Unknown objective"):
+            raise InvalidArgument(
+                "`objective` must be one that LightGBM knows, got "
+                f"{settings['objective']!r}.{_hint(settings['objective'], _OBJECTIVES)}"
+            ) from error
         raise InvalidArgument(f"`objective` or `metric` is refused by LightGBM: {error}") from error
     return [(result[1], float(result[2]), bool(result[3])) for result in results]
 
@@ -178,9 +194,12 @@ def _unknown(metric: Any, labels: Labels, names: list[str]) -> str:
         return f"`metric` must give one value, got {len(names)}: {names}."
     if names:
         return f"`metric` must say where it cuts, such as '{metric}@10', got {metric!r}."
-    near = get_close_matches(metric.lower(), _NAMES, n=1, cutoff=0.5)
-    hint = f" Did you mean {near[0]!r}?" if near and near[0] != metric else ""
     return (
         f"`metric` must be one that LightGBM knows for objective {labels.objective!r}, got "
-        f"{metric!r}.{hint}"
+        f"{metric!r}.{_hint(metric, _NAMES)}"
     )
+
+
+def _hint(name: str, known: Sequence[str]) -> str:
+    near = get_close_matches(name.lower(), known, n=1, cutoff=0.5)
+    return f" Did you mean {near[0]!r}?" if near and near[0] != name else ""

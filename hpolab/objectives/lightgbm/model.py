@@ -79,7 +79,7 @@ class LightGBMModel:
         text, tail, rest = self.booster.model_to_string().rpartition("\npandas_categorical:")
         ours = json.dumps({"columns": asdict(self.columns), "classes": self.classes})
         beside = Path(f"{path}.{os.getpid()}.tmp")
-        beside.write_text(f"{text}\n{_MARK}{ours}\n{tail}{rest}")
+        beside.write_text(f"{text}\n{_MARK}{ours}\n{tail}{rest}", encoding="utf-8")
         os.replace(beside, path)
 
     @classmethod
@@ -92,7 +92,7 @@ class LightGBMModel:
         """
         if not Path(path).is_file():
             raise DataNotFound(f"`path` must name a file, got {str(path)!r}.")
-        text = Path(path).read_text()
+        text = Path(path).read_text(encoding="utf-8")
         ours = [line for line in text.splitlines() if line.startswith(_MARK)]
         if len(ours) != 1:
             raise InvalidArgument(

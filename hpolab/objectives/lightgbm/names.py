@@ -1,7 +1,9 @@
-"""The names of LightGBM's parameters: one spelling each, and which of them shape the bins."""
+"""The names of LightGBM's parameters: one spelling each, and which of them are for what."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from difflib import get_close_matches
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
@@ -9,12 +11,12 @@ from typing import TYPE_CHECKING, Any
 # compiled library keeps; it has been the same since 3.0.
 from lightgbm.basic import _ConfigAliases
 
-from hpolab.errors import InvalidArgument, one_of
+from hpolab.errors import InvalidArgument, InvalidType
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping
+    from collections.abc import Collection
 
-__all__ = ["canonical", "of_bins"]
+__all__ = ["canonical", "of_bins", "of_objective"]
 
 # What LightGBM refuses to change once a Dataset is binned (`LGBM_DatasetUpdateParamChecking` in
 # its c_api.cpp), as far as it is about the bins and not about reading files.
@@ -30,6 +32,33 @@ _BIN_PARAMS = frozenset(
         "min_data_in_bin",
         "use_missing",
         "zero_as_missing",
+    }
+)
+
+# What LightGBM's objectives and metrics read: "Objective Parameters" and "Metric Parameters" of
+# https://lightgbm.readthedocs.io/en/stable/Parameters.html
+_OBJECTIVE_PARAMS = frozenset(
+    {
+        "alpha",
+        "auc_mu_weights",
+        "boost_from_average",
+        "eval_at",
+        "fair_c",
+        "is_unbalance",
+        "label_gain",
+        "lambdarank_norm",
+        "lambdarank_position_bias_regularization",
+        "lambdarank_truncation_level",
+        "metric",
+        "multi_error_top_k",
+        "num_class",
+        "objective",
+        "objective_seed",
+        "poisson_max_delta_step",
+        "reg_sqrt",
+        "scale_pos_weight",
+        "sigmoid",
+        "tweedie_variance_power",
     }
 )
 
@@ -66,11 +95,20 @@ def canonical(
     Raises:
         InvalidArgument: If a name is unknown to LightGBM, one comes twice, or the objective
             decides it.
+        InvalidType: If ``params`` is no mapping.
     """
+    if not isinstance(params, Mapping):
+        raise InvalidType(f"`{argument}` must be a mapping, got {type(params).__name__}.")
     main_names = _main_names()
     found: dict[str, Any] = {}
     for name, value in params.items():
-        main = main_names[one_of(argument, name, main_names)]
+        if name not in main_names:
+            near = get_close_matches(name, main_names, n=1, cutoff=0.5)
+            hint = f" Did you mean {main_names[near[0]]!r}?" if near else ""
+            raise InvalidArgument(
+                f"`{argument}` must hold parameters of LightGBM, got {name!r}.{hint}"
+            )
+        main = main_names[name]
         if main in _MANAGED and main not in allowed:
             if not strict:
                 continue
@@ -87,6 +125,11 @@ def canonical(
 def of_bins(params: Mapping[str, Any]) -> dict[str, Any]:
     """Return those of canonical parameters that shape the bins."""
     return {name: value for name, value in params.items() if name in _BIN_PARAMS}
+
+
+def of_objective(params: Mapping[str, Any]) -> dict[str, Any]:
+    """Return those of canonical parameters that LightGBM's objectives and metrics read."""
+    return {name: value for name, value in params.items() if name in _OBJECTIVE_PARAMS}
 
 
 @cache

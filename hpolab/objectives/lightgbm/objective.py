@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import lightgbm as lgb
@@ -12,11 +12,11 @@ import numpy as np
 from hpolab.errors import InvalidArgument, InvalidType, check_count, one_of
 from hpolab.objectives.base import Objective
 from hpolab.objectives.lightgbm.bins import Bins
-from hpolab.objectives.lightgbm.boosting import Boosting, train_booster
+from hpolab.objectives.lightgbm.boosting import Boosting, predict_raw, train_booster
 from hpolab.objectives.lightgbm.data import TrainingData
 from hpolab.objectives.lightgbm.metrics import Metrics
 from hpolab.objectives.lightgbm.model import FoldModels, LightGBMModel
-from hpolab.objectives.lightgbm.names import canonical, of_bins
+from hpolab.objectives.lightgbm.names import canonical, of_bins, of_objective
 from hpolab.objectives.lightgbm.splits import check_split, hold_out, make_folds
 from hpolab.objectives.lightgbm.table import class_weights
 from hpolab.reporter import Reporter
@@ -187,6 +187,8 @@ class LightGBMObjective(Objective):
             seed=split_seed,
             given=self._data.given,
         )
+        # A Dataset does not pickle; the bins have it and know how to travel.
+        self._data = replace(self._data, given=None)
 
     def train(self, params: Mapping[str, Any], reporter: Reporter) -> float:
         """Train the boosters of one trial; see `Objective.train`."""
@@ -255,8 +257,10 @@ class LightGBMObjective(Objective):
     def evaluate(self, model: LightGBMModel, data: Any) -> dict[str, float]:
         """Return all metrics of a model on data like `train`: name -> value."""
         rows = self._data.read("data", data)
-        raw = np.asarray(model.booster.predict(rows.features, raw_score=True))
-        return self._metrics.evaluate(rows, raw, self._objective_settings, self._data.labels)
+        raw = predict_raw(model.booster, rows.features, model.booster.current_iteration())
+        # A parameter such as `reg_sqrt`, which says what raw predictions are, may be a trial's own.
+        settings = {**of_objective(model.booster.params), **self._objective_settings}
+        return self._metrics.evaluate(rows, raw, settings)
 
     def check(self) -> None:
         """Bin the features, and boost the space's defaults for one round.
@@ -278,7 +282,7 @@ class LightGBMObjective(Objective):
         best, boosting = self._boost(pairs, settings, reporter)
         if self._score is not None:
             raw = boosting.raw_predictions(self._score.features, best.n_rounds)
-            return _Best(best.n_rounds, self._scored(raw))
+            return _Best(best.n_rounds, self._metrics.evaluate(self._score, raw, settings))
         return best
 
     def _train_folds(self, settings: Mapping[str, Any], reporter: Reporter) -> _Best:
@@ -292,7 +296,8 @@ class LightGBMObjective(Objective):
                 raws.append(boosting.raw_predictions(self._score.features, best.n_rounds))
         n_rounds = round(float(np.mean([best.n_rounds for best in bests])))
         if self._score is not None:
-            return _Best(n_rounds, self._scored(np.mean(raws, axis=0)))
+            mean = np.mean(raws, axis=0)
+            return _Best(n_rounds, self._metrics.evaluate(self._score, mean, settings))
         names = self._metrics.names
         return _Best(n_rounds, {n: float(np.mean([b.values[n] for b in bests])) for n in names})
 
@@ -313,6 +318,10 @@ class LightGBMObjective(Objective):
             if reporter.improved:
                 best = _Best(boosting.n_rounds, values)
         assert best is not None, "the first report is always an improvement"
+        if self._score is not None and settings.get("boosting") == "dart":
+            # Later rounds have changed the weights of earlier trees.
+            boosting = self._boosting(pairs, settings)
+            boosting.advance_to(best.n_rounds)
         return best, boosting
 
     def _boosting(
@@ -343,10 +352,6 @@ class LightGBMObjective(Objective):
             patience=self._patience_of_curve,
             min_delta=self.min_delta,
         )
-
-    def _scored(self, raw: Any) -> dict[str, float]:
-        assert self._score is not None
-        return self._metrics.evaluate(self._score, raw, self._objective_settings, self._data.labels)
 
     def _model(
         self, dataset: lgb.Dataset, settings: Mapping[str, Any], n_rounds: int
@@ -403,12 +408,20 @@ class LightGBMObjective(Objective):
     def _default_space(self) -> SearchSpace:
         """Return LightGBM's space without what ``params`` fixes."""
         space = lightgbm_space(n_rows=len(self._folds[0][0]))
-        return space.override(**{k: v for k, v in self._fixed.items() if k in space.defaults()})
+        fixed = {k: v for k, v in self._fixed.items() if k in space.defaults()}
+        if "goss" in (self._fixed.get("boosting"), self._fixed.get("data_sample_strategy")):
+            # It is a way of sampling rows itself, and LightGBM refuses both.
+            fixed = {"bagging_fraction": 1.0, "bagging_freq": 0} | fixed
+        return space.override(**fixed)
 
     def _check_search_space(self) -> None:
         params = canonical("search_space", self.search_space.defaults())
+        for name in self.search_space.distributions():
+            # A branch's parameter is named `branch.name`; defaults are those of one branch.
+            name = name.rpartition(".")[2].removeprefix("one_minus_")
+            params |= dict.fromkeys(canonical("search_space", {name: None}))
         for name in params.keys() & self._fixed.keys():
-            if params[name] != self._fixed[name]:
+            if params[name] is None or params[name] != self._fixed[name]:
                 raise InvalidArgument(
                     f"`params` must leave out what `search_space` suggests, got {name!r} in both."
                 )

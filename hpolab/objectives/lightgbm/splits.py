@@ -58,7 +58,7 @@ def make_folds(table: Table, labels: Labels, folds: Any, seed: int) -> list[tupl
             are trained and validated on, or a class is missing in training.
         InvalidType: If ``folds`` is none of these.
     """
-    if isinstance(folds, bool) or not (
+    if isinstance(folds, (bool, str)) or not (
         isinstance(folds, int) or hasattr(folds, "split") or hasattr(folds, "__iter__")
     ):
         raise InvalidType(
@@ -71,10 +71,27 @@ def make_folds(table: Table, labels: Labels, folds: Any, seed: int) -> list[tupl
         folds = _splitter(table, labels, folds, seed)
     if hasattr(folds, "split"):
         return _split("folds", folds, table, labels)
-    made = [(np.asarray(train, np.int64), np.asarray(valid, np.int64)) for train, valid in folds]
+    made = [_pair(pair) for pair in folds]
     if not made:
         raise InvalidArgument("`folds` must hold at least one pair of rows, got none.")
     return [check_split("folds", rows, table, labels) for rows in made]
+
+
+def _pair(pair: Any) -> tuple[Rows, Rows]:
+    if not isinstance(pair, (tuple, list)) or len(pair) != 2:
+        raise InvalidType(
+            "`folds` must hold pairs of rows (train, valid), got one that is "
+            f"{type(pair).__name__}."
+        )
+    train, valid = map(np.asarray, pair)
+    for part in (train, valid):
+        # Of no rows NumPy makes floats.
+        if part.ndim != 1 or (len(part) and part.dtype.kind not in "iu"):
+            raise InvalidType(
+                "`folds` must hold positions of rows, whole numbers (rows,), got an array "
+                f"{part.shape} of {part.dtype}."
+            )
+    return train.astype(np.int64), valid.astype(np.int64)
 
 
 def _splitter(table: Table, labels: Labels, n_folds: int, seed: int) -> Any:
@@ -152,5 +169,5 @@ def _check_whole_queries(argument: str, train: Rows, valid: Rows, table: Table) 
     if len(cut):
         raise InvalidArgument(
             f"`{argument}` must leave queries whole where rows are ranked, got query "
-            f"{cut[0]!r} in both parts: take GroupKFold."
+            f"{cut.tolist()[0]!r} in both parts: take GroupKFold."
         )

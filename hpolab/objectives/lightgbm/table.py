@@ -2,22 +2,31 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from hpolab.errors import InvalidArgument, InvalidType
-from hpolab.objectives.lightgbm.columns import take_rows
+from hpolab.objectives.lightgbm.columns import is_missing, take_rows
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
     from numpy.typing import NDArray
 
     from hpolab.objectives.lightgbm.columns import Matrix
 
-__all__ = ["Labels", "Table", "class_weights", "column_of", "run_starts"]
+__all__ = [
+    "Labels",
+    "Table",
+    "as_numbers",
+    "check_present",
+    "class_weights",
+    "column_of",
+    "run_starts",
+]
 
 _BINARY = ("binary",)
 _MULTICLASS = ("multiclass", "softmax", "multiclassova", "multiclass_ova", "ova", "ovr")
@@ -45,10 +54,20 @@ class Labels:
                 than two classes.
         """
         values = column_of(argument, labels)
+        check_present(f"`{argument}` labels", values)
         if objective not in _BINARY + _MULTICLASS:
+            if len(set(values.tolist())) < 2:
+                raise InvalidArgument(
+                    f"`{argument}` labels must differ, got {values.tolist()[0]!r} for all "
+                    f"{len(values)} rows."
+                )
             return cls(objective, None)
-        _check_present(argument, values)
-        classes = tuple(np.unique(values).tolist())
+        try:
+            classes = tuple(np.unique(values).tolist())
+        except TypeError as error:
+            raise InvalidType(
+                f"`{argument}` labels must be of one type, got several: {error}."
+            ) from error
         if len(classes) < 2 or (objective in _BINARY and len(classes) > 2):
             wanted = "two classes" if objective in _BINARY else "at least two classes"
             raise InvalidArgument(
@@ -77,7 +96,7 @@ class Labels:
             InvalidType: If labels must be numbers and are not.
         """
         values = column_of(argument, labels)
-        _check_present(argument, values)
+        check_present(f"`{argument}` labels", values)
         if self.classes is not None:
             return self._codes(argument, values)
         try:
@@ -101,11 +120,11 @@ class Labels:
 
     def _codes(self, argument: str, values: NDArray[Any]) -> NDArray[np.float64]:
         assert self.classes is not None
-        unknown = set(np.unique(values).tolist()) - set(self.classes)
+        unknown = set(values.tolist()) - set(self.classes)
         if unknown:
             raise InvalidArgument(
                 f"`{argument}` labels must be of the classes trained on, {_shown(self.classes)}, "
-                f"got {_shown(tuple(sorted(unknown)))}."
+                f"got {_shown(sorted(unknown, key=str))}."
             )
         return np.searchsorted(np.array(self.classes), values).astype(np.float64)
 
@@ -147,8 +166,10 @@ class Table:
         if self.weight is not None or other.weight is not None:
             parts = [np.ones(len(t)) if t.weight is None else t.weight for t in (self, other)]
             weight = np.concatenate(parts)
-        if self.groups is not None and other.groups is not None:
-            groups = np.concatenate([self.groups, other.groups])
+        if self.ranked:
+            # By numbers of their own: queries of one name are not the same in both.
+            sizes = np.concatenate([self.query_sizes, other.query_sizes])
+            groups = np.repeat(np.arange(len(sizes)), sizes)
         return Table(
             features=_stack(self.features, other.features),
             labels=np.concatenate([self.labels, other.labels]),
@@ -192,12 +213,24 @@ def class_weights(
             )
         counts = np.bincount(rows, minlength=len(labels.classes))
         return (len(rows) / (len(counts) * np.maximum(counts, 1)))[rows]
+    if not isinstance(class_weight, Mapping):
+        raise InvalidType(
+            "`class_weight` must be 'balanced', a mapping or None, got "
+            f"{type(class_weight).__name__}."
+        )
     if set(class_weight) != set(labels.classes):
         raise InvalidArgument(
             f"`class_weight` must have a weight for each class, {_shown(labels.classes)}, got "
             f"{_shown(tuple(class_weight))}."
         )
-    return np.array([class_weight[value] for value in labels.classes], np.float64)[rows]
+    listed = [class_weight[value] for value in labels.classes]
+    weights = as_numbers("class_weight", np.array(listed, object))
+    if not np.isfinite(weights).all() or (weights < 0).any() or not weights.any():
+        raise InvalidArgument(
+            "`class_weight` must be finite, 0 or above, and somewhere above 0, got "
+            f"{dict(class_weight)!r}."
+        )
+    return weights[rows]
 
 
 def column_of(argument: str, values: Any) -> NDArray[Any]:
@@ -216,12 +249,29 @@ def column_of(argument: str, values: Any) -> NDArray[Any]:
     return column
 
 
-def _check_present(argument: str, values: NDArray[Any]) -> None:
-    missing = np.array([value is None or value != value for value in values.tolist()])
+def as_numbers(what: str, values: NDArray[Any]) -> NDArray[np.float64]:
+    """Return values as floats.
+
+    Raises:
+        InvalidType: If one is no number.
+    """
+    try:
+        return values.astype(np.float64)
+    except (TypeError, ValueError) as error:
+        raise InvalidType(f"`{what}` must hold numbers, got others: {error}.") from error
+
+
+def check_present(what: str, values: NDArray[Any]) -> None:
+    """Refuse values some of which are missing.
+
+    Raises:
+        InvalidArgument: If some are.
+    """
+    missing = np.array([is_missing(value) for value in values.tolist()])
     if missing.any():
         raise InvalidArgument(
-            f"`{argument}` labels must all be there, got {int(missing.sum())} missing, the first "
-            f"in row {int(missing.argmax())}."
+            f"{what} must all be there, got {int(missing.sum())} missing, the first in row "
+            f"{int(missing.argmax())}."
         )
 
 
