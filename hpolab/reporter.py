@@ -59,6 +59,7 @@ class Reporter:
         checkpoint_every: Reports between two checkpoints, 1 or above.
         checkpoint_seconds: And seconds between them, at least: what a checkpoint costs stays small
             beside what it saves.
+        deadline: The moment of ``time.monotonic()`` at which training shall end; None for none.
 
     Attributes:
         direction: "minimize" or "maximize".
@@ -67,7 +68,8 @@ class Reporter:
             None before the first report.
         best_step: Its step.
         improved: Whether the last report was such a value: the moment to keep the weights.
-        should_stop: Whether training shall end now: patience or time has run out.
+        should_stop: Whether training shall end now: patience or time has run out, or the deadline
+            has come.
 
     Raises:
         InvalidArgument: If an argument is out of its range.
@@ -98,6 +100,7 @@ class Reporter:
         checkpoints: ArtifactStore | None = None,
         checkpoint_every: int = 1,
         checkpoint_seconds: float = 10.0,
+        deadline: float | None = None,
     ) -> None:
         if checkpoint_every < 1:
             raise InvalidArgument(f"`checkpoint_every` must be 1 or above, got {checkpoint_every}.")
@@ -121,6 +124,7 @@ class Reporter:
         self._patience = patience
         self._min_delta = min_delta
         self._timeout_seconds = timeout_seconds
+        self._deadline = math.inf if deadline is None else deadline
         self._started = time.monotonic()
         self._reports: dict[int, float] = {}
         self._without_improvement = 0
@@ -279,7 +283,8 @@ class Reporter:
         out_of_patience = self._patience is not None and self._without_improvement >= self._patience
         elapsed = time.monotonic() - self._started
         out_of_time = self._timeout_seconds is not None and elapsed >= self._timeout_seconds
-        self.should_stop = out_of_patience or out_of_time
+        too_late = time.monotonic() >= self._deadline
+        self.should_stop = out_of_patience or out_of_time or too_late
 
     def _checkpoint_is_due(self) -> bool:
         elapsed = time.monotonic() - self._checkpointed

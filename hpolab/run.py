@@ -77,7 +77,8 @@ def run(
             not on timing: trial n starts when all trials numbered below n - n_workers + 1 are
             finished, and its sampler and pruner see these alone. The price is waiting: for the
             slowest of each n_workers trials in flight.
-        timeout_seconds: No trial is started after this time; None for no limit.
+        timeout_seconds: No trial is started after this time, and those of an hpolab objective end
+            at their next report, with the best value that they have; None for no limit.
         default_first: Whether trial 0 of an hpolab objective tries the default configuration of
             its search space (unless trial 0 was enqueued).
         max_failures: If no trial of the study has succeeded and this many fail in a row, stop.

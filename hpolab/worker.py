@@ -10,6 +10,7 @@ import traceback
 from collections.abc import Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import optuna
@@ -24,6 +25,7 @@ from hpolab.errors import (
     TooManyFailures,
     check_count,
 )
+from hpolab.objectives import Objective
 from hpolab.recipe import read_recipe, write_recipe
 from hpolab.reporter import give_up
 from hpolab.storage.lease import (
@@ -69,7 +71,8 @@ class Plan:
     Attributes:
         n_trials: The study's budget, `sys.maxsize` for none.
         first_params: What trial 0 tries, as trial params; None leaves it to the sampler.
-        timeout_seconds: No trial is started after this time; infinity for no limit.
+        timeout_seconds: No trial is started after this time, and objectives of hpolab's end the
+            one they are in; infinity for no limit.
         max_failures: Failures in a row, without any success in the study, that end it.
         max_retries: Deaths of a worker in one trial that are forgiven.
         grace_seconds: How long the worker's lease may stand still.
@@ -110,8 +113,10 @@ def work(
         interrupts: Tells of Ctrl-C and its like, entered by the caller.
         after_trial: Called after each trial.
     """
-    worker = _Worker(study, objective, plan)
     deadline = time.monotonic() + plan.timeout_seconds
+    if isinstance(objective, Objective):
+        objective = partial(objective, deadline=deadline)
+    worker = _Worker(study, objective, plan)
     with _optuna.optimize_loop(study):
         while not (
             interrupts.pressed or _optuna.stop_requested(study) or time.monotonic() >= deadline

@@ -6,6 +6,10 @@ import importlib.util
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
+
+from hpolab import load_study
+from hpolab.cli import app
 
 ROOT = Path(__file__).parent.parent
 SMALL = {
@@ -13,6 +17,8 @@ SMALL = {
     "own_loop": {"n_trials": 3},
     "resume": {"n_trials": 6},
     "mnist_adamw": {"n_trials": 2, "max_epochs": 1},
+    "lightgbm_cv": {"n_trials": 3},
+    "search_methods": {"n_trials": 3},
 }
 
 
@@ -30,7 +36,8 @@ def test_every_example_has_small_settings():
 
 
 @pytest.mark.parametrize("name", SMALL)
-def test_example_runs_on_sqlite_and_resumes(name, tmp_path, capsys):
+def test_example_runs_on_sqlite_and_resumes(name, tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)  # where examples put the files they write
     main = load(name).main
     for _ in range(2):
         main(storage=f"sqlite:///{tmp_path}/s.db", **SMALL[name])
@@ -40,6 +47,21 @@ def test_example_runs_on_sqlite_and_resumes(name, tmp_path, capsys):
 def test_resume_example_runs_on_redis(redis_database, capsys):
     load("resume").main(storage=redis_database, n_trials=4)
     assert "4 trials, best" in capsys.readouterr().out
+
+
+def test_lightgbm_example_goes_on_in_redis_where_sqlite_stopped(
+    redis_database, tmp_path, capsys, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    main = load("lightgbm_cv").main
+    main(n_trials=4)
+    copy = ["copy", "lightgbm-cv", "-s", "sqlite:///lightgbm.db", "--to", redis_database]
+    assert CliRunner().invoke(app, copy).exit_code == 0
+    main(redis_database, n_trials=6)
+    moved = load_study("lightgbm-cv", storage=redis_database)
+    begun = load_study("lightgbm-cv", storage="sqlite:///lightgbm.db")
+    assert len(moved.trials) == 6
+    assert [t.value for t in moved.trials[:4]] == [t.value for t in begun.trials]
 
 
 def test_readme_shows_the_quickstart():

@@ -20,6 +20,7 @@ from optuna.testing.pytest_samplers import (
     BasicSamplerTestCase,
     MultiObjectiveSamplerTestCase,
     RelativeSamplerTestCase,
+    SingleOnlySamplerTestCase,
 )
 from optuna.trial import TrialState
 
@@ -27,6 +28,7 @@ from hpolab import make_study, run
 from hpolab.objectives import Objective
 from hpolab.sampler import TrialSeededSampler, make_sampler
 from hpolab.search_space import SearchSpace
+from hpolab.stepwise import StepwiseSampler
 
 WRAPPED = {
     "random": RandomSampler,
@@ -36,6 +38,8 @@ WRAPPED = {
     "cmaes": CmaEsSampler,
     "gp": partial(GPSampler, n_startup_trials=3),
     "nsga2": partial(NSGAIISampler, population_size=4),
+    "stepwise": StepwiseSampler,
+    "stepwise_stages": partial(StepwiseSampler, stages=[("x", 4, "grid"), (("y", "z"), 4)]),
 }
 
 
@@ -67,6 +71,19 @@ class TestCmaEs(_Seeded, BasicSamplerTestCase, RelativeSamplerTestCase):
 
 class TestNSGAII(_Seeded, BasicSamplerTestCase, MultiObjectiveSamplerTestCase):
     factory = partial(NSGAIISampler, population_size=2)
+
+
+class TestStepwise(
+    _Seeded, BasicSamplerTestCase, RelativeSamplerTestCase, SingleOnlySamplerTestCase
+):
+    factory = StepwiseSampler
+
+
+@pytest.mark.filterwarnings("ignore:.stages. of .StepwiseSampler.")
+class TestStepwiseStages(
+    _Seeded, BasicSamplerTestCase, RelativeSamplerTestCase, SingleOnlySamplerTestCase
+):
+    factory = partial(StepwiseSampler, stages=[("x", 2, "bisect"), ("y", 2, "grid"), ("x", 3)])
 
 
 class TestQMC(BasicSamplerTestCase, RelativeSamplerTestCase):

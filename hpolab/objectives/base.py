@@ -99,8 +99,13 @@ class Objective(abc.ABC):
         self.reporter(seed=0)  # refuses a bad patience, min_delta or time limit now
 
     @final
-    def __call__(self, trial: Trial) -> float:
+    def __call__(self, trial: Trial, *, deadline: float | None = None) -> float:
         """Train one trial and return its value.
+
+        Args:
+            trial: The running trial.
+            deadline: The moment of ``time.monotonic()`` at which training ends with what it has;
+                None for none.
 
         Raises:
             optuna.TrialPruned: If the pruner gives the trial up, or it diverges, or runs out of
@@ -108,7 +113,7 @@ class Objective(abc.ABC):
             InvalidArgument: If the study's direction contradicts the objective's.
         """
         self.check_direction(trial.study)
-        with self.reporter(trial) as reporter:
+        with self.reporter(trial, deadline=deadline) as reporter:
             value = self.train(self.search_space.suggest(trial), reporter)
             if not math.isfinite(value):
                 reporter.diverged(value, "at its end")
@@ -166,7 +171,13 @@ class Objective(abc.ABC):
                 f"{self._value_name()} asks for, got {', '.join(map(repr, directions))}."
             )
 
-    def reporter(self, trial: Trial | None = None, *, seed: int | None = None) -> Reporter:
+    def reporter(
+        self,
+        trial: Trial | None = None,
+        *,
+        seed: int | None = None,
+        deadline: float | None = None,
+    ) -> Reporter:
         """Return a reporter for a training of this objective, in a trial or outside any."""
         return Reporter(
             trial,
@@ -178,6 +189,7 @@ class Objective(abc.ABC):
             checkpoints=self.checkpoints,
             checkpoint_every=self.checkpoint_every,
             checkpoint_seconds=self.checkpoint_seconds,
+            deadline=deadline,
         )
 
     def _value_name(self) -> str:

@@ -135,8 +135,9 @@ class Columns:
         return matrix
 
     def _check_names(self, argument: str, columns: Mapping[str, Any]) -> None:
+        known = set(self.names)
         missing = [name for name in self.names if name not in columns]
-        extra = [name for name in columns if name not in self.names]
+        extra = [name for name in columns if name not in known]
         if missing or extra:
             raise InvalidArgument(
                 f"`{argument}` must have the columns trained on, got one without {missing} and "
@@ -163,8 +164,8 @@ def is_missing(value: Any) -> bool:
 
 
 def _is_frame(features: Any) -> bool:
-    # Of a polars LazyFrame, which has no shape, asking for the columns would warn.
-    return hasattr(features, "shape") and hasattr(features, "columns")
+    # pandas' have `iloc`, as its series do, and polars' `get_columns`, as its lazy frames do not.
+    return hasattr(features, "get_columns") or (hasattr(features, "iloc") and features.ndim == 2)
 
 
 def _columns(frame: Any) -> list[tuple[str, Any]]:

@@ -113,6 +113,10 @@ class LightGBMObjective(Objective):
         (569,)
     """
 
+    default_sampler = "lightgbm"
+    # Of curves at equal progress too, pruning has cost more good trials than it saved time.
+    default_pruner = "none"
+
     def __init__(
         self,
         train: Any,
@@ -139,6 +143,7 @@ class LightGBMObjective(Objective):
     ) -> None:
         check_count("max_rounds", max_rounds)
         check_count("report_every", report_every)
+        _checked_seed(split_seed, "split_seed")
         self._function = None if isinstance(objective, str) else objective
         if self._function is not None and not callable(objective):
             raise InvalidType(
@@ -148,10 +153,15 @@ class LightGBMObjective(Objective):
         self._data = TrainingData.of(
             train, name, weight=weight, groups=groups, categorical=categorical
         )
+        given = canonical("params", params or {}, allowed=["num_class"] if self._function else [])
         self._fixed = {
             "num_threads": 1,
+            "deterministic": True,
+            # Else LightGBM measures at each start which way of building histograms is faster. With
+            # one thread both give the same model; this one took 0.85 to 0.97 of the other's time.
+            "force_row_wise": not given.get("force_col_wise", False),
             **self._data.bin_params,
-            **canonical("params", params or {}, allowed=["num_class"] if self._function else []),
+            **given,
         }
         self._table, self._folds = self._split(valid, folds, split_seed)
         self._score = None if score is None else self._data.read("score", score)
@@ -178,6 +188,7 @@ class LightGBMObjective(Objective):
             min_delta=min_delta,
             timeout_seconds=timeout_seconds,
         )
+        self._watch()  # refuses a bad patience now, also where `Objective` was given none
         self._check_search_space()
         self._bins = Bins(
             self._table,
@@ -366,10 +377,6 @@ class LightGBMObjective(Objective):
             **canonical("search_space", params),
             **self._metrics.settings,
             "seed": seed % 2**31,
-            # Else LightGBM measures at each start which way of building histograms is faster, and
-            # sums up in another order from one time to the next.
-            "deterministic": True,
-            "force_col_wise": True,
             "verbosity": -1,
         }
 
@@ -443,7 +450,7 @@ class _Best:
     values: Mapping[str, float]
 
 
-def _checked_seed(seed: int) -> int:
+def _checked_seed(seed: int, argument: str = "seed") -> int:
     if seed < 0:
-        raise InvalidArgument(f"`seed` must be 0 or above, got {seed}.")
+        raise InvalidArgument(f"`{argument}` must be 0 or above, got {seed}.")
     return seed

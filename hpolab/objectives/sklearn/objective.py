@@ -5,13 +5,15 @@ from __future__ import annotations
 from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 from sklearn.base import clone, is_classifier
 from sklearn.utils.validation import has_fit_parameter
 
 from hpolab.errors import InvalidArgument, InvalidType, check_count, one_of
 from hpolab.estimators import find_scorer, open_pair, seeded
 from hpolab.objectives.base import Objective
-from hpolab.objectives.sklearn.data import make_folds, open_rows
+from hpolab.objectives.folds import make_folds
+from hpolab.objectives.sklearn.data import open_rows
 from hpolab.objectives.sklearn.fidelity import (
     FIDELITIES,
     Epochs,
@@ -37,6 +39,15 @@ __all__ = ["SklearnObjective"]
 
 _DEFAULT_STEPS = {"epochs": 20, "trees": 10}
 _DEFAULT_FRACTIONS = (1 / 9, 1 / 3, 1.0)
+
+# What can judge the reports of each fidelity.
+_PRUNERS = {
+    "folds": "wilcoxon",
+    "fold_means": "median",
+    "epochs": "median",
+    "trees": "median",
+    "rows": "hyperband",
+}
 
 
 class SklearnObjective(Objective):
@@ -172,7 +183,14 @@ class SklearnObjective(Objective):
         self._scorer = find_scorer(self._estimator, scoring)
         classifier = is_classifier(estimator)
         rows = open_rows(train, sample_weight=sample_weight, groups=groups, classifier=classifier)
-        made = make_folds(folds, rows, classifier=classifier, seed=seed)
+        made = make_folds(
+            folds,
+            np.asarray(rows.targets),
+            labels=rows.labels,
+            groups=rows.groups,
+            seed=seed,
+            inputs=rows.inputs,
+        )
         self._task = Task(rows, made, self._scorer, seed)
         self._fidelity = _make_fidelity(fidelity, len(made), max_steps, batch_size, fractions)
         if search_space is None:
@@ -188,6 +206,7 @@ class SklearnObjective(Objective):
             checkpoint_every=checkpoint_every,
             checkpoint_seconds=checkpoint_seconds,
         )
+        self.default_pruner = _PRUNERS[fidelity]
         self._check_search_space(fidelity)
         self._fidelity.check(self._task, self._new_model(search_space.defaults(), seed=0))
         if sample_weight is not None and not has_fit_parameter(

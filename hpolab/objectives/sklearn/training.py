@@ -19,7 +19,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from hpolab.estimators import Scorer
-    from hpolab.objectives.sklearn.data import Fold, Rows
+    from hpolab.objectives.folds import Fold
+    from hpolab.objectives.sklearn.data import Rows
     from hpolab.reporter import Reporter
 
 __all__ = ["Task", "Training", "last_step"]
