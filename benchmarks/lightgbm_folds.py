@@ -37,7 +37,7 @@ MAX_ROUNDS, PATIENCE = 1000, 50
 
 def load(table: str) -> tuple[pd.DataFrame, pd.Series]:
     if table == "synthetic":
-        X, y = make_classification(20_000, 30, n_informative=12, flip_y=0.05, random_state=0)
+        X, y = make_classification(8_000, 20, n_informative=10, flip_y=0.05, random_state=0)
         return pd.DataFrame(X).add_prefix("x"), pd.Series(y)
     frame = pd.read_csv(Path(os.environ["HPOLAB_DATA"]) / "tabular" / "adult.csv.gz")
     target = (frame.pop("income") == ">50K").astype(int)

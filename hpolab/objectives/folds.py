@@ -8,7 +8,6 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from hpolab.errors import InvalidArgument, InvalidType, MissingExtra, check_count
-from hpolab.seeding import derive_seed
 
 try:
     from sklearn.model_selection import (
@@ -54,7 +53,7 @@ def make_folds(
 
     Raises:
         InvalidArgument: If the rows cannot be split so, a row is in both parts of a fold, or a
-            classifier would not see a class in a fold's training rows.
+            fold scores a class that it has not fitted.
         InvalidType: If ``folds`` is none of these.
     """
     pairs = folds
@@ -100,7 +99,7 @@ def hold_out(
     """
     if not 0 < fraction < 1:
         raise InvalidArgument(f"`valid` must be a fraction between 0 and 1, got {fraction}.")
-    settings = {"n_splits": 1, "test_size": fraction, "random_state": _split_seed(seed)}
+    settings = {"n_splits": 1, "test_size": fraction, "random_state": seed}
     if groups is not None:
         splitter: Any = GroupShuffleSplit(**settings)
     else:
@@ -130,7 +129,7 @@ def _splitter(
             raise InvalidArgument(
                 f"`folds` must be at most the number of groups, {n_groups}, got {n_folds}."
             )
-    shuffle = {"shuffle": True, "random_state": _split_seed(seed)}
+    shuffle = {"shuffle": True, "random_state": seed}
     if labels is None:
         # GroupKFold shuffles since scikit-learn 1.6 only, and balances sizes without.
         return KFold(n_folds, **shuffle) if groups is None else GroupKFold(n_folds)
@@ -147,13 +146,9 @@ def _splitter(
 def _seeded(splitter: Any, seed: int) -> Any:
     # A random state of the user's own is not advanced, so that a resumed study splits alike.
     splitter = copy.deepcopy(splitter)
-    if getattr(splitter, "random_state", seed) is None:
-        splitter.random_state = _split_seed(seed)
+    if getattr(splitter, "random_state", seed) is None and getattr(splitter, "shuffle", True):
+        splitter.random_state = seed
     return splitter
-
-
-def _split_seed(seed: int) -> int:
-    return derive_seed(seed, "folds")
 
 
 def _split(splitter: Any, inputs: Any, targets: np.ndarray, groups: np.ndarray | None) -> list[Any]:
@@ -198,11 +193,10 @@ def _open_indices(i: int, part: Any, n: int) -> np.ndarray:
 
 
 def _check_classes(folds: tuple[Fold, ...], labels: np.ndarray) -> None:
-    known = np.unique(labels)
     for i, fold in enumerate(folds):
-        missing = np.setdiff1d(known, labels[fold.train])
+        missing = np.setdiff1d(labels[fold.valid], labels[fold.train])
         if missing.size:
             raise InvalidArgument(
-                "`folds` must leave every class in each fold's training rows, got fold "
-                f"{i} without {missing.tolist()}."
+                "`folds` must fit every class that they score, got fold "
+                f"{i} without {missing.tolist()}: take fewer folds, or stratified ones."
             )

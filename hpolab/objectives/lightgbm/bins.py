@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from hpolab.objectives.folds import Fold
     from hpolab.objectives.lightgbm.columns import Columns
-    from hpolab.objectives.lightgbm.splits import Rows
     from hpolab.objectives.lightgbm.table import Table
 
     Key = tuple[tuple[str, str], ...]
@@ -52,7 +52,7 @@ class Bins:
         self,
         table: Table,
         columns: Columns,
-        folds: list[tuple[Rows, Rows]],
+        folds: list[Fold],
         *,
         train_weight: NDArray[np.float64] | None,
         seed: int,
@@ -114,7 +114,10 @@ class Bins:
         return self._binned[key]
 
     def _bin(
-        self, rows: Rows, params: Mapping[str, Any], reference: lgb.Dataset | None = None
+        self,
+        rows: NDArray[np.int64],
+        params: Mapping[str, Any],
+        reference: lgb.Dataset | None = None,
     ) -> lgb.Dataset:
         part = self._table.rows(rows)
         weight = part.weight if reference is not None else take_rows(self._train_weight, rows)
@@ -130,7 +133,7 @@ class Bins:
         ).construct()
 
     def _subset(
-        self, binned: lgb.Dataset, rows: Rows, weight: NDArray[np.float64] | None
+        self, binned: lgb.Dataset, rows: NDArray[np.int64], weight: NDArray[np.float64] | None
     ) -> lgb.Dataset:
         part = binned.subset(rows.tolist()).construct()
         if weight is not None:

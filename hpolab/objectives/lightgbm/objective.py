@@ -11,13 +11,14 @@ import numpy as np
 
 from hpolab.errors import InvalidArgument, InvalidType, check_count, one_of
 from hpolab.objectives.base import Objective
+from hpolab.objectives.folds import Fold
 from hpolab.objectives.lightgbm.bins import Bins
 from hpolab.objectives.lightgbm.boosting import Boosting, predict_raw, train_booster
 from hpolab.objectives.lightgbm.data import TrainingData
 from hpolab.objectives.lightgbm.metrics import Metrics
 from hpolab.objectives.lightgbm.model import FoldModels, LightGBMModel
 from hpolab.objectives.lightgbm.names import canonical, of_bins, of_objective
-from hpolab.objectives.lightgbm.splits import check_split, hold_out, make_folds
+from hpolab.objectives.lightgbm.splits import check_fold, split_rows
 from hpolab.objectives.lightgbm.table import class_weights
 from hpolab.reporter import Reporter
 from hpolab.search_space import lightgbm_space
@@ -27,7 +28,6 @@ if TYPE_CHECKING:
 
     from hpolab.objectives.lightgbm.boosting import ObjectiveFunction
     from hpolab.objectives.lightgbm.metrics import MetricFunction
-    from hpolab.objectives.lightgbm.splits import Rows
     from hpolab.objectives.lightgbm.table import Table
     from hpolab.search_space import SearchSpace
 
@@ -88,7 +88,7 @@ class LightGBMObjective(Objective):
         patience: Reports without improvement after which training stops; None never stops.
         min_delta: What a report must gain on the best one to count as an improvement.
         timeout_seconds: Time limit of one trial; None for none.
-        split_seed: Seeds the hold-out or the folds, and the sample of rows that bins are made of.
+        seed: Seeds the hold-out or the folds, and the sample of rows that bins are made of.
 
     Raises:
         InvalidArgument: If an argument is out of its range, labels are missing, constant or not
@@ -139,11 +139,11 @@ class LightGBMObjective(Objective):
         patience: int | None = 10,
         min_delta: float = 0.0,
         timeout_seconds: float | None = None,
-        split_seed: int = 0,
+        seed: int = 0,
     ) -> None:
         check_count("max_rounds", max_rounds)
         check_count("report_every", report_every)
-        _checked_seed(split_seed, "split_seed")
+        _checked_seed(seed)
         self._function = None if isinstance(objective, str) else objective
         if self._function is not None and not callable(objective):
             raise InvalidType(
@@ -163,7 +163,7 @@ class LightGBMObjective(Objective):
             **self._data.bin_params,
             **given,
         }
-        self._table, self._folds = self._split(valid, folds, split_seed)
+        self._table, self._folds = self._split(valid, folds, seed)
         self._score = None if score is None else self._data.read("score", score)
         self._metrics = Metrics.find(
             metric,
@@ -195,7 +195,7 @@ class LightGBMObjective(Objective):
             self._data.columns,
             self._folds,
             train_weight=self._train_weight(class_weight),
-            seed=split_seed,
+            seed=seed,
             given=self._data.given,
         )
         # A Dataset does not pickle; the bins have it and know how to travel.
@@ -387,24 +387,23 @@ class LightGBMObjective(Objective):
         settings = {"objective": "none" if self._function else labels.objective, **self._fixed}
         return settings | ({} if labels.n_classes is None else {"num_class": labels.n_classes})
 
-    def _split(self, valid: Any, folds: Any, seed: int) -> tuple[Table, list[tuple[Rows, Rows]]]:
+    def _split(self, valid: Any, folds: Any, seed: int) -> tuple[Table, list[Fold]]:
         """Return all rows, and those to train on and to validate on."""
         table, labels = self._data.table, self._data.labels
-        if folds is not None:
-            if valid is not None:
-                raise InvalidArgument("`valid` must be None where `folds` are given, got both.")
-            return table, make_folds(table, labels, folds, seed)
+        if folds is not None and valid is not None:
+            raise InvalidArgument("`valid` must be None where `folds` are given, got both.")
         if valid is None or isinstance(valid, float):
-            return table, [hold_out(table, labels, _HOLD_OUT if valid is None else valid, seed)]
+            part = _HOLD_OUT if valid is None else valid
+            return table, split_rows(table, labels, valid=part, folds=folds, seed=seed)
         if self._data.given is not None:
             raise InvalidArgument(
                 "`valid` must be a fraction where `train` is a Dataset that is binned, got data."
             )
         other = self._data.read("valid", valid)
         rows = np.arange(len(table) + len(other))
-        joined = table.joined(other)
-        parts = (rows[: len(table)], rows[len(table) :])
-        return joined, [check_split("valid", parts, joined, labels)]
+        joined, fold = table.joined(other), Fold(rows[: len(table)], rows[len(table) :])
+        check_fold("valid", fold, joined, labels)
+        return joined, [fold]
 
     def _train_weight(self, class_weight: str | Mapping[Any, float] | None) -> Any:
         if class_weight is None:

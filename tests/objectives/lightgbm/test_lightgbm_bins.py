@@ -77,7 +77,7 @@ CASES: dict[str, dict[str, Any]] = {
 
 
 def make(case: str, **options: Any) -> LightGBMObjective:
-    settings = {"folds": 3, "max_rounds": 10, "split_seed": 3, **CASES[case], **options}
+    settings = {"folds": 3, "max_rounds": 10, "seed": 3, **CASES[case], **options}
     return LightGBMObjective(
         settings.pop("train"), search_space=SearchSpace({"num_leaves": (3, 30)}), **settings
     )
@@ -364,7 +364,7 @@ def test_binned_dataset_trains_the_very_model_that_its_raw_data_trains(
     params = CASES[case].get("params", {})
     dataset = freed(case, **params) if kept == "freed" else from_file(case, tmp_path, **params)
     given = LightGBMObjective(
-        dataset, objective=CASES[case]["objective"], folds=3, max_rounds=10, split_seed=3
+        dataset, objective=CASES[case]["objective"], folds=3, max_rounds=10, seed=3
     )
     raw = make(case)
     here, there = (o.fit(PARAMS, seed=8, n_rounds=5) for o in (raw, travel(given)))

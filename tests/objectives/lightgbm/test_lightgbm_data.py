@@ -758,17 +758,17 @@ REFUSED: dict[str, tuple[type[HpolabError], str, Callable[[], Any]]] = {
     ),
     "fold of a missing class": (
         InvalidArgument,
-        r"`folds` must train on every class .* without \[1\]",
+        r"`folds` must fit every class .* without \[1\]",
         lambda: make((X, Y), folds=[(np.flatnonzero(Y == 0), np.flatnonzero(Y == 1))]),
     ),
     "rare class": (
         InvalidArgument,
-        "`folds` must leave rows of each class .* got 2 row.* of class 'rare' for 3 parts",
+        "`train` must hold each class .* folds, 3, got 'rare' 2 times",
         lambda: make((X, np.r_[["rare"] * 2, WORDS_OF_Y[2:]]), objective="multiclass"),
     ),
     "rare class held out": (
         InvalidArgument,
-        "`valid` must leave rows of each class .* got 1 row.* of class 'rare'",
+        "`valid` must leave rows to both parts: .*rare",
         lambda: make((X, np.r_[["rare"], WORDS_OF_Y[1:]]), objective="multiclass", folds=None),
     ),
     "fold of equal labels": (
@@ -782,54 +782,49 @@ REFUSED: dict[str, tuple[type[HpolabError], str, Callable[[], Any]]] = {
     ),
     "fold out of range": (
         InvalidArgument,
-        "`folds` must give rows of 0 to 568, got 3 to 569",
+        "`folds` must hold rows of 0 .. 568, got 3 .. 569",
         lambda: make((X, Y), folds=[(np.arange(300), [3, 569])]),
     ),
     "fold of negative rows": (
         InvalidArgument,
-        "`folds` must give rows of 0 to 568, got -1 to 299",
+        "`folds` must hold rows of 0 .. 568, got -1 .. 299",
         lambda: make((X, Y), folds=[(np.arange(-1, 300), np.arange(300, 400))]),
     ),
     "overlapping fold": (
         InvalidArgument,
-        "`folds` must not validate on rows trained on, got 10 such rows, the first 290",
+        "`folds` must keep fitted and scored rows apart, got 10 rows in both",
         lambda: make((X, Y), folds=[(np.arange(300), np.arange(290, 400))]),
     ),
     "empty fold": (
         InvalidArgument,
-        "`folds` must give rows of 0 to 568, got none",
+        "`folds` must hold row indices, one or more",
         lambda: make((X, Y), folds=[(np.arange(300), [])]),
     ),
     "no fold": (InvalidArgument, "`folds` must hold at least one", lambda: make((X, Y), folds=[])),
     "one fold": (
         InvalidArgument,
-        "`folds` must be 2 or above, got 1",
+        "`folds` must be 2 or above and .* got 1",
         lambda: make((X, Y), folds=1),
     ),
     "too many folds": (
         InvalidArgument,
-        "`folds` cannot split the rows",
+        "`folds` must be 2 or above and at most the 442 rows, got 443",
         lambda: make(DIABETES, objective="regression", folds=443),
     ),
     "folds True": (
         InvalidType,
-        "`folds` must be a number, .* bool",
+        "`folds` must be an int, .* got bool",
         lambda: make((X, Y), folds=True),
     ),
     "folds a string": (InvalidType, "`folds` must be .* str", lambda: make((X, Y), folds="5")),
     "folds of numbers": (
         InvalidType,
-        r"`folds` must hold pairs of rows \(train, valid\), got one that is int",
+        r"`folds` must hold \(train, valid\) pairs of row indices, got int",
         lambda: make((X, Y), folds=[1, 2]),
-    ),
-    "masks": (
-        InvalidType,
-        r"`folds` must hold positions of rows, .* got an array \(569,\) of bool",
-        lambda: make((X, Y), folds=[(np.arange(N) < 300, np.arange(N) >= 300)]),
     ),
     "stratified folds of numbers": (
         InvalidArgument,
-        "`folds` cannot split the rows: Supported target types",
+        "`folds` must be able to split .*: Supported target types",
         lambda: make(
             (DIABETES[0], DIABETES[1] + 0.5), objective="regression", folds=StratifiedKFold(3)
         ),

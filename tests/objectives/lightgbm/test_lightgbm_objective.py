@@ -223,7 +223,7 @@ def test_hold_out_trains_on_a_part_and_steers_by_the_rest():
     objective = make(valid=0.25, metric=metric)
     assert value(objective) == math.ceil(N / 4)
     assert set(seen) == {math.ceil(N / 4)}
-    assert value(make(valid=0.25)) != value(make(valid=0.25, split_seed=1))
+    assert value(make(valid=0.25)) != value(make(valid=0.25, seed=1))
 
 
 def test_explicit_hold_out_is_lightgbm_s_own():
@@ -867,10 +867,10 @@ REFUSED: dict[str, tuple[type[HpolabError], str, Callable[[], Any]]] = {
         "`timeout_seconds` must be above 0",
         lambda: make(timeout_seconds=0),
     ),
-    "split_seed": (
+    "seed": (
         InvalidArgument,
-        "`split_seed` must be 0 or above, got -1",
-        lambda: make(split_seed=-1),
+        "`seed` must be 0 or above, got -1",
+        lambda: make(seed=-1),
     ),
     "seed": (InvalidArgument, "`seed` must be 0 or above, got -1", lambda: make().fit({}, seed=-1)),
     "n_rounds": (
