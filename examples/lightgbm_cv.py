@@ -29,8 +29,9 @@ def main(storage="sqlite:///lightgbm.db", n_trials=30, folder="."):
         folds=5,  # all five advance together; a trial reports their mean
         max_rounds=1000,  # early stopping ends nearly every trial before
     )
-    # The default configuration first, then one parameter at a time, then all of them by TPE.
-    study = make_study("lightgbm-cv", storage=storage, sampler="stepwise", seed=0)
+    # Of the objective come the direction and the sampler: the default configuration first, then
+    # one or two parameters at a time around the best, then TPE in turn with such moves.
+    study = make_study("lightgbm-cv", storage=storage, objective=objective, seed=0)
     run(study, objective, n_trials=int(n_trials))
 
     default, best = study.trials[0], study.best_trial

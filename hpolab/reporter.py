@@ -62,6 +62,8 @@ class Reporter:
         deadline: The moment of ``time.monotonic()`` at which training shall end; None for none.
 
     Attributes:
+        trial: The trial; None outside any.
+        patience: As given.
         direction: "minimize" or "maximize".
         seed: Seeds everything random in this training.
         best_value: The last value that improved on those before it by more than ``min_delta``,
@@ -120,8 +122,8 @@ class Reporter:
         self.best_step: int | None = None
         self.improved = False
         self.should_stop = False
-        self._trial = trial
-        self._patience = patience
+        self.trial = trial
+        self.patience = patience
         self._min_delta = min_delta
         self._timeout_seconds = timeout_seconds
         self._deadline = math.inf if deadline is None else deadline
@@ -162,8 +164,8 @@ class Reporter:
         # Ctrl-C and a worker's end leave the checkpoint to the next worker.
         if self._checkpoints is not None and (error is None or isinstance(error, Exception)):
             self._checkpoints.remove()
-        if self._trial is not None and error is not None and _is_out_of_memory(error):
-            give_up(self._trial, f"out of memory: {error}", error)
+        if self.trial is not None and error is not None and _is_out_of_memory(error):
+            give_up(self.trial, f"out of memory: {error}", error)
 
     def restore(self) -> bytes | None:
         """Take up the training where its last checkpoint left it.
@@ -173,7 +175,7 @@ class Reporter:
             training starts over.
         """
         checkpoint = None if self._checkpoints is None else self._checkpoints.load()
-        if checkpoint is None or self._trial is None:
+        if checkpoint is None or self.trial is None:
             return None
         self._reports = dict(checkpoint.reports)
         self.best_value = checkpoint.progress["best_value"]
@@ -183,7 +185,7 @@ class Reporter:
         self._started -= checkpoint.progress["elapsed_seconds"]
         self._decide_to_stop()
         for step in self._reports.keys() - self._stored.keys():
-            self._trial.report(self._reports[step], step)
+            self.trial.report(self._reports[step], step)
         return checkpoint.state
 
     def steps(self, n_steps: int) -> Iterator[int]:
@@ -231,8 +233,8 @@ class Reporter:
             self.diverged(value, f"at step {step}")
         self._reports[step] = value
         self._watch(value, step)
-        if self._trial is not None:
-            self._store(self._trial, value, step)
+        if self.trial is not None:
+            self._store(self.trial, value, step)
         if state is not None and self._checkpoints is not None and self._checkpoint_is_due():
             self._checkpoints.save(
                 Checkpoint(
@@ -247,8 +249,8 @@ class Reporter:
         Args:
             **metrics: Metric name -> value.
         """
-        if self._trial is not None:
-            self._trial.set_user_attr(METRICS_KEY, {key: float(v) for key, v in metrics.items()})
+        if self.trial is not None:
+            self.trial.set_user_attr(METRICS_KEY, {key: float(v) for key, v in metrics.items()})
 
     def diverged(self, value: float, where: str, *, cause: BaseException | None = None) -> NoReturn:
         """End a training that reached NaN or infinity.
@@ -263,9 +265,9 @@ class Reporter:
             Diverged: Always, if there is none.
         """
         reason = f"diverged: {value} {where}"
-        if self._trial is None:
+        if self.trial is None:
             raise Diverged(reason) from cause
-        give_up(self._trial, reason, cause)
+        give_up(self.trial, reason, cause)
 
     def _watch(self, value: float, step: int) -> None:
         gain = math.inf
@@ -280,7 +282,7 @@ class Reporter:
         self._decide_to_stop()
 
     def _decide_to_stop(self) -> None:
-        out_of_patience = self._patience is not None and self._without_improvement >= self._patience
+        out_of_patience = self.patience is not None and self._without_improvement >= self.patience
         elapsed = time.monotonic() - self._started
         out_of_time = self._timeout_seconds is not None and elapsed >= self._timeout_seconds
         too_late = time.monotonic() >= self._deadline

@@ -81,6 +81,15 @@ def test_time_limit_stops_the_steps():
     assert taken == [0]
 
 
+def test_deadline_ends_training_at_the_next_report():
+    _, trial = ask()
+    late, early = Reporter(trial, deadline=0.0), Reporter(None, direction="minimize", deadline=1e12)
+    late.report(1.0, 0)
+    early.report(1.0, 0)
+    assert late.should_stop
+    assert not early.should_stop
+
+
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
 def test_divergence_prunes_and_marks_the_trial(value):
     study, trial = ask()

@@ -181,6 +181,23 @@ def test_timeout_starts_no_further_trial():
     assert 1 <= len(study.trials) <= 4
 
 
+class Slow(Descent):
+    def train(self, params, reporter):
+        for step in reporter.steps(self.max_steps):
+            time.sleep(0.01)
+            reporter.report(1 / (1 + step), step)
+        return reporter.best_value
+
+
+def test_timeout_ends_the_running_trial_of_an_objective_with_what_it_has():
+    study = make_study("s", storage="memory://", sampler="random")
+    objective = Slow(search_space=LR, direction="minimize", max_steps=10**6)
+    run(study, objective, timeout_seconds=0.2)
+    (trial,) = study.trials
+    assert trial.state == TrialState.COMPLETE
+    assert trial.value == min(trial.intermediate_values.values()) < 1
+
+
 def test_callbacks_get_the_finished_trial():
     seen = []
     study = make_study("s", storage="memory://")

@@ -26,7 +26,10 @@ def square(trial: optuna.Trial) -> float:
     return trial.suggest_float("x", -1, 1) ** 2
 
 
-SAMPLERS = ["tpe", "random", "cmaes", "gp", "nsga2", "qmc", "grid", "brute_force", "manual"]
+SAMPLERS = [
+    *("tpe", "random", "cmaes", "gp", "nsga2", "qmc", "grid", "brute_force", "manual"),
+    *("stepwise", "lightgbm"),
+]
 SPACE = SearchSpace({"x": (-1.0, 1.0)})
 
 

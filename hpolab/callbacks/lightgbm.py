@@ -115,10 +115,10 @@ class LightGBMPruning:
             )
         check_count("n_folds", n_folds)
         check_count("every", every)
-        if n_folds > 1 and reporter._patience is not None:
+        if n_folds > 1 and reporter.patience is not None:
             raise InvalidArgument(
                 "`reporter` must have no patience with several folds, which it would count as one "
-                f"training, got patience={reporter._patience}: add `lgb.early_stopping` to each "
+                f"training, got patience={reporter.patience}: add `lgb.early_stopping` to each "
                 "fold's callbacks."
             )
         # Behind LightGBM's log and record (10, 20), before its early stopping (30), which may
@@ -225,7 +225,7 @@ class LightGBMPruning:
         `MedianPruner` takes a trial's best report of all for its value at the last step. For
         others this changes nothing: `SuccessiveHalvingPruner` has just passed this step's rung.
         """
-        trial = self._reporter._trial
+        trial = self._reporter.trial
         if trial is None:
             return
         alone = copy.copy(_optuna.reread(trial.study, trial.number))

@@ -47,9 +47,9 @@ def write_trials(
     if isinstance(storage, BaseJournalBackend):
         storage.append_logs(_as_logs(study_id, trials))
     elif isinstance(storage, RDBStorage):
-        from hpolab.storage.database import _repeated
+        from hpolab.storage.database import repeated
 
-        _repeated(_insert, harmless=False)(storage, study_id, trials)
+        repeated(_insert, harmless=False)(storage, study_id, trials)
     else:
         for trial in trials:
             storage.create_new_trial(study_id, trial)

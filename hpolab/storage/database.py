@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from optuna.trial import TrialState
     from sqlalchemy.engine import ExceptionContext
 
-__all__ = ["DatabaseStorage"]
+__all__ = ["DatabaseStorage", "repeated"]
 
 # How long a server that was there is waited for, while it is being started again.
 RESTART_TIMEOUT_SECONDS = 60.0
@@ -59,7 +59,7 @@ class _OutcomeUnknown(StorageUnavailable):
     """The server was asked to commit a transaction and has not answered."""
 
 
-def _repeated(method: Callable[..., Any], *, harmless: bool = True) -> Any:
+def repeated(method: Callable[..., Any], *, harmless: bool = True) -> Any:
     """Run a method of a storage, which is one transaction, again if the server interrupts it.
 
     Args:
@@ -125,35 +125,35 @@ class DatabaseStorage(RDBStorage):
 
         event.listen(self.engine, "handle_error", _raise_interrupted)
 
-    create_new_study = _repeated(RDBStorage.create_new_study, harmless=False)
-    delete_study = _repeated(RDBStorage.delete_study, harmless=False)
-    _create_new_trial = _repeated(RDBStorage._create_new_trial, harmless=False)
-    _set_trial_state_values = _repeated(RDBStorage.set_trial_state_values, harmless=False)
+    create_new_study = repeated(RDBStorage.create_new_study, harmless=False)
+    delete_study = repeated(RDBStorage.delete_study, harmless=False)
+    _create_new_trial = repeated(RDBStorage._create_new_trial, harmless=False)
+    _set_trial_state_values = repeated(RDBStorage.set_trial_state_values, harmless=False)
 
     # A second writing of the same value changes nothing, nor does a second one of the same
     # parameter, which the table's unique constraint refuses and Optuna ignores.
-    _set_trial_param = _repeated(RDBStorage._set_trial_param)
-    set_study_system_attr = _repeated(RDBStorage.set_study_system_attr)
-    set_study_user_attr = _repeated(RDBStorage.set_study_user_attr)
-    set_trial_intermediate_value = _repeated(RDBStorage.set_trial_intermediate_value)
-    set_trial_system_attr = _repeated(RDBStorage.set_trial_system_attr)
-    set_trial_user_attr = _repeated(RDBStorage.set_trial_user_attr)
+    _set_trial_param = repeated(RDBStorage._set_trial_param)
+    set_study_system_attr = repeated(RDBStorage.set_study_system_attr)
+    set_study_user_attr = repeated(RDBStorage.set_study_user_attr)
+    set_trial_intermediate_value = repeated(RDBStorage.set_trial_intermediate_value)
+    set_trial_system_attr = repeated(RDBStorage.set_trial_system_attr)
+    set_trial_user_attr = repeated(RDBStorage.set_trial_user_attr)
 
-    _get_best_trial_id = _repeated(RDBStorage._get_best_trial_id)
-    _get_trials = _repeated(RDBStorage._get_trials)
-    get_all_studies = _repeated(RDBStorage.get_all_studies)
-    get_study_directions = _repeated(RDBStorage.get_study_directions)
-    get_study_id_from_name = _repeated(RDBStorage.get_study_id_from_name)
-    get_study_name_from_id = _repeated(RDBStorage.get_study_name_from_id)
-    get_study_system_attrs = _repeated(RDBStorage.get_study_system_attrs)
-    get_study_user_attrs = _repeated(RDBStorage.get_study_user_attrs)
-    get_trial = _repeated(RDBStorage.get_trial)
-    get_trial_id_from_study_id_trial_number = _repeated(
+    _get_best_trial_id = repeated(RDBStorage._get_best_trial_id)
+    _get_trials = repeated(RDBStorage._get_trials)
+    get_all_studies = repeated(RDBStorage.get_all_studies)
+    get_study_directions = repeated(RDBStorage.get_study_directions)
+    get_study_id_from_name = repeated(RDBStorage.get_study_id_from_name)
+    get_study_name_from_id = repeated(RDBStorage.get_study_name_from_id)
+    get_study_system_attrs = repeated(RDBStorage.get_study_system_attrs)
+    get_study_user_attrs = repeated(RDBStorage.get_study_user_attrs)
+    get_trial = repeated(RDBStorage.get_trial)
+    get_trial_id_from_study_id_trial_number = repeated(
         RDBStorage.get_trial_id_from_study_id_trial_number
     )
-    get_trial_param = _repeated(RDBStorage.get_trial_param)
-    get_trial_system_attrs = _repeated(RDBStorage.get_trial_system_attrs)
-    get_trial_user_attrs = _repeated(RDBStorage.get_trial_user_attrs)
+    get_trial_param = repeated(RDBStorage.get_trial_param)
+    get_trial_system_attrs = repeated(RDBStorage.get_trial_system_attrs)
+    get_trial_user_attrs = repeated(RDBStorage.get_trial_user_attrs)
 
     def set_trial_state_values(
         self, trial_id: int, state: TrialState, values: Sequence[float] | None = None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import lightgbm as lgb
@@ -18,8 +19,9 @@ from hpolab import make_study, run
 from hpolab.errors import Diverged, HpolabError, InvalidArgument, InvalidType
 from hpolab.objectives import LightGBMObjective
 from hpolab.reporter import METRICS_KEY, REASON_KEY
-from hpolab.search_space import SearchSpace, lightgbm_space
+from hpolab.search_space import LIGHTGBM_STAGES, SearchSpace, lightgbm_space
 from hpolab.seeding import derive_seed
+from hpolab.stepwise import StepwiseSampler
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -592,6 +594,49 @@ def test_plain_optuna_study_runs_it():
     assert [trial.state for trial in study.trials] == [TrialState.COMPLETE] * 3
 
 
+def test_study_of_the_objective_takes_its_direction_sampler_and_pruner():
+    study = make_study("s", storage="memory://", objective=make(metric="auc"))
+    assert study.direction == optuna.study.StudyDirection.MAXIMIZE
+    assert "StepwiseSampler" in str(study.sampler)
+    assert isinstance(study.pruner, optuna.pruners.NopPruner)
+    by_folds = make_study("f", storage="memory://", objective=make(folds=4, fidelity="folds"))
+    assert isinstance(by_folds.pruner, WilcoxonPruner)
+
+
+def test_lightgbm_tuner_s_stages_walk_over_one_study_that_resumes_with_pruning_in_folds(tmp_path):
+    space = lightgbm_space(n_rows=N).override(learning_rate=0.3)
+    objective = make(folds=3, search_space=space, max_rounds=15, report_every=2)
+    sampler = partial(StepwiseSampler, stages=LIGHTGBM_STAGES)
+
+    def trials(url: str, *stops: int) -> list[FrozenTrial]:
+        for n_trials in stops:
+            study = make_study("s", storage=url, sampler=sampler, pruner="median", seed=3)
+            run(study, objective, n_trials=n_trials)
+        return study.trials
+
+    found = trials("memory://", 11)
+    changed = [
+        {name for name in trial.params if trial.params[name] != found[0].params[name]}
+        for trial in found[1:]
+    ]
+    assert all(names <= {"feature_fraction"} for names in changed[:7])
+    assert all(names <= {"feature_fraction", "num_leaves"} for names in changed[7:])
+    assert any("num_leaves" in names for names in changed[7:])
+    assert any(trial.state == TrialState.PRUNED for trial in found)
+    resumed = trials(f"sqlite:///{tmp_path}/s.db", 4, 9, 11)
+    assert [(t.params, t.values) for t in resumed] == [(t.params, t.values) for t in found]
+
+
+def test_time_limit_of_a_study_ends_the_trial_it_is_in_with_the_best_so_far():
+    space = SPACE.override(learning_rate=0.05)
+    objective = make(search_space=space, max_rounds=10**7, patience=None)
+    study = make_study("s", storage="memory://", objective=objective)
+    run(study, objective, timeout_seconds=0.3)
+    last = study.trials[-1]
+    assert last.state == TrialState.COMPLETE
+    assert last.value == min(last.intermediate_values.values())
+
+
 def test_first_trial_is_lightgbm_s_default():
     (trial,) = trials_of(make(search_space=None, metric="auc", max_rounds=5), 1)
     assert trial.params["num_leaves"] == 31
@@ -867,7 +912,7 @@ REFUSED: dict[str, tuple[type[HpolabError], str, Callable[[], Any]]] = {
         "`timeout_seconds` must be above 0",
         lambda: make(timeout_seconds=0),
     ),
-    "seed": (
+    "seed of the folds": (
         InvalidArgument,
         "`seed` must be 0 or above, got -1",
         lambda: make(seed=-1),
