@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import signal
 import sys
+import time
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -107,6 +108,7 @@ def run(
         >>> len(study.trials)
         5
     """
+    started = time.monotonic()
     n_trials = _check_arguments(study, objective, n_trials, timeout_seconds, n_workers)
     plan = Plan(
         n_trials=sys.maxsize if n_trials is None else n_trials,
@@ -126,6 +128,9 @@ def run(
     recipe = read_recipe(study)
     if recipe is not None and recipe.exhausted:
         return
+    # What the checks have taken, such as binning a large table, is part of the user's time.
+    left = max(0.0, plan.timeout_seconds - (time.monotonic() - started))
+    plan = replace(plan, timeout_seconds=left)
     with ProgressBar(study, n_trials, show_progress_bar) as bar, Interrupts() as interrupts:
         if n_workers == 1:
             work(study, objective, plan, interrupts, after_trial=bar.update)

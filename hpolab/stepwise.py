@@ -7,6 +7,7 @@ what the best one did, and what is gained is kept.
 
 from __future__ import annotations
 
+import itertools
 import math
 import warnings
 from dataclasses import dataclass
@@ -68,20 +69,21 @@ class _Move:
     Attributes:
         place: Its stage.
         start: The best trial, which it starts from.
-        others: All trials but itself.
+        steps: Trial 0, and the trials that moved one parameter alone: what else they changed does
+            not blur what they tell of it.
         search_space: The start's parameters.
         distributions: Those of them that it moves.
     """
 
     place: _Place
     start: FrozenTrial
-    others: Sequence[FrozenTrial]
+    steps: Sequence[FrozenTrial]
     search_space: Mapping[str, BaseDistribution]
     distributions: Mapping[str, BaseDistribution]
 
     def tried(self, name: str) -> list[Any]:
         """Return the values that other trials have of a parameter, inside its range."""
-        values = [trial.params[name] for trial in self.others if name in trial.params]
+        values = [trial.params[name] for trial in self.steps if name in trial.params]
         return [value for value in values if _holds(self.distributions[name], value)]
 
 
@@ -217,9 +219,7 @@ class StepwiseSampler(BaseSampler):
             return None
         ranges = _newest_distributions(others)
         plan = self._plan(ranges)
-        place = _place(plan, trial.number)
-        if place is None and self._stages is None:
-            place = _further_place(plan, trial.number)
+        place = self._place(plan, trial.number)
         if place is None:
             return None
         search_space = {name: ranges[name] for name in start.params}
@@ -229,7 +229,23 @@ class StepwiseSampler(BaseSampler):
             if name in search_space and not search_space[name].single()
         }
         # Without any, the trial would be the best one over again.
-        return _Move(place, start, others, search_space, moved) if moved else None
+        if not moved:
+            return None
+        alone = [
+            other
+            for other in others
+            if other.number == 0 or len(self._names_moved(plan, other.number)) == 1
+        ]
+        return _Move(place, start, alone, search_space, moved)
+
+    def _place(self, plan: Sequence[Stage], number: int) -> _Place | None:
+        place = _place(plan, number)
+        return _further_place(plan, number) if place is None and self._stages is None else place
+
+    def _names_moved(self, plan: Sequence[Stage], number: int) -> tuple[str, ...]:
+        """Return what a trial has moved alone or together; nothing of a joint draw."""
+        place = self._place(plan, number)
+        return () if place is None else place.stage.names
 
     def _plan(self, ranges: Mapping[str, BaseDistribution]) -> tuple[Stage, ...]:
         if self._stages is not None:
@@ -377,22 +393,26 @@ def _grid_value(distribution: BaseDistribution, index: int, n_values: int) -> An
 
 
 def _bisected(distribution: BaseDistribution, held: Any, tried: Iterable[Any], share: float) -> Any:
-    """Return a value in the wider gap beside ``held``, or None if there is no new one.
+    """Return a value in the widest gap between those tried, or None if there is no new one.
+
+    The two gaps beside ``held`` count twice their width: more is to be found there.
 
     Args:
         distribution: The parameter's range.
         held: The best trial's value.
         tried: The values tried so far.
-        share: How far into the gap the new value lies, from ``held`` on.
+        share: How far into the gap the new value lies, 0 to 1.
     """
     if isinstance(distribution, CategoricalDistribution):
         new = [choice for choice in distribution.choices if choice not in tried]
         return new[0] if new else None
     here = _position(distribution, held)
-    positions = [_position(distribution, value) for value in tried]
-    below = here - max((p for p in positions if p < here), default=0.0)
-    above = min((p for p in positions if p > here), default=1.0) - here
-    value = _at(distribution, here + share * (above if above > below else -below))
+    positions = sorted({0.0, 1.0, here, *(_position(distribution, value) for value in tried)})
+    low, high = max(
+        itertools.pairwise(positions),
+        key=lambda gap: (gap[1] - gap[0]) * (2 if here in gap else 1),
+    )
+    value = _at(distribution, low + share * (high - low))
     return None if value in tried else value
 
 

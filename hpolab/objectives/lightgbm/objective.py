@@ -89,8 +89,8 @@ class LightGBMObjective(Objective):
         class_weight: "balanced" or class -> weight, for training alone, not for metrics.
         fidelity: What a report is: "rounds", the mean over folds after some rounds of all, or
             "folds", the best value of one fold after the other, for a Wilcoxon pruner.
-        max_rounds: Boosting rounds of a full training, at most. None takes 1,000, and on fewer than
-            50,000 training rows more, up to 5,000: as many as 50 million rows pass through.
+        max_rounds: Boosting rounds of a full training, at most. None takes as many as 40 million
+            rows pass through, from 500 on 80,000 training rows or more to 5,000 on 8,000 or less.
         report_every: Rounds between two reports, at learning rate 0.1.
         patience: Reports without improvement after which training stops; None never stops.
         min_delta: What a report must gain on the best one to count as an improvement.
@@ -458,7 +458,7 @@ class _Best:
 
 
 def _usual_rounds(n_rows: int) -> int:
-    return min(max(50_000_000 // n_rows, 1_000), 5_000)
+    return min(max(40_000_000 // n_rows, 500), 5_000)
 
 
 def _checked_seed(seed: int, argument: str = "seed") -> int:
