@@ -1,5 +1,6 @@
 """Manual, grid, random and Bayesian search of one LightGBM problem, each for the same trials.
 
+pip install 'hpolab[lightgbm,report]'
 python examples/search_methods.py
 
 It ends with three plots of the Bayesian search: what mattered, how it went, and each parameter's

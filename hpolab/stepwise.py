@@ -96,9 +96,10 @@ class StepwiseSampler(BaseSampler):
 
     Without ``stages``, each parameter of the study is a stage of one trial, in the order of
     ``order``, the rest following as the trials suggest them. Its value is about the middle of the
-    wider gap beside the best trial's value, between the nearest values tried on either side or the
-    ends of the range: long moves first, shorter ones after. Behind the last stage, every other
-    trial goes on with these moves, in the same order, and those between are TPE's.
+    widest gap between the ends of the range and what trials that moved it alone have tried; the
+    gaps beside the best trial's value count twice. So long moves come first, and one unlucky trial
+    does not close a part of the range for good. Behind the last stage, every other trial goes on
+    with these moves, in the same order, and those between are TPE's.
 
     Everything is derived from the study's trials, the trial's number and ``seed``, so that a
     study killed and resumed repeats the uninterrupted one. Trials that other workers are running

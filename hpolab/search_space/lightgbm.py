@@ -39,7 +39,8 @@ LIGHTGBM_ORDER: tuple[str | tuple[str, ...], ...] = (
 
 Fewer columns a tree nearly always help and cost nothing, more leaves help most on many rows, and a
 smaller learning rate helps everywhere but multiplies the time of all trials behind it. The first
-two move together, as on large data there may be time for no third trial.
+two move together, as on large data there may be time for no third trial; where more leaves are too
+many, the columns are tried again alone.
 """
 
 LIGHTGBM_STAGES: tuple[tuple[str | tuple[str, ...], int, str], ...] = (
