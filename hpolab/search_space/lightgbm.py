@@ -99,7 +99,7 @@ def lightgbm_space(preset: str = "default", *, n_rows: int | None = None) -> Sea
     Example:
         >>> lightgbm_space("fast", n_rows=20_000).override(learning_rate=0.1)
         SearchSpace(
-          feature_fraction: 0.4 .. 1.0, default 1.0
+          feature_fraction: 0.2 .. 1.0, default 1.0
           num_leaves: 4 .. 63 (log scale), default 31
           learning_rate = 0.1
           min_data_in_leaf: 5 .. 200 (log scale), default 20

@@ -33,7 +33,6 @@ NATIVE = {
 LOWER_END = {"lambda_l1", "lambda_l2", "path_smooth"}
 TUNER = {
     # optuna_integration/lightgbm/_lightgbm_tuner/optimize.py, `_OptunaObjective._preprocess`.
-    "feature_fraction": (0.4, 1.0),
     "bagging_fraction": (0.4, 1.0),
 }
 

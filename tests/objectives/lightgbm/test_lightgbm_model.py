@@ -213,7 +213,7 @@ def test_frame_is_matched_by_name_whatever_its_order_and_library():
     assert (model.predict(FRAME.astype({"a colour": "str"}).iloc[::-1])[::-1] == expected).all()
     as_polars = pl.DataFrame(
         {
-            name: column.astype(str) if column.dtype == "category" else column
+            name: (column.astype(str) if column.dtype == "category" else column).to_list()
             for name, column in FRAME.items()
         }
     )
