@@ -179,7 +179,9 @@ class StepwiseSampler(BaseSampler):
             for name, distribution in search_space.items()
             if name in move.start.params and _holds(distribution, move.start.params[name])
         }
-        return held | self._draw(study, trial, move)
+        drawn = held | self._draw(study, trial, move)
+        # A trial that has ended since the search space was inferred may have made another move.
+        return {name: value for name, value in drawn.items() if name in search_space}
 
     def sample_independent(
         self,

@@ -39,8 +39,12 @@ START_TIMEOUT_SECONDS = 30.0
 
 @pytest.fixture(scope="session", autouse=True)
 def ctrl_c() -> None:
-    """Let Ctrl-C through, also to child processes: a shell's background job starts without it."""
+    """Let Ctrl-C through, also to child processes: a shell's background job starts without it.
+
+    And the end of a terminal, which `nohup` keeps out.
+    """
     signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
 @pytest.fixture(scope="session")

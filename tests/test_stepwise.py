@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from functools import partial
 
@@ -94,7 +95,7 @@ def test_grid_lays_its_values_over_the_range():
     assert {trial.params["kind"] for trial in study.trials[6:]} == {"b", "c"}  # it has "a"
 
 
-def test_bisection_takes_the_wider_gap_beside_the_best():
+def test_bisection_fills_the_widest_gap_and_first_of_all_beside_the_best():
     def objective(trial: optuna.Trial) -> float:
         return abs(trial.suggest_float("x", 0, 1) - 0.2)
 
@@ -102,9 +103,13 @@ def test_bisection_takes_the_wider_gap_beside_the_best():
     study.optimize(objective, n_trials=13)
     values = [trial.params["x"] for trial in study.trials]
     assert 0.4 <= values[1] <= 0.6
-    assert 0.16 <= values[2] <= 0.36
-    assert study.best_value < 0.01
     assert len(set(values)) == 13
+    filled = sorted([0.0, *values])
+    assert max(high - low for low, high in itertools.pairwise(filled)) < 0.3
+    near = [value for value in values if abs(value - 0.2) < 0.1]
+    far = [value for value in values if abs(value - 0.8) < 0.1]
+    assert len(near) > len(far)
+    assert study.best_value < 0.05
 
 
 @pytest.mark.parametrize("bounds", [(1, 2), (1, 1)])
