@@ -48,6 +48,7 @@ def claim_trial(
     is_mine: Callable[[FrozenTrial], bool],
     first_params: Mapping[str, Any] | None = None,
     window: int | None = None,
+    shared: bool = False,
     may_open: bool = True,
 ) -> Trial | None:
     """Start the next trial numbered below ``n_trials``, or return None if there is none now.
@@ -69,6 +70,8 @@ def claim_trial(
         first_params: Parameters of trial 0, unless it was enqueued with its own.
         window: Trials that may run at once where the study must not depend on timing: trial n
             starts when all numbered below n - window + 1 are finished, and sees no other.
+        shared: Whether other workers start with this one; those that come later are known by the
+            trials they have run.
         may_open: Whether to open a slot though the last one's worker should: it may be dead, or
             have a smaller budget.
     """
@@ -76,7 +79,7 @@ def claim_trial(
     # As in `Study.ask`: the samplers' view of the trials is read afresh once a trial.
     study._thread_local.cached_all_trials = None
     n_finished = next((t.number for t in trials if not t.state.is_finished()), len(trials))
-    alone = all(map(is_mine, trials[-_RECENT:]))
+    alone = not shared and all(map(is_mine, trials[-_RECENT:]))
 
     def may_start(number: int) -> bool:
         return number < n_trials and (window is None or number - window < n_finished)
@@ -89,7 +92,7 @@ def claim_trial(
     else:
         if not may_start(len(trials)):
             return None
-        if not alone and not may_open and trials[-1].state == TrialState.RUNNING:
+        if not alone and not may_open and trials and trials[-1].state == TrialState.RUNNING:
             return None
         running = optuna.trial.create_trial(state=TrialState.RUNNING, user_attrs=dict([mark]))
         trial = storage.get_trial(storage.create_new_trial(study._study_id, running))

@@ -117,6 +117,7 @@ def run(
         max_retries=max_retries,
         grace_seconds=grace_seconds,
         window=n_workers if reproducible else None,
+        shared=n_workers > 1,
         callbacks=callbacks,
     )
     if isinstance(objective, Objective):

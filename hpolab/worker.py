@@ -77,6 +77,7 @@ class Plan:
         max_retries: Deaths of a worker in one trial that are forgiven.
         grace_seconds: How long the worker's lease may stand still.
         window: Trials that may run at once where the study must not depend on timing.
+        shared: Whether other workers start with this one.
         callbacks: Called with (study, trial) after each trial.
     """
 
@@ -87,6 +88,7 @@ class Plan:
     max_retries: int = MAX_RETRIES
     grace_seconds: float = GRACE_SECONDS
     window: int | None = None
+    shared: bool = False
     callbacks: Sequence[Callback] = ()
 
     def __post_init__(self) -> None:
@@ -169,6 +171,7 @@ class _Worker:
                 is_mine=_is_mine,
                 first_params=self._plan.first_params,
                 window=self._plan.window,
+                shared=self._plan.shared,
                 may_open=self._idle_seconds() >= _PATIENCE_SECONDS,
             )
             if trial is not None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 import signal
 import subprocess
 import sys
@@ -97,9 +96,7 @@ def test_trial_that_always_kills_its_worker_fails_and_the_study_goes_on(url):
     study = make_study("s", storage=url)
     run(study, objective, n_trials=5, n_workers=2, max_retries=1)
     assert [t.state.name for t in study.trials] == ["COMPLETE", "FAIL"] + ["COMPLETE"] * 3
-    # Two workers that find it dead at the same moment may count one death twice.
-    reason = study.trials[1].user_attrs["hpolab:error"]
-    assert re.fullmatch(r"the worker died [23] times in this trial", reason)
+    assert study.trials[1].user_attrs["hpolab:error"] == "the worker died 2 times in this trial"
 
 
 def test_error_of_a_worker_is_raised_here(url):

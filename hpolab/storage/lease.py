@@ -218,12 +218,15 @@ def _put_back_dead_trials(study: Study, max_retries: int) -> list[int]:
             continue
         n_deaths = latest.user_attrs.get(_RETRIES_KEY, 0) + 1
         try:
-            _optuna.set_user_attr(study, trial.number, _RETRIES_KEY, n_deaths)
             if n_deaths > max_retries:
+                # Not counted: another observer, in this moment, would count the same death again.
                 reason = f"the worker died {n_deaths} times in this trial"
                 _optuna.set_user_attr(study, trial.number, ERROR_KEY, reason)
                 study.tell(trial.number, state=TrialState.FAIL)
             else:
+                # Without its lease first, so that no other observer counts this death again.
+                _optuna.set_user_attr(study, trial.number, _LEASE_KEY, None)
+                _optuna.set_user_attr(study, trial.number, _RETRIES_KEY, n_deaths)
                 put_back_trial(study, trial.number)
                 put_back.append(trial.number)
         except optuna.exceptions.UpdateFinishedTrialError:
