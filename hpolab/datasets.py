@@ -1,9 +1,10 @@
-"""Real data without a download: what packages ship, and MNIST where a folder has it."""
+"""Data without a download: what packages ship, MNIST and MovieLens where a folder has them."""
 
 from __future__ import annotations
 
 import gzip
 import hashlib
+import io
 import os
 import zlib
 from dataclasses import dataclass
@@ -12,14 +13,26 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from hpolab.errors import DataNotFound, InvalidArgument, MissingExtra
+from hpolab.errors import DataNotFound, InvalidArgument, MissingExtra, check_count
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from numpy.typing import NDArray
+
+    from hpolab.objectives.recommender.interactions import Interactions
 
     Arrays = tuple[NDArray[Any], NDArray[Any]]
 
-__all__ = ["FourSplits", "load_digits", "load_mnist", "split_four"]
+__all__ = [
+    "FourSplits",
+    "TasteClusters",
+    "load_digits",
+    "load_mnist",
+    "load_movielens_100k",
+    "make_taste_clusters",
+    "split_four",
+]
 
 DATA_FOLDER_VARIABLE = "HPOLAB_DATA"
 
@@ -35,6 +48,15 @@ _MNIST_FILES = {
         "0fa7898d509279e482958e8ce81c8e77db3f2f8254e26661ceb7762c4d494ce7",
     "t10k-labels-idx1-ubyte.gz":
         "ff7bcfd416de33731a308c3f266cc351222c34898ecbeaf847f06e48f7ec33f2",
+}
+# Of MovieLens-100K (Harper and Konstan 2015) as tables with a typed header, unpacked.
+_MOVIELENS_FILES = {
+    "ml-100k.inter.gz":
+        "4edb74e2a81178c2ba9ff381495f754f996c4aea351b1272ca36b43da0935eff",
+    "ml-100k.user.gz":
+        "4f670007d9cfbeb9807e757209af1555b9bcc186bde25e767f67cb67c6dd5972",
+    "ml-100k.item.gz":
+        "51d7cdf777ce5c0f5b32c1d947a4a81fe07d75e78abbe761e0cd4d0756064532",
 }
 # fmt: on
 
@@ -92,16 +114,8 @@ def load_mnist(folder: str | Path | None = None) -> Arrays:
     Raises:
         DataNotFound: If a file is missing, or is not the published one.
     """
-    if folder is None:
-        root = os.environ.get(DATA_FOLDER_VARIABLE)
-        if not root:
-            raise DataNotFound(
-                "MNIST was not found: give `folder`, or set the environment variable "
-                f"{DATA_FOLDER_VARIABLE} to a folder that holds mnist/*.gz."
-            )
-        folder = Path(root) / "mnist"
-    train_x, train_y, test_x, test_y = (
-        _read_idx(Path(folder) / name, digest) for name, digest in _MNIST_FILES.items()
+    train_x, train_y, test_x, test_y = map(
+        _parse_idx, _read_files("MNIST", "mnist", folder, _MNIST_FILES)
     )
     images = np.concatenate([train_x, test_x]).astype(np.float32) / 255
     return images[:, None], np.concatenate([train_y, test_y]).astype(np.int64)
@@ -144,16 +158,158 @@ def split_four(
     return FourSplits(*((inputs[rows], targets[rows]) for rows in parts))
 
 
-def _read_idx(path: Path, sha256: str) -> NDArray[np.uint8]:
-    """Read an IDX file: two zero bytes, the type, the rank, the sizes (big-endian), the data."""
+def load_movielens_100k(folder: str | Path | None = None) -> Interactions:
+    """Load MovieLens-100K: 100,000 ratings of 1,682 films by 943 users (Harper, Konstan 2015).
+
+    Args:
+        folder: Where ``ml-100k.inter.gz``, ``ml-100k.user.gz`` and ``ml-100k.item.gz`` lie: tables
+            separated by tabs, with a typed header; None looks into ``$HPOLAB_DATA/ml-100k``.
+
+    Returns:
+        The interactions, with ratings 1 to 5, timestamps in seconds, the users' age (in ten bins),
+        gender and occupation, and the films' genres and year.
+
+    Raises:
+        DataNotFound: If a file is missing, or is not the published one.
+        MissingExtra: If pandas is not installed.
+    """
+    try:
+        import pandas as pd
+    except ImportError:
+        raise MissingExtra("`load_movielens_100k`", "pandas", "recommender") from None
+    from hpolab.objectives.recommender.interactions import Interactions
+
+    files = _read_files("MovieLens-100K", "ml-100k", folder, _MOVIELENS_FILES)
+    rows, users, items = (
+        pd.read_csv(io.BytesIO(raw), sep="\t", keep_default_na=False).rename(
+            columns=lambda column: column.partition(":")[0]
+        )
+        for raw in files
+    )
+    # Real numbers are put into bins, whole ones are categories.
+    users["age"] += 0.5
+    items["class"] = items["class"].str.split()
+    return Interactions.from_frame(
+        rows,
+        rating="rating",
+        timestamp="timestamp",
+        user_features=users[["user_id", "age", "gender", "occupation"]],
+        item_features=items[["item_id", "class", "release_year"]],
+    )
+
+
+@dataclass(frozen=True)
+class TasteClusters:
+    """Interactions made from tastes that are known.
+
+    Attributes:
+        interactions: With timestamps in order, and the items' clusters as a side feature.
+        scores: The log probability that a user takes an item next, before what is taken is left
+            out, (n_users, n_items). To rank by them is the best that any recommender can do.
+    """
+
+    interactions: Interactions
+    scores: NDArray[np.float64]
+
+
+def make_taste_clusters(
+    n_users: int = 400,
+    n_items: int = 300,
+    *,
+    n_clusters: int = 6,
+    n_per_user: int = 30,
+    purity: float = 0.9,
+    seed: int = 0,
+) -> TasteClusters:
+    """Draw interactions of users who each like one cluster of items.
+
+    A user takes items one after another without repeating any: with probability ``purity`` from
+    the own cluster and else from all, popular ones (by Zipf's law within a cluster) before others.
+
+    Args:
+        n_users: Users.
+        n_items: Items, more than ``n_per_user``.
+        n_clusters: Clusters of items, drawn at random; so is each user's own.
+        n_per_user: Interactions of each user.
+        purity: 0 to below 1.
+        seed: Seeds the draw.
+
+    Raises:
+        InvalidArgument: If a number is out of its range.
+
+    Example:
+        >>> from hpolab.objectives.recommender import RankingTask, leave_last_out
+        >>> data = make_taste_clusters()
+        >>> splits = leave_last_out(data.interactions)
+        >>> task = RankingTask(seen=[splits.train, splits.valid], held_out=splits.test)
+        >>> best = task.rank(lambda users: data.scores[users])
+        >>> bool(best.estimate("ndcg@10").mean > 0.1)
+        True
+    """
+    from hpolab.objectives.recommender.features import Features
+    from hpolab.objectives.recommender.interactions import Interactions
+
+    counts = {"n_users": n_users, "n_items": n_items, "n_clusters": n_clusters}
+    for argument, count in {**counts, "n_per_user": n_per_user}.items():
+        check_count(argument, count)
+    if n_per_user >= n_items:
+        raise InvalidArgument(f"`n_per_user` must be below the {n_items} items, got {n_per_user}.")
+    if not 0 <= purity < 1:
+        raise InvalidArgument(f"`purity` must be 0 or above and below 1, got {purity}.")
+    rng = np.random.default_rng(seed)
+    cluster_of_item = rng.permutation(np.arange(n_items) % n_clusters)
+    popularity = 1 / (1 + rng.permutation(np.arange(n_items) // n_clusters))
+    cluster_of_user = rng.integers(0, n_clusters, n_users)
+    mine = popularity * (cluster_of_user[:, None] == cluster_of_item)
+    own = mine / np.maximum(mine.sum(axis=1, keepdims=True), np.finfo(float).tiny)
+    scores = np.log(purity * own + (1 - purity) * popularity / popularity.sum())
+    # Taking the largest first, Gumbel noise on log probabilities draws without replacement.
+    order = np.argsort(-(scores + rng.gumbel(size=scores.shape)), axis=1)[:, :n_per_user]
+    items = np.arange(n_items)
+    return TasteClusters(
+        interactions=Interactions(
+            users=np.repeat(np.arange(n_users), n_per_user),
+            items=order.ravel(),
+            user_ids=np.arange(n_users),
+            item_ids=items,
+            timestamps=np.tile(np.arange(n_per_user), n_users),
+            item_features=Features.of(
+                items, {"item": items, "cluster": cluster_of_item}, id_column="item"
+            ),
+        ),
+        scores=scores,
+    )
+
+
+def _read_files(
+    name: str, subfolder: str, folder: str | Path | None, files: Mapping[str, str]
+) -> list[bytes]:
+    """Return the unpacked contents of a data set's files, file name -> SHA-256, in their order."""
+    if folder is None:
+        root = os.environ.get(DATA_FOLDER_VARIABLE)
+        if not root:
+            raise DataNotFound(
+                f"{name} was not found: give `folder`, or set the environment variable "
+                f"{DATA_FOLDER_VARIABLE} to a folder that holds {subfolder}/*.gz."
+            )
+        folder = Path(root) / subfolder
+    return [_read_file(name, Path(folder) / file, digest) for file, digest in files.items()]
+
+
+def _read_file(name: str, path: Path, sha256: str) -> bytes:
     if not path.is_file():
-        raise DataNotFound(f"MNIST was not found: {path} is missing.")
+        raise DataNotFound(f"{name} was not found: {path} is missing.")
     try:
         raw = gzip.decompress(path.read_bytes())
     except (gzip.BadGzipFile, EOFError, zlib.error) as error:
         raise DataNotFound(f"{path} is not a whole gzip file: {error}") from None
     if hashlib.sha256(raw).hexdigest() != sha256:
         raise DataNotFound(f"{path} is not the published file: its SHA-256 differs.")
+    return raw
+
+
+def _parse_idx(raw: bytes) -> NDArray[np.uint8]:
+    """Parse an IDX file: two zero bytes, the type, the rank, the sizes (big-endian), the data."""
     rank = raw[3]
     shape = np.frombuffer(raw, ">i4", count=rank, offset=4)
     return np.frombuffer(raw, np.uint8, offset=4 + 4 * rank).reshape(shape)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import asdict, dataclass, replace
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
@@ -23,8 +24,10 @@ if TYPE_CHECKING:
     from hpolab.search_space import SearchSpace
 
 __all__ = [
+    "FACTS_KEY",
     "Part",
     "Recipe",
+    "check_facts",
     "check_search_space",
     "describe_part",
     "read_recipe",
@@ -33,6 +36,7 @@ __all__ = [
 ]
 
 _RECIPE_KEY = "hpolab:recipe"
+FACTS_KEY = "hpolab:facts"
 
 # Asked for by `study_seed` once a trial; a study's seed never changes.
 _seeds: WeakKeyDictionary[Study, int] = WeakKeyDictionary()
@@ -194,6 +198,29 @@ def check_search_space(study: Study, search_space: SearchSpace) -> None:
                 "narrowed; choices, scale, step and kind must stay. Take another `study_name`."
             )
     write_recipe(study, replace(recipe, search_space=asked, exhausted=False))
+
+
+def check_facts(study: Study, facts: Mapping[str, Any]) -> None:
+    """Compare what an objective's values depend on with what is stored, and store it if new.
+
+    Raises:
+        RecipeMismatch: If a fact differs; the message shows both sides.
+    """
+    asked = json.loads(json.dumps(dict(facts)))
+    stored = study.user_attrs.get(FACTS_KEY)
+    if stored is None and asked:
+        study.set_user_attr(FACTS_KEY, asked)
+    elif stored is not None and stored != asked:
+        differences = [
+            f"{name!r}: stored {stored.get(name)!r}, asked for {asked.get(name)!r}"
+            for name in sorted({**stored, **asked})
+            if stored.get(name) != asked.get(name)
+        ]
+        raise RecipeMismatch(
+            f"Study {study.study_name!r} has values of another kind, which cannot be compared with "
+            "these; nothing was changed.\n  " + "\n  ".join(differences) + "\nTake another "
+            "`study_name`."
+        )
 
 
 def _may_follow(stored: BaseDistribution, asked: BaseDistribution) -> bool:

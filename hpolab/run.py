@@ -16,7 +16,7 @@ from hpolab.errors import InvalidArgument, InvalidType, RecipeMismatch, check_co
 from hpolab.objectives import Objective
 from hpolab.progress import ProgressBar
 from hpolab.pruner import with_max_resource
-from hpolab.recipe import check_search_space, read_recipe
+from hpolab.recipe import check_facts, check_search_space, read_recipe
 from hpolab.sampler import ManualSampler
 from hpolab.storage.lease import GRACE_SECONDS, MAX_RETRIES
 from hpolab.tables import tally
@@ -193,6 +193,7 @@ def _check_objective(study: Study, objective: Objective) -> None:
     objective.check_direction(study)
     objective.check()
     check_search_space(study, objective.search_space)
+    check_facts(study, objective.facts)
     recipe = read_recipe(study)
     if recipe is not None and recipe.pruner.name == "hyperband":
         study.pruner = with_max_resource(objective.max_steps)

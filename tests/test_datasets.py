@@ -10,12 +10,23 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from hpolab.datasets import load_digits, load_mnist, split_four
+from hpolab.datasets import (
+    load_digits,
+    load_mnist,
+    load_movielens_100k,
+    make_taste_clusters,
+    split_four,
+)
 from hpolab.errors import DataNotFound, InvalidArgument
+from hpolab.objectives.recommender import RankingTask, leave_last_out
 
 # Only $HPOLAB_DATA tells where the larger data is; pytest lists what did not run for want of it.
-needs_mnist = pytest.mark.skipif(
-    not os.environ.get("HPOLAB_DATA"), reason="MNIST is read from $HPOLAB_DATA, which is not set"
+needs_mnist, needs_movielens = (
+    pytest.mark.skipif(
+        not os.environ.get("HPOLAB_DATA"),
+        reason=f"{name} is read from $HPOLAB_DATA, which is not set",
+    )
+    for name in ("MNIST", "MovieLens-100K")
 )
 
 
@@ -83,3 +94,55 @@ def test_truncated_mnist_is_refused(tmp_path):
         file.truncate(1000)
     with pytest.raises(DataNotFound, match="not a whole gzip file"):
         load_mnist(tmp_path)
+
+
+def test_movielens_without_a_folder_names_the_variable(monkeypatch):
+    monkeypatch.delenv("HPOLAB_DATA", raising=False)
+    with pytest.raises(DataNotFound, match=r"MovieLens-100K was not found.*HPOLAB_DATA"):
+        load_movielens_100k()
+
+
+@needs_movielens
+def test_movielens():
+    data = load_movielens_100k()
+    assert (len(data), data.n_users, data.n_items, data.n_duplicates) == (100_000, 943, 1682, 0)
+    assert data.ratings.mean() == pytest.approx(3.52986)
+    assert data.user_features.names == ("age", "gender", "occupation")
+    assert data.user_features.codes.shape == (943, 3)
+    assert data.item_features.names == ("class", "release_year")
+    assert data.item_features.codes.shape == (1682, 7)  # six genres at most, and the year
+    toy_story = np.flatnonzero(data.item_ids == 1)[0]
+    assert data.item_features.weights[toy_story, :6].tolist() == pytest.approx(
+        [1 / 3] * 3 + [0] * 3
+    )
+    ties = leave_last_out(data).facts["n_users_with_ties"]
+    assert round(100 * ties / 943) == 44
+
+
+def test_true_tastes_rank_best_and_as_well_as_they_say():
+    data = make_taste_clusters(n_users=2000, seed=1)
+    splits = leave_last_out(data.interactions)
+    seen = [splits.train, splits.valid]
+    task = RankingTask(seen=seen, held_out=splits.test)
+    truth = task.rank(lambda users: data.scores[users]).estimate("ndcg@10")
+    blurred = data.scores + np.random.default_rng(0).normal(size=data.scores.shape)
+    assert truth.mean > task.rank(lambda users: blurred[users]).estimate("ndcg@10").mean
+    # What ranking by the probabilities of the next item must give on average.
+    left = np.exp(data.scores)
+    left[np.concatenate([part.users for part in seen]), np.concatenate([p.items for p in seen])] = 0
+    best = np.sort(left / left.sum(axis=1, keepdims=True), axis=1)[:, :-11:-1]
+    expected = (best / np.log2(np.arange(2, 12))).sum(axis=1).mean()
+    assert truth.mean == pytest.approx(expected, abs=3 * truth.standard_error)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"n_users": 0}, "`n_users` must be 1 or above, got 0"),
+        ({"n_items": 20, "n_per_user": 20}, "`n_per_user` must be below the 20 items, got 20"),
+        ({"purity": 1.0}, "`purity` must be 0 or above and below 1, got 1.0"),
+    ],
+)
+def test_clusters_that_cannot_be_are_refused(settings, message):
+    with pytest.raises(InvalidArgument, match=message):
+        make_taste_clusters(**settings)

@@ -19,6 +19,8 @@ SMALL = {
     "mnist_adamw": {"n_trials": 2, "max_epochs": 1},
     "lightgbm_cv": {"n_trials": 3},
     "search_methods": {"n_trials": 3},
+    "recommender_optimizers": {"n_trials": 2, "max_epochs": 3},
+    "recommender_outside_trainer": {"n_trials": 3},
 }
 
 

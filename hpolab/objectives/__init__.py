@@ -8,15 +8,19 @@ from typing import TYPE_CHECKING, Any
 from hpolab.objectives.base import Objective
 
 if TYPE_CHECKING:
+    from hpolab.objectives.function import FunctionObjective
     from hpolab.objectives.lightgbm import FoldModels, LightGBMModel, LightGBMObjective
+    from hpolab.objectives.recommender import RecommenderObjective
     from hpolab.objectives.sklearn import SklearnObjective
     from hpolab.objectives.torch import TorchObjective
 
 __all__ = [
     "FoldModels",
+    "FunctionObjective",
     "LightGBMModel",
     "LightGBMObjective",
     "Objective",
+    "RecommenderObjective",
     "SklearnObjective",
     "TorchObjective",
 ]
@@ -24,8 +28,10 @@ __all__ = [
 # Each takes seconds to import, and users of one trainer may not have the others.
 _LAZY = {
     "FoldModels": "lightgbm",
+    "FunctionObjective": "function",
     "LightGBMModel": "lightgbm",
     "LightGBMObjective": "lightgbm",
+    "RecommenderObjective": "recommender",
     "SklearnObjective": "sklearn",
     "TorchObjective": "torch",
 }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import abc
+import copy
 import math
 from typing import TYPE_CHECKING, Any, final
 
@@ -11,6 +12,7 @@ from hpolab.reporter import Reporter
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from typing import Self
 
     from optuna import Study, Trial
 
@@ -66,6 +68,10 @@ class Objective(abc.ABC):
 
     default_pruner: str = "median"
     """The pruner, likewise."""
+
+    facts: Mapping[str, Any] = {}
+    """What the values depend on besides params and seed, such as how the data is split and ranked:
+    plain values by name. `run` stores them with the study and mixes no others into it."""
 
     def __init__(
         self,
@@ -157,6 +163,12 @@ class Objective(abc.ABC):
             InvalidArgument: If the space's default configuration is outside the space.
         """
         self.search_space.to_trial(self.search_space.defaults())
+
+    def with_search_space(self, search_space: SearchSpace) -> Self:
+        """Return the same objective with another search space; the data is shared."""
+        other = copy.copy(self)
+        other.search_space = search_space
+        return other
 
     def check_direction(self, study: Study) -> None:
         """Refuse a study whose direction contradicts the objective's.

@@ -11,6 +11,11 @@ from hpolab.search_space.lightgbm import (
 )
 from hpolab.search_space.optimizers import OPTIMIZERS as _optimizers
 from hpolab.search_space.optimizers import optimizer_space
+from hpolab.search_space.recommender import (
+    RECOMMENDER_LOSSES,
+    RECOMMENDERS,
+    recommender_space,
+)
 from hpolab.search_space.schedules import SCHEDULES as _schedules
 from hpolab.search_space.schedules import schedule_space
 from hpolab.search_space.sklearn import ESTIMATORS as _estimators
@@ -23,6 +28,8 @@ __all__ = [
     "LIGHTGBM_PRESETS",
     "LIGHTGBM_STAGES",
     "OPTIMIZERS",
+    "RECOMMENDERS",
+    "RECOMMENDER_LOSSES",
     "SCHEDULES",
     "SearchSpace",
     "build_optimizer",
@@ -30,6 +37,7 @@ __all__ = [
     "estimator_space",
     "lightgbm_space",
     "optimizer_space",
+    "recommender_space",
     "schedule_space",
 ]
 

@@ -298,6 +298,47 @@ class SearchSpace:
             one_of("override", name, known)
         return self._of(merge(entry.override(name, changes) for name, entry in self._entries))
 
+    def fixed(self, /, **params: Any) -> Self:
+        """Return a space in which every range is fixed, at the value given or else at its default.
+
+        A choice that is given keeps that branch alone; one that is not stays open, each branch at
+        its own defaults.
+
+        Args:
+            **params: Values by name, in trainer units; names that the space lacks are passed over.
+
+        Raises:
+            InvalidArgument: If a choice has no such branch.
+
+        Example:
+            >>> space = SearchSpace({"lr": (1e-4, 1e-2), "size": (4, 8), "eps": 1e-8})
+            >>> space.fixed(lr=1e-3, other=1)
+            SearchSpace(
+              lr = 0.001
+              size = 6
+              eps = 1e-08
+            )
+        """
+        choices = {
+            name: params[name]
+            for name, entry in self._entries
+            if isinstance(entry, Choice) and name in params
+        }
+        settled = self.override(**choices)
+        defaults = settled._default_of_each()
+        return settled.override(**{name: params.get(name, v) for name, v in defaults.items()})
+
+    def without(self, names: Collection[str]) -> Self:
+        """Return the space without some of its parameters; names that it lacks are passed over.
+
+        Example:
+            >>> SearchSpace({"lr": (1e-4, 1e-2), "eps": 1e-8}).without(["eps", "betas"])
+            SearchSpace(
+              lr: 0.0001 .. 0.01, default 0.00505
+            )
+        """
+        return self._of({name: entry for name, entry in self._entries if name not in names})
+
     def __or__(self, other: SearchSpace) -> Self:
         """Return both spaces as one; a name in both must mean the same in both.
 
@@ -367,6 +408,18 @@ class SearchSpace:
 
     def _addresses(self) -> list[str]:
         return [address for name, entry in self._entries for address in entry.addresses(name)]
+
+    def _default_of_each(self) -> dict[str, Any]:
+        """Return the default of every parameter but the choices, by its address in `override`."""
+        defaults: dict[str, Any] = {}
+        for name, entry in self._entries:
+            if isinstance(entry, Choice):
+                for key, branch in entry.branches:
+                    for below, default in branch._default_of_each().items():
+                        defaults[f"{key}.{below}"] = default
+            else:
+                defaults |= entry.defaults(name)
+        return defaults
 
     def _draw(self, draw: Draw) -> dict[str, Any]:
         return merge(entry.draw(name, draw) for name, entry in self._entries)

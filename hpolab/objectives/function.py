@@ -1,0 +1,78 @@
+"""FunctionObjective: any trainer that is a function of params and a reporter."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from hpolab.errors import InvalidType
+from hpolab.objectives.base import Objective
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from hpolab.reporter import Reporter
+    from hpolab.search_space import SearchSpace
+
+__all__ = ["FunctionObjective"]
+
+
+class FunctionObjective(Objective):
+    """An objective made of a function that trains: another library's trainer, or one's own.
+
+    Args:
+        function: Takes (params, reporter), trains, calls ``reporter.report(value, step)`` while
+            it does, and returns the trial's value. What is random in it is seeded from
+            ``reporter.seed``. For worker processes it must be picklable by cloudpickle.
+        search_space: What is suggested to each trial.
+        direction: "minimize" or "maximize".
+        max_steps: Reports of a full training, 1 or above.
+        facts: What the values depend on besides; see `Objective`.
+        **settings: ``patience`` and all else of `Objective`.
+
+    Raises:
+        InvalidType: If ``function`` is no function.
+        InvalidArgument: As `Objective`.
+
+    Example:
+        >>> from hpolab import make_study, run
+        >>> from hpolab.search_space import SearchSpace
+        >>> def descend(params, reporter):
+        ...     weight = 5.0
+        ...     for step in reporter.steps(20):
+        ...         weight -= params["lr"] * 2 * weight
+        ...         reporter.report(weight**2, step)
+        ...     return reporter.best_value
+        >>> space = SearchSpace({"lr": (1e-3, 1e-1)})
+        >>> objective = FunctionObjective(
+        ...     descend, search_space=space, direction="minimize", max_steps=20
+        ... )
+        >>> study = make_study("descent", storage="memory://", objective=objective, seed=0)
+        >>> run(study, objective, n_trials=3)
+        >>> len(study.trials)
+        3
+    """
+
+    def __init__(
+        self,
+        function: Callable[[Mapping[str, Any], Reporter], float],
+        *,
+        search_space: SearchSpace,
+        direction: str,
+        max_steps: int,
+        facts: Mapping[str, Any] | None = None,
+        **settings: Any,
+    ) -> None:
+        if not callable(function):
+            raise InvalidType(
+                "`function` must be a function of (params, reporter), got "
+                f"{type(function).__name__}."
+            )
+        super().__init__(
+            search_space=search_space, direction=direction, max_steps=max_steps, **settings
+        )
+        self._function = function
+        self.facts = dict(facts or {})
+
+    def train(self, params: Mapping[str, Any], reporter: Reporter) -> float:
+        """Call the function."""
+        return self._function(params, reporter)

@@ -1,0 +1,128 @@
+"""Side features of users or of items, encoded so that an embedding table can look them up."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from hpolab.errors import InvalidArgument
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+__all__ = ["Features"]
+
+# Bins of a column of real numbers, by quantiles: such a column has no categories.
+_N_BINS = 10
+
+
+@dataclass(frozen=True)
+class Features:
+    """Side features of users or of items, one row each, in the order of their codes.
+
+    A field with one value an id takes one slot; a field of lists as many as its longest list. All
+    fields share one range of codes, in which each has a code of its own for a missing value.
+
+    Attributes:
+        names: The fields, in order, (f,).
+        codes: (n, s) in 0 to n_codes - 1.
+        weights: (n, s) float32: one over the number of the field's values, 0 in a slot not used.
+        fields: (s,) the field of each slot, 0 to f - 1, rising.
+        n_codes: How many codes all fields have together.
+
+    Example:
+        >>> films = Features.of(
+        ...     [7, 9], {"film": [9, 7], "genre": [["war"], ["war", "drama"]]}, id_column="film"
+        ... )
+        >>> films.codes, films.weights
+        (array([[1, 2],
+               [2, 0]]), array([[0.5, 0.5],
+               [1. , 0. ]], dtype=float32))
+    """
+
+    names: tuple[str, ...]
+    codes: NDArray[np.int64]
+    weights: NDArray[np.float32]
+    fields: NDArray[np.int64]
+    n_codes: int
+
+    @classmethod
+    def of(cls, ids: Any, frame: Any, *, id_column: str) -> Features:
+        """Encode the columns of a frame.
+
+        Real numbers are put into ten bins by quantiles; lists, tuples and sets hold several
+        values; everything else is a category. Where ids repeat the first row counts; ids that are
+        not asked for are passed over, and one without a row has all its values missing.
+
+        Args:
+            ids: The ids whose features are asked for, (n,), sorted.
+            frame: A data frame of pandas or polars, or a mapping of columns.
+            id_column: Its column of ids; all others are fields.
+
+        Raises:
+            InvalidArgument: If there is no such column, or none beside it.
+        """
+        columns = list(frame.keys() if isinstance(frame, dict) else frame.columns)
+        if id_column not in columns or len(columns) < 2:
+            raise InvalidArgument(
+                f"Side features must have the column {id_column!r} and one more at least, got "
+                f"{columns}."
+            )
+        names = [name for name in columns if name != id_column]
+        row_of = {key: row for row, key in reversed(list(enumerate(list(frame[id_column]))))}
+        rows = [row_of.get(key) for key in np.asarray(ids).tolist()]
+        parts, n_codes = [], 0
+        for field, name in enumerate(names):
+            values = _as_lists(list(frame[name]))
+            codes, weights, n = _encode([[] if row is None else values[row] for row in rows])
+            parts.append((codes + n_codes, weights, np.full(codes.shape[1], field)))
+            n_codes += n
+        return cls(
+            names=tuple(names),
+            codes=np.concatenate([codes for codes, _, _ in parts], axis=1),
+            weights=np.concatenate([weights for _, weights, _ in parts], axis=1),
+            fields=np.concatenate([fields for _, _, fields in parts]),
+            n_codes=n_codes,
+        )
+
+
+def _encode(
+    values: Sequence[Sequence[Any]],
+) -> tuple[NDArray[np.int64], NDArray[np.float32], int]:
+    """Return codes, 0 for a missing value, and weights, (n, width), and the number of codes."""
+    known = sorted({value for row in values for value in row}, key=lambda v: (str(type(v)), v))
+    code_of = {value: code for code, value in enumerate(known, start=1)}
+    width = max(1, max(map(len, values), default=1))
+    codes = np.zeros((len(values), width), np.int64)
+    weights = np.zeros((len(values), width), np.float32)
+    for row, of_row in enumerate(values):
+        codes[row, : len(of_row)] = [code_of[value] for value in of_row]
+        weights[row, : max(1, len(of_row))] = 1 / max(1, len(of_row))
+    return codes, weights, len(known) + 1
+
+
+def _as_lists(column: list[Any]) -> list[list[Any]]:
+    """Return the values of each row: none where it is missing, several where it holds a list."""
+    if any(isinstance(value, float) and value % 1 > 0 for value in column):
+        column = _bins(column)
+    return [_as_list(value) for value in column]
+
+
+def _as_list(value: Any) -> list[Any]:
+    if isinstance(value, str):
+        return [value]
+    if hasattr(value, "__iter__"):
+        return sorted(set(value))
+    missing = value is None or value != value
+    return [] if missing else [value]
+
+
+def _bins(column: list[Any]) -> list[Any]:
+    numbers = np.array([np.nan if value is None else float(value) for value in column])
+    edges = np.unique(np.nanquantile(numbers, np.linspace(0, 1, _N_BINS + 1)[1:-1]))
+    places = np.searchsorted(edges, numbers, side="right").tolist()
+    return [None if np.isnan(x) else place for x, place in zip(numbers, places, strict=True)]
