@@ -167,6 +167,11 @@ def _backend(study: Study) -> Any:
     return getattr(storage, "_backend", storage)
 
 
+def storage_of(study: Study) -> BaseStorage:
+    """Return a study's storage, for another study in the same one."""
+    return study._storage
+
+
 def place(study: Study) -> tuple[Any, int]:
     """Return what keeps a study behind Optuna's cache or journal, and the study's id there."""
     return _backend(study), study._study_id

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import json
 from contextlib import contextmanager
 from enum import StrEnum
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import optuna
@@ -15,6 +15,7 @@ from rich.table import Table
 
 from hpolab.copying import copy_study
 from hpolab.errors import HpolabError, InvalidArgument, RecipeMismatch, StudyNotFound
+from hpolab.export import as_json, as_overrides, as_yaml, trainer_params
 from hpolab.recipe import read_recipe
 from hpolab.run import BUDGET_KEY
 from hpolab.search_space import SearchSpace
@@ -101,7 +102,7 @@ def demo(
         default = study.trials[0]
         best = _best(study)
         with _err.status("Training both configurations on three fresh seeds …"):
-            held_out = [judge(_params(study, trial)) for trial in (default, best)]
+            held_out = [judge(trainer_params(study, trial)) for trial in (default, best)]
     table = Table(title="The default configuration against the best")
     for heading in ("", "default (trial 0)", f"best (trial {best.number})"):
         table.add_column(heading)
@@ -196,7 +197,7 @@ def best(
         opened = open_storage(storage)
         study = load_study(study_name or _only_study(opened, storage), storage=opened)
         trial = _best(study)
-        params = _params(study, trial)
+        params = trainer_params(study, trial)
     if output is Format.table:
         table = Table(title=f"{study.study_name}: trial {trial.number}, value {trial.value:.6g}")
         table.add_column("parameter")
@@ -253,14 +254,64 @@ def copy(
     _out.print(f"Next: [bold]hpolab status {copied} -s {redact(to_storage)}[/bold]", soft_wrap=True)
 
 
+@app.command()
+def report(
+    study_name: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="[STUDY]",
+            help="A study's name, or a comparison's, or a confirmation's; may be left out if the "
+            "storage has one study.",
+        ),
+    ] = None,
+    storage: StorageOption = DEFAULT_URL,
+    output: Annotated[
+        Path, typer.Option("--output", "-o", metavar="FILE", help="The HTML file to write.")
+    ] = Path("report.html"),
+    terminal: Annotated[
+        bool,
+        typer.Option("--terminal", help="Print a short report here instead; needs no extra."),
+    ] = False,
+    images: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FOLDER",
+            help="Also write each figure as SVG into this folder; needs kaleido and a Chrome.",
+        ),
+    ] = None,
+) -> None:
+    """Write a study's report: one HTML file that opens offline, on a phone, and on paper.
+
+    Leaderboard, the baseline against the best, the confirmation with its intervals, history,
+    pruned trials, what matters and what is noise, each parameter, and configurations to copy. A
+    comparison's report has its contenders' chances to win.
+
+    **Examples:** `hpolab report demo -s sqlite:///hpolab-demo.db -o demo.html`;
+    `hpolab report --terminal -s sqlite:///hpolab-demo.db`
+    """
+    from hpolab.report import terminal_report, write_images, write_report
+    from hpolab.report.source import find_source
+
+    with _errors_as_messages():
+        source = find_source(study_name, open_storage(storage))
+        if terminal:
+            typer.echo(terminal_report(source, width=_out.width))
+            return
+        path = write_report(source, output)
+        _out.print(
+            f"Wrote {path} ({path.stat().st_size / 1e6:.1f} MB).", highlight=False, soft_wrap=True
+        )
+        if images is not None:
+            written = write_images(source, images)
+            _out.print(f"Wrote {len(written)} figures to {images}.", soft_wrap=True)
+
+
 def _write(params: Mapping[str, Any], output: Format, prefix: str) -> str:
     if output is Format.json:
-        return json.dumps(dict(params), indent=2)
+        return as_json(params)
     if output is Format.yaml:
-        import yaml
-
-        return str(yaml.safe_dump(dict(params), sort_keys=False)).rstrip()
-    return " ".join(f"{prefix}{name}={value}" for name, value in params.items())
+        return as_yaml(params)
+    return " ".join(as_overrides(params, prefix=prefix))
 
 
 @contextmanager
@@ -313,14 +364,6 @@ def _best(study: Study) -> FrozenTrial:
     if trial is None:
         raise StudyNotFound(f"Study {study.study_name!r} has no best trial: none is complete.")
     return trial
-
-
-def _params(study: Study, trial: FrozenTrial) -> dict[str, Any]:
-    """Return a trial's parameters in trainer units where the recipe knows the space."""
-    recipe = read_recipe(study)
-    if recipe is None or recipe.search_space is None:
-        return dict(trial.params)
-    return SearchSpace.from_dict(recipe.search_space).from_trial(trial.params)
 
 
 def _print_recipe(study: Study) -> None:

@@ -1,0 +1,30 @@
+"""What a study is worth: pure functions of trials, and the trainings that they ask for."""
+
+from hpolab.analysis.compare import Comparison, Contender, compare, load_comparison
+from hpolab.analysis.confirm import confirm, load_confirmation
+from hpolab.analysis.confirmation import Configuration, Confirmation
+from hpolab.analysis.import_runs import import_runs
+from hpolab.analysis.influence import Influence, influence
+from hpolab.analysis.recommend import Recommendation, Recommended, recommend
+from hpolab.analysis.sweep import Stage, Sweep, Tried, sweep
+
+__all__ = [
+    "Comparison",
+    "Configuration",
+    "Confirmation",
+    "Contender",
+    "Influence",
+    "Recommendation",
+    "Recommended",
+    "Stage",
+    "Sweep",
+    "Tried",
+    "compare",
+    "confirm",
+    "import_runs",
+    "influence",
+    "load_comparison",
+    "load_confirmation",
+    "recommend",
+    "sweep",
+]

@@ -1,0 +1,134 @@
+"""Parameters' importances: Optuna's, over resamples of the trials, against what chance reaches."""
+
+from __future__ import annotations
+
+import copy
+import warnings
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from optuna.importance import (
+    BaseImportanceEvaluator,
+    PedAnovaImportanceEvaluator,
+    get_param_importances,
+)
+
+from hpolab.analysis.effects import MIN_TRIALS, Importance
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+    from optuna import Study
+    from optuna.trial import FrozenTrial
+
+__all__ = ["Draws", "Measure", "judge", "of_the_best"]
+
+
+def of_the_best(n_trials: int) -> BaseImportanceEvaluator:
+    """Return PED-ANOVA of the best tenth of the trials, Optuna's own, or of the best ten."""
+    return PedAnovaImportanceEvaluator(target_quantile=max(0.1, MIN_TRIALS / 2 / n_trials))
+
+
+@dataclass(frozen=True)
+class Draws:
+    """How many resamples and shuffles, and what is asked of them."""
+
+    n: int
+    confidence: float
+    level: float
+    seed: int
+
+    def shared_by(self, n_tests: int) -> Draws:
+        """Return the draws of one of several tests, which share the chance of a false alarm."""
+        return replace(self, level=self.level / n_tests)
+
+
+@dataclass(frozen=True)
+class Measure:
+    """Optuna's importances of some parameters, for trials that have them all."""
+
+    study: Study
+    evaluator: BaseImportanceEvaluator
+    names: tuple[str, ...]
+
+    def __call__(self, cases: Sequence[FrozenTrial]) -> NDArray[np.float64]:
+        """Return the importances, not normalized, in the order of the names."""
+        with warnings.catch_warnings():
+            # Of small numbers of trials, which a resample may well have, and of `normalize`.
+            warnings.simplefilter("ignore")
+            found = get_param_importances(
+                _showing(self.study, cases),
+                evaluator=self.evaluator,
+                params=list(self.names),
+                normalize=False,
+            )
+        return np.array([found[name] for name in self.names])
+
+
+def _showing(study: Study, cases: Sequence[FrozenTrial]) -> Study:
+    """Return the study as if it had these trials."""
+
+    def get_trials(deepcopy: bool = True, states: Any = None) -> list[FrozenTrial]:
+        return [case for case in cases if states is None or case.state in states]
+
+    view = copy.copy(study)
+    view.get_trials = get_trials  # type: ignore[method-assign]
+    return view
+
+
+def judge(
+    measure: Measure,
+    cases: Sequence[FrozenTrial],
+    draws: Draws,
+    rng: np.random.Generator,
+) -> dict[str, Importance]:
+    """Return importances by name: with intervals over resamples, and what shuffles reach."""
+    raw = measure(cases)
+    total = float(raw.sum()) or 1.0
+    drawn = np.array([measure(_resampled(cases, rng)) for _ in range(draws.n)])
+    shares = drawn / np.maximum(drawn.sum(axis=1, keepdims=True), np.finfo(float).tiny)
+    shuffled = np.array([measure(_shuffled(cases, rng)) for _ in range(draws.n)])
+    noise = _reached_by_chance(shuffled, draws.level) / total
+    ends = (1 - draws.confidence) / 2, (1 + draws.confidence) / 2
+    low, high = np.quantile(shares, ends, axis=0)
+    return {
+        name: Importance(
+            float(raw[place] / total),
+            float(shares[:, place].mean()),
+            float(low[place]),
+            float(high[place]),
+            min(1.0, float(noise[place])),
+        )
+        for place, name in enumerate(measure.names)
+    }
+
+
+def _reached_by_chance(shuffled: NDArray[np.float64], level: float) -> NDArray[np.float64]:
+    """Return what each parameter's importance, (shuffles, parameters), passes by chance.
+
+    In a share ``level`` of the shuffles any of them does (Westfall & Young 1993, "Resampling-based
+    multiple testing": the largest of all, each on the scale of its own chance).
+    """
+    center, scale = shuffled.mean(axis=0), shuffled.std(axis=0)
+    largest = ((shuffled - center) / np.where(scale > 0, scale, 1.0)).max(axis=1)
+    reached: NDArray[np.float64] = center + scale * np.quantile(largest, 1 - level, method="higher")
+    return reached
+
+
+def _resampled(cases: Sequence[FrozenTrial], rng: np.random.Generator) -> list[FrozenTrial]:
+    """Return as many trials, drawn with replacement, of which at least two differ in value."""
+    while True:
+        drawn = [cases[row] for row in rng.integers(len(cases), size=len(cases))]
+        if len({case.value for case in drawn}) > 1:
+            return drawn
+
+
+def _shuffled(cases: Sequence[FrozenTrial], rng: np.random.Generator) -> list[FrozenTrial]:
+    shuffled = []
+    for case, row in zip(cases, rng.permutation(len(cases)), strict=True):
+        other = copy.copy(case)
+        other.value = cases[row].value
+        shuffled.append(other)
+    return shuffled

@@ -1,0 +1,659 @@
+"""recommend(): the best configuration, a robust one and one between, with what speaks against."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from optuna.distributions import FloatDistribution, IntDistribution
+from optuna.study import StudyDirection
+from optuna.trial import create_trial
+
+from hpolab.analysis.import_runs import IMPORT_KEY, imported_baseline
+from hpolab.analysis.neighbours import Landscape
+from hpolab.analysis.trials import check_single_objective, common_ranges, is_complete
+from hpolab.errors import InvalidArgument, InvalidType, one_of
+from hpolab.export import (
+    RUN_KEY,
+    as_json,
+    as_overrides,
+    as_python,
+    as_table,
+    as_yaml,
+    trainer_params,
+)
+from hpolab.recipe import read_recipe
+from hpolab.search_space import SearchSpace
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from optuna import Study
+    from optuna.distributions import BaseDistribution
+    from optuna.trial import FrozenTrial
+
+    from hpolab.analysis.confirmation import Configuration, Confirmation
+    from hpolab.analysis.neighbours import Around, Noise
+    from hpolab.analysis.statistics import Estimate
+
+__all__ = ["Change", "Recommendation", "Recommended", "recommend"]
+
+_NAMES = ("best", "robust", "hybrid")
+
+# Fewer trials do not show that it is flat around one.
+_FEW_NEAR = 3
+
+
+@dataclass(frozen=True)
+class Change:
+    """What a configuration has in another way than the baseline.
+
+    Attributes:
+        name: The parameter.
+        before: The baseline's value; None where it does not have the parameter.
+        after: The configuration's; None likewise.
+        percent: By how much a number is above the baseline's; None for all else, and above 0.
+    """
+
+    name: str
+    before: Any
+    after: Any
+    percent: float | None
+
+    def __str__(self) -> str:
+        if self.percent is not None:
+            digits = f"{self.percent:+.1f}" if abs(self.percent) >= 0.1 else f"{self.percent:+.1g}"
+            return f"{self.name} {digits} %"
+        return f"{self.name} {_short(self.before)} → {_short(self.after)}"
+
+
+@dataclass(frozen=True)
+class Recommended:
+    """One configuration that is recommended.
+
+    Attributes:
+        name: "best", "robust" or "hybrid".
+        params: The configuration in trainer units.
+        trial_params: The same as a trial has it.
+        trial: Its trial's number; None where it has none.
+        run: The id of the run that this trial was imported from; None for all others.
+        tried: Whether it has been trained.
+        value: What it reached: on test data, the mean over seeds, where it was confirmed; in its
+            trial otherwise; None where it was not tried.
+        expected: What to expect of it, with its 95 % interval: of the confirmation where it was
+            confirmed, of the trials around it otherwise; None where nothing is known.
+        lead: By how much ``value`` is better than the baseline's, below 0 if worse; None where one
+            of the two is unknown.
+        changes: What it has in another way than the baseline.
+        risk: What speaks against it, in words.
+    """
+
+    name: str
+    params: Mapping[str, Any]
+    trial_params: Mapping[str, Any]
+    trial: int | None
+    run: str | None
+    tried: bool
+    value: float | None
+    expected: Estimate | None
+    lead: float | None
+    changes: tuple[Change, ...]
+    risk: str
+
+
+@dataclass(frozen=True)
+class Recommendation:
+    """What to train with; ``str()`` of it is a table for the terminal.
+
+    Attributes:
+        best: The best mean on test data, or the best value where nothing was confirmed.
+        robust: The best lower bound, with neighbours that are as good.
+        hybrid: Between the two: numbers half way, on a log scale where the range has one, choices
+            as in ``best``.
+        baseline: What they are compared with, in trainer units; None if there is none.
+        confirmed: Whether they were confirmed.
+        noise: How far values of one configuration lie apart, and where that is from; None if
+            nothing tells.
+    """
+
+    best: Recommended
+    robust: Recommended
+    hybrid: Recommended
+    baseline: Mapping[str, Any] | None
+    confirmed: bool
+    noise: Noise | None
+
+    def __getitem__(self, name: str) -> Recommended:
+        found: Recommended = getattr(self, one_of("name", name, _NAMES))
+        return found
+
+    def to_yaml(self, name: str | None = None) -> str:
+        """Return the params of "best", "robust" or "hybrid" as YAML; of None, all three by name."""
+        return as_yaml(self._params(name))
+
+    def to_json(self, name: str | None = None) -> str:
+        """Return the same as JSON."""
+        return as_json(self._params(name))
+
+    def to_python(self, name: str | None = None) -> str:
+        """Return the same as Python: ``best = {...}``, a line for each of the three for None."""
+        names = _NAMES if name is None else (name,)
+        return "\n".join(f"{each} = {as_python(self[each].params)}" for each in names)
+
+    def to_overrides(
+        self,
+        name: str = "best",
+        *,
+        prefixes: Mapping[str, str] | None = None,
+        digits: int | None = 3,
+    ) -> str:
+        """Return the params of one as ``name=value``, a line each, for a trainer's command line.
+
+        Args:
+            name: "best", "robust" or "hybrid".
+            prefixes: Parameter -> what the command calls it: ``{"lr": "models.optimizer.lr"}``.
+            digits: Significant digits of floats (of 1 - value where it is near one); None for
+                exactly what was trained.
+
+        Raises:
+            InvalidArgument: If a name is unknown.
+        """
+        known = {param for each in _NAMES for param in self[each].params}
+        for param in prefixes or {}:
+            one_of("prefixes", param, known)
+        return "\n".join(as_overrides(self[name].params, prefixes=prefixes, digits=digits))
+
+    def enqueue(self, study: Study, name: str = "hybrid") -> bool:
+        """Enqueue one, as it is, as the next trial that a study tries.
+
+        Args:
+            study: The study: the one that this is from, or another of the same parameters.
+            name: "best", "robust" or "hybrid".
+
+        Returns:
+            Whether it was: not if the study has tried or enqueued it already.
+
+        Raises:
+            InvalidArgument: If the study's space cannot hold it.
+        """
+        params = _held_by(study, self[name])
+        n_before = len(study.get_trials(deepcopy=False))
+        study.enqueue_trial(params, user_attrs={"hpolab:recommended": name}, skip_if_exists=True)
+        return len(study.get_trials(deepcopy=False)) > n_before
+
+    def __str__(self) -> str:
+        three = [self[each] for each in _NAMES]
+        names = dict.fromkeys(name for each in three for name in each.params)
+        rows = [["", *_NAMES]]
+        if self.baseline is not None:
+            rows[0].insert(1, "baseline")
+        for name in names:
+            before = [] if self.baseline is None else [_short(self.baseline.get(name, "-"))]
+            rows.append([name, *before, *(_short(each.params.get(name, "-")) for each in three)])
+        for title, word_of in [("trial", _origin), ("value", _reached), ("expected", _expected)]:
+            gap = [] if self.baseline is None else [""]
+            rows.append([title, *gap, *(word_of(each) for each in three)])
+        words: dict[str, list[str]] = {}
+        for each in three:
+            words.setdefault(f"{_changed(each)}{each.risk}", []).append(each.name)
+        lines = [f"{', '.join(of_them)}: {said}" for said, of_them in words.items()]
+        return "\n".join([as_table(rows), "", *lines])
+
+    def _params(self, name: str | None) -> dict[str, Any]:
+        if name is not None:
+            return dict(self[name].params)
+        return {each: dict(self[each].params) for each in _NAMES}
+
+
+def recommend(
+    study: Study,
+    confirmation: Confirmation | None = None,
+    *,
+    baseline: int | Mapping[str, Any] | None = None,
+) -> Recommendation:
+    """Recommend the best configuration, a robust one, and one between the two.
+
+    With a confirmation the candidates are what it has trained, the baseline among them: ``best``
+    has the best mean score on test data, ``robust`` the best lower end of its interval, less what
+    its neighbours in the study are worse than its own trial. Without one, candidates are the
+    study's complete trials: ``best`` has the best value, ``robust`` the best lower end of the
+    interval of the value that the trials around it lead to expect, which a peak, a lucky run or a
+    place where values scatter does not have, nor one with nothing near it. ``hybrid`` is half way
+    between them.
+
+    Without a confirmation the noise is that among repeated trials of one configuration, or else
+    what the trials' neighbours do not explain; the risk says that nothing was confirmed.
+
+    Args:
+        study: The study that was tuned, of one objective value. It is only read.
+        confirmation: What `confirm` has found for it.
+        baseline: What to compare with, without a confirmation, which has its own: a trial's number
+            or params in trainer units. By default the baseline of an import, or else the defaults
+            of the study's search space, where it has one.
+
+    Raises:
+        InvalidArgument: If the study has several objective values or no complete trial, the
+            baseline is no trial of it, or a confirmation is of another study or given with one.
+        InvalidType: If an argument is of the wrong type.
+
+    Example:
+        >>> import optuna
+        >>> study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
+        >>> study.optimize(lambda trial: trial.suggest_float("lr", 1e-4, 1, log=True), n_trials=20)
+        >>> found = recommend(study, baseline={"lr": 0.1})
+        >>> print(found.to_overrides(prefixes={"lr": "model.optimizer.lr"}))
+        model.optimizer.lr=0.00012
+        >>> found.best.trial == study.best_trial.number
+        True
+        >>> print(*found.best.changes)
+        lr -99.9 %
+    """
+    check_single_objective(study)
+    source = _Source.of(study)
+    if confirmation is None:
+        candidates, before = source.tried(), _baseline(source, baseline)
+    else:
+        if baseline is not None:
+            raise InvalidArgument("`baseline` must be left out: the confirmation has its own.")
+        candidates = source.confirmed(confirmation)
+        before = _Baseline(dict(confirmation.baseline.params), None)
+    best = max(candidates, key=lambda each: each.goodness)
+    robust = max(candidates, key=lambda each: each.robustness)
+    between = _between(source.ranges, best, robust)
+    hybrid = source.find([best, robust, *candidates], between)
+    three = [
+        _recommended(name, each, before, source, candidates)
+        for name, each in zip(_NAMES, (best, robust, hybrid), strict=True)
+    ]
+    return Recommendation(
+        best=three[0],
+        robust=three[1],
+        hybrid=three[2],
+        baseline=None if before is None else before.params,
+        confirmed=confirmation is not None,
+        noise=source.landscape.noise,
+    )
+
+
+@dataclass(frozen=True)
+class _Baseline:
+    """What is compared with: its params in trainer units, and its value, if its trial has one."""
+
+    params: dict[str, Any]
+    value: float | None
+
+
+@dataclass(frozen=True)
+class _Candidate:
+    """A configuration that may be recommended.
+
+    Attributes:
+        trial_params: As a trial has it.
+        params: In trainer units.
+        trial: Its trial's number, if it has one.
+        value: What it reached; None if it was not tried.
+        sign: 1 where more is better, -1 otherwise.
+        around: What the trials around it say.
+        run: The id of the run that its trial was imported from.
+        configuration: What the confirmation says; None if it was not confirmed.
+    """
+
+    trial_params: dict[str, Any]
+    params: dict[str, Any]
+    trial: int | None
+    value: float | None
+    sign: float
+    around: Around
+    run: str | None = None
+    configuration: Configuration | None = None
+
+    @property
+    def goodness(self) -> float:
+        return -math.inf if self.value is None else self.sign * self.value
+
+    @property
+    def expected(self) -> Estimate | None:
+        return self.around.estimate if self.configuration is None else self.configuration.mean
+
+    @property
+    def robustness(self) -> tuple[bool, float, float]:
+        """What sorts by the worse end of what to expect, behind it by value.
+
+        What has nothing near it comes last: nobody knows whether it is flat there.
+        """
+        expected = self.expected
+        if expected is None:
+            return False, -math.inf, self.goodness
+        bound = min(self.sign * expected.low, self.sign * expected.high)
+        # Around a trial, the estimate is a mean over its neighbours already.
+        drop = 0.0 if self.configuration is None else self.around.drop or 0.0
+        return self.around.n_near > 0, bound - max(drop, 0.0), self.goodness
+
+
+@dataclass(frozen=True)
+class _Source:
+    """A study as it is read here."""
+
+    study: Study
+    trials: tuple[FrozenTrial, ...]
+    ranges: Mapping[str, BaseDistribution]
+    landscape: Landscape
+    sign: float
+    space: SearchSpace | None
+
+    @classmethod
+    def of(cls, study: Study) -> _Source:
+        trials = [trial for trial in study.get_trials(deepcopy=False) if is_complete(trial)]
+        if not trials:
+            raise InvalidArgument(
+                f"`study` must have a complete trial, got {study.study_name!r}, which has none."
+            )
+        ranges, _ = common_ranges(trials)
+        maximize = study.direction == StudyDirection.MAXIMIZE
+        return cls(
+            study=study,
+            trials=tuple(trials),
+            ranges=ranges,
+            landscape=Landscape(trials, ranges, maximize=maximize),
+            sign=1.0 if maximize else -1.0,
+            space=_space_of(study),
+        )
+
+    def tried(self) -> list[_Candidate]:
+        """Return the trials as candidates, the first among equals."""
+        return [self._candidate(row) for row in range(len(self.trials))]
+
+    def confirmed(self, confirmation: Confirmation) -> list[_Candidate]:
+        """Return what a confirmation has trained on all its seeds."""
+        if not hasattr(confirmation, "configurations"):
+            raise InvalidType(
+                f"`confirmation` must be a Confirmation, got {type(confirmation).__name__}."
+            )
+        if confirmation.study_name != self.study.study_name:
+            raise InvalidArgument(
+                f"`confirmation` must be of the study {self.study.study_name!r}, got one of "
+                f"{confirmation.study_name!r}."
+            )
+        sign = 1.0 if confirmation.direction == "maximize" else -1.0
+        trained = (confirmation.baseline, *confirmation.configurations)
+        found = [self._confirmed(each, sign) for each in trained if each.mean is not None]
+        if not found:
+            raise InvalidArgument(
+                "`confirmation` must have a configuration without a lost seed, got none."
+            )
+        return found
+
+    def find(self, candidates: Iterable[_Candidate], trial_params: dict[str, Any]) -> _Candidate:
+        """Return the candidate of some params, the trial that has them, or a new one."""
+        for candidate in candidates:
+            if candidate.trial_params == trial_params:
+                return candidate
+        for row, trial in enumerate(self.trials):
+            if trial.params == trial_params:
+                return self._candidate(row)
+        around = self.landscape.around(trial_params)
+        params = self._trainer_params(trial_params)
+        return _Candidate(trial_params, params, None, None, self.sign, around)
+
+    def _candidate(self, row: int) -> _Candidate:
+        trial = self.trials[row]
+        return _Candidate(
+            trial_params=dict(trial.params),
+            params=trainer_params(self.study, trial),
+            trial=trial.number,
+            value=trial.value,
+            sign=self.sign,
+            around=self.landscape.around(trial.params, row=row),
+            run=trial.user_attrs.get(RUN_KEY),
+        )
+
+    def _confirmed(self, configuration: Configuration, sign: float) -> _Candidate:
+        assert configuration.mean is not None
+        rows = [r for r, t in enumerate(self.trials) if t.number == configuration.trial]
+        row = rows[0] if rows else None
+        params = dict(configuration.params)
+        if row is not None:
+            trial_params = dict(self.trials[row].params)
+        else:
+            trial_params = params if self.space is None else self.space.to_trial(params)
+        return _Candidate(
+            trial_params=trial_params,
+            params=params,
+            trial=configuration.trial,
+            value=configuration.mean.mean,
+            sign=sign,
+            around=self.landscape.around(trial_params, row=row),
+            configuration=configuration,
+        )
+
+    def _trainer_params(self, trial_params: dict[str, Any]) -> dict[str, Any]:
+        return trial_params if self.space is None else self.space.from_trial(trial_params)
+
+
+def _space_of(study: Study) -> SearchSpace | None:
+    """Return the space whose trainer units differ from those of the study's trials, if it has one.
+
+    Imported runs are in trainer units already.
+    """
+    recipe = read_recipe(study)
+    if recipe is None or recipe.search_space is None or IMPORT_KEY in study.user_attrs:
+        return None
+    return SearchSpace.from_dict(recipe.search_space)
+
+
+def _baseline(source: _Source, asked: Any) -> _Baseline | None:
+    if asked is None:
+        imported = imported_baseline(source.study)
+        if imported is not None:
+            return _Baseline(trainer_params(source.study, imported), imported.value)
+        asked = None if source.space is None else source.space.defaults()
+    if asked is None:
+        return None
+    if isinstance(asked, int) and not isinstance(asked, bool):
+        found = [trial for trial in source.trials if trial.number == asked]
+        if not found:
+            numbers = [trial.number for trial in source.trials]
+            raise InvalidArgument(
+                f"`baseline` must be the number of a complete trial, {numbers}, got {asked}."
+            )
+        return _Baseline(trainer_params(source.study, found[0]), found[0].value)
+    if not isinstance(asked, dict):
+        raise InvalidType(f"`baseline` must be a number or a dict, got {type(asked).__name__}.")
+    values = [t.value for t in source.trials if trainer_params(source.study, t) == asked]
+    return _Baseline(dict(asked), values[0] if values else None)
+
+
+def _between(
+    ranges: Mapping[str, BaseDistribution], best: _Candidate, robust: _Candidate
+) -> dict[str, Any]:
+    """Return the params half way between two candidates, as a trial has them."""
+    other = robust.trial_params
+    return {
+        name: _middle(ranges[name], value, other[name])
+        if name in other and name in ranges
+        else value
+        for name, value in best.trial_params.items()
+    }
+
+
+def _middle(distribution: BaseDistribution, one: Any, other: Any) -> Any:
+    if not isinstance(distribution, FloatDistribution | IntDistribution) or one == other:
+        return one
+    middle = math.sqrt(one * other) if distribution.log else (one + other) / 2
+    if distribution.step is not None and not distribution.log:
+        steps = round((middle - distribution.low) / distribution.step)
+        middle = distribution.low + steps * distribution.step
+    return round(middle) if isinstance(distribution, IntDistribution) else float(middle)
+
+
+def _recommended(
+    name: str,
+    each: _Candidate,
+    before: _Baseline | None,
+    source: _Source,
+    candidates: Sequence[_Candidate],
+) -> Recommended:
+    lead = _lead(each, before)
+    changes = () if before is None else _changes(before.params, each.params)
+    sentences = [
+        *_risk_of_being(each, before),
+        *_risk_of_value(each, candidates),
+        *_risk_of_lead(each, lead, source.landscape.noise, len(candidates)),
+        *_risk_around(each),
+        *_risk_at_ends(each, source.landscape),
+        *_risk_of_changes(changes),
+    ]
+    return Recommended(
+        name=name,
+        params=each.params,
+        trial_params=each.trial_params,
+        trial=each.trial,
+        run=each.run,
+        tried=each.value is not None,
+        value=each.value,
+        expected=each.expected,
+        lead=lead,
+        changes=changes,
+        risk=" ".join(sentences),
+    )
+
+
+def _lead(each: _Candidate, before: _Baseline | None) -> float | None:
+    if each.configuration is not None:
+        return None if each.configuration.lead is None else each.configuration.lead.mean
+    if each.value is None or before is None or before.value is None:
+        return None
+    return each.sign * (each.value - before.value)
+
+
+def _changes(before: Mapping[str, Any], after: Mapping[str, Any]) -> tuple[Change, ...]:
+    names = dict.fromkeys([*before, *after])
+    pairs = [(name, before.get(name), after.get(name)) for name in names]
+    return tuple(
+        Change(name, was, now, _percent(was, now)) for name, was, now in pairs if was != now
+    )
+
+
+def _percent(was: Any, now: Any) -> float | None:
+    if not all(isinstance(x, int | float) and not isinstance(x, bool) for x in (was, now)):
+        return None
+    return None if was == 0 else 100 * (now - was) / abs(was)
+
+
+def _risk_of_being(each: _Candidate, before: _Baseline | None) -> list[str]:
+    return ["It is the baseline."] if before is not None and each.params == before.params else []
+
+
+def _risk_of_value(each: _Candidate, candidates: Sequence[_Candidate]) -> list[str]:
+    if each.value is None:
+        return ["Not yet tried."]
+    if each.configuration is not None:
+        n_seeds = len(each.configuration.scores)
+        return [f"Confirmed on {n_seeds} seeds."]
+    others = [
+        f"{other.value:.5g}"
+        for other in candidates
+        if other.trial_params == each.trial_params and other.trial != each.trial
+    ]
+    again = [f"Run again, it came to {', '.join(others)}."] if others else []
+    if each.goodness < max(other.goodness for other in candidates):
+        return ["Not confirmed: train it again on fresh seeds.", *again]
+    flattered = f"the best of {len(candidates)} runs, so that its value flatters it"
+    return [f"Not confirmed: {flattered}; train it again on fresh seeds.", *again]
+
+
+def _risk_of_lead(
+    each: _Candidate, lead: float | None, noise: Noise | None, n_candidates: int
+) -> list[str]:
+    if not lead:
+        return []
+    words = f"Its lead over the baseline, {lead:+.3g},"
+    if each.configuration is not None:
+        told = each.configuration.differs
+        return [f"{words} is more than chance." if told else f"{words} may be chance."]
+    if noise is None:
+        return [f"{words} cannot be told from noise: nothing here tells the noise of one run."]
+    bound = noise.of_difference(n_candidates)
+    if abs(lead) > bound:
+        return [f"{words} is more than the noise of one run each (±{bound:.2g})."]
+    return [
+        f"{words} cannot be told from noise at one run each (±{bound:.2g}, from {noise.source})."
+    ]
+
+
+def _risk_around(each: _Candidate) -> list[str]:
+    around = each.around
+    if not around.n_near:
+        return ["Nothing near it was tried: nobody knows what a small change of it costs."]
+    near = "one trial" if around.n_near == 1 else f"{around.n_near} trials"
+    is_are = "is" if around.n_near == 1 else "are"
+    if around.is_flat is None or around.drop is None:
+        return (
+            [f"There is {near} near it."] if around.n_near == 1 else [f"There are {near} near it."]
+        )
+    if around.is_flat and around.n_near < _FEW_NEAR:
+        return [f"Little was tried near it: {near}, as good within the noise."]
+    if around.is_flat:
+        return [f"It is flat around it: {near} near it {is_are} as good, within the noise."]
+    return [f"It is a peak or a lucky run: {near} near it {is_are} {around.drop:.2g} worse."]
+
+
+def _risk_at_ends(each: _Candidate, landscape: Landscape) -> list[str]:
+    ends = landscape.at_ends(each.trial_params)
+    return [f"At the end of its range: {', '.join(ends)}."] if ends else []
+
+
+def _risk_of_changes(changes: Sequence[Change]) -> list[str]:
+    if len(changes) < 2:
+        return []
+    return [f"It changes {len(changes)} parameters of the baseline at once."]
+
+
+def _held_by(study: Study, each: Recommended) -> dict[str, Any]:
+    """Return a configuration as trials of a study have it."""
+    space = _space_of(study)
+    if space is not None:
+        return space.to_trial(each.params)
+    known: dict[str, BaseDistribution] = {}
+    for trial in study.get_trials(deepcopy=False):
+        known |= trial.distributions
+    if not known:
+        return dict(each.trial_params)
+    for name, value in each.trial_params.items():
+        distribution = known[one_of("study", name, known)]
+        try:
+            # Optuna's own test on the distribution is private.
+            create_trial(params={name: value}, distributions={name: distribution}, value=0.0)
+        except ValueError:
+            raise InvalidArgument(
+                f"`study` must be able to hold {name!r} = {value!r}, got one with {distribution}."
+            ) from None
+    return dict(each.trial_params)
+
+
+def _short(value: Any) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def _origin(each: Recommended) -> str:
+    if each.trial is not None:
+        return str(each.trial) + (f" (run {each.run})" if each.run is not None else "")
+    return "tried" if each.tried else "not yet tried"
+
+
+def _reached(each: Recommended) -> str:
+    if each.value is None:
+        return "-"
+    lead = "" if each.lead is None else f" ({each.lead:+.3g})"
+    return f"{each.value:.5g}{lead}"
+
+
+def _expected(each: Recommended) -> str:
+    if each.expected is None:
+        return "-"
+    return f"{each.expected.low:.5g} to {each.expected.high:.5g}"
+
+
+def _changed(each: Recommended) -> str:
+    return f"{', '.join(map(str, each.changes))}. " if each.changes else ""

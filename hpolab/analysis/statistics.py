@@ -1,0 +1,311 @@
+"""Statistics of a confirmation: pure functions of scores, none of which trains anything.
+
+How many seeds a confirmation takes is decided by the spread of the scores alone, never by who
+leads. Under a normal distribution means and spreads are independent, so whatever the spread has
+decided, the means are those of a sample of fixed size: a t interval keeps its 95 %, a t test its
+5 %, and no look has to be paid for (Stein 1945, "A two-sample test for a linear hypothesis whose
+power is independent of the variance"). What a look at the spread does bias is the spread itself,
+as one that is small by chance ends the confirmation. So the seeds are counted that had been run
+at the last look that could have ended it, they are *spent*, and the spread that intervals are
+made of is that of the later ones about the mean of all before them (`spread`).
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import ArrayLike, NDArray
+
+__all__ = [
+    "CONFIDENCE",
+    "POWER",
+    "Estimate",
+    "Seeds",
+    "differences",
+    "holm",
+    "intervals",
+    "n_seeds_to_find",
+    "p_values",
+    "seeds_to_run",
+    "spread",
+]
+
+CONFIDENCE = 0.95
+"""How often an interval holds what it estimates."""
+
+POWER = 0.8
+"""How often a difference of the size asked for shall be found."""
+
+# How sure a look shall be that the spread is no larger than it takes it to be: three seeds tell
+# little of a spread (Kieser & Wassmer 1996, "On the use of the upper confidence limit for the
+# variance from a pilot sample for sample size determination").
+_ASSURANCE = 0.8
+
+# What two scores may differ by, relative to their size, and still be one but for rounding.
+_ROUNDING = 1e-12
+
+_MOST_SEEDS = 1_000_000
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A mean and the interval that holds the true one in 95 of 100 cases."""
+
+    mean: float
+    low: float
+    high: float
+
+    def __contains__(self, value: float) -> bool:
+        return self.low <= value <= self.high
+
+
+@dataclass(frozen=True)
+class Seeds:
+    """How many seeds a confirmation takes.
+
+    Attributes:
+        n: Seeds to run, as far as the first ones tell.
+        n_spent: Of these, seeds whose spread has decided so, 1 where none has.
+    """
+
+    n: int
+    n_spent: int
+
+
+def differences(scores: ArrayLike, baseline: ArrayLike) -> NDArray[np.float64]:
+    """Return paired differences, with what is rounding alone taken off.
+
+    Args:
+        scores: (..., n) scores, one for each seed.
+        baseline: (n,) scores of the baseline, on the same seeds.
+
+    Returns:
+        (..., n) differences.
+
+    Example:
+        >>> differences([0.1 + 0.2, 0.5], [0.3, 0.4]).round(3).tolist()
+        [0.0, 0.1]
+    """
+    scores, baseline = np.asarray(scores, float), np.asarray(baseline, float)
+    exact: NDArray[np.float64] = scores - baseline
+    largest = max(np.abs(scores).max(initial=0.0), np.abs(baseline).max(initial=0.0))
+    grid = _ROUNDING * largest
+    return exact if grid == 0 else np.round(exact / grid) * grid
+
+
+def spread(samples: ArrayLike, *, n_spent: int = 1) -> NDArray[np.float64]:
+    """Return the standard deviation of samples, from what their first numbers have not decided.
+
+    Each number is set against the mean of those before it. Scaled, these n - 1 residuals are
+    independent draws of the sample's own spread, and independent of its mean; all of them together
+    give the ordinary standard deviation, and those behind the first ``n_spent`` numbers one that
+    these say nothing of (Brown, Durbin & Evans 1975, "Techniques for testing the constancy of
+    regression relationships over time", section 2).
+
+    Args:
+        samples: (..., n) numbers, n of 2 or above, in the order of their seeds.
+        n_spent: How many of the first have decided n, below n.
+
+    Returns:
+        (...) standard deviations.
+
+    Example:
+        >>> spread([1.0, 2.0, 3.0, 4.0]) == np.std([1.0, 2.0, 3.0, 4.0], ddof=1)
+        np.True_
+    """
+    samples = np.asarray(samples, float)
+    n_before = np.arange(1, samples.shape[-1])
+    # About the first number: equal numbers have no spread, not one of rounding.
+    centred = samples - samples[..., :1]
+    residuals = centred[..., 1:] - np.cumsum(centred, axis=-1)[..., :-1] / n_before
+    squares = residuals**2 * n_before / (n_before + 1)
+    left = squares[..., n_spent - 1 :].mean(axis=-1)
+    # Where scores are coarse, such as an accuracy of few rows, the later seeds may not differ.
+    deviations: NDArray[np.float64] = np.sqrt(np.where(left > 0, left, squares.mean(axis=-1)))
+    return deviations
+
+
+def intervals(samples: ArrayLike, *, n_spent: int = 1) -> NDArray[np.float64]:
+    """Return the means of samples and their t intervals.
+
+    Args:
+        samples: (..., n) numbers, n of 2 or above, in the order of their seeds.
+        n_spent: How many of the first have decided n, below n.
+
+    Returns:
+        (..., 3): mean, lower end, upper end.
+
+    Example:
+        >>> intervals([1.0, 2.0, 3.0]).round(3).tolist()
+        [2.0, -0.484, 4.484]
+    """
+    from scipy.special import stdtrit
+
+    samples = np.asarray(samples, float)
+    n = samples.shape[-1]
+    mean = samples.mean(axis=-1)
+    quantile = stdtrit(n - n_spent, (1 + CONFIDENCE) / 2)
+    half = quantile * spread(samples, n_spent=n_spent) / np.sqrt(n)
+    stacked: NDArray[np.float64] = np.stack([mean, mean - half, mean + half], axis=-1)
+    return stacked
+
+
+def p_values(samples: ArrayLike, *, n_spent: int = 1) -> NDArray[np.float64]:
+    """Return the two-sided p-values of t tests of samples' means against zero.
+
+    Args:
+        samples: (..., n) paired differences, n of 2 or above, in the order of their seeds.
+        n_spent: How many of the first have decided n, below n.
+
+    Returns:
+        (...) p-values. Numbers that are all the same have no spread to test by, so theirs is that
+        of a sign test.
+
+    Example:
+        >>> p_values([[0.1, 0.3, 0.2], [0.0, 0.0, 0.0]]).round(3).tolist()
+        [0.074, 1.0]
+    """
+    from scipy.special import stdtr
+
+    samples = np.asarray(samples, float)
+    n = samples.shape[-1]
+    mean, deviation = samples.mean(axis=-1), spread(samples, n_spent=n_spent)
+    fixed = deviation == 0
+    statistic = np.abs(mean) / np.where(fixed, 1.0, deviation) * np.sqrt(n)
+    without_spread = np.where(mean == 0, 1.0, 2.0 ** (1 - n))
+    tested: NDArray[np.float64] = np.where(
+        fixed, without_spread, 2 * stdtr(n - n_spent, -statistic)
+    )
+    return tested
+
+
+def holm(uncorrected: Sequence[float]) -> list[float]:
+    """Return p-values corrected for their number.
+
+    Whoever calls those below 0.05 a difference is wrong about any of them in 5 % of cases at most,
+    however the tests depend on each other (Holm 1979, "A simple sequentially rejective multiple
+    test procedure").
+
+    Args:
+        uncorrected: The p-values, in any order.
+
+    Example:
+        >>> holm([0.01, 0.04, 0.03])
+        [0.03, 0.06, 0.06]
+    """
+    n, largest = len(uncorrected), 0.0
+    corrected = [0.0] * n
+    for rank, place in enumerate(sorted(range(n), key=lambda place: uncorrected[place])):
+        largest = max(largest, min(1.0, (n - rank) * uncorrected[place]))
+        corrected[place] = largest
+    return corrected
+
+
+def n_seeds_to_find(difference: float, deviation: float, *, n_comparisons: int = 1) -> int | None:
+    """Return how many seeds find a difference in 80 % of cases, at 5 % for all comparisons.
+
+    Args:
+        difference: The true difference.
+        deviation: The standard deviation of the paired differences.
+        n_comparisons: Comparisons that share the 5 %.
+
+    Returns:
+        The number of seeds, 2 or above; None for more than a million.
+
+    Example:
+        >>> n_seeds_to_find(1.0, 1.0)
+        10
+    """
+    if deviation == 0 and difference != 0:
+        # The least n whose sign test is at the level, as `p_values` has it.
+        return math.ceil(1 - math.log2((1 - CONFIDENCE) / n_comparisons))
+    low, high = 1, 2
+    while _detectable(1, high, n_comparisons) * deviation > abs(difference):
+        low, high = high, 2 * high
+        if low > _MOST_SEEDS:
+            return None
+    while high - low > 1:
+        middle = (low + high) // 2
+        found = _detectable(1, middle, n_comparisons) * deviation <= abs(difference)
+        low, high = (low, middle) if found else (middle, high)
+    return high
+
+
+def seeds_to_run(
+    scores: ArrayLike, leads: Sequence[float], *, min_seeds: int, n_seeds: int
+) -> Seeds:
+    """Return how many seeds a confirmation takes, as far as the scores there are tell.
+
+    It looks at n = ``min_seeds`` / 2 seeds, then at twice as many, and so on. Where a number of
+    seeds up to 2 n will do to find every lead in question, the confirmation ends with it; else the
+    next look is at 2 n. There is no look where 2 n seeds are the budget, as it could change little.
+    Each look goes by the spread of the differences alone.
+
+    Args:
+        scores: (1 + k, n) scores of the baseline and k configurations on the seeds so far.
+        leads: (k,) differences to the baseline that are in question; with one of 0 all seeds are
+            run.
+        min_seeds: The least number of seeds, 2 or above.
+        n_seeds: The largest number.
+
+    Returns:
+        The number to end with; or, if it is above n, to run before asking again.
+
+    Example:
+        >>> scores = [[0.50, 0.51, 0.52], [0.81, 0.79, 0.80]]
+        >>> seeds_to_run(scores, [0.3], min_seeds=6, n_seeds=10)
+        Seeds(n=6, n_spent=3)
+        >>> seeds_to_run(scores, [0.01], min_seeds=6, n_seeds=10)
+        Seeds(n=10, n_spent=3)
+    """
+    scores = np.asarray(scores, float)
+    n_spent, n = 1, max(2, (min_seeds + 1) // 2)
+    while 2 * n < n_seeds:
+        if scores.shape[1] < n:
+            return Seeds(max(n, min_seeds), n_spent)
+        looked_at = scores[:, :n]
+        n_spent = n
+        enough = _enough(looked_at, leads, max(n + 1, min_seeds))
+        if enough is not None:
+            return Seeds(enough, n_spent)
+        n *= 2
+    return Seeds(n_seeds, n_spent)
+
+
+def _enough(scores: NDArray[np.float64], leads: Sequence[float], least: int) -> int | None:
+    """Return the least number of seeds, up to twice those there are, that finds all leads."""
+    if not np.ptp(scores, axis=1).any():
+        return least  # the seed changes nothing: more will not tell more
+    n = scores.shape[1]
+    deviations = spread(differences(scores[1:], scores[0]))
+    for n_seeds in range(least, 2 * n + 1):
+        factor = _detectable(n, n_seeds, len(leads)) * _upper_factor(n - 1)
+        if np.all(factor * deviations <= np.abs(leads)) and np.all(leads):
+            return n_seeds
+    return None
+
+
+@lru_cache(maxsize=4096)
+def _detectable(n_spent: int, n_seeds: int, n_comparisons: int) -> float:
+    """Return the difference, in standard deviations, that so many seeds find as often as asked."""
+    from scipy.special import stdtrit
+
+    df = n_seeds - n_spent
+    level = (1 - CONFIDENCE) / (2 * n_comparisons)
+    return float((stdtrit(df, 1 - level) + stdtrit(df, POWER)) / np.sqrt(n_seeds))
+
+
+@lru_cache(maxsize=256)
+def _upper_factor(df: int) -> float:
+    """Return how much larger than measured a spread is at most, as surely as `_ASSURANCE` says."""
+    from scipy.special import chdtri
+
+    return float(np.sqrt(df / chdtri(df, _ASSURANCE)))

@@ -1,0 +1,344 @@
+"""Recommendations: which configuration, what speaks against it, and how it leaves the library."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import optuna
+import pytest
+import yaml
+from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
+from optuna.trial import TrialState, create_trial
+
+from hpolab import make_study, run
+from hpolab.analysis.confirm import confirm
+from hpolab.analysis.recommend import recommend
+from hpolab.errors import InvalidArgument, InvalidType
+from hpolab.objectives import Objective
+from hpolab.search_space import SearchSpace
+
+RANGES = {
+    "lr": FloatDistribution(1e-4, 1.0, log=True),
+    "dropout": FloatDistribution(0.0, 0.8, step=0.1),
+    "layers": IntDistribution(1, 9),
+    "optimizer": CategoricalDistribution(["adam", "sgd"]),
+}
+
+
+def study_of(rows, *, direction="maximize"):
+    """Return a study of (value, params) rows."""
+    study = optuna.create_study(direction=direction)
+    for value, params in rows:
+        distributions = {name: RANGES[name] for name in params}
+        study.add_trial(create_trial(value=value, params=params, distributions=distributions))
+    return study
+
+
+def plateau_and_peak(direction="maximize"):
+    """Return a study with a plateau of 0.9 about lr 1e-3 and one run of 0.95 among bad ones."""
+    sign = 1 if direction == "maximize" else -1
+    rng = np.random.default_rng(0)
+    plateau = [(0.9, 10**e) for e in rng.uniform(-3.3, -2.7, 12)]
+    slope = [(0.6, 10**e) for e in rng.uniform(-1.0, 0.0, 10)]
+    rows = [*plateau, *slope, (0.95, 10**-0.5)]
+    return study_of(
+        [(sign * (v + rng.normal(scale=0.005)), {"lr": float(lr)}) for v, lr in rows],
+        direction=direction,
+    )
+
+
+@pytest.mark.parametrize("direction", ["maximize", "minimize"])
+def test_best_is_the_peak_and_robust_is_on_the_plateau(direction):
+    study = plateau_and_peak(direction)
+    found = recommend(study)
+    assert found.best.trial == study.best_trial.number == 22
+    assert "a peak or a lucky run" in found.best.risk
+    assert 10**-3.3 <= found.robust.params["lr"] <= 10**-2.7
+    assert "flat around it" in found.robust.risk
+    assert "Not confirmed" in found.best.risk
+
+
+def test_hybrid_is_the_geometric_middle_on_a_log_scale_and_not_yet_tried():
+    found = recommend(plateau_and_peak())
+    middle = np.sqrt(found.best.params["lr"] * found.robust.params["lr"])
+    assert found.hybrid.params["lr"] == pytest.approx(middle)
+    assert (found.hybrid.tried, found.hybrid.trial, found.hybrid.value) == (False, None, None)
+    assert found.hybrid.risk.startswith("Not yet tried.")
+
+
+def test_hybrid_takes_choices_of_the_best_and_stays_on_the_steps():
+    rows = [(1.0, {"dropout": 0.1, "layers": 2, "optimizer": "adam"})]
+    good = {"dropout": 0.6, "layers": 7, "optimizer": "sgd"}
+    rows += [(0.9 + n / 1000, {**good, "layers": 6 + n % 3}) for n in range(6)]
+    found = recommend(study_of(rows))
+    assert found.best.params["optimizer"] == "adam"
+    assert found.robust.params["optimizer"] == "sgd"
+    assert found.hybrid.params["optimizer"] == "adam"
+    assert found.hybrid.params["dropout"] in (pytest.approx(0.3), pytest.approx(0.4))
+    assert found.hybrid.params["layers"] in (4, 5)
+
+
+def test_hybrid_that_was_tried_says_which_trial_it_is():
+    found = recommend(study_of([(0.9, {"lr": 0.01}), (0.8, {"lr": 0.1}), (0.7, {"lr": 1.0})]))
+    assert found.best == found["best"]
+    assert found.hybrid.params == found.best.params
+    assert (found.hybrid.tried, found.hybrid.trial) == (True, 0)
+
+
+def test_changes_against_the_baseline_are_percents_or_words():
+    before = {"lr": 0.01, "layers": 4, "optimizer": "sgd", "dropout": 0.0}
+    after = {"lr": 0.012, "layers": 4, "optimizer": "adam", "dropout": 0.1}
+    found = recommend(study_of([(0.5, before), (0.6, after)]), baseline=0)
+    assert [str(change) for change in found.best.changes] == [
+        "lr +20.0 %",
+        "optimizer sgd → adam",
+        "dropout 0 → 0.1",
+    ]
+    assert found.best.lead == pytest.approx(0.1)
+    assert "It changes 3 parameters of the baseline at once." in found.best.risk
+
+
+@pytest.mark.parametrize("baseline", [1, {"lr": 0.01}])
+def test_baseline_is_a_trial_or_params(baseline):
+    study = study_of([(0.9, {"lr": 0.1}), (0.8, {"lr": 0.01}), (0.7, {"lr": 1.0})])
+    found = recommend(study, baseline=baseline)
+    assert found.baseline == {"lr": 0.01}
+    assert found.best.lead == pytest.approx(0.1)
+
+
+def test_lead_within_the_noise_is_said_to_be():
+    rng = np.random.default_rng(0)
+    rows = [(float(rng.normal()), {"lr": float(10 ** rng.uniform(-4, 0))}) for _ in range(40)]
+    found = recommend(study_of(rows), baseline=0)
+    assert "cannot be told from noise at one run each" in found.best.risk
+    assert found.noise.deviation == pytest.approx(1.0, rel=0.4)
+
+
+def test_lead_beyond_the_noise_is_said_to_be():
+    rng = np.random.default_rng(0)
+    rows = [(0.0, {"lr": 1.0})]
+    rows += [(1 + rng.normal(scale=0.01), {"lr": float(lr)}) for lr in np.geomspace(1e-3, 1e-2, 30)]
+    assert "more than the noise of one run each" in recommend(study_of(rows), baseline=0).best.risk
+
+
+def test_repeated_configurations_tell_the_noise():
+    rows = [(float(v), {"lr": 0.1}) for v in (1.0, 2.0, 3.0, 4.0)] + [(10.0, {"lr": 0.01})]
+    noise = recommend(study_of(rows)).noise
+    assert noise.deviation == pytest.approx(np.std([1, 2, 3, 4], ddof=1))
+    assert noise.source == "4 trials of repeated configurations"
+
+
+def test_what_another_run_of_it_came_to_is_told():
+    rows = [(0.95, {"lr": 0.1}), (0.7, {"lr": 0.1}), (0.8, {"lr": 0.01}), (0.8, {"lr": 0.001})]
+    assert "Run again, it came to 0.7." in recommend(study_of(rows)).best.risk
+
+
+@pytest.mark.parametrize(("lr", "ends"), [(1e-4, True), (1.0, True), (0.01, False)])
+def test_end_of_a_range_is_told(lr, ends):
+    rows = [(0.5, {"lr": 0.1}), (0.6, {"lr": 0.05}), (0.9, {"lr": lr})]
+    assert ("At the end of its range: lr." in recommend(study_of(rows)).best.risk) == ends
+
+
+def test_one_disaster_does_not_pull_its_neighbours_down():
+    study = plateau_and_peak()
+    params = {"lr": 10**-3.0}
+    study.add_trial(create_trial(value=-1e9, params=params, distributions={"lr": RANGES["lr"]}))
+    assert 10**-3.3 <= recommend(study).robust.params["lr"] <= 10**-2.7
+
+
+def test_what_is_not_complete_is_not_recommended():
+    study = study_of([(0.5, {"lr": 0.1})])
+    study.add_trial(create_trial(state=TrialState.FAIL))
+    found = recommend(study)
+    assert found.best.trial == found.robust.trial == found.hybrid.trial == 0
+    assert found.noise is None
+    assert "Nothing near it was tried" in found.best.risk
+
+
+SPACE = SearchSpace(
+    {"lr": FloatDistribution(1e-3, 1e-1, log=True), "beta2": (0.9, 0.999), "epochs": 3},
+    defaults={"lr": 0.01, "beta2": 0.99},
+    one_minus=["beta2"],
+)
+
+
+class Bowl(Objective):
+    """Best at lr 0.03 and beta2 0.99; the seed moves the score of a fit."""
+
+    def train(self, params, reporter):
+        return self.fit(params, reporter.seed)
+
+    def fit(self, params, seed):
+        miss = abs(np.log10(params["lr"] / 0.03)) + abs(np.log10((1 - params["beta2"]) / 0.01))
+        own = np.random.default_rng([seed, int(1e9 * params["lr"])])
+        return float(1 - miss + own.normal(scale=0.02))
+
+    def evaluate(self, model, data):
+        return {"points": model}
+
+
+@pytest.fixture
+def bowl():
+    objective = Bowl(search_space=SPACE, direction="maximize", max_steps=1)
+    study = make_study("bowl", storage="memory://", objective=objective, sampler="random", seed=0)
+    run(study, objective, n_trials=40, show_progress_bar=False)
+    return study, objective
+
+
+def test_params_are_in_trainer_units_and_the_baseline_is_the_default(bowl):
+    study, _ = bowl
+    found = recommend(study)
+    best = study.best_trial
+    assert found.best.params["beta2"] == pytest.approx(1 - best.params["one_minus_beta2"])
+    assert found.best.params["epochs"] == 3
+    assert found.baseline == SPACE.defaults()
+    assert found.best.lead == pytest.approx(best.value - study.trials[0].value)
+    assert {change.name for change in found.best.changes} == {"lr", "beta2"}
+
+
+def test_confirmed_candidates_have_their_means_and_intervals(bowl):
+    study, objective = bowl
+    confirmation = confirm(study, objective, test=None, top_k=3, show_progress_bar=False)
+    found = recommend(study, confirmation)
+    means = {each.trial: each.mean for each in confirmation.configurations}
+    best = max(means, key=lambda trial: means[trial].mean)
+    assert found.confirmed
+    assert found.best.trial == best
+    assert found.best.value == means[best].mean
+    assert found.best.expected == means[best]
+    assert found.robust.trial in means
+    assert "Confirmed on" in found.best.risk
+    differs = next(e.differs for e in confirmation.configurations if e.trial == best)
+    assert ("is more than chance" if differs else "may be chance") in found.best.risk
+    assert "Not confirmed" not in str(found)
+
+
+def test_default_is_recommended_where_nothing_beats_it():
+    space = SearchSpace({"lr": (0.0, 1.0)}, defaults={"lr": 0.5})
+
+    class Tent(Objective):
+        def train(self, params, reporter):
+            return self.fit(params, reporter.seed)
+
+        def fit(self, params, seed):
+            return -abs(params["lr"] - 0.5) + np.random.default_rng(seed).normal(scale=1e-6)
+
+        def evaluate(self, model, data):
+            return {"points": float(model)}
+
+    objective = Tent(search_space=space, direction="maximize", max_steps=1)
+    study = make_study("tent", storage="memory://", objective=objective, sampler="random")
+    run(study, objective, n_trials=8, show_progress_bar=False)
+    confirmation = confirm(study, objective, test=None, top_k=2, show_progress_bar=False)
+    best = recommend(study, confirmation).best
+    assert best.params == {"lr": 0.5}
+    assert best.risk.startswith("It is the baseline.")
+
+
+def test_confirmation_of_another_study_is_refused(bowl):
+    study, objective = bowl
+    confirmation = confirm(study, objective, test=None, top_k=1, show_progress_bar=False)
+    with pytest.raises(InvalidArgument, match="must be of the study 'no-name"):
+        recommend(study_of([(0.5, {"lr": 0.1})]), confirmation)
+
+
+def test_exports_are_read_back_as_they_were(bowl):
+    found = recommend(bowl[0])
+    three = {name: found[name].params for name in ("best", "robust", "hybrid")}
+    assert yaml.safe_load(found.to_yaml()) == three
+    assert json.loads(found.to_json()) == three
+    assert yaml.safe_load(found.to_yaml("robust")) == found.robust.params
+    assert json.loads(found.to_json("hybrid")) == found.hybrid.params
+    scope = {}
+    exec(found.to_python(), scope)
+    assert {name: scope[name] for name in three} == three
+
+
+def test_overrides_are_lines_with_the_names_of_the_command():
+    found = recommend(study_of([(0.9, {"lr": 0.0005134333170096499, "layers": 3})]))
+    prefixes = {"lr": "models.optimizer.lr"}
+    assert found.to_overrides(prefixes=prefixes) == "models.optimizer.lr=0.000513\nlayers=3"
+    exact = found.to_overrides(prefixes=prefixes, digits=None)
+    assert exact.splitlines()[0] == "models.optimizer.lr=0.0005134333170096499"
+    with pytest.raises(InvalidArgument, match="`prefixes` must be one of"):
+        found.to_overrides(prefixes={"lrr": "x"})
+
+
+def test_rounding_keeps_a_decay_rate_below_one(bowl):
+    found = recommend(bowl[0])
+    words = dict(line.split("=") for line in found.to_overrides().splitlines())
+    assert 1 - float(words["beta2"]) == pytest.approx(1 - found.best.params["beta2"], rel=0.01)
+
+
+def test_enqueued_hybrid_is_tried_next(bowl):
+    study, objective = bowl
+    found = recommend(study)
+    assert not found.hybrid.tried
+    assert found.enqueue(study)
+    run(study, objective, n_trials=41, show_progress_bar=False)
+    params = SPACE.from_trial(study.trials[40].params)
+    assert params == pytest.approx(found.hybrid.params)
+    assert not found.enqueue(study)
+
+
+@pytest.mark.parametrize(
+    ("params", "message"),
+    [({"lr": 5.0}, "hold 'lr' = "), ({"rate": 0.1}, "must be one of 'rate', got 'lr'")],
+)
+def test_study_that_cannot_hold_it_is_left_as_it_is(params, message):
+    found = recommend(study_of([(0.9, {"lr": 0.01})]))
+    ranges = {name: FloatDistribution(0.1, 9.0) for name in params}
+    other = optuna.create_study()
+    other.add_trial(create_trial(value=0.0, params=params, distributions=ranges))
+    with pytest.raises(InvalidArgument, match=message):
+        found.enqueue(other)
+    assert len(other.trials) == 1
+
+
+def test_space_of_a_recipe_refuses_what_it_cannot_hold(bowl):
+    study, _ = bowl
+    narrow = Bowl(search_space=SPACE.override(lr=(0.09, 0.1)), direction="maximize", max_steps=1)
+    other = make_study("narrow", storage="memory://", objective=narrow)
+    with pytest.raises(InvalidArgument, match="'lr' must be in"):
+        recommend(study).enqueue(other)
+    assert other.trials == []
+
+
+def test_study_is_only_read(bowl):
+    study, _ = bowl
+    before = [(t.params, t.value, t.user_attrs) for t in study.trials]
+    recommend(study)
+    assert [(t.params, t.value, t.user_attrs) for t in study.trials] == before
+
+
+def test_table_shows_all_three_and_what_speaks_against_them(bowl):
+    shown = str(recommend(bowl[0]))
+    for words in (
+        "baseline",
+        "best",
+        "robust",
+        "hybrid",
+        "beta2",
+        "not yet tried",
+        "Not confirmed",
+    ):
+        assert words in shown
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "message"),
+    [
+        ({"baseline": 7}, InvalidArgument, "number of a complete trial"),
+        ({"baseline": "x"}, InvalidType, "a number or a dict, got str"),
+        ({"confirmation": 3}, InvalidType, "must be a Confirmation, got int"),
+    ],
+)
+def test_bad_input_is_refused(arguments, error, message):
+    with pytest.raises(error, match=message):
+        recommend(study_of([(0.5, {"lr": 0.1})]), **arguments)
+
+
+def test_study_without_a_complete_trial_is_refused():
+    with pytest.raises(InvalidArgument, match="must have a complete trial"):
+        recommend(optuna.create_study())
