@@ -146,7 +146,7 @@ class RecommenderObjective(Objective):
         metric: str = "ndcg@10",
         metrics: Sequence[str] = ("hr@10", "ndcg@10"),
         max_epochs: int = 200,
-        patience: int | None = 10,
+        patience: int | None = 15,
         n_sampled: int | None = None,
         device: str = "cpu",
         **reporting: Any,
