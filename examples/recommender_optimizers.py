@@ -68,8 +68,10 @@ def main(
     table("What it must beat")
     baselines = RecommenderObjective("popularity", splits).baselines(splits.test)
     for name, metrics in baselines.items():
-        figures = "  ".join(f"{e.mean:.4f} ± {e.standard_error:.4f}" for e in metrics.values())
-        print(f"{name:24} {'':8} {figures}")
+        figures = "  ".join(
+            f"{metrics[m].mean:.4f} ± {metrics[m].standard_error:.4f}" for m in METRICS
+        )
+        print(f"{name:24} {'':6}   {figures}")
 
     # 1. One learning rate for all, everything else at its default: nine trials of one study.
     spaces = {name: recommender_space("deepfm", optimizer=name).override(**MODEL)

@@ -1,0 +1,36 @@
+"""What is reported: a study, a comparison or a confirmation as a document."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from optuna import Study
+
+from hpolab.analysis.compare import Comparison
+from hpolab.analysis.confirmation import Confirmation
+from hpolab.errors import InvalidType
+from hpolab.report.comparison import comparison_document
+from hpolab.report.confirmation import confirmation_document
+from hpolab.report.study import study_document
+
+if TYPE_CHECKING:
+    from hpolab.report.blocks import Document
+
+__all__ = ["document_of"]
+
+
+def document_of(source: Any) -> Document:
+    """Return the report of a study, a comparison or a confirmation.
+
+    Raises:
+        InvalidType: If ``source`` is none of them.
+    """
+    if isinstance(source, Study):
+        return study_document(source)
+    if isinstance(source, Comparison):
+        return comparison_document(source)
+    if isinstance(source, Confirmation):
+        return confirmation_document(source)
+    raise InvalidType(
+        f"`source` must be a study, a Comparison or a Confirmation, got {type(source).__name__}."
+    )

@@ -1,0 +1,555 @@
+"""What each figure shows: pure functions of trials, capped in size; drawing is elsewhere."""
+
+from __future__ import annotations
+
+import copy
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import numpy as np
+from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
+from optuna.trial import TrialState
+
+from hpolab.report.reading import is_feasible, value_of
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from optuna import Study
+    from optuna.trial import FrozenTrial
+
+    from hpolab.analysis.compare import Comparison
+    from hpolab.report.reading import Reading
+
+__all__ = [
+    "Axis",
+    "Band",
+    "Curve",
+    "Curves",
+    "History",
+    "Race",
+    "Series",
+    "Slice",
+    "SliceOfMany",
+    "View",
+    "axis_title",
+    "best_and_evenly",
+    "curves",
+    "evenly",
+    "history",
+    "parallel_trials",
+    "race",
+    "shared_parameters",
+    "slice_of",
+    "slice_of_many",
+    "sliced_names",
+    "stored_title",
+    "view",
+    "with_trials",
+]
+
+_T = TypeVar("_T")
+
+# Points and lines that a phone still draws at once.
+_MAX_HISTORY = 2000
+_MAX_SLICE = 500
+_MAX_CURVES = 200
+_MAX_STEPS = 100
+_MAX_PARALLEL = 300
+# So far from the better quartile's side, in quartile ranges, a value only squeezes the others.
+_FAR = 4.0
+
+
+@dataclass(frozen=True)
+class View:
+    """The range of values that a figure shows, so that a diverged one does not squeeze the rest.
+
+    Attributes:
+        low: Lower end; None where all values are shown.
+        high: Upper end, likewise.
+        n_outside: Values that are worse than what is shown.
+    """
+
+    low: float | None = None
+    high: float | None = None
+    n_outside: int = 0
+
+
+@dataclass(frozen=True)
+class History:
+    """Values in order of trials.
+
+    Attributes:
+        numbers: Numbers of the complete trials shown.
+        values: Their values.
+        infeasible: Whether each violates a constraint.
+        best_numbers: Where the best value changed, and the last trial.
+        best_values: The best value from there on.
+        pruned: Numbers of pruned trials.
+        failed: Numbers of failed ones.
+        baseline: The baseline's value; None without one.
+        view: The range of values shown.
+        n_complete: Complete trials in all.
+    """
+
+    numbers: list[int]
+    values: list[float]
+    infeasible: list[bool]
+    best_numbers: list[int]
+    best_values: list[float]
+    pruned: list[int]
+    failed: list[int]
+    baseline: float | None
+    view: View
+    n_complete: int
+
+
+@dataclass(frozen=True)
+class Curve:
+    """A trial's reports: its number, how it ended, and value by step."""
+
+    number: int
+    kind: str
+    steps: list[int]
+    values: list[float]
+
+
+@dataclass(frozen=True)
+class Curves:
+    """Reports of several trials.
+
+    Attributes:
+        curves: By kind "pruned", "complete", "baseline" and "best", drawn in this order.
+        view: The range of values shown.
+        n_trials: Trials with reports in all.
+    """
+
+    curves: list[Curve]
+    view: View
+    n_trials: int
+
+    def of_kind(self, kind: str) -> list[Curve]:
+        """Return the curves of a kind."""
+        return [curve for curve in self.curves if curve.kind == kind]
+
+
+@dataclass(frozen=True)
+class Axis:
+    """A parameter's axis.
+
+    Attributes:
+        name: What the trainer calls the parameter.
+        log: Whether it is on a log scale.
+        one_minus: Whether it holds 1 - value, so that it runs backwards.
+        labels: Its choices, where positions 0, 1, ... stand for them; empty for numbers.
+    """
+
+    name: str
+    log: bool = False
+    one_minus: bool = False
+    labels: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Slice:
+    """Values against one parameter.
+
+    Attributes:
+        axis: The parameter's.
+        x: Its values, or the choices' positions.
+        y: The trials' values.
+        numbers: The trials' numbers.
+        infeasible: Whether each violates a constraint.
+        best: Place of the best trial among them; None if it has no such parameter.
+        baseline: Place of the baseline, likewise.
+        view: The range of values shown.
+        n_complete: Complete trials that have the parameter.
+    """
+
+    axis: Axis
+    x: list[float]
+    y: list[float]
+    numbers: list[int]
+    infeasible: list[bool]
+    best: int | None
+    baseline: int | None
+    view: View
+    n_complete: int
+
+
+@dataclass(frozen=True)
+class Series:
+    """One contender's points: its name, x and y."""
+
+    name: str
+    x: list[float]
+    y: list[float]
+
+
+@dataclass(frozen=True)
+class SliceOfMany:
+    """Values against one parameter that several contenders have."""
+
+    axis: Axis
+    series: list[Series]
+    view: View
+
+
+@dataclass(frozen=True)
+class Band:
+    """One contender in a race.
+
+    Attributes:
+        name: Its name.
+        numbers: Trials so far, 1 and up, thinned.
+        best: The best value so far.
+        low: 5 % quantile of the best value of so many of its trials, in any order.
+        high: 95 % quantile.
+    """
+
+    name: str
+    numbers: list[int]
+    best: list[float]
+    low: list[float]
+    high: list[float]
+
+
+@dataclass(frozen=True)
+class Race:
+    """Best values so far of all contenders, and those that have none."""
+
+    bands: list[Band]
+    without: list[str]
+    view: View
+
+
+def view(values: Sequence[float], *, maximize: bool) -> View:
+    """Return what range of values to show: all, or all but those far on the worse side.
+
+    Example:
+        >>> view([1.0, 1.1, 1.2, 1.3, 900.0], maximize=False).n_outside
+        1
+        >>> view([1.0, 2.0, 3.0], maximize=False)
+        View(low=None, high=None, n_outside=0)
+    """
+    known = np.array([value for value in values if math.isfinite(value)])
+    if len(known) < 4:
+        return View()
+    loss = -known if maximize else known
+    lower, upper = np.quantile(loss, [0.25, 0.75])
+    fence = upper + _FAR * (upper - lower)
+    inside = loss[loss <= fence]
+    if upper == lower or len(inside) == len(loss):
+        return View()
+    best, worst = float(inside.min()), float(inside.max())
+    margin = 0.06 * (worst - best)
+    ends = (best - margin, worst + margin)
+    low, high = (-ends[1], -ends[0]) if maximize else ends
+    return View(low, high, len(loss) - len(inside))
+
+
+def history(reading: Reading) -> History:
+    """Gather the history of a study with one value."""
+    shown = _spread_out(reading.complete, reading, _MAX_HISTORY)
+    best_numbers, best_values = _improvements(reading)
+    return History(
+        numbers=[trial.number for trial in shown],
+        values=[value_of(trial) for trial in shown],
+        infeasible=[not is_feasible(trial) for trial in shown],
+        best_numbers=best_numbers,
+        best_values=best_values,
+        pruned=_numbers(reading, TrialState.PRUNED),
+        failed=_numbers(reading, TrialState.FAIL),
+        baseline=_baseline_value(reading),
+        view=view([value_of(trial) for trial in shown], maximize=reading.maximize),
+        n_complete=len(reading.complete),
+    )
+
+
+def curves(reading: Reading) -> Curves:
+    """Gather the reports of the best trials, and of the others evenly."""
+    reported = [trial for trial in reading.trials if trial.intermediate_values]
+    shown = _best_and_evenly(reported, reading, _MAX_CURVES)
+    found = [_curve(trial, reading) for trial in shown]
+    order = ("pruned", "complete", "baseline", "best")
+    found.sort(key=lambda curve: order.index(curve.kind))
+    values = [value for curve in found for value in curve.values]
+    return Curves(found, view(values, maximize=reading.maximize), len(reported))
+
+
+def sliced_names(reading: Reading, important: Sequence[str] = ()) -> list[str]:
+    """Return the trial's names of parameters to slice by, the important first.
+
+    Those that were never varied are left out.
+    """
+    seen: dict[str, set[str]] = {}
+    for trial in reading.complete:
+        for name, value in trial.params.items():
+            seen.setdefault(name, set()).add(repr(value))
+    varied = [name for name, values in seen.items() if len(values) > 1]
+    first = [name for name in important if name in varied]
+    return first + [name for name in varied if name not in first]
+
+
+def slice_of(reading: Reading, name: str) -> Slice:
+    """Gather the values of complete trials against one parameter, by its name in the trials."""
+    having = _of_one_kind(reading, name)
+    shown = _best_and_evenly(having, reading, _MAX_SLICE)
+    axis = _axis(reading, name, shown)
+    numbers = [trial.number for trial in shown]
+    return Slice(
+        axis=axis,
+        x=[_position(axis, trial.params[name], trial.number) for trial in shown],
+        y=[value_of(trial) for trial in shown],
+        numbers=numbers,
+        infeasible=[not is_feasible(trial) for trial in shown],
+        best=_place(reading.best, numbers),
+        baseline=_place(reading.baseline, numbers),
+        view=view([value_of(trial) for trial in shown], maximize=reading.maximize),
+        n_complete=len(having),
+    )
+
+
+def parallel_trials(reading: Reading, names: Sequence[str]) -> list[FrozenTrial]:
+    """Return the complete trials to draw as lines through ``names``, without the far worse ones."""
+    having = [trial for trial in reading.complete if any(name in trial.params for name in names)]
+    if not reading.is_single:
+        return having[-_MAX_PARALLEL:]
+    shown = _best_and_evenly(having, reading, _MAX_PARALLEL)
+    of_all = view([value_of(trial) for trial in shown], maximize=reading.maximize)
+    low = -math.inf if of_all.low is None else of_all.low
+    high = math.inf if of_all.high is None else of_all.high
+    return [trial for trial in shown if low <= value_of(trial) <= high]
+
+
+def race(comparison: Comparison) -> Race:
+    """Gather the best value so far of each contender, with what another order would have given."""
+    known = {
+        name: each for name, each in comparison.contenders.items() if np.isfinite(each.values).any()
+    }
+    bands = [_band(comparison, name, len(each.values)) for name, each in known.items()]
+    ends = [value for band in bands for value in (*band.best, *band.low, *band.high)]
+    return Race(
+        bands=bands,
+        without=[name for name in comparison.contenders if name not in known],
+        view=view(ends, maximize=comparison.direction == "maximize"),
+    )
+
+
+def slice_of_many(
+    comparison: Comparison, readings: dict[str, Reading], name: str
+) -> SliceOfMany | None:
+    """Gather each contender's values against a parameter, by its name for the trainer.
+
+    Returns:
+        None if it is a number for some and a choice for others.
+    """
+    axes, points = [], {}
+    for contender, reading in readings.items():
+        trial_name = _trial_name(reading, name)
+        if trial_name is not None:
+            axes.append(_axis(reading, trial_name, _of_one_kind(reading, trial_name)))
+            points[contender] = _points(reading, trial_name)
+    if len({bool(axis.labels) for axis in axes}) != 1:
+        return None
+    axis = Axis(
+        name=name,
+        log=any(axis.log for axis in axes),
+        one_minus=any(axis.one_minus for axis in axes),
+        labels=tuple(dict.fromkeys(label for axis in axes for label in axis.labels)),
+    )
+    series = [
+        Series(
+            contender,
+            [_trainer_position(axis, value, place) for place, (value, _) in enumerate(of)],
+            [y for _, y in of],
+        )
+        for contender, of in points.items()
+    ]
+    every = [y for each in series for y in each.y]
+    return SliceOfMany(axis, series, view(every, maximize=comparison.direction == "maximize"))
+
+
+def _baseline_value(reading: Reading) -> float | None:
+    baseline = reading.baseline
+    complete = baseline is not None and baseline.state == TrialState.COMPLETE
+    return value_of(baseline) if baseline is not None and complete else None
+
+
+def _numbers(reading: Reading, state: TrialState) -> list[int]:
+    numbers = [trial.number for trial in reading.trials if trial.state == state]
+    return evenly(numbers, _MAX_HISTORY)
+
+
+def _improvements(reading: Reading) -> tuple[list[int], list[float]]:
+    """Return the numbers of the trials that were the best so far, and their values."""
+    numbers: list[int] = []
+    values: list[float] = []
+    sign = -1.0 if reading.maximize else 1.0
+    for trial in filter(is_feasible, reading.complete):
+        if not values or sign * value_of(trial) < sign * values[-1]:
+            numbers.append(trial.number)
+            values.append(value_of(trial))
+    if numbers and reading.trials[-1].number > numbers[-1]:
+        numbers.append(reading.trials[-1].number)
+        values.append(values[-1])
+    return numbers, values
+
+
+def _best_and_evenly(
+    trials: Sequence[FrozenTrial], reading: Reading, limit: int
+) -> list[FrozenTrial]:
+    """Return up to ``limit`` trials in order of number: half the best, half of the rest evenly."""
+    if len(trials) <= limit:
+        return list(trials)
+    rank = {trial.number: place for place, trial in enumerate(reading.ranked)}
+    ordered = sorted(trials, key=lambda trial: rank.get(trial.number, len(rank)))
+    best, rest = ordered[: limit // 2], ordered[limit // 2 :]
+    rest = evenly(sorted(rest, key=_number), limit - len(best))
+    kept = {trial.number: trial for trial in best + rest}
+    baseline = reading.baseline
+    if baseline is not None and any(trial.number == baseline.number for trial in trials):
+        kept[baseline.number] = baseline
+    return sorted(kept.values(), key=_number)
+
+
+def _spread_out(trials: Sequence[FrozenTrial], reading: Reading, limit: int) -> list[FrozenTrial]:
+    """Return up to ``limit`` trials, a quarter of them the best and the others evenly over time."""
+    if len(trials) <= limit:
+        return list(trials)
+    kept = {trial.number: trial for trial in reading.ranked[: limit // 4]}
+    rest = [trial for trial in trials if trial.number not in kept]
+    kept |= {trial.number: trial for trial in evenly(rest, limit - len(kept))}
+    return sorted(kept.values(), key=_number)
+
+
+def evenly(items: Sequence[_T], limit: int) -> list[_T]:
+    """Return up to ``limit`` of the items, evenly spaced, the first and the last among them."""
+    if len(items) <= limit:
+        return list(items)
+    return [items[round(place)] for place in np.linspace(0, len(items) - 1, limit)]
+
+
+def _number(trial: FrozenTrial) -> int:
+    return trial.number
+
+
+def _curve(trial: FrozenTrial, reading: Reading) -> Curve:
+    steps = evenly(sorted(trial.intermediate_values), _MAX_STEPS)
+    kind = "complete" if trial.state == TrialState.COMPLETE else "pruned"
+    if reading.best is not None and trial.number == reading.best.number:
+        kind = "best"
+    elif reading.baseline is not None and trial.number == reading.baseline.number:
+        kind = "baseline"
+    return Curve(trial.number, kind, steps, [trial.intermediate_values[step] for step in steps])
+
+
+def best_and_evenly(reading: Reading, limit: int) -> list[FrozenTrial]:
+    """Return up to ``limit`` complete trials: half the best, half of the others evenly."""
+    return _best_and_evenly(reading.complete, reading, limit)
+
+
+def axis_title(reading: Reading, name: str) -> str:
+    """Return what to call a trial's parameter: the branch it belongs to, and its trainer's name."""
+    if reading.space is None:
+        return name
+    branch = name.rpartition(".")[0]
+    trainer_name = reading.trainer_name(name)
+    return f"{branch}.{trainer_name}" if branch else trainer_name
+
+
+def stored_title(reading: Reading, name: str) -> str:
+    """Return what to call a parameter where its axis is the trials' own, 1 - value for some."""
+    title = axis_title(reading, name)
+    return f"1 - {title}" if name in reading.one_minus else title
+
+
+def with_trials(study: Study, trials: Sequence[FrozenTrial]) -> Study:
+    """Return a view of a study that shows some of its trials, and touches no storage."""
+
+    def get_trials(deepcopy: bool = True, states: Any = None) -> list[FrozenTrial]:
+        return [trial for trial in trials if states is None or trial.state in states]
+
+    shown = copy.copy(study)
+    shown.get_trials = get_trials  # type: ignore[method-assign]
+    return shown
+
+
+def _of_one_kind(reading: Reading, name: str) -> list[FrozenTrial]:
+    """Return complete trials that have a parameter, of the kind that the last one has."""
+    having = [trial for trial in reading.complete if name in trial.params]
+    kind = type(having[-1].distributions[name])
+    return [trial for trial in having if isinstance(trial.distributions[name], kind)]
+
+
+def _axis(reading: Reading, name: str, trials: Sequence[FrozenTrial]) -> Axis:
+    distribution = trials[-1].distributions[name]
+    title = axis_title(reading, name)
+    if isinstance(distribution, CategoricalDistribution):
+        choices = [*distribution.choices, *(trial.params[name] for trial in trials)]
+        return Axis(title, labels=tuple(dict.fromkeys(str(choice) for choice in choices)))
+    assert isinstance(distribution, FloatDistribution | IntDistribution)
+    log = distribution.log and all(trial.params[name] > 0 for trial in trials)
+    return Axis(title, log=log, one_minus=name in reading.one_minus)
+
+
+def _position(axis: Axis, value: Any, number: int) -> float:
+    """Return where a trial's parameter lies on its axis; equal choices are spread a little."""
+    if not axis.labels:
+        return float(value)
+    # Multiples of the golden ratio fill an interval evenly, whatever their number.
+    return axis.labels.index(str(value)) + 0.5 * ((number * 0.618034) % 1 - 0.5)
+
+
+def _trainer_position(axis: Axis, value: Any, number: int) -> float:
+    return 1 - value if axis.one_minus else _position(axis, value, number)
+
+
+def _place(trial: FrozenTrial | None, numbers: Sequence[int]) -> int | None:
+    return numbers.index(trial.number) if trial is not None and trial.number in numbers else None
+
+
+def _trial_name(reading: Reading, name: str) -> str | None:
+    """Return what trials call a trainer's parameter; None if it is not tuned."""
+    for trial in reversed(reading.complete):
+        for each in trial.params:
+            if reading.trainer_name(each) == name:
+                return each
+    return None
+
+
+def _points(reading: Reading, trial_name: str) -> list[tuple[Any, float]]:
+    shown = _best_and_evenly(_of_one_kind(reading, trial_name), reading, _MAX_SLICE)
+    one_minus = trial_name in reading.one_minus
+    return [
+        (1 - trial.params[trial_name] if one_minus else trial.params[trial_name], value_of(trial))
+        for trial in shown
+    ]
+
+
+def _band(comparison: Comparison, name: str, n: int) -> Band:
+    best_so_far = comparison.best_so_far(name)
+    numbers = evenly([i for i in range(1, n + 1) if math.isfinite(best_so_far[i - 1])], 200)
+    quantiles = [comparison.best_of_budget(name, number, (0.05, 0.95))[1] for number in numbers]
+    return Band(
+        name=name,
+        numbers=numbers,
+        best=[float(best_so_far[number - 1]) for number in numbers],
+        low=[float(each.min()) for each in quantiles],
+        high=[float(each.max()) for each in quantiles],
+    )
+
+
+def shared_parameters(readings: dict[str, Reading], *, at_least: int = 2) -> list[str]:
+    """Return the tuned parameters that so many contenders have, in the trainer's names."""
+    return _common([_tuned_names(reading) for reading in readings.values()], at_least)
+
+
+def _tuned_names(reading: Reading) -> list[str]:
+    return list(dict.fromkeys(map(reading.trainer_name, sliced_names(reading))))
+
+
+def _common(lists: Sequence[Sequence[str]], at_least: int) -> list[str]:
+    every = list(dict.fromkeys(name for names in lists for name in names))
+    return [name for name in every if sum(name in names for names in lists) >= at_least]

@@ -1,0 +1,239 @@
+"""What a report reads of a study, once; it never writes to it."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+from optuna.trial import TrialState
+
+from hpolab.analysis.import_runs import imported_baseline
+from hpolab.errors import InvalidArgument
+from hpolab.export import RUN_KEY
+from hpolab.recipe import read_recipe
+from hpolab.reporter import METRICS_KEY, REASON_KEY
+from hpolab.search_space import SearchSpace
+from hpolab.storage.lease import ERROR_KEY
+from hpolab.tables import best_of
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from optuna import Study
+    from optuna.study import StudyDirection
+    from optuna.trial import FrozenTrial
+
+    from hpolab.recipe import Recipe
+
+__all__ = ["Reading", "is_feasible", "read"]
+
+
+@dataclass(frozen=True)
+class Reading:
+    """A study as its report sees it.
+
+    Attributes:
+        study: The study, to be read.
+        directions: "minimize" or "maximize", one for each objective value.
+        trials: All trials, in order of number.
+        recipe: What made it; None if hpolab did not.
+        space: The recipe's search space; None if it has none.
+        user_attrs: The study's user attributes.
+        baseline: The trial that others are compared with: trial 0 if it is the default
+            configuration, or the run that an import named; None if there is none.
+        baseline_name: "the default", "the baseline", or "" without one.
+    """
+
+    study: Study = field(repr=False)
+    directions: tuple[str, ...]
+    trials: tuple[FrozenTrial, ...] = field(repr=False)
+    recipe: Recipe | None
+    space: SearchSpace | None
+    user_attrs: Mapping[str, Any] = field(repr=False)
+    baseline: FrozenTrial | None = None
+    baseline_name: str = ""
+
+    @property
+    def name(self) -> str:
+        """The study's name."""
+        return self.study.study_name
+
+    @property
+    def is_single(self) -> bool:
+        """Whether trials have one objective value."""
+        return len(self.directions) == 1
+
+    @property
+    def maximize(self) -> bool:
+        """Whether more is better."""
+        return self.directions[0] == "maximize"
+
+    @cached_property
+    def complete(self) -> list[FrozenTrial]:
+        """Complete trials whose values are all finite."""
+        return [
+            trial
+            for trial in self.trials
+            if trial.state == TrialState.COMPLETE
+            and trial.values is not None
+            and all(math.isfinite(value) for value in trial.values)
+        ]
+
+    @cached_property
+    def ranked(self) -> list[FrozenTrial]:
+        """Complete trials of a study with one value, the best first; the infeasible are last."""
+        sign = -1.0 if self.maximize else 1.0
+        return sorted(
+            self.complete,
+            key=lambda trial: (not is_feasible(trial), sign * value_of(trial), trial.number),
+        )
+
+    @cached_property
+    def best(self) -> FrozenTrial | None:
+        """The best trial of a study with one value."""
+        return best_of(self.complete, maximize=self.maximize) if self.is_single else None
+
+    def params(self, trial: FrozenTrial) -> dict[str, Any]:
+        """Return a trial's parameters in trainer units, where the space is known.
+
+        As `trainer_params`, but the space is made once for all trials, and a trial of an earlier
+        space is shown as it is.
+        """
+        if self.space is None or RUN_KEY in trial.user_attrs:
+            return dict(trial.params)
+        try:
+            return self.space.from_trial(trial.params)
+        except InvalidArgument:
+            return dict(trial.params)
+
+    def tuned(self, trial: FrozenTrial) -> dict[str, Any]:
+        """Return those parameters that the study tunes, in trainer units."""
+        params = self.params(trial)
+        names = [self.trainer_name(name) for name in trial.params]
+        return {name: params[name] for name in names if name in params}
+
+    def trainer_name(self, name: str) -> str:
+        """Return what the trainer calls a trial's parameter: ``adam.one_minus_beta2`` is beta2."""
+        if self.space is None:
+            return name
+        last = name.rpartition(".")[2]
+        return last.removeprefix("one_minus_") if name in self.one_minus else last
+
+    @cached_property
+    def one_minus(self) -> frozenset[str]:
+        """The trial's names of those parameters that are stored as 1 - value."""
+        stored = None if self.recipe is None else self.recipe.search_space
+        return frozenset(() if stored is None else _one_minus(stored["parameters"]))
+
+    @cached_property
+    def reasons(self) -> Counter[tuple[str, str]]:
+        """How many trials ended early, by how and why."""
+        return Counter(
+            ("failed" if trial.state == TrialState.FAIL else "pruned", _reason(trial))
+            for trial in self.trials
+            if trial.state in (TrialState.FAIL, TrialState.PRUNED)
+        )
+
+    @cached_property
+    def metrics(self) -> list[str]:
+        """Names of the metrics that complete trials have recorded beside their value."""
+        recorded = (trial.user_attrs.get(METRICS_KEY) for trial in self.complete)
+        return list(dict.fromkeys(name for of in recorded if isinstance(of, dict) for name in of))
+
+    @cached_property
+    def wall_seconds(self) -> float | None:
+        """Seconds from the first trial's start to the last one's end; None if none has both."""
+        starts = [trial.datetime_start for trial in self.trials if trial.datetime_start]
+        ends = [trial.datetime_complete for trial in self.trials if trial.datetime_complete]
+        return (max(ends) - min(starts)).total_seconds() if starts and ends else None
+
+    @cached_property
+    def training_seconds(self) -> float:
+        """Seconds of all finished trials together."""
+        durations = (trial.duration for trial in self.trials)
+        return sum(each.total_seconds() for each in durations if each is not None)
+
+
+def read(study: Study) -> Reading:
+    """Read a study for its report.
+
+    Example:
+        >>> import optuna
+        >>> study = optuna.create_study()
+        >>> study.optimize(lambda trial: trial.suggest_float("x", 0, 1), n_trials=3)
+        >>> reading = read(study)
+        >>> len(reading.complete), reading.baseline
+        (3, None)
+    """
+    trials = tuple(study.get_trials(deepcopy=False))
+    recipe = read_recipe(study)
+    stored = None if recipe is None else recipe.search_space
+    space = None if stored is None else SearchSpace.from_dict(stored)
+    baseline, name = imported_baseline(study), "the baseline"
+    if baseline is None and trials and space is not None and _is_default(trials[0], space):
+        baseline, name = trials[0], "the default"
+    return Reading(
+        study=study,
+        directions=tuple(_direction(each) for each in study.directions),
+        trials=trials,
+        recipe=recipe,
+        space=space,
+        user_attrs=study.user_attrs,
+        baseline=baseline,
+        baseline_name="" if baseline is None else name,
+    )
+
+
+def is_feasible(trial: FrozenTrial) -> bool:
+    """Tell whether a trial violates no constraint."""
+    return all(violation <= 0 for violation in trial.constraints.values())
+
+
+def value_of(trial: FrozenTrial) -> float:
+    """Return the value of a complete trial of a study with one value."""
+    assert trial.value is not None
+    return trial.value
+
+
+def _direction(direction: StudyDirection) -> str:
+    return direction.name.lower()
+
+
+def _is_default(trial: FrozenTrial, space: SearchSpace) -> bool:
+    try:
+        default = space.to_trial(space.defaults())
+    except InvalidArgument:
+        return False
+    return bool(default) and all(
+        name in trial.params and _is_same(trial.params[name], value)
+        for name, value in default.items()
+    )
+
+
+def _is_same(one: Any, other: Any) -> bool:
+    if isinstance(one, float) and isinstance(other, float):
+        return math.isclose(one, other, rel_tol=1e-9)
+    return bool(one == other)
+
+
+def _one_minus(rows: Sequence[Mapping[str, Any]], above: str = "") -> list[str]:
+    """Return the trial's names of ranges near one; a branch's begin with the branch."""
+    names = []
+    for row in rows:
+        if row["kind"] == "range" and row["one_minus"]:
+            names.append(f"{above}one_minus_{row['name']}")
+        for branch in row.get("branches", ()):
+            names += _one_minus(branch["parameters"], f"{above}{branch['value']}.")
+    return names
+
+
+def _reason(trial: FrozenTrial) -> str:
+    """Return why a trial ended early, without what differs from trial to trial."""
+    stored = trial.user_attrs.get(REASON_KEY) or trial.user_attrs.get(ERROR_KEY)
+    if stored is None:
+        return "by the pruner" if trial.state == TrialState.PRUNED else "no reason stored"
+    first = str(stored).strip().partition("\n")[0]
+    return first.partition(" at step ")[0]

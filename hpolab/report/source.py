@@ -1,0 +1,59 @@
+"""What a storage has to report under a name: a study, a comparison or a confirmation."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from optuna.study import get_all_study_names
+
+from hpolab.analysis.compare import load_comparison
+from hpolab.analysis.confirm import load_confirmation
+from hpolab.errors import InvalidArgument, StudyNotFound
+from hpolab.study import stored_study
+
+if TYPE_CHECKING:
+    from optuna import Study
+    from optuna.storages import BaseStorage
+
+    from hpolab.analysis.compare import Comparison
+    from hpolab.analysis.confirmation import Confirmation
+
+__all__ = ["CONFIRMED", "find_source"]
+
+CONFIRMED = "-confirm"
+"""What `confirm` puts behind a study's name for its own."""
+
+
+def find_source(name: str | None, storage: BaseStorage) -> Study | Comparison | Confirmation:
+    """Return what is to be reported.
+
+    Args:
+        name: A study's, a comparison's or a confirmation's; None for the only study that there is,
+            its confirmation not counted.
+        storage: Where it is.
+
+    Raises:
+        StudyNotFound: If there is none of that name, or several and no name.
+    """
+    names = get_all_study_names(storage)
+    if name is None:
+        name = _only(names)
+    if name not in names:
+        try:
+            return load_comparison(name, storage=storage)
+        except StudyNotFound:
+            pass  # the next line says which studies there are
+    study = stored_study(name, storage)
+    try:
+        return load_confirmation(study)
+    except InvalidArgument:
+        return study  # no confirmation, or not a finished one
+
+
+def _only(names: list[str]) -> str:
+    confirmed = {f"{name}{CONFIRMED}" for name in names}
+    tuned = [name for name in names if name not in confirmed]
+    if len(tuned) != 1:
+        listed = ", ".join(sorted(names)) or "none"
+        raise StudyNotFound(f"Name one of the studies, or a comparison of them: {listed}.")
+    return tuned[0]

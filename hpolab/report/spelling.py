@@ -1,0 +1,37 @@
+"""A configuration in the spellings that a reader may copy."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from hpolab.export import as_overrides, as_python, as_yaml
+from hpolab.report.blocks import Snippets
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+__all__ = ["spelled"]
+
+_DIGITS = 5
+
+
+def spelled(title: str, notes: Sequence[str], params: Mapping[str, Any]) -> Snippets:
+    """Return a configuration to copy: exact as YAML and Python, rounded for a command line."""
+    params = {name: _plain(value) for name, value in params.items()}
+    overrides = " ".join(as_overrides(params, digits=_DIGITS))
+    texts = {
+        "YAML": as_yaml(params),
+        f"Overrides, {_DIGITS} digits": overrides,
+        "Python": as_python(params),
+    }
+    return Snippets(title, notes, texts, overrides)
+
+
+def _plain(value: Any) -> Any:
+    """Return what each spelling knows: trials in memory may hold NumPy's numbers, or any choice."""
+    if isinstance(value, np.generic):
+        value = value.item()
+    known = isinstance(value, str | bool | int | float | list | dict)
+    return value if known or value is None else str(value)

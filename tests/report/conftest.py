@@ -1,0 +1,122 @@
+"""Studies, a confirmation and a comparison to report, made once."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+import optuna
+import pytest
+from optuna.distributions import CategoricalDistribution, FloatDistribution
+from optuna.storages import InMemoryStorage
+from optuna.trial import TrialState, create_trial
+
+from hpolab import make_study, run
+from hpolab.analysis import compare, confirm
+from hpolab.objectives import Objective
+from hpolab.search_space import SearchSpace, optimizer_space
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from hpolab import Reporter
+    from hpolab.analysis import Comparison, Confirmation
+
+SPACE = optimizer_space("adamw") | SearchSpace(
+    {"hidden": (16, 128), "activation": ["relu", "tanh"]}
+)
+
+
+class Curve(Objective):
+    """Reports a curve that rises to a level, which depends on lr and on the seed's noise."""
+
+    facts: ClassVar[dict[str, str]] = {"data": "made up"}
+
+    def __init__(self, search_space: SearchSpace = SPACE) -> None:
+        super().__init__(search_space=search_space, direction="maximize", max_steps=8)
+
+    def level(self, params: Mapping[str, Any], seed: int) -> float:
+        noise = np.random.default_rng([seed, int(1e9 * params["lr"])]).normal(scale=0.003)
+        return 0.95 - 0.05 * math.log10(params["lr"] / 3e-3) ** 2 + noise
+
+    def train(self, params: Mapping[str, Any], reporter: Reporter) -> float:
+        if reporter.trial is not None and reporter.trial.number == 7:
+            raise RuntimeError("CUDA error: <device-side> assert & triggered")
+        level = self.level(params, reporter.seed)
+        for step in reporter.steps(self.max_steps):
+            diverged = params["lr"] > 9e-3
+            reporter.report(math.nan if diverged else level * (1 - 0.5 ** (step + 1)), step)
+        reporter.record(accuracy=level, loss=1 - level)
+        return level
+
+    def fit(self, params: Mapping[str, Any], seed: int) -> Any:
+        return params, seed
+
+    def evaluate(self, model: Any, data: Any) -> dict[str, float]:
+        return {"accuracy": self.level(*model) - 0.01}
+
+
+@pytest.fixture(scope="session")
+def tuned() -> optuna.Study:
+    """A study of 30 trials, some pruned, one failed, with its confirmation in its storage."""
+    objective = Curve()
+    # Under an object of its own, so that no other test shares its storage.
+    study = make_study("curve", storage=InMemoryStorage(), objective=objective, pruner=None)
+    run(study, objective, n_trials=30, show_progress_bar=False)
+    confirm(study, objective, test=None, top_k=3, n_seeds=6, show_progress_bar=False)
+    return study
+
+
+@pytest.fixture(scope="session")
+def confirmation(tuned: optuna.Study) -> Confirmation:
+    """Its confirmation."""
+    return confirm(tuned, Curve(), test=None, top_k=3, n_seeds=6, show_progress_bar=False)
+
+
+@pytest.fixture(scope="session")
+def comparison() -> Comparison:
+    """Two optimizers, twelve trials each."""
+    return compare(
+        Curve(),
+        ["adam", "sgd"],
+        n_trials=12,
+        storage=InMemoryStorage(),
+        name="optimizers",
+        test=0,
+        show_progress_bar=False,
+    )
+
+
+HOSTILE = "</script><img src=x onerror=\"alert('x')\">%{x}&amp;{{7*7}}"
+
+
+@pytest.fixture
+def hostile() -> optuna.Study:
+    """A study whose names and texts are hostile wherever a user may write one."""
+    study = optuna.create_study(study_name=f"study {HOSTILE}", direction="maximize")
+    distributions = {
+        f"number {HOSTILE}": FloatDistribution(0.0, 1.0),
+        f"choice {HOSTILE}": CategoricalDistribution([f"a {HOSTILE}", f"b {HOSTILE}"]),
+    }
+    number, choice = distributions
+    for i in range(12):
+        study.add_trial(
+            create_trial(
+                value=float(i % 7),
+                params={number: i / 12, choice: distributions[choice].choices[i % 2]},
+                distributions=distributions,
+                intermediate_values={0: 0.1, 1: float(i)},
+                user_attrs={"hpolab:metrics": {f"metric {HOSTILE}": 0.5}},
+            )
+        )
+    study.add_trial(
+        create_trial(state=TrialState.FAIL, user_attrs={"hpolab:error": f"error {HOSTILE}"})
+    )
+    return study
+
+
+@pytest.fixture
+def curve() -> Curve:
+    """The objective of the studies here."""
+    return Curve()

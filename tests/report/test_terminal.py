@@ -1,0 +1,65 @@
+"""The report for a shell: verdicts and tables as plain text."""
+
+from __future__ import annotations
+
+import optuna
+import pytest
+from optuna.trial import create_trial
+
+from hpolab.report import terminal_report
+from hpolab.report.sparkline import sparkline
+
+
+def test_study_shows_verdict_leaderboard_and_history(tuned, confirmation):
+    text = terminal_report(tuned, width=100)
+    flat = " ".join(text.split())
+    assert text.startswith("curve\n")
+    assert " ".join(confirmation.verdict.split()) in flat
+    assert "BASELINE AGAINST BEST" in text
+    assert "LEADERBOARD" in text
+    assert "best so far" in text
+    assert "lr=" in text
+
+
+def test_comparison_shows_the_chances_to_win(comparison):
+    text = terminal_report(comparison)
+    assert "CHANCE TO WIN" in text
+    assert "after 12 trials" in text
+
+
+def test_confirmation_shows_its_verdict(confirmation):
+    flat = " ".join(terminal_report(confirmation).split())
+    assert " ".join(confirmation.verdict.split()) in flat
+
+
+@pytest.mark.parametrize("width", [80, 160])
+def test_tables_and_sentences_keep_to_the_width(tuned, width):
+    lines = terminal_report(tuned, width=width).split("\n")
+    # A configuration to paste is one line whatever its length.
+    assert all(len(line) <= width for line in lines if "lr=" not in line)
+
+
+def test_hostile_names_cannot_command_the_terminal():
+    study = optuna.create_study(study_name="\x1b[2Jname [red]bold[/red]")
+    study.add_trial(create_trial(value=1.0, user_attrs={"hpolab:metrics": {"\x1b]0;x\x07": 1.0}}))
+    text = terminal_report(study)
+    assert "\x1b" not in text
+    assert "[red]bold[/red]" in text
+
+
+def test_study_without_a_complete_trial_says_so():
+    assert "No trial is complete yet" in terminal_report(optuna.create_study())
+
+
+@pytest.mark.parametrize(
+    ("values", "maximize", "bars"),
+    [([1.0, 3.0, 2.0], True, "1 ▁██ 3"), ([2.0, 2.0], False, "2 ▁▁ 2"), ([], False, "")],
+)
+def test_sparkline_rises_where_it_gets_better(values, maximize, bars):
+    trials = [create_trial(value=value) for value in values]
+    assert sparkline(trials, maximize=maximize).removeprefix("best so far  ") == bars
+
+
+def test_sparkline_of_many_trials_is_forty_bars():
+    trials = [create_trial(value=-float(i)) for i in range(1000)]
+    assert sum(char in "▁▂▃▄▅▆▇█" for char in sparkline(trials, maximize=False)) == 40
