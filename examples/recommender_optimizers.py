@@ -96,7 +96,7 @@ def main(
 
     # 3. How long: a number of epochs, against stopping early.
     table(f"3. {winner}: epochs")
-    for n_epochs in (max_epochs // 10, max_epochs // 3, max_epochs):
+    for n_epochs in (max(1, max_epochs // 10), max(1, max_epochs // 3), max_epochs):
         objective, study = tune(
             f"epochs-{n_epochs}", settings, sampler="random", n_trials=1, max_epochs=n_epochs
         )

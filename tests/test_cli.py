@@ -94,10 +94,10 @@ def test_status_of_an_empty_storage_says_so(tmp_path):
     assert "No study" in invoke(app, ["status", "-s", f"sqlite:///{tmp_path}/new.db"]).output
 
 
-def test_status_hides_the_password(tmp_path, redis_url):
-    shown = invoke(app, ["status", "-s", redis_url.replace("/0", "/77")])
+def test_status_hides_the_password(redis_database):
+    shown = invoke(app, ["status", "-s", redis_database])
     assert shown.exit_code == 0, shown.output
-    secret = redis_url.split("@")[0].rsplit(":", 1)[1]
+    secret = redis_database.split("@")[0].rsplit(":", 1)[1]
     assert secret not in shown.output
 
 

@@ -19,7 +19,7 @@ SMALL = {
     "mnist_adamw": {"n_trials": 2, "max_epochs": 1},
     "lightgbm_cv": {"n_trials": 3},
     "search_methods": {"n_trials": 3},
-    "recommender_optimizers": {"n_trials": 2, "max_epochs": 3},
+    "recommender_optimizers": {"n_trials": 1, "max_epochs": 1},
     "recommender_outside_trainer": {"n_trials": 3},
 }
 
@@ -40,6 +40,7 @@ def test_every_example_has_small_settings():
 @pytest.mark.parametrize("name", SMALL)
 def test_example_runs_on_sqlite_and_resumes(name, tmp_path, capsys, monkeypatch):
     monkeypatch.chdir(tmp_path)  # where examples put the files they write
+    monkeypatch.delenv("HPOLAB_DATA", raising=False)  # small data, wherever there is other
     main = load(name).main
     for _ in range(2):
         main(storage=f"sqlite:///{tmp_path}/s.db", **SMALL[name])

@@ -369,7 +369,13 @@ def test_unfinished_confirmation_shows_nothing_and_goes_on(after):
     assert confirm(study, Thrower(), test=0.0, top_k=2) == whole
 
 
-@pytest.mark.parametrize("scheme", ["sqlite:///{}/study.db", "journal:///{}/study.log"])
+@pytest.mark.parametrize(
+    "scheme",
+    [
+        "sqlite:///{}/study.db",
+        pytest.param("journal:///{}/study.log", marks=pytest.mark.long),
+    ],
+)
 def test_killed_confirmation_ends_as_the_uninterrupted_one(scheme, tmp_path):
     whole = confirm(tuned(Thrower()), Thrower(), test=0.0, top_k=2)
     url = scheme.format(tmp_path)
