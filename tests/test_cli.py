@@ -49,30 +49,32 @@ def n_finished(url: str, study_name: str) -> int:
     return sum(trial.state.is_finished() for trial in trials)
 
 
-def test_demo_killed_half_way_goes_on_to_forty_and_then_says_that_it_is_done(tmp_path):
+@pytest.mark.parametrize("n_trials", [12, pytest.param(40, marks=pytest.mark.long)])
+def test_demo_killed_half_way_goes_on_and_then_says_that_it_is_done(n_trials, tmp_path):
     url = f"sqlite:///{tmp_path}/demo.db"
     command = [sys.executable, "-m", "hpolab", "demo", "-s", url]
+    command += [] if n_trials == 40 else ["-n", str(n_trials)]  # 40 is the default
     with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as demo:
         deadline = time.monotonic() + 120
-        while n_finished(url, "demo") < 15:
-            assert time.monotonic() < deadline, "the demo finished no 15 trials in two minutes"
+        while n_finished(url, "demo") < n_trials // 3:
+            assert time.monotonic() < deadline, "the demo finished no third in two minutes"
             time.sleep(0.2)
         demo.send_signal(signal.SIGKILL)
         demo.wait(timeout=10)
     n_killed = n_finished(url, "demo")
-    assert 15 <= n_killed < 40
+    assert n_trials // 3 <= n_killed < n_trials
 
     resumed = subprocess.run(command, capture_output=True, text=True, timeout=240, check=True)
-    assert f"Going on with study 'demo' after {n_killed} of 40 trials." in resumed.stdout
-    assert "40 trials:" in resumed.stdout
+    assert f"Going on with study 'demo' after {n_killed} of {n_trials} trials." in resumed.stdout
+    assert f"{n_trials} trials:" in resumed.stdout
     assert "default (trial 0)" in resumed.stdout
     assert f"Next: hpolab best demo -s {url} -f yaml" in resumed.stdout
-    assert n_finished(url, "demo") == 40
+    assert n_finished(url, "demo") == n_trials
 
     done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
-    assert "Study 'demo' is done: 40 of 40 trials." in done.stdout
+    assert f"Study 'demo' is done: {n_trials} of {n_trials} trials." in done.stdout
     assert "default (trial 0)" in done.stdout
-    assert n_finished(url, "demo") == 40
+    assert n_finished(url, "demo") == n_trials
 
 
 def test_status_counts_the_trials_of_each_study(url):

@@ -174,7 +174,12 @@ def noisy(trial: optuna.Trial) -> float:
 
 
 @pytest.mark.parametrize(
-    ("sampler", "pruner"), [("tpe", "median"), ("nsga2", "hyperband"), ("cmaes", "asha")]
+    ("sampler", "pruner"),
+    [
+        ("tpe", "median"),
+        pytest.param("nsga2", "hyperband", marks=pytest.mark.long),
+        pytest.param("cmaes", "asha", marks=pytest.mark.long),
+    ],
 )
 def test_reproducible_study_depends_on_workers_and_seed_but_not_on_timing(
     sampler, pruner, tmp_path

@@ -95,6 +95,7 @@ def test_pure_noise_is_called_noise():
     assert "None of these differences can be told from noise at one run each." in str(found)
 
 
+@pytest.mark.long
 def test_false_alarms_are_as_rare_as_the_confidence_says():
     alarms = 0
     for seed in range(20):
