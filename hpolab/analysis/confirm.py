@@ -17,7 +17,7 @@ from optuna.study import StudyDirection
 from optuna.trial import TrialState, create_trial
 
 from hpolab import _optuna
-from hpolab.analysis.confirmation import Configuration, Confirmation
+from hpolab.analysis.confirmation import CONFIRMED, Configuration, Confirmation
 from hpolab.analysis.statistics import (
     Estimate,
     Seeds,
@@ -170,7 +170,7 @@ def confirm(
         seed=seed,
     )
     confirmation_study = make_study(
-        f"{study.study_name}-confirm" if name is None else name,
+        f"{study.study_name}{CONFIRMED}" if name is None else name,
         storage=_optuna.storage_of(study),
         direction=plan.direction,
         sampler="manual",

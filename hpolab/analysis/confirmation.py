@@ -10,7 +10,10 @@ from hpolab.analysis.statistics import CONFIDENCE, Estimate
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["Configuration", "Confirmation", "Shrinkage"]
+__all__ = ["CONFIRMED", "Configuration", "Confirmation", "Shrinkage"]
+
+CONFIRMED = "-confirm"
+"""What a confirmation's study is called behind the name of the study that it confirms."""
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ from optuna.study import get_all_study_names
 
 from hpolab.analysis.compare import load_comparison
 from hpolab.analysis.confirm import load_confirmation
+from hpolab.analysis.confirmation import CONFIRMED
 from hpolab.errors import InvalidArgument, StudyNotFound
 from hpolab.study import stored_study
 
@@ -18,10 +19,7 @@ if TYPE_CHECKING:
     from hpolab.analysis.compare import Comparison
     from hpolab.analysis.confirmation import Confirmation
 
-__all__ = ["CONFIRMED", "find_source"]
-
-CONFIRMED = "-confirm"
-"""What `confirm` puts behind a study's name for its own."""
+__all__ = ["find_source"]
 
 
 def find_source(name: str | None, storage: BaseStorage) -> Study | Comparison | Confirmation:

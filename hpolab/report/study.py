@@ -13,6 +13,7 @@ from optuna.trial import TrialState
 
 from hpolab import _optuna
 from hpolab.analysis.confirm import load_confirmation
+from hpolab.analysis.confirmation import CONFIRMED
 from hpolab.analysis.import_runs import IMPORT_KEY
 from hpolab.analysis.influence import influence
 from hpolab.analysis.recommend import recommend
@@ -33,7 +34,6 @@ from hpolab.report.blocks import (
 )
 from hpolab.report.confirmation import confirmation_blocks
 from hpolab.report.reading import is_feasible, read, value_of
-from hpolab.report.source import CONFIRMED
 from hpolab.report.sparkline import sparkline
 from hpolab.report.spelling import spelled
 from hpolab.report.wording import change, count, duration, percent, short

@@ -5,16 +5,17 @@ Nothing here imports LightGBM: a space is distributions, and what trains with it
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from optuna.distributions import FloatDistribution, IntDistribution
 
 from hpolab.errors import check_count, one_of
-from hpolab.search_space.space import SearchSpace
+from hpolab.search_space.tuned import Tuned, space_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
+
+    from hpolab.search_space.space import SearchSpace
 
 __all__ = ["LIGHTGBM_ORDER", "LIGHTGBM_PRESETS", "LIGHTGBM_STAGES", "lightgbm_space"]
 
@@ -57,15 +58,6 @@ Source: optuna_integration/lightgbm/_lightgbm_tuner/optimize.py, version 5, ``ru
 ``tune_...`` methods that it calls. It tunes ``bagging_freq`` beside ``bagging_fraction``, and its
 second search for ``feature_fraction`` is a grid within 0.08 of the best, here bisection from it.
 """
-
-
-@dataclass(frozen=True)
-class Tuned:
-    """A range of one parameter, its default, and where both come from."""
-
-    spec: Any
-    default: Any
-    source: str
 
 
 def lightgbm_space(preset: str = "default", *, n_rows: int | None = None) -> SearchSpace:
@@ -113,13 +105,7 @@ def lightgbm_space(preset: str = "default", *, n_rows: int | None = None) -> Sea
     one_of("preset", preset, LIGHTGBM_PRESETS)
     if n_rows is not None:
         check_count("n_rows", n_rows)
-    entries = _PRESETS[preset](n_rows)
-    tuned = {name: entry for name, entry in entries.items() if isinstance(entry, Tuned)}
-    return SearchSpace(
-        {name: getattr(entry, "spec", entry) for name, entry in entries.items()},
-        defaults={name: entry.default for name, entry in tuned.items()},
-        sources={name: entry.source for name, entry in tuned.items()},
-    )
+    return space_of(_PRESETS[preset](n_rows))
 
 
 def _default(n_rows: int | None) -> dict[str, Any]:

@@ -6,7 +6,6 @@ objective. One row of `_TRAINERS` states what is tuned of a trainer and where ea
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +14,7 @@ from optuna.distributions import FloatDistribution, IntDistribution
 from hpolab.errors import InvalidArgument, one_of
 from hpolab.search_space.optimizers import optimizer_space
 from hpolab.search_space.space import SearchSpace, named_space
+from hpolab.search_space.tuned import Tuned, space_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -34,15 +34,6 @@ _REVISITED = (
 )
 _IALS = "Rendle et al. 2022, 'Revisiting the performance of iALS', arXiv:2110.14037"
 _SSM = "Wu et al. 2022 (arXiv:2201.02327): softmax gains with more negatives"
-
-
-@dataclass(frozen=True)
-class Tuned:
-    """A range of one parameter, its default, and where both come from."""
-
-    spec: Any
-    default: Any
-    source: str
 
 
 def recommender_space(
@@ -100,7 +91,7 @@ def recommender_space(
         ('bpr', 3)
     """
     one_of("trainer", trainer, RECOMMENDERS)
-    space = _space(_TRAINERS[trainer])
+    space = space_of(_TRAINERS[trainer])
     losses = RECOMMENDER_LOSSES.get(trainer)
     if losses is None:
         if loss is not None:
@@ -118,16 +109,7 @@ def recommender_space(
 
 def _loss_space(trainer: str, loss: str) -> SearchSpace:
     fixed = SearchSpace({"loss": loss})
-    return fixed if loss == "softmax" else fixed | _space({"n_negatives": _N_NEGATIVES[loss]})
-
-
-def _space(entries: Mapping[str, Any]) -> SearchSpace:
-    tuned = {name: entry for name, entry in entries.items() if isinstance(entry, Tuned)}
-    return SearchSpace(
-        {name: getattr(entry, "spec", entry) for name, entry in entries.items()},
-        defaults={name: entry.default for name, entry in tuned.items()},
-        sources={name: entry.source for name, entry in tuned.items()},
-    )
+    return fixed if loss == "softmax" else fixed | space_of({"n_negatives": _N_NEGATIVES[loss]})
 
 
 def _log(low: float, high: float) -> FloatDistribution:
