@@ -79,7 +79,13 @@ def cpu_of_loop(X: pd.DataFrame, y: pd.Series, seed: int, n_trials: int) -> tupl
 
 
 def cpu_of_hpolab(
-    X: pd.DataFrame, y: pd.Series, seed: int, target: float, limit: float, pruner: str
+    X: pd.DataFrame,
+    y: pd.Series,
+    seed: int,
+    target: float,
+    limit: float,
+    pruner: str,
+    fidelity: str,
 ) -> tuple[float, float, str]:
     """Return CPU seconds until a trial was as good as ``target``, the best value, and counts."""
     started = time.process_time()
@@ -88,6 +94,7 @@ def cpu_of_hpolab(
         objective="binary",
         folds=StratifiedKFold(5, shuffle=True, random_state=0),
         max_rounds=MAX_ROUNDS,
+        fidelity=fidelity,
     )
     study = make_study("folds", storage="memory://", objective=objective, pruner=pruner, seed=seed)
     reached = False
@@ -111,7 +118,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--trials", type=int, default=25, help="Trials of the rival.")
-    parser.add_argument("--pruner", default="median")
+    parser.add_argument("--pruner", default="race")
+    parser.add_argument("--fidelity", default="folds")
     parser.add_argument("--tables", nargs="+", default=["adult", "synthetic"])
     arguments = parser.parse_args()
     warnings.simplefilter("ignore")
@@ -122,7 +130,7 @@ def main() -> None:
         for seed in range(arguments.seeds):
             loop_cpu, target = cpu_of_loop(X, y, seed, arguments.trials)
             cpu, value, counts = cpu_of_hpolab(
-                X, y, seed, target, limit=2 * loop_cpu, pruner=arguments.pruner
+                X, y, seed, target, 2 * loop_cpu, arguments.pruner, arguments.fidelity
             )
             ratios.append(cpu / loop_cpu)
             print(

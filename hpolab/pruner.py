@@ -15,6 +15,7 @@ from optuna.pruners import (
 )
 
 from hpolab.errors import one_of
+from hpolab.racing import RacingPruner
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -33,6 +34,7 @@ PRUNERS: Mapping[str, Callable[[], BasePruner]] = {
     "asha": lambda: SuccessiveHalvingPruner(min_resource=1),
     "patient": lambda: PatientPruner(MedianPruner(), patience=_PATIENCE),
     "wilcoxon": WilcoxonPruner,
+    "race": RacingPruner,
 }
 """Pruners by name, each with Optuna's defaults unless said beside it."""
 
