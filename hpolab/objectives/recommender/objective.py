@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from hpolab.errors import Diverged, InvalidArgument, InvalidType, check_count, one_of
+from hpolab.errors import InvalidArgument, InvalidType, check_count, one_of
 from hpolab.objectives.base import Objective
+from hpolab.objectives.epochs import train_epochs
 from hpolab.objectives.recommender.ranking import LOWER_IS_BETTER, RankingTask
 from hpolab.objectives.recommender.trainer import Trainer
 from hpolab.search_space.recommender import RECOMMENDERS, recommender_space
@@ -262,25 +262,10 @@ class RecommenderObjective(Objective):
             dict(params), rows, seed=reporter.seed, max_epochs=self.max_steps
         )
 
-        def state() -> bytes:
-            if reporter.improved:
-                training.keep_best()
-            return training.to_bytes()
+        def read() -> float:
+            return self._valid.estimate(training.scores, [self.metric])[self.metric].mean
 
-        saved = reporter.restore()
-        if saved is not None:
-            training.from_bytes(saved)
-        for epoch in reporter.steps(self.max_steps):
-            try:
-                training.epoch()
-                value = self._valid.estimate(training.scores, [self.metric])[self.metric].mean
-            except Diverged as error:
-                reporter.diverged(math.nan, f"in epoch {epoch}", cause=error)
-            reporter.report(value, epoch, state=state)
-            if reporter.improved:
-                training.keep_best()
-        if not reporter.improved:
-            training.load_best()
+        train_epochs(training, reporter, self.max_steps, read)
         return training
 
     def _task(self, data: Interactions) -> RankingTask:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-__all__ = ["Split", "open_split", "open_splits"]
+__all__ = ["ArraySplit", "Split", "map_arrays", "open_split", "open_splits"]
 
 
 class Split(abc.ABC):
@@ -73,18 +73,23 @@ class ArraySplit(Split):
         if shuffle is None:
             for start in range(0, len(self.targets), batch_size):
                 take = itemgetter(slice(start, start + batch_size))
-                yield _map(take, self.inputs), take(self.targets)
+                yield map_arrays(take, self.inputs), take(self.targets)
             return
         # The order is drawn on the CPU, so that it is the same whatever the device.
         order = torch.randperm(len(self.targets), generator=shuffle).to(self.targets.device)
-        bounds = [batch_size * i for i in range(1, self.n_batches(batch_size))]
-        for rows in torch.tensor_split(order, bounds):
-            pick = partial(torch.index_select, dim=0, index=rows)
-            yield _map(pick, self.inputs), pick(self.targets)
+        for start, stop in self.bounds(batch_size):
+            pick = partial(torch.index_select, dim=0, index=order[start:stop])
+            yield map_arrays(pick, self.inputs), pick(self.targets)
 
     def n_batches(self, batch_size: int) -> int:
         n_full, n_left = divmod(len(self.targets), batch_size)
         return max(n_full + (n_left > 1), 1)
+
+    def bounds(self, batch_size: int) -> list[tuple[int, int]]:
+        """Return where each batch of a drawn order begins and ends."""
+        n = self.n_batches(batch_size)
+        starts = [batch_size * i for i in range(n)]
+        return list(zip(starts, [*starts[1:], len(self.targets)], strict=True))
 
 
 @final
@@ -180,7 +185,7 @@ def open_split(name: str, data: Any, device: torch.device) -> Split:
 
 
 def _open_arrays(name: str, data: Any, device: torch.device) -> ArraySplit:
-    inputs = _map(partial(_tensor, f"`{name}` inputs"), data[0])
+    inputs = map_arrays(partial(_tensor, f"`{name}` inputs"), data[0])
     targets = _tensor(f"`{name}` targets", data[1])
     if not targets.is_floating_point():
         targets = targets.to(torch.int64)  # the one integer that torch's losses take
@@ -304,23 +309,23 @@ def _listed(shapes: Iterable[tuple[int, ...]]) -> str:
     return ", ".join(map(str, shapes))
 
 
-def _map(function: Callable[[Any], Any], inputs: Any) -> Any:
+def map_arrays(function: Callable[[Any], Any], inputs: Any) -> Any:
     """Apply a function to each array in nested tuples, lists and dicts."""
     # What moves as a whole is one, such as a PackedSequence, whose lengths stay on the CPU.
     if isinstance(inputs, Tensor) or hasattr(inputs, "to"):
         return function(inputs)
     if isinstance(inputs, Mapping):
-        return {key: _map(function, part) for key, part in inputs.items()}
+        return {key: map_arrays(function, part) for key, part in inputs.items()}
     if isinstance(inputs, tuple) and hasattr(inputs, "_fields"):
-        return type(inputs)(*(_map(function, part) for part in inputs))
+        return type(inputs)(*(map_arrays(function, part) for part in inputs))
     if isinstance(inputs, tuple | list):
-        return type(inputs)(_map(function, part) for part in inputs)
+        return type(inputs)(map_arrays(function, part) for part in inputs)
     return function(inputs)
 
 
 def _leaves(inputs: Any) -> list[Any]:
     leaves: list[Any] = []
-    _map(leaves.append, inputs)
+    map_arrays(leaves.append, inputs)
     return leaves
 
 
@@ -333,4 +338,4 @@ def _to(inputs: Any, device: torch.device) -> Any:
             return part.to(device, non_blocking=device.type == "cuda")
         return part.to(device) if hasattr(part, "to") else part
 
-    return _map(move, inputs)
+    return map_arrays(move, inputs)

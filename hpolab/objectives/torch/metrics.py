@@ -71,9 +71,9 @@ def _r2(outputs: Tensor, targets: Tensor) -> Tensor:
     return (1 - residual / total).mean()
 
 
-def _accuracy(outputs: Tensor, targets: Tensor) -> float:
-    # A quotient of counts, not a mean in float32: 0.9 shall be 0.9.
-    return int((_classes(outputs, targets) == targets).sum()) / targets.numel()
+def _accuracy(outputs: Tensor, targets: Tensor) -> Tensor:
+    # A quotient of counts, not a mean in float32: 0.9 shall be 0.9. (Not every device has doubles.)
+    return (_classes(outputs, targets) == targets).sum().cpu().double() / targets.numel()
 
 
 def _macro_f1(outputs: Tensor, targets: Tensor) -> Tensor:

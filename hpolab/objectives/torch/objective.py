@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from hpolab.errors import InvalidArgument, InvalidType, check_count
 from hpolab.objectives.base import Objective
+from hpolab.objectives.epochs import train_epochs
 from hpolab.objectives.torch.data import open_split, open_splits
 from hpolab.objectives.torch.metrics import (
     METRICS,
@@ -21,17 +22,17 @@ from hpolab.objectives.torch.metrics import (
 )
 from hpolab.objectives.torch.rng import order_seed, seeded
 from hpolab.objectives.torch.state import TrainingState
+from hpolab.objectives.torch.training import Task, TorchTraining
 from hpolab.search_space import build_optimizer, build_schedule
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-    from contextlib import AbstractContextManager
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from torch.optim import Optimizer
     from torch.optim.lr_scheduler import LRScheduler
 
     from hpolab.objectives.torch.data import Split
-    from hpolab.objectives.torch.metrics import LossFunction, Metric, MetricFunction
+    from hpolab.objectives.torch.metrics import LossFunction, MetricFunction
     from hpolab.reporter import Reporter
     from hpolab.search_space import SearchSpace
     from hpolab.storage.checkpoint import ArtifactStore
@@ -143,9 +144,9 @@ class TorchObjective(Objective):
         check_count("batch_size", batch_size)
         check_count("eval_batch_size", eval_batch_size)
         self._loss_name = loss
-        self._loss = find_loss(loss)
-        self._metrics = find_metrics(metric, metrics, direction=direction, loss=self._loss)
-        self._metric_name, optimised = next(iter(self._metrics.items()))
+        loss_function = find_loss(loss)
+        found = find_metrics(metric, metrics, direction=direction, loss=loss_function)
+        optimised = next(iter(found.values()))
         super().__init__(
             search_space=search_space,
             direction="maximize" if optimised.maximize else "minimize",
@@ -159,27 +160,42 @@ class TorchObjective(Objective):
         )
         self._build_model = build_model
         self._batch_size = batch_size
-        self._eval_batch_size = eval_batch_size
-        self._device = _open_device(device)
+        opened = _open_device(device)
         given = {"train": train, "valid": valid}
         if score is not None:
             given["score"] = score
-        self._splits = open_splits(given, self._device)
-        for name, split in self._splits.items():
+        splits = open_splits(given, opened)
+        self.task = Task(splits, loss_function, found, eval_batch_size, opened)
+        for name, split in splits.items():
             if split.targets is not None:
-                read = () if name == "train" else tuple(self._metrics)
+                read = () if name == "train" else tuple(found)
                 check_targets(loss, read, name, split.targets)
         self._check_search_space()
 
     def train(self, params: Mapping[str, Any], reporter: Reporter) -> float:
         """Train one model; see the class for what is reported and returned."""
-        with self._seeded(reporter.seed):
-            model = self._fit(params, reporter)
-            split = self._splits.get("score", self._splits["valid"])
-            values = self._evaluate(model, split, self._metrics)
+        with self.task.seeded(reporter.seed):
+            values = self._fit(params, reporter).score()
+        return self.record(values, reporter)
+
+    def record(self, values: Mapping[str, float], reporter: Reporter) -> float:
+        """Store a trial's metrics where there are several, and return its value."""
         if len(values) > 1:
             reporter.record(**values)
-        return values[self._metric_name]
+        return values[self.task.metric_name]
+
+    def start(self, params: Mapping[str, Any], seed: int) -> TorchTraining:
+        """Return a training before its first epoch, inside `Task.seeded`, as weights are drawn."""
+        model = self._new_model(params)
+        optimizer, schedule = self._new_optimizer(params, model)
+        order = torch.Generator().manual_seed(order_seed(seed))
+        generators = [order, *self.task.generators]
+        return TorchTraining(
+            self.task,
+            params,
+            self._training_batch_size(params),
+            TrainingState(model, optimizer, schedule, generators, self.task.device),
+        )
 
     def fit(self, params: Mapping[str, Any], seed: int) -> nn.Module:
         """Train with ``params`` outside any trial and return the best epoch's model.
@@ -197,14 +213,14 @@ class TorchObjective(Objective):
         """
         if seed < 0:
             raise InvalidArgument(f"`seed` must be 0 or above, got {seed}.")
-        with self._seeded(seed):
-            return self._fit(params, self.reporter(seed=seed))
+        with self.task.seeded(seed):
+            return self._fit(params, self.reporter(seed=seed)).model
 
     def evaluate(self, model: nn.Module, data: Any) -> dict[str, float]:
         """Return all metrics of a model on data of the same form as `valid`: name -> value."""
-        split = open_split("data", data, self._device)
-        with seeded(0, self._device, split.generators):
-            return self._evaluate(model, split, self._metrics)
+        split = open_split("data", data, self.task.device)
+        with seeded(0, self.task.device, split.generators):
+            return self.task.evaluate(model, split, self.task.metrics)
 
     def check(self) -> None:
         """Train and evaluate the space's defaults on a few rows: do model, data and names fit?
@@ -218,11 +234,11 @@ class TorchObjective(Objective):
         """
         super().check()
         params = self.search_space.defaults()
-        with self._seeded(0):
+        with self.task.seeded(0):
             model = self._new_model(params)
             self._new_optimizer(params, model)
             self._check_fresh(model, self._new_model(params))
-            for name, split in self._splits.items():
+            for name, split in self.task.splits.items():
                 with _noted(name):
                     self._check_split(model, name, split)
 
@@ -245,19 +261,19 @@ class TorchObjective(Objective):
                 check_targets(self._loss_name, (), name, targets)
             outputs = model(inputs)
             check_outputs(self._loss_name, name, outputs, rows, targets)
-            loss = self._loss(outputs, rows)
+            loss = self.task.loss(outputs, rows)
         if not isinstance(loss, Tensor) or loss.ndim > 0:
             got = tuple(loss.shape) if isinstance(loss, Tensor) else type(loss).__name__
             raise InvalidType(f"`loss` must return a tensor of shape (), got {got}.")
         if name == "train":
             loss.backward()  # type: ignore[no-untyped-call]
             return
-        named = {key: each for key, each in self._metrics.items() if key in (*METRICS, "loss")}
+        named = {key: each for key, each in self.task.metrics.items() if key in (*METRICS, "loss")}
         read_metrics(named, outputs, rows)
-        if split.targets is not None and len(named) < len(self._metrics):
+        if split.targets is not None and len(named) < len(self.task.metrics):
             # A user's own metric may have no value on a few rows, such as an AUC of one class, so
             # it gets the split as in a trial, and nothing where that would read all batches.
-            self._evaluate(model, split, self._metrics)
+            self.task.evaluate(model, split, self.task.metrics)
 
     def _check_search_space(self) -> None:
         params = self.search_space.defaults()
@@ -266,73 +282,16 @@ class TorchObjective(Objective):
                 "`search_space` must hold an 'optimizer', as `optimizer_space` gives it, "
                 f"got only {', '.join(map(repr, params)) or 'an empty one'}."
             )
-        if "batch_size" in params and self._splits["train"].targets is None:
+        if "batch_size" in params and self.task.splits["train"].targets is None:
             raise InvalidArgument(
                 "`search_space` must not hold 'batch_size' where `train` makes its own batches: "
                 f"it would change nothing, got {params['batch_size']!r} as its default."
             )
 
-    def _fit(self, params: Mapping[str, Any], reporter: Reporter) -> nn.Module:
-        model = self._new_model(params)
-        optimizer, schedule = self._new_optimizer(params, model)
-        train, valid = self._splits["train"], self._splits["valid"]
-        batch_size = self._training_batch_size(params)
-        by_batch = train.n_batches(batch_size) is not None
-        order = torch.Generator().manual_seed(order_seed(reporter.seed))
-        metric = {self._metric_name: self._metrics[self._metric_name]}
-        training = TrainingState(
-            model, optimizer, schedule, [order, *self._generators()], self._device
-        )
-
-        def state() -> bytes:
-            if reporter.improved:
-                training.keep_best()
-            return training.to_bytes()
-
-        saved = reporter.restore()
-        if saved is not None:
-            training.from_bytes(saved)
-        for epoch in reporter.steps(self.max_steps):
-            batches = train.batches(batch_size, order)
-            self._train_epoch(model, batches, optimizer, schedule if by_batch else None)
-            if not by_batch:
-                schedule.step()
-            value = self._evaluate(model, valid, metric)[self._metric_name]
-            reporter.report(value, epoch, state=state)
-            if reporter.improved:
-                training.keep_best()
-        if not reporter.improved:
-            model.load_state_dict(training.best)
-        return model
-
-    def _train_epoch(
-        self,
-        model: nn.Module,
-        batches: Iterable[tuple[Any, Tensor]],
-        optimizer: Optimizer,
-        schedule: LRScheduler | None,
-    ) -> None:
-        # Nothing here may wait for the device: no `.item()`, no check of the loss.
-        model.train()
-        for inputs, targets in batches:
-            optimizer.zero_grad()
-            self._loss(model(inputs), targets).backward()  # type: ignore[no-untyped-call]
-            optimizer.step()
-            if schedule is not None:
-                schedule.step()
-
-    def _evaluate(
-        self, model: nn.Module, split: Split, metrics: Mapping[str, Metric]
-    ) -> dict[str, float]:
-        model.eval()
-        # Not inference_mode: what a module caches in it cannot be used in training any more.
-        with torch.no_grad():
-            parts = [
-                (model(inputs), targets) for inputs, targets in split.batches(self._eval_batch_size)
-            ]
-            outputs = torch.cat([outputs for outputs, _ in parts])
-            targets = torch.cat([targets for _, targets in parts])
-            return read_metrics(metrics, outputs, targets)
+    def _fit(self, params: Mapping[str, Any], reporter: Reporter) -> TorchTraining:
+        training = self.start(params, reporter.seed)
+        train_epochs(training, reporter, self.max_steps, training.value)
+        return training
 
     def _new_model(self, params: Mapping[str, Any]) -> nn.Module:
         model = self._build_model(dict(params))
@@ -340,13 +299,13 @@ class TorchObjective(Objective):
             raise InvalidType(
                 f"`build_model` must return a torch.nn.Module, got {type(model).__name__}."
             )
-        return model.to(self._device)
+        return model.to(self.task.device)
 
     def _new_optimizer(
         self, params: Mapping[str, Any], model: nn.Module
     ) -> tuple[Optimizer, LRScheduler]:
         optimizer = build_optimizer(params, model)
-        n_batches = self._splits["train"].n_batches(self._training_batch_size(params))
+        n_batches = self.task.splits["train"].n_batches(self._training_batch_size(params))
         schedule = build_schedule(
             params, optimizer, max_epochs=self.max_steps, steps_per_epoch=n_batches or 1
         )
@@ -357,14 +316,8 @@ class TorchObjective(Objective):
         check_count("batch_size", batch_size)
         return batch_size
 
-    def _seeded(self, seed: int) -> AbstractContextManager[None]:
-        return seeded(seed, self._device, self._generators())
-
-    def _generators(self) -> list[torch.Generator]:
-        return [g for split in self._splits.values() for g in split.generators]
-
     def _value_name(self) -> str:
-        return f"metric {self._metric_name!r}"
+        return f"metric {self.task.metric_name!r}"
 
 
 @contextmanager
