@@ -214,26 +214,51 @@ def report_again(trial: Trial, value: float, step: int) -> None:
     trial._cached_frozen_trial.intermediate_values[step] = value
 
 
+def report_together(reports: Sequence[tuple[Trial, float, int]]) -> None:
+    """Store reports (trial, value, step) of one study's running trials in one write."""
+    from hpolab.storage.bulk import Report, write_reports
+
+    for trial, value, step in reports:
+        trial._cached_frozen_trial.intermediate_values[step] = value
+    if not reports:
+        return
+    study = reports[0][0].study
+    if isinstance(study.pruner, optuna.pruners.NopPruner) and hasattr(
+        _backend(study), "buffer_reports"
+    ):
+        # They wait in memory anyhow.
+        for trial, value, step in reports:
+            trial.storage.set_trial_intermediate_value(trial._trial_id, step, value)
+        return
+    rows = [Report(trial._trial_id, step, value) for trial, value, step in reports]
+    write_reports(_backend(study), rows)
+
+
 def stored_reports(trial: Trial) -> dict[int, float]:
     """Return the reports that the trial brings from an earlier life: step -> value."""
     return dict(trial._cached_frozen_trial.intermediate_values)
 
 
-def should_prune(trial: Trial, step: int) -> bool:
+def should_prune(trial: Trial, step: int, seen: Sequence[FrozenTrial] | None = None) -> bool:
     """Ask the pruner as `Trial.should_prune` does; decide the same after a kill at any moment.
+
+    Args:
+        trial: The running trial.
+        step: The step it has just reported.
+        seen: The study's trials, this report included, where they have just been read.
 
     Hyperband and ASHA store a trial's rung before they decide on it, so a worker killed between
     the decision and its `tell` would leave a trial that passes this rung unasked. Here what a
     pruner stores is written after its decision to prune, and the decision before it.
     """
-    latest = trial._get_latest_trial()
+    latest = trial._get_latest_trial() if seen is None else copy.copy(seen[trial.number])
     pruned = latest.user_attrs.get(_PRUNED_KEY)
     if pruned is not None and pruned["step"] == step:
         for key, value in pruned["writes"]:
             trial.storage.set_trial_system_attr(trial._trial_id, key, value)
         return True
     study = copy.copy(trial.study)
-    writes = _HeldBackWrites(study._storage)
+    writes = _HeldBackWrites(study._storage, seen)
     study._storage = writes  # type: ignore[assignment]
     prune = bool(study.pruner.prune(study, latest))
     if prune and writes.held_back:
@@ -256,9 +281,19 @@ class _StorageView:
 class _HeldBackWrites(_StorageView):
     """Keeps the system attributes that a pruner sets on its trial back instead of writing them."""
 
-    def __init__(self, storage: Any) -> None:
+    def __init__(self, storage: Any, seen: Sequence[FrozenTrial] | None) -> None:
         super().__init__(storage)
+        self._seen = seen
         self.held_back: list[tuple[str, Any]] = []
+
+    def get_all_trials(
+        self, study_id: int, deepcopy: bool = True, states: Any = None
+    ) -> list[FrozenTrial]:
+        if self._seen is None:
+            found: list[FrozenTrial] = self._storage.get_all_trials(study_id, deepcopy, states)
+            return found
+        kept = [trial for trial in self._seen if states is None or trial.state in states]
+        return copy.deepcopy(kept) if deepcopy else kept
 
     def set_trial_system_attr(self, trial_id: int, key: str, value: Any) -> None:
         self.held_back.append((key, value))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, NoReturn
 
 import optuna
@@ -16,15 +17,24 @@ from hpolab.storage.checkpoint import Checkpoint, TrialCheckpoints, default_stor
 from hpolab.storage.lease import lease_lost, take_lease
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
     from types import TracebackType
     from typing import Self
 
     from optuna import Trial
+    from optuna.trial import FrozenTrial
 
     from hpolab.storage.checkpoint import ArtifactStore
 
-__all__ = ["METRICS_KEY", "REASON_KEY", "Reporter", "give_up"]
+__all__ = [
+    "METRICS_KEY",
+    "REASON_KEY",
+    "Reporter",
+    "StepReport",
+    "give_up",
+    "is_out_of_memory",
+    "report_together",
+]
 
 METRICS_KEY = "hpolab:metrics"
 REASON_KEY = "hpolab:reason"
@@ -164,7 +174,7 @@ class Reporter:
         # Ctrl-C and a worker's end leave the checkpoint to the next worker.
         if self._checkpoints is not None and (error is None or isinstance(error, Exception)):
             self._checkpoints.remove()
-        if self.trial is not None and error is not None and _is_out_of_memory(error):
+        if self.trial is not None and error is not None and is_out_of_memory(error):
             give_up(self.trial, f"out of memory: {error}", error)
 
     def restore(self) -> bytes | None:
@@ -188,6 +198,11 @@ class Reporter:
             self.trial.report(self._reports[step], step)
         return checkpoint.state
 
+    @property
+    def next_step(self) -> int:
+        """The step behind the last one reported."""
+        return max(self._reports, default=-1) + 1
+
     def steps(self, n_steps: int) -> Iterator[int]:
         """Return the steps to train, up to ``n_steps - 1``, until training shall stop.
 
@@ -204,7 +219,7 @@ class Reporter:
         return self._steps(n_steps)
 
     def _steps(self, n_steps: int) -> Iterator[int]:
-        for step in range(max(self._reports, default=-1) + 1, n_steps):
+        for step in range(self.next_step, n_steps):
             if self.should_stop:
                 return
             yield step
@@ -226,6 +241,17 @@ class Reporter:
             InvalidArgument: If ``step`` is below 0 or was reported before.
             InvalidType: If ``value`` is not a number or ``step`` not an integer.
         """
+        value, step = self._note(value, step)
+        if self.trial is not None:
+            self._refuse_if_lost()
+            if step in self._stored:
+                _optuna.report_again(self.trial, value, step)  # `Trial.report` would ignore it
+            else:
+                self.trial.report(value, step)
+            self._prune(value, step)
+        self._checkpoint(step, state)
+
+    def _note(self, value: float, step: int) -> tuple[float, int]:
         value, step = _as_float(value), _as_step(step)
         if step in self._reports:
             raise InvalidArgument(f"`step` must be reported once, got step {step} again.")
@@ -233,8 +259,22 @@ class Reporter:
             self.diverged(value, f"at step {step}")
         self._reports[step] = value
         self._watch(value, step)
-        if self.trial is not None:
-            self._store(self.trial, value, step)
+        return value, step
+
+    def _refuse_if_lost(self) -> None:
+        if self.trial is not None and lease_lost(self.trial):
+            raise LeaseLost(f"another worker has taken trial {self.trial.number}")
+
+    def _prune(self, value: float, step: int, seen: Sequence[FrozenTrial] | None = None) -> None:
+        # Where the trial's earlier life has gone beyond this step, it was not pruned here.
+        if (
+            self.trial is not None
+            and step >= max(self._stored, default=step)
+            and _optuna.should_prune(self.trial, step, seen)
+        ):
+            raise optuna.TrialPruned(f"pruned at step {step} with value {value}")
+
+    def _checkpoint(self, step: int, state: Callable[[], bytes] | None) -> None:
         if state is not None and self._checkpoints is not None and self._checkpoint_is_due():
             self._checkpoints.save(
                 Checkpoint(
@@ -302,16 +342,57 @@ class Reporter:
             "elapsed_seconds": time.monotonic() - self._started,
         }
 
-    def _store(self, trial: Trial, value: float, step: int) -> None:
-        if lease_lost(trial):
-            raise LeaseLost(f"another worker has taken trial {trial.number}")
-        if step in self._stored:
-            _optuna.report_again(trial, value, step)  # `Trial.report` would ignore it
-        else:
-            trial.report(value, step)
-        # Where the trial's earlier life has gone beyond this step, it was not pruned here.
-        if step >= max(self._stored, default=step) and _optuna.should_prune(trial, step):
-            raise optuna.TrialPruned(f"pruned at step {step} with value {value}")
+
+@dataclass(frozen=True)
+class StepReport:
+    """What one of several trainings reports at once; see `Reporter.report`."""
+
+    reporter: Reporter
+    value: float
+    step: int
+    state: Callable[[], bytes]
+
+
+def report_together(reports: Sequence[StepReport]) -> list[Exception | None]:
+    """Report a step of several trials of one study, which the storage gets in one write.
+
+    Each is pruned, stopped and checkpointed as by `Reporter.report`; the pruner sees all of these
+    reports when it decides on any.
+
+    Args:
+        reports: One a trial.
+
+    Returns:
+        For each what `Reporter.report` would have raised, or None.
+    """
+    ended: list[Exception | None] = [None] * len(reports)
+
+    def each_alive(act: Callable[[StepReport], None]) -> None:
+        for place, report in enumerate(reports):
+            if ended[place] is None:
+                try:
+                    act(report)
+                except (optuna.TrialPruned, LeaseLost) as error:
+                    ended[place] = error
+
+    def note(report: StepReport) -> None:
+        report.reporter._note(report.value, report.step)
+        report.reporter._refuse_if_lost()
+
+    each_alive(note)
+    trials = [r.reporter.trial for r, error in zip(reports, ended, strict=True) if error is None]
+    alive = [r for r, error in zip(reports, ended, strict=True) if error is None]
+    written = [
+        (trial, report.value, report.step)
+        for trial, report in zip(trials, alive, strict=True)
+        if trial is not None
+    ]
+    _optuna.report_together(written)
+    if written:
+        seen = written[0][0].study.get_trials(deepcopy=False)
+        each_alive(lambda report: report.reporter._prune(report.value, report.step, seen))
+    each_alive(lambda report: report.reporter._checkpoint(report.step, report.state))
+    return ended
 
 
 def trial_seed(trial: Trial) -> int:
@@ -352,7 +433,8 @@ def _as_step(step: int) -> int:
     return int(step)
 
 
-def _is_out_of_memory(error: BaseException) -> bool:
+def is_out_of_memory(error: BaseException) -> bool:
+    """Tell whether an error says that memory has run out, the device's or the machine's."""
     # torch names its GPU error so, and raises a bare RuntimeError for the CPU's allocator.
     return (
         isinstance(error, MemoryError)

@@ -1,4 +1,4 @@
-"""Many trials written to a storage at once.
+"""Many trials, or reports of many trials, written to a storage at once.
 
 Optuna's underscored names here: the tables of its databases, which Optuna itself fills by a query
 and an insertion for each value of each trial.
@@ -7,12 +7,14 @@ and an insertion for each value of each trial.
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from optuna.distributions import distribution_to_json
 from optuna.storages import JournalStorage, RDBStorage
 from optuna.storages.journal import BaseJournalBackend
 from optuna.study import StudyDirection
+from optuna.trial import TrialState
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -20,7 +22,16 @@ if TYPE_CHECKING:
     from optuna.storages import BaseStorage
     from optuna.trial import FrozenTrial
 
-__all__ = ["write_trials"]
+__all__ = ["Report", "write_reports", "write_trials"]
+
+
+@dataclass(frozen=True)
+class Report:
+    """What a trial reports: the storage's id of it, the step and the value there."""
+
+    trial_id: int
+    step: int
+    value: float
 
 
 def write_trials(
@@ -55,6 +66,37 @@ def write_trials(
             storage.create_new_trial(study_id, trial)
 
 
+def write_reports(storage: BaseStorage | BaseJournalBackend, reports: Sequence[Report]) -> None:
+    """Write reports of several running trials, over those of the same steps.
+
+    A database takes them in one transaction, a journal in one append, any other storage one by
+    one. Those of a trial that another worker has ended in the meantime are left out by a database
+    and by a journal: its worker finds that out when it tells the trial.
+
+    Args:
+        storage: What stands behind Optuna's cache, or behind its journal.
+        reports: The reports, one a trial and step.
+
+    Example:
+        >>> import optuna
+        >>> storage = optuna.storages.InMemoryStorage()
+        >>> study_id = storage.create_new_study([StudyDirection.MINIMIZE], "squares")
+        >>> trial_id = storage.create_new_trial(study_id)
+        >>> write_reports(storage, [Report(trial_id, 0, 0.5)])
+        >>> storage.get_trial(trial_id).intermediate_values
+        {0: 0.5}
+    """
+    if isinstance(storage, BaseJournalBackend):
+        storage.append_logs(_report_logs(reports))
+    elif isinstance(storage, RDBStorage):
+        from hpolab.storage.database import repeated
+
+        repeated(_replace_reports)(storage, reports)
+    else:
+        for report in reports:
+            storage.set_trial_intermediate_value(report.trial_id, report.step, report.value)
+
+
 class _Notebook(BaseJournalBackend):
     """A journal in a list."""
 
@@ -77,6 +119,55 @@ def _as_logs(study_id: int, trials: Sequence[FrozenTrial]) -> list[dict[str, Any
     for trial in trials:
         storage.create_new_trial(own_id, trial)
     return [log | {"study_id": study_id} for log in notebook.logs[n_before:]]
+
+
+def _report_logs(reports: Sequence[Report]) -> list[dict[str, Any]]:
+    """Return what Optuna would append to a journal for these reports, one by one."""
+    notebook = _Notebook()
+    storage = JournalStorage(notebook)
+    own_id = storage.create_new_trial(storage.create_new_study([StudyDirection.MINIMIZE], "notes"))
+    n_before = len(notebook.logs)
+    for report in reports:
+        storage.set_trial_intermediate_value(own_id, report.step, report.value)
+    return [
+        log | {"trial_id": report.trial_id}
+        for log, report in zip(notebook.logs[n_before:], reports, strict=True)
+    ]
+
+
+def _replace_reports(storage: RDBStorage, reports: Sequence[Report]) -> None:
+    from optuna.storages._rdb import models
+    from sqlalchemy import delete, insert, select, text, tuple_
+    from sqlalchemy.orm import Session
+
+    table, trials = models.TrialIntermediateValueModel, models.TrialModel
+    with Session(storage.engine) as session, session.begin():
+        if storage.engine.name == "sqlite":
+            # Else a read before the write may find the file changed by then, and fails at once.
+            session.execute(text("BEGIN IMMEDIATE"))
+        ids = [report.trial_id for report in reports]
+        running = select(trials.trial_id).where(
+            trials.trial_id.in_(ids), trials.state == TrialState.RUNNING
+        )
+        found = set(session.scalars(running.with_for_update()))
+        kept = [report for report in reports if report.trial_id in found]
+        if not kept:
+            return
+        steps = [(report.trial_id, report.step) for report in kept]
+        session.execute(delete(table).where(tuple_(table.trial_id, table.step).in_(steps)))
+        session.execute(insert(table.__table__), [_report_row(report) for report in kept])
+
+
+def _report_row(report: Report) -> dict[str, Any]:
+    from optuna.storages._rdb.models import TrialIntermediateValueModel
+
+    stored, kind = TrialIntermediateValueModel.intermediate_value_to_stored_repr(report.value)
+    return {
+        "trial_id": report.trial_id,
+        "step": report.step,
+        "intermediate_value": stored,
+        "intermediate_value_type": kind,
+    }
 
 
 def _insert(storage: RDBStorage, study_id: int, trials: Sequence[FrozenTrial]) -> None:
