@@ -53,7 +53,7 @@ if TYPE_CHECKING:
     Callback = Callable[[Study, FrozenTrial], None]
     ObjectiveFunction = Callable[[Trial], float | Sequence[float]]
 
-__all__ = ["Interrupts", "Plan", "work"]
+__all__ = ["Interrupts", "Plan", "Worker", "work"]
 
 # How often a worker without a trial looks for a slot, or a trial that was put back: at first, and
 # when it has waited for long.
@@ -78,6 +78,7 @@ class Plan:
         grace_seconds: How long the worker's lease may stand still.
         window: Trials that may run at once where the study must not depend on timing.
         shared: Whether other workers start with this one.
+        fuse: How many trials to train as one, or "auto"; None for one after the other.
         callbacks: Called with (study, trial) after each trial.
     """
 
@@ -89,6 +90,7 @@ class Plan:
     grace_seconds: float = GRACE_SECONDS
     window: int | None = None
     shared: bool = False
+    fuse: int | str | None = None
     callbacks: Sequence[Callback] = ()
 
     def __post_init__(self) -> None:
@@ -115,21 +117,23 @@ def work(
         interrupts: Tells of Ctrl-C and its like, entered by the caller.
         after_trial: Called after each trial.
     """
+    if plan.fuse is not None:
+        from hpolab.fused import work_fused
+        from hpolab.objectives import TorchObjective
+
+        assert isinstance(objective, TorchObjective), "`run` has refused others"
+        work_fused(study, objective, plan, interrupts, after_trial)
+        return
     deadline = time.monotonic() + plan.timeout_seconds
     if isinstance(objective, Objective):
         objective = partial(objective, deadline=deadline)
-    worker = _Worker(study, objective, plan)
+    worker = Worker(study, objective, plan)
     with _optuna.optimize_loop(study):
-        while not (
-            interrupts.pressed or _optuna.stop_requested(study) or time.monotonic() >= deadline
-        ):
+        while not worker.is_to_stop(interrupts, deadline):
             trial = worker.claim()
             if trial is not None:
-                finished = worker.run_trial(trial, interrupts)
+                worker.run_trial(trial, interrupts)
                 after_trial()
-                if finished is not None:
-                    for callback in plan.callbacks:
-                        callback(study, finished)
             elif is_spent(study, plan.n_trials):
                 return
             else:
@@ -147,13 +151,29 @@ _NOT_THE_TRIALS_FAULT = (
 )
 
 
-class _Worker:
+class Worker:
+    """Claims a study's trials for this process, and stores how they end.
+
+    Args:
+        study: The study.
+        objective: A function of a trial.
+        plan: The budget and the rules.
+    """
+
     def __init__(self, study: Study, objective: ObjectiveFunction, plan: Plan) -> None:
         self._study = study
         self._objective = objective
         self._plan = plan
         self._failures_in_a_row = 0
         self._idle_since: float | None = None
+
+    def is_to_stop(self, interrupts: Interrupts, deadline: float) -> bool:
+        """Tell whether no trial is to be begun any more."""
+        return (
+            interrupts.pressed is not None
+            or _optuna.stop_requested(self._study)
+            or time.monotonic() >= deadline
+        )
 
     def claim(self) -> Trial | None:
         """Start the next trial, a dead worker's before a new one; None if there is none now."""
@@ -186,20 +206,33 @@ class _Worker:
     def _idle_seconds(self) -> float:
         return 0.0 if self._idle_since is None else time.monotonic() - self._idle_since
 
-    def run_trial(self, trial: Trial, interrupts: Interrupts) -> FrozenTrial | None:
-        """Run one trial and tell its outcome; None if it was put back, or another has taken it."""
+    def run_trial(
+        self, trial: Trial, interrupts: Interrupts, objective: ObjectiveFunction | None = None
+    ) -> None:
+        """Run one trial, tell its outcome, unless another has taken it, and call the callbacks.
+
+        Args:
+            trial: The trial.
+            interrupts: Tells of Ctrl-C and its like, which put it back.
+            objective: What is run in place of the worker's own.
+        """
         try:
-            return self._run_trial(trial, interrupts)
+            finished = self._run_trial(trial, interrupts, objective or self._objective)
         except (LeaseLost, optuna.exceptions.UpdateFinishedTrialError):
-            return None
+            return
         finally:
             release_lease(trial)
+        if finished is not None:
+            for callback in self._plan.callbacks:
+                callback(self._study, finished)
 
-    def _run_trial(self, trial: Trial, interrupts: Interrupts) -> FrozenTrial | None:
+    def _run_trial(
+        self, trial: Trial, interrupts: Interrupts, objective: ObjectiveFunction
+    ) -> FrozenTrial | None:
         _optuna.buffer_reports(self._study, trial)
         try:
             with interrupts.allowed():
-                value = _finite(trial, self._objective(trial))
+                value = _finite(trial, objective(trial))
         except optuna.TrialPruned:
             return self._tell(trial, state=TrialState.PRUNED)
         except _NOT_THE_TRIALS_FAULT:

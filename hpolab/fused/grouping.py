@@ -1,0 +1,124 @@
+"""Which trials may share a stack, and why one may not."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+
+from hpolab.fused.architecture import Architecture, split_model
+from hpolab.fused.member import Member
+from hpolab.fused.rules import rule_of
+from hpolab.fused.stack import Stack
+from hpolab.objectives.torch.data import map_arrays
+
+if TYPE_CHECKING:
+    from collections.abc import Hashable
+
+    from hpolab.objectives.torch.training import TorchTraining
+
+__all__ = ["is_of", "obstacle", "signature"]
+
+# How near a stacked step must come to a lone one, as a part of the step: rounding in single
+# precision is far less, and a member that is treated wrongly is wrong by far more.
+_TOLERANCE = 1e-3
+
+# Rows by which a member's model is held to its group's.
+_N_ROWS = 4
+
+
+def signature(training: TorchTraining) -> Hashable:
+    """Return what trainings of one stack have in common.
+
+    The batch size, the modules with all plain settings that they hold but for rates of dropout,
+    the shapes and types of all weights and buffers and which of them are trained.
+    """
+    modules = tuple(
+        (name, type(module), _settings(module)) for name, module in training.model.named_modules()
+    )
+    weights, buffers = split_model(training.model)
+    tensors = tuple(
+        (name, name in weights, tuple(part.shape), part.dtype)
+        for name, part in (weights | buffers).items()
+    )
+    # Those of an optimizer without a rule are no group with the others.
+    alone = None if rule_of(training.params) else training.params["optimizer"]
+    return alone, training.batch_size, modules, tensors
+
+
+def _settings(module: nn.Module) -> tuple[tuple[str, Any], ...]:
+    is_dropout = isinstance(module, nn.modules.dropout._DropoutNd)
+    return tuple(
+        (key, value)
+        for key, value in sorted(vars(module).items())
+        if isinstance(value, bool | int | float | str)
+        and not (is_dropout and key == "p")
+        # What a model says of the phase it is in is the same for all when they train.
+        and key != "training"
+    )
+
+
+def obstacle(member: Member) -> str | None:
+    """Return why a training cannot share a stack with others like it, or None if it can.
+
+    Two trainings like it, with other weights and rows each, make one step in a stack and one
+    alone: what cannot be stacked, and what lets one member see another, shows there.
+    """
+    params = member.training.params
+    if rule_of(params) is None:
+        return f"the optimizer {params['optimizer']!r} has no rule for several members"
+    weights, _ = split_model(member.training.model)
+    if len({part.dtype for part in weights.values()}) > 1:
+        return "its weights are of several types"
+    try:
+        return None if _steps_agree(member) else "several of it do not train as each does alone"
+    except Exception as error:  # noqa: BLE001 - told as the reason why the trial trains alone
+        return f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0]}"
+
+
+def is_of(architecture: Architecture, member: Member) -> bool:
+    """Tell whether a member's model computes what its architecture does with its weights.
+
+    Another one of the same signature may hide what it does in a closure.
+    """
+    weights, buffers = split_model(member.training.model)
+    rows = map_arrays(lambda part: part[:_N_ROWS], architecture.train.inputs)
+    with torch.no_grad():
+        alone = member.training.model.eval()(rows)
+        stacked = architecture.outputs_of_one(weights, buffers, rows)
+    return _is_near(alone, stacked, alone)
+
+
+def _steps_agree(member: Member) -> bool:
+    # Plain SGD, as others make a whole step of what is 0 but for rounding.
+    plain = {"optimizer": "sgd", "lr": 0.1, "weight_decay": 0.0, "schedule": "constant"}
+    params = {**member.training.params, **plain}
+    stacked, alone, before = (
+        [Member.outside(member.objective, params, seed) for seed in (0, 1)] for _ in range(3)
+    )
+    stack = Stack(Architecture(member.training), stacked)
+    stack.epoch(n_batches=1)
+    stack.values()
+    for slot, each in enumerate(alone):
+        stack.take_out(slot)
+        with each.random():
+            each.training.epoch(n_batches=1)
+    return all(
+        _is_near(one, other, one - start)
+        for models in zip(alone, stacked, before, strict=True)
+        for one, other, start in zip(*map(_tensors, models), strict=True)
+    )
+
+
+def _tensors(member: Member) -> list[Tensor]:
+    weights, buffers = split_model(member.training.model)
+    return [part.detach() for part in (weights | buffers).values()]
+
+
+def _is_near(one: Tensor, other: Tensor, measure: Tensor) -> bool:
+    """Tell whether two tensors differ by a small part of a third one's largest element."""
+    if one.shape != other.shape:
+        return False
+    size = float(measure.double().abs().max()) if measure.numel() else 0.0
+    return torch.allclose(one.double(), other.double(), rtol=1e-5, atol=_TOLERANCE * size + 1e-7)
