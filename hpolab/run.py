@@ -80,13 +80,13 @@ def run(
             finished, and its sampler and pruner see these alone. The price is waiting: for the
             slowest of each n_workers trials in flight.
         fuse: How many trials of a `TorchObjective` this process trains as one model, each with its
-            own numbers, seed and data order, and the result that it would have alone; "auto"
+            own numbers, seed and data order, and with the result that it would have alone. "auto"
             measures 1, 4, 16 and 64 first, as far as a quarter of the trials that are left, and
-            takes the fastest. A study that is long enough to gain by it has its steps compiled. Trials whose models differ in shape, or in batch
-            size, are trained in groups; those that cannot be stacked, one by one, with a line
-            that says why. A trial that ends makes room for a new one at once, so that the sampler
-            does not know of those in training; ``partial(TPESampler, constant_liar=True)`` keeps
-            away from them.
+            takes the fastest. Steps are compiled where the study is long enough to gain by it.
+            Trials whose models differ in shape, or in batch size, are trained in groups; those
+            that cannot be stacked one by one, with a line that says why. One that ends makes room
+            for a new one, of which the sampler knows no more than what has ended by then;
+            ``partial(TPESampler, constant_liar=True)`` keeps away from those in training.
         timeout_seconds: No trial is started after this time, and those of an hpolab objective end
             at their next report, with the best value that they have; None for no limit.
         default_first: Whether trial 0 of an hpolab objective tries the default configuration of

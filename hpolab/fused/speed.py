@@ -33,9 +33,9 @@ _LEAST_ROUNDS = 4
 _N_STEPS = 8
 _N_REPEATS = 3
 
-# Seconds of lone training from which compiling the step is tried: it takes some ten seconds for
-# each size, and makes steps up to ten times as fast.
-_COMPILE_FROM_SECONDS = 300.0
+# Seconds of lone training, for each size, from which compiling the step is tried: it takes some ten
+# seconds for a size, and makes steps up to ten times as fast.
+_COMPILE_FROM_SECONDS = 60.0
 
 
 # What a stack must gain on a lone training, as a measurement may err by so much.
@@ -76,7 +76,8 @@ def choose(
         sizes = [int(fuse)]
     found = [_stack_speed(objective, architecture, size, compiled=False) for size in sizes]
     n_batches = architecture.task.train.n_batches(architecture.batch_size) or 1
-    if lone.seconds * n_trials * objective.max_steps * n_batches >= _COMPILE_FROM_SECONDS:
+    seconds_alone = lone.seconds * n_trials * objective.max_steps * n_batches
+    if seconds_alone >= _COMPILE_FROM_SECONDS * len(sizes):
         found += [_stack_speed(objective, architecture, size, compiled=True) for size in sizes]
     stacks = [speed for speed in found if speed is not None]
     best = min(stacks, key=lambda speed: speed.seconds, default=lone)
@@ -98,8 +99,7 @@ def _lone_speed(objective: TorchObjective) -> Speed:
         with member.random():
             member.training.epoch(n_batches=_N_STEPS)
 
-    seconds = _seconds(train, objective.task.device)
-    return Speed(1, compiled=False, seconds=seconds)
+    return Speed(1, compiled=False, seconds=_seconds(train, objective.task.device))
 
 
 def _stack_speed(
@@ -124,7 +124,7 @@ def _stack_speed(
 
 
 def _seconds(train: Callable[[], None], device: torch.device) -> float:
-    """Return the least seconds of a call, the first one not counted."""
+    """Return the least seconds of a step; a call makes `_N_STEPS`, and the first is not counted."""
     train()
     taken = []
     for _ in range(_N_REPEATS):
@@ -132,7 +132,7 @@ def _seconds(train: Callable[[], None], device: torch.device) -> float:
         started = time.perf_counter()
         train()
         _wait_for(device)
-        taken.append(time.perf_counter() - started)
+        taken.append((time.perf_counter() - started) / _N_STEPS)
     return min(taken)
 
 

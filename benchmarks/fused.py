@@ -1,0 +1,151 @@
+"""The same trials as one model, and one after the other: CPU time of each.
+
+Both are `run` on a study in memory, with the same random trials of Adam (learning rate and betas),
+the same seeds and data orders, no pruner; fused trials end with the values of lone ones, which is
+checked. One thread, in turn, several repeats. Compiling is counted apart: it is paid once for each
+shape, in the first study of each kind.
+
+- logistic regression and an MLP 784-64-10 on MNIST-shaped images, batches of 32;
+- matrix factorization of 943 x 1682, embeddings of 16, batches of 32;
+- the CNN of the MNIST protocol, batches of 32.
+
+    python benchmarks/fused.py
+    python benchmarks/fused.py --device cuda --fuse 64 --models cnn
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import statistics
+import time
+from functools import partial
+from typing import TYPE_CHECKING
+
+import optuna
+import torch
+from torch import nn
+
+from hpolab import make_study, run
+from hpolab.objectives import TorchObjective
+from hpolab.search_space import optimizer_space
+
+if TYPE_CHECKING:
+    from optuna import Study
+
+N_VALID = 500
+
+
+class MatrixFactorization(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.users = nn.Embedding(943, 16)
+        self.items = nn.Embedding(1682, 16)
+
+    def forward(self, pairs: torch.Tensor) -> torch.Tensor:
+        return (self.users(pairs[:, 0]) * self.items(pairs[:, 1])).sum(-1)
+
+
+def build(name: str, params: object) -> nn.Module:
+    if name == "mf":
+        return MatrixFactorization()
+    if name == "logistic":
+        return nn.Sequential(nn.Flatten(), nn.Linear(784, 10))
+    if name == "mlp":
+        return nn.Sequential(nn.Flatten(), nn.Linear(784, 64), nn.ReLU(), nn.Linear(64, 10))
+    return nn.Sequential(
+        nn.Conv2d(1, 16, 3, padding=1),
+        nn.ReLU(),
+        nn.MaxPool2d(2),
+        nn.Conv2d(16, 32, 3, padding=1),
+        nn.ReLU(),
+        nn.MaxPool2d(2),
+        nn.Flatten(),
+        nn.Linear(32 * 49, 64),
+        nn.Sigmoid(),
+        nn.Linear(64, 10),
+    )
+
+
+def data(name: str, n: int, seed: int) -> tuple[torch.Tensor, torch.Tensor]:
+    drawn = torch.Generator().manual_seed(seed)
+    if name == "mf":
+        users, items = (torch.randint(0, m, (n,), generator=drawn) for m in (943, 1682))
+        return torch.stack([users, items], 1), torch.randn(n, generator=drawn)
+    images = torch.rand(n, 1, 28, 28, generator=drawn)
+    # Whether the upper or the lower half is brighter, and so on: something to learn.
+    labels = (images.flatten(1) @ torch.randn(784, 10, generator=drawn)).argmax(1)
+    return images, labels
+
+
+def train(objective: TorchObjective, n_trials: int, fuse: int | str | None) -> Study:
+    study = make_study(
+        "fused",
+        storage="memory://",
+        objective=objective,
+        sampler="random",
+        pruner="none",
+        seed=0,
+    )
+    run(study, objective, n_trials=n_trials, fuse=fuse, show_progress_bar=False)
+    return study
+
+
+def cpu_of(objective: TorchObjective, n_trials: int, fuse: int | str | None) -> tuple[float, Study]:
+    started = time.process_time() if objective.task.device.type == "cpu" else time.perf_counter()
+    study = train(objective, n_trials, fuse)
+    now = time.process_time() if objective.task.device.type == "cpu" else time.perf_counter()
+    return (now - started) / n_trials, study
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    models = ("logistic", "mlp", "mf", "cnn")
+    parser.add_argument("--models", nargs="+", choices=models, default=list(models))
+    parser.add_argument("--fuse", default="auto", help="A number, or auto.")
+    parser.add_argument("--trials", type=int, default=64)
+    parser.add_argument("--epochs", type=int, default=5)
+    parser.add_argument("--rows", type=int, default=25_000)
+    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--device", default="cpu")
+    arguments = parser.parse_args()
+    fuse = int(arguments.fuse) if arguments.fuse.isdigit() else arguments.fuse
+    torch.set_num_threads(1)
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    logging.basicConfig(format="          %(message)s")
+    logging.getLogger("hpolab").setLevel(logging.INFO)  # the size that `run` takes
+    for name in arguments.models:
+        ratings = name == "mf"
+        objective = TorchObjective(
+            partial(build, name),
+            train=data(name, arguments.rows, 0),
+            valid=data(name, N_VALID, 1),
+            search_space=optimizer_space("adam"),
+            loss="mse" if ratings else "cross_entropy",
+            metric="mse" if ratings else "loss",
+            max_epochs=arguments.epochs,
+            batch_size=32,
+            device=arguments.device,
+        )
+        pairs = []
+        for _ in range(arguments.repeats + 1):
+            together, fused = cpu_of(objective, arguments.trials, fuse)
+            alone, lone = cpu_of(objective, arguments.trials, None)
+            pairs.append((together, alone))
+        difference = max(
+            abs(one.value - other.value) / abs(other.value)
+            for one, other in zip(fused.trials, lone.trials, strict=True)
+        )
+        ratios = [alone / together for together, alone in pairs[1:]]
+        print(
+            f"{name:9} fused {statistics.median(p[0] for p in pairs[1:]):.3f} s, alone "
+            f"{statistics.median(p[1] for p in pairs[1:]):.3f} s a trial: "
+            f"{statistics.median(ratios):.2f} [{min(ratios):.2f}..{max(ratios):.2f}] times as "
+            f"fast; first study {pairs[0][1] / pairs[0][0]:.2f}; values differ by "
+            f"{difference:.1e} at most",
+            flush=True,
+        )
+
+
+if __name__ == "__main__":
+    main()
