@@ -16,7 +16,7 @@ SMALL = {
     "quickstart": {"n_trials": 3, "max_epochs": 2},
     "own_loop": {"n_trials": 3},
     "resume": {"n_trials": 6},
-    "mnist_adamw": {"n_trials": 2, "max_epochs": 1},
+    "optimizers_mnist": {"n_trials": 3, "max_epochs": 1, "n_seeds": 2},
     "lightgbm_cv": {"n_trials": 3},
     "search_methods": {"n_trials": 3},
     "recommender_optimizers": {"n_trials": 1, "max_epochs": 1},
