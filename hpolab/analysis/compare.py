@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -9,7 +10,16 @@ import numpy as np
 from optuna.study import StudyDirection
 from optuna.trial import TrialState
 
-from hpolab.errors import InvalidArgument, InvalidType, StudyNotFound, check_count, one_of
+from hpolab.analysis.leads import Lead, leads_of
+from hpolab.errors import (
+    Diverged,
+    InvalidArgument,
+    InvalidType,
+    StudyNotFound,
+    check_count,
+    one_of,
+)
+from hpolab.export import as_overrides
 from hpolab.objectives import Objective
 from hpolab.recipe import read_recipe
 from hpolab.run import run
@@ -43,7 +53,8 @@ class Contender:
         default_value: The value of the default configuration, trial 0; None if it has none.
         best_value: The best value; None if no trial is complete.
         best_params: Its configuration, in the trainer's units; None likewise.
-        test: Scores on the test data of the best configuration, one for each fresh seed.
+        test: Scores on the test data of the best configuration, one for each fresh seed; NaN where
+            the training diverged.
     """
 
     name: str
@@ -83,6 +94,29 @@ class Comparison:
     def ranking(self) -> list[Contender]:
         """Return the contenders, the best value first; those without a value are last."""
         return sorted(self.contenders.values(), key=lambda each: self._loss(each.best_value))
+
+    def leads(self) -> tuple[Lead, ...]:
+        """Return by how much the first of the ranking is better than each other on the test data.
+
+        The ranking goes by the trials' values, not by the test scores, so that no lead is chosen
+        for its size. Paired seed by seed; without those that were not scored on the same seeds.
+        """
+        leader = self.ranking()[0].name
+        scores = {name: each.test for name, each in self.contenders.items()}
+        return leads_of(scores, leader, maximize=self.direction == "maximize")
+
+    @property
+    def verdict(self) -> str:
+        """Whether the leader is better than the others on the test data; "" without test scores."""
+        leads, leader = self.leads(), self.ranking()[0]
+        n_lost, n = sum(map(math.isnan, leader.test)), len(leader.test)
+        if n_lost:
+            return f"{leader.name} diverged on {n_lost} of {n} seeds: it has no lead."
+        if not leads:
+            return ""
+        words = "; it ".join(map(str, leads))
+        after = f", p after Holm's correction for {len(leads)}" if len(leads) > 1 else ""
+        return f"On the test data {leader.name} {words} ({n} seeds{after})."
 
     def best_so_far(self, name: str) -> NDArray[np.float64]:
         """Return the best value after 1, 2, ... trials of a contender; NaN before the first."""
@@ -143,7 +177,8 @@ class Comparison:
             f"{_brief(each)}"
             for each in self.ranking()
         ]
-        return "\n".join([head, *rows])
+        said = ["", self.verdict] if self.verdict else []
+        return "\n".join([head, *rows, *said])
 
     def _contender(self, name: str) -> Contender:
         return self.contenders[one_of("name", name, self.contenders)]
@@ -327,10 +362,7 @@ def _brief(contender: Contender) -> str:
     ]
     params = contender.best_params
     shown = {name: params[name] for name in names if name in params}
-    return ", ".join(
-        f"{name} {value:.3g}" if isinstance(value, float) else f"{name} {value}"
-        for name, value in shown.items()
-    )
+    return ", ".join(as_overrides(shown, digits=3))
 
 
 def _contender(name: str, study: Study) -> Contender:
@@ -347,7 +379,7 @@ def _contender(name: str, study: Study) -> Contender:
         default_value=values[0] if values else None,
         best_value=None if best is None else best.value,
         best_params=None if best is None else _space_of(study).from_trial(best.params),
-        test=tuple(of_best.values()),
+        test=tuple(math.nan if score is None else score for score in of_best.values()),
     )
 
 
@@ -363,9 +395,17 @@ def _score_best(study: Study, objective: Objective, test: Any, n_seeds: int, see
     scores = dict(stored.get(str(best.number), {}))
     for place in range(n_seeds):
         if str(place) not in scores:
-            model = objective.fit(params, derive_seed(seed, place, "test"))
-            scores[str(place)] = next(iter(objective.evaluate(model, test).values()))
+            scores[str(place)] = _score(objective, params, test, derive_seed(seed, place, "test"))
             study.set_user_attr(_TEST_KEY, {**stored, str(best.number): scores})
+
+
+def _score(objective: Objective, params: Mapping[str, Any], test: Any, seed: int) -> float | None:
+    """Return the first metric on the test data; None if the training diverges."""
+    try:
+        model = objective.fit(params, seed)
+    except Diverged:
+        return None
+    return next(iter(objective.evaluate(model, test).values()))
 
 
 def _objectives(objective: Any, contenders: Any) -> dict[str, Objective]:

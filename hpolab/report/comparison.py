@@ -11,6 +11,7 @@ import numpy as np
 
 from hpolab.report import figures, plots
 from hpolab.report.blocks import Details, Document, Plot, Plots, Section, Table, Text
+from hpolab.report.confirmation import estimated
 from hpolab.report.reading import read
 from hpolab.report.spelling import spelled
 from hpolab.report.study import facts_blocks, recipe_blocks
@@ -69,8 +70,9 @@ def _table(comparison: Comparison, readings: dict[str, Reading]) -> Section:
     if leader.best_value is not None:
         words = f"{leader.name} has reached the best value: {short(leader.best_value)}."
         words += " " + _said_of_chance(comparison)
+    verdict = [comparison.verdict] if comparison.verdict else []
     blocks: list[Block] = [
-        Text([words], "finding"),
+        Text([words, *verdict], "finding"),
         Table(head, rows, frozenset([0]), may_be_cut=True),
     ]
     return Section("contenders", "Contenders", blocks, for_terminal=True)
@@ -177,7 +179,26 @@ def _test_scores(comparison: Comparison, colors: dict[str, str]) -> list[Section
         title="The best of each, trained again on fresh seeds (dots): mean ± standard error",
         draw=partial(figures.draw_test_scores, scores, colors),
     )
-    return [Section("test", "Test scores", [plot])]
+    return [Section("test", "Test scores", [plot, *_leads(comparison)])]
+
+
+def _leads(comparison: Comparison) -> list[Block]:
+    leads = comparison.leads()
+    rows = [
+        [
+            each.rival,
+            estimated(each.estimate),
+            f"{each.p_value:.2g}",
+            "beyond chance" if each.is_told else "not told from chance",
+        ]
+        for each in leads
+    ]
+    leader = comparison.ranking()[0].name
+    note = (
+        f"Seed by seed, with 95 % intervals; below zero {leader} is behind. p-values of the lead "
+        "being zero, corrected for all rivals (Holm)."
+    )
+    return [Table(["", f"lead of {leader}", "p", "verdict"], rows, note=note)] if leads else []
 
 
 def _slices(

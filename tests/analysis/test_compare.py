@@ -13,7 +13,7 @@ from optuna.trial import TrialState
 
 from hpolab import load_study, make_study
 from hpolab.analysis import Comparison, Contender, compare, load_comparison
-from hpolab.errors import InvalidArgument, InvalidType, StudyNotFound
+from hpolab.errors import Diverged, InvalidArgument, InvalidType, StudyNotFound
 from hpolab.objectives import FunctionObjective, Objective
 from hpolab.search_space import SearchSpace, optimizer_space
 
@@ -89,6 +89,41 @@ def test_comparison_goes_on_where_it_was_and_scores_each_seed_once(tmp_path):
     stored = load_comparison("comparison", storage=url)
     assert str(stored) == str(whole)
     assert len(load_study("comparison-adam", storage=url).trials) == 4
+
+
+class Fragile(Slope):
+    """SGD's training diverges on every other seed."""
+
+    def fit(self, params: Mapping[str, Any], seed: int) -> Any:
+        self.fits.append(seed)
+        if params["optimizer"] == "sgd" and len(self.fits) % 2:
+            raise Diverged("nan in epoch 3")
+        return params, seed
+
+
+def test_leader_is_compared_with_each_rival_on_the_test_data():
+    comparison = compare(
+        Slope(OPTIMIZER), ["adam", "sgd"], n_trials=6, storage="memory://", test=1e-4, seed=1
+    )
+    leader, other = comparison.ranking()
+    (lead,) = comparison.leads()
+    assert lead.rival == other.name
+    assert lead.estimate.mean == pytest.approx(np.mean(leader.test) - np.mean(other.test))
+    assert comparison.verdict in str(comparison)
+    assert f"{leader.name} {lead} (3 seeds)" in comparison.verdict
+
+
+@pytest.mark.parametrize(
+    ("contenders", "verdict"),
+    [(["adam", "sgd"], ""), (["sgd"], "sgd diverged on 2 of 4 seeds: it has no lead.")],
+)
+def test_comparison_ends_though_a_training_diverges_on_a_fresh_seed(contenders, verdict):
+    comparison = compare(
+        Fragile(OPTIMIZER), contenders, n_trials=2, storage="memory://", test=0.0, n_test_seeds=4
+    )
+    assert np.isnan(comparison.contenders["sgd"].test).sum() == 2
+    assert comparison.leads() == ()
+    assert comparison.verdict == verdict
 
 
 def test_spaces_and_objectives_can_be_contenders():

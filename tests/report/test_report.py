@@ -132,7 +132,8 @@ def test_no_text_has_a_float_of_many_digits(page, tuned, comparison):
 
 def test_comparison_shows_each_part(page, comparison):
     shown = page(comparison)
-    for words in ("Chance to win", "after 10 trials", "after 12 trials", "adam", "sgd"):
+    words_of_leads = ("On the test data", f"lead of {comparison.ranking()[0].name}")
+    for words in ("Chance to win", "after 10 trials", "after 12 trials", "sgd", *words_of_leads):
         assert words in shown.text, words
     assert {"best-so-far", "test-scores", "parameter-0"} <= shown.figures.keys()
     assert [trace["name"] for trace in shown.figures["best-so-far"]["data"][-2:]] == ["adam", "sgd"]
