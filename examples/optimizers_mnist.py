@@ -18,6 +18,7 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
+from optuna.pruners import MedianPruner
 from torch import nn
 
 from hpolab.analysis import compare, confirm
@@ -112,7 +113,8 @@ def main(
         n_trials=n_trials,
         storage=storage,
         name="mnist",
-        pruner="hyperband",
+        # Before the sixth epoch the sigmoid layer has hardly begun to learn, and nothing is pruned.
+        pruner=MedianPruner(n_warmup_steps=5),
         test=splits.test,
         n_test_seeds=n_seeds,
         seed=0,
