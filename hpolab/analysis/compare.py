@@ -26,7 +26,7 @@ from hpolab.run import run
 from hpolab.search_space import OPTIMIZERS, SearchSpace, optimizer_space
 from hpolab.seeding import derive_seed
 from hpolab.storage import open_storage
-from hpolab.study import load_study, make_study
+from hpolab.study import make_study, stored_study
 from hpolab.tables import best_of
 
 if TYPE_CHECKING:
@@ -90,6 +90,49 @@ class Comparison:
     name: str
     direction: str
     contenders: Mapping[str, Contender]
+
+    @classmethod
+    def of(cls, name: str, studies: Mapping[str, Study]) -> Comparison:
+        """Return a comparison of studies that are there, whatever made them so.
+
+        Whether they had the same budget, data and metric is up to the caller; `compare` sees to it.
+
+        Args:
+            name: What to call it.
+            studies: Contender -> its study, run with a search space of hpolab's.
+
+        Raises:
+            InvalidArgument: If there is no study, one has no search space stored, or directions
+                differ.
+
+        Example:
+            >>> from hpolab import make_study, run
+            >>> from hpolab.objectives import FunctionObjective
+            >>> studies = {}
+            >>> for x in (0.1, 0.2):
+            ...     objective = FunctionObjective(
+            ...         lambda params, reporter: params["x"] ** 2,
+            ...         search_space=SearchSpace({"x": (x, 1.0)}),
+            ...         direction="minimize", max_steps=1,
+            ...     )
+            ...     studies[f"from {x}"] = make_study(
+            ...         f"from-{x}", storage="memory://", objective=objective
+            ...     )
+            ...     run(studies[f"from {x}"], objective, n_trials=20)
+            >>> Comparison.of("ends", studies).ranking()[0].name
+            'from 0.1'
+        """
+        directions = {tuple(study.directions) for study in studies.values()}
+        if len(directions) != 1:
+            raise InvalidArgument(
+                f"`studies` must be several of one direction, got {len(studies)} with "
+                f"{len(directions)} directions."
+            )
+        for study in studies.values():
+            _space_of(study)  # refuses one without
+        contenders = {key: _contender(key, study) for key, study in studies.items()}
+        direction = next(iter(studies.values())).direction
+        return cls(name=name, direction=direction.name.lower(), contenders=contenders)
 
     def ranking(self) -> list[Contender]:
         """Return the contenders, the best value first; those without a value are last."""
@@ -273,8 +316,9 @@ def compare(
     check_count("n_test_seeds", n_test_seeds)
     objectives = _objectives(objective, contenders)
     opened = open_storage(storage)
+    studies = {}
     for place, (contender, each) in enumerate(objectives.items()):
-        study = make_study(
+        studies[contender] = study = make_study(
             f"{name}-{contender}",
             storage=opened,
             objective=each,
@@ -294,13 +338,12 @@ def compare(
         )
     if test is not None:
         for contender, each in objectives.items():
-            study = load_study(f"{name}-{contender}", storage=opened)
-            _score_best(study, each, test, n_test_seeds, seed)
-    return load_comparison(name, storage=opened)
+            _score_best(studies[contender], each, test, n_test_seeds, seed)
+    return Comparison.of(name, studies)
 
 
 def load_comparison(name: str, *, storage: str | BaseStorage | None = None) -> Comparison:
-    """Return a comparison as it stands in a storage.
+    """Return a comparison as it stands in a storage, to be read.
 
     Args:
         name: Its name.
@@ -319,15 +362,8 @@ def load_comparison(name: str, *, storage: str | BaseStorage | None = None) -> C
             found[mark["place"], mark["contender"]] = summary.study_name
     if not found:
         raise StudyNotFound(f"No comparison {name!r} in the storage.")
-    studies = {
-        contender: load_study(found[place, contender], storage=opened)
-        for place, contender in sorted(found)
-    }
-    return Comparison(
-        name=name,
-        direction=next(iter(studies.values())).direction.name.lower(),
-        contenders={key: _contender(key, study) for key, study in studies.items()},
-    )
+    studies = {key: stored_study(found[place, key], opened) for place, key in sorted(found)}
+    return Comparison.of(name, studies)
 
 
 def _chances_of_best(n: int, budget: int) -> NDArray[np.float64]:
@@ -451,6 +487,9 @@ def _optimizer_of(objective: Any, name: str) -> SearchSpace:
 
 def _space_of(study: Study) -> SearchSpace:
     recipe = read_recipe(study)
-    assert recipe is not None
-    assert recipe.search_space is not None
+    if recipe is None or recipe.search_space is None:
+        raise InvalidArgument(
+            f"`studies` must have been run with a search space of hpolab's, got "
+            f"{study.study_name!r} without one."
+        )
     return SearchSpace.from_dict(recipe.search_space)

@@ -91,6 +91,17 @@ def test_comparison_goes_on_where_it_was_and_scores_each_seed_once(tmp_path):
     assert len(load_study("comparison-adam", storage=url).trials) == 4
 
 
+def test_comparison_with_a_pruner_object_goes_on_and_is_read(tmp_path):
+    url = f"sqlite:///{tmp_path}/s.db"
+    pruner = optuna.pruners.MedianPruner(n_warmup_steps=3)
+    for n_trials in (2, 4):
+        found = compare(
+            Slope(OPTIMIZER), ["adam"], n_trials=n_trials, storage=url, pruner=pruner, test=0.0
+        )
+    assert len(load_comparison("comparison", storage=url).contenders["adam"].values) == 4
+    assert isinstance(found.contenders["adam"].study.pruner, optuna.pruners.MedianPruner)
+
+
 class Fragile(Slope):
     """SGD's training diverges on every other seed."""
 
@@ -137,6 +148,12 @@ def test_spaces_and_objectives_can_be_contenders():
     for name in ("wide", "narrow"):
         one, other = by_space.contenders[name], by_objective.contenders[name]
         assert one.values.tolist() == other.values.tolist()
+
+
+def test_studies_that_are_there_make_a_comparison():
+    made = compare(Slope(OPTIMIZER), ["adam", "sgd"], n_trials=3, storage="memory://")
+    studies = {name: each.study for name, each in made.contenders.items()}
+    assert str(Comparison.of("again", studies)) == str(made)
 
 
 def told(values: list[float | None], direction: str = "maximize") -> Comparison:
@@ -206,6 +223,19 @@ def test_pruned_and_failed_trials_count_in_the_budget_but_have_no_value():
         (lambda: compare(None, {"a": OPTIMIZER}, n_trials=1), InvalidType, "SearchSpace for 'a'"),
         (lambda: compare(3, {"a": OPTIMIZER}, n_trials=1), InvalidType, "`objective` must be"),
         (lambda: load_comparison("none", storage="memory://"), StudyNotFound, "No comparison"),
+        (lambda: Comparison.of("c", {}), InvalidArgument, "must be several of one direction"),
+        (
+            lambda: Comparison.of(
+                "c", {d[:3]: optuna.create_study(direction=d) for d in ("minimize", "maximize")}
+            ),
+            InvalidArgument,
+            "got 2 with 2 directions",
+        ),
+        (
+            lambda: Comparison.of("c", {"a": optuna.create_study(study_name="plain")}),
+            InvalidArgument,
+            "got 'plain' without one",
+        ),
         (lambda: told([1.0]).best_of_budget("a", 2), InvalidArgument, "at most the 1 trials"),
         (lambda: told([1.0]).best_so_far("z"), InvalidArgument, "`name` must be one of 'a', 'b'"),
     ],
