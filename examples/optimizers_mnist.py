@@ -9,7 +9,7 @@ trial and rank the trials; MNIST's own 10,000 test images are read at the very e
 configuration of each optimizer and for its default, on fresh seeds.
 
 MNIST is read from $HPOLAB_DATA/mnist; without it, scikit-learn's digits stand in. Stopped, it goes
-on where it was; on one core it takes about 40 minutes. It ends in a report of the comparison and
+on where it was; on one core it takes about half an hour. It ends in a report of the comparison and
 one of each optimizer.
 """
 
@@ -92,7 +92,7 @@ def print_by_value(contender):
 
 
 def main(
-    storage="sqlite:///optimizers_mnist.db", n_trials=70, max_epochs=20, n_seeds=20, folder="."
+    storage="sqlite:///optimizers_mnist.db", n_trials=70, max_epochs=20, n_seeds=10, folder="."
 ):
     splits = load_splits()
     objective = TorchObjective(
@@ -140,7 +140,7 @@ if __name__ == "__main__":
     parser.add_argument("--storage", default="sqlite:///optimizers_mnist.db")
     parser.add_argument("--trials", type=int, default=70)
     parser.add_argument("--epochs", type=int, default=20)
-    parser.add_argument("--seeds", type=int, default=20)
+    parser.add_argument("--seeds", type=int, default=10)
     parser.add_argument("--folder", default=".")
     args = parser.parse_args()
     main(args.storage, args.trials, args.epochs, args.seeds, args.folder)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import importlib.util
+import os
+import re
 from pathlib import Path
 
 import pytest
@@ -17,6 +19,7 @@ SMALL = {
     "own_loop": {"n_trials": 3},
     "resume": {"n_trials": 6},
     "optimizers_mnist": {"n_trials": 3, "max_epochs": 1, "n_seeds": 2},
+    "sweep_report": {},
     "lightgbm_cv": {"n_trials": 3},
     "search_methods": {"n_trials": 3},
     "recommender_optimizers": {"n_trials": 1, "max_epochs": 1},
@@ -45,6 +48,32 @@ def test_example_runs_on_sqlite_and_resumes(name, tmp_path, capsys, monkeypatch)
     for _ in range(2):
         main(storage=f"sqlite:///{tmp_path}/s.db", **SMALL[name])
     assert "best" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("copied", [True, False])
+def test_sweep_report_says_what_the_runs_can_tell(copied, tmp_path, capsys, monkeypatch):
+    if copied:
+        monkeypatch.delenv("HPOLAB_DATA", raising=False)
+    elif not Path(os.environ.get("HPOLAB_DATA", ""), "seeds/detection_sweep.csv").is_file():
+        pytest.skip("needs seeds/ in the folder that HPOLAB_DATA names")
+    load("sweep_report").main(folder=tmp_path)
+    said = capsys.readouterr().out
+    detection, recommender = said.split("Recommender: best NDCG")
+    assert "in run 8, +0.07 over the baseline" in detection
+    for group, mean in (
+        (("lr", "< 0.00048", 4), 96.40),
+        ((">= 0.00048", 3), 96.36),
+        (("weight_decay", "< 9e-05", 3), 96.40),
+        ((">= 9e-05", 5), 96.30),
+        (("T_max", "22", 4), 96.40),
+        (("24", 3), 96.18),
+    ):
+        row = r"\s+".join(map(re.escape, " ".join(map(str, group)).split())) + r"\s+([\d.]+)"
+        assert round(float(re.search(row, detection).group(1)), 2) == mean
+    assert "None of these differences can be told from noise at one run each." in detection
+    assert re.search(r"in run 13: optimizer nadam, .*learning_rate 0\.01", recommender)
+    assert "best hit rate 0.63615 in run 16" in recommender
+    assert {path.name for path in tmp_path.iterdir()} == {"detection.html", "recommender.html"}
 
 
 def test_resume_example_runs_on_redis(redis_database, capsys):
