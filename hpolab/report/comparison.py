@@ -43,6 +43,7 @@ def comparison_document(comparison: Comparison) -> Document:
         _table(comparison, readings),
         *_race(comparison),
         *_chances(comparison),
+        *_curves(comparison, readings, colors),
         *_test_scores(comparison, colors),
         *_slices(comparison, readings, colors),
         *_best_configurations(comparison),
@@ -146,6 +147,21 @@ def _race(comparison: Comparison) -> list[Section]:
     return [Section("race", "Best value so far", [plot])]
 
 
+def _curves(
+    comparison: Comparison, readings: dict[str, Reading], colors: dict[str, str]
+) -> list[Section]:
+    shown = plots.best_curves(comparison, readings)
+    if not shown.series:
+        return []
+    plot = Plot(
+        name="best-trials",
+        title="What the best trial of each reported while it trained",
+        draw=partial(figures.draw_best_curves, shown, colors),
+        note="What is far worse is outside the picture." if shown.view.n_outside else "",
+    )
+    return [Section("curves", "Training curves", [plot])]
+
+
 def _chances(comparison: Comparison) -> list[Section]:
     rivals = _with_values(comparison)
     if len(rivals.contenders) < 2:
@@ -205,7 +221,7 @@ def _slices(
     comparison: Comparison, readings: dict[str, Reading], colors: dict[str, str]
 ) -> list[Section]:
     readings = {name: reading for name, reading in readings.items() if reading.complete}
-    names = plots.shared_parameters(readings)
+    names = plots.tuned_parameters(readings)
     found = [plots.slice_of_many(comparison, readings, name) for name in names]
     shown = [one for one in found if one is not None][:_MAX_SLICES]
     if not shown:
@@ -222,7 +238,7 @@ def _slices(
     n_outside = max(one.view.n_outside for one in shown)
     note = "Values that are far worse are outside the pictures." if n_outside else ""
     block = Plots(drawn, legend, note)
-    return [Section("parameters", "Value against shared parameters", [block])]
+    return [Section("parameters", "Value against each parameter", [block])]
 
 
 def _best_configurations(comparison: Comparison) -> list[Section]:

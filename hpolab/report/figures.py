@@ -22,12 +22,23 @@ if TYPE_CHECKING:
 
     from hpolab.analysis.confirmation import Configuration, Confirmation
     from hpolab.analysis.influence import Influence
-    from hpolab.report.plots import Axis, Curve, Curves, History, Race, Slice, SliceOfMany, View
+    from hpolab.report.plots import (
+        Axis,
+        BestCurves,
+        Curve,
+        Curves,
+        History,
+        Race,
+        Slice,
+        SliceOfMany,
+        View,
+    )
 
 __all__ = [
     "PALETTE",
     "Figure",
     "color_of",
+    "draw_best_curves",
     "draw_curves",
     "draw_fronts",
     "draw_history",
@@ -135,6 +146,23 @@ def draw_curves(shown: Curves) -> Figure:
     layout = _layout(400, x="step", y="report", view=shown.view)
     layout["xaxis"] |= _whole([step for curve in shown.curves for step in curve.steps])
     return {"data": traces, "layout": layout}
+
+
+def draw_best_curves(shown: BestCurves, colors: Mapping[str, str]) -> Figure:
+    """Draw the reports of each contender's best trial by step."""
+    traces = [
+        {
+            "type": "scatter",
+            "mode": "lines",
+            "x": _rounded(each.x),
+            "y": _rounded(each.y),
+            "name": _markup(each.name),
+            "line": {"color": colors[each.name], "width": 2},
+            "hovertemplate": f"{_markup(each.name)}, step %{{x}}: %{{y:.5g}}<extra></extra>",
+        }
+        for each in shown.series
+    ]
+    return {"data": traces, "layout": _layout(420, x="step", y="report", view=shown.view)}
 
 
 def draw_slice(shown: Slice) -> Figure:

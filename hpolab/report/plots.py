@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
+from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Axis",
     "Band",
+    "BestCurves",
     "Curve",
     "Curves",
     "History",
@@ -35,16 +37,17 @@ __all__ = [
     "View",
     "axis_title",
     "best_and_evenly",
+    "best_curves",
     "curves",
     "evenly",
     "history",
     "parallel_trials",
     "race",
-    "shared_parameters",
     "slice_of",
     "slice_of_many",
     "sliced_names",
     "stored_title",
+    "tuned_parameters",
     "view",
     "with_trials",
 ]
@@ -189,7 +192,7 @@ class Series:
 
 @dataclass(frozen=True)
 class SliceOfMany:
-    """Values against one parameter that several contenders have."""
+    """Values against one parameter, of the contenders that tune it."""
 
     axis: Axis
     series: list[Series]
@@ -221,6 +224,14 @@ class Race:
 
     bands: list[Band]
     without: list[str]
+    view: View
+
+
+@dataclass(frozen=True)
+class BestCurves:
+    """Reports of each contender's best trial: value by step."""
+
+    series: list[Series]
     view: View
 
 
@@ -335,6 +346,18 @@ def race(comparison: Comparison) -> Race:
         without=[name for name in comparison.contenders if name not in known],
         view=view(ends, maximize=comparison.direction == "maximize"),
     )
+
+
+def best_curves(comparison: Comparison, readings: dict[str, Reading]) -> BestCurves:
+    """Gather the reports of each contender's best trial, of those with two reports or more."""
+    series = []
+    for name, reading in readings.items():
+        reports = {} if reading.best is None else reading.best.intermediate_values
+        steps = evenly(sorted(reports), _MAX_STEPS)
+        if len(steps) > 1:
+            series.append(Series(name, [float(s) for s in steps], [reports[s] for s in steps]))
+    values = [value for each in series for value in each.y]
+    return BestCurves(series, view(values, maximize=comparison.direction == "maximize"))
 
 
 def slice_of_many(
@@ -541,15 +564,11 @@ def _band(comparison: Comparison, name: str, n: int) -> Band:
     )
 
 
-def shared_parameters(readings: dict[str, Reading], *, at_least: int = 2) -> list[str]:
-    """Return the tuned parameters that so many contenders have, in the trainer's names."""
-    return _common([_tuned_names(reading) for reading in readings.values()], at_least)
+def tuned_parameters(readings: dict[str, Reading]) -> list[str]:
+    """Return what any contender tunes, in the trainer's names, what most of them have first."""
+    counts = Counter(name for reading in readings.values() for name in _tuned_names(reading))
+    return [name for name, _ in counts.most_common()]
 
 
 def _tuned_names(reading: Reading) -> list[str]:
     return list(dict.fromkeys(map(reading.trainer_name, sliced_names(reading))))
-
-
-def _common(lists: Sequence[Sequence[str]], at_least: int) -> list[str]:
-    every = list(dict.fromkeys(name for names in lists for name in names))
-    return [name for name in every if sum(name in names for names in lists) >= at_least]

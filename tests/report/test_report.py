@@ -135,7 +135,7 @@ def test_comparison_shows_each_part(page, comparison):
     words_of_leads = ("On the test data", f"lead of {comparison.ranking()[0].name}")
     for words in ("Chance to win", "after 10 trials", "after 12 trials", "sgd", *words_of_leads):
         assert words in shown.text, words
-    assert {"best-so-far", "test-scores", "parameter-0"} <= shown.figures.keys()
+    assert {"best-so-far", "best-trials", "test-scores", "parameter-0"} <= shown.figures.keys()
     assert [trace["name"] for trace in shown.figures["best-so-far"]["data"][-2:]] == ["adam", "sgd"]
 
 
@@ -404,14 +404,24 @@ def test_pruned_curves_are_told_from_complete_ones(tuned):
             assert kinds[trial.number] == "pruned"
 
 
-def test_shared_parameters_are_those_that_two_contenders_tune(comparison):
+def test_parameters_that_most_contenders_tune_come_first(comparison):
     readings = {name: read(each.study) for name, each in comparison.contenders.items()}
-    names = plots.shared_parameters(readings)
-    assert "lr" in names
-    assert "hidden" in names
-    assert "beta1" not in names
+    names = plots.tuned_parameters(readings)
+    assert set(names[:3]) == {"lr", "hidden", "activation"}
+    assert {"beta1", "beta2"} <= set(names[3:])
     shown = plots.slice_of_many(comparison, readings, "lr")
     assert [series.name for series in shown.series] == ["adam", "sgd"]
+    own = plots.slice_of_many(comparison, readings, "beta1")
+    assert [series.name for series in own.series] == ["adam"]
+
+
+def test_best_trial_of_each_contender_is_drawn_by_step(comparison):
+    readings = {name: read(each.study) for name, each in comparison.contenders.items()}
+    shown = plots.best_curves(comparison, readings)
+    for series, name in zip(shown.series, ["adam", "sgd"], strict=True):
+        best = comparison.contenders[name].study.best_trial
+        assert series.name == name
+        assert series.y == [best.intermediate_values[step] for step in range(8)]
 
 
 @pytest.mark.parametrize(
