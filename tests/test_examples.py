@@ -7,7 +7,9 @@ import os
 import re
 from pathlib import Path
 
+import numpy as np
 import pytest
+import torch
 from typer.testing import CliRunner
 
 from hpolab import load_study
@@ -19,6 +21,7 @@ SMALL = {
     "own_loop": {"n_trials": 3},
     "resume": {"n_trials": 6},
     "optimizers_mnist": {"n_trials": 3, "max_epochs": 1, "n_seeds": 2},
+    "seven_optimizers": {"n_trials": 3, "n_epochs": 2},
     "sweep_report": {},
     "lightgbm_cv": {"n_trials": 3},
     "search_methods": {"n_trials": 3},
@@ -48,6 +51,54 @@ def test_example_runs_on_sqlite_and_resumes(name, tmp_path, capsys, monkeypatch)
     for _ in range(2):
         main(storage=f"sqlite:///{tmp_path}/s.db", **SMALL[name])
     assert "best" in capsys.readouterr().out
+
+
+def test_seven_optimizers_says_that_tuning_changes_the_ranking(tmp_path, capsys):
+    load("seven_optimizers").main(storage="memory://", n_trials=12, n_epochs=15, folder=tmp_path)
+    said = capsys.readouterr().out
+    assert "The ranking changes" in said
+    places = [line.split() for line in said.splitlines() if re.match(r"  [1-7]  ", line)]
+    assert len(places) == 7
+    assert {row[1] for row in places} == {row[3] for row in places}
+    assert [row[1] for row in places] != [row[3] for row in places]
+    for column in (2, 4):
+        losses = [float(row[column]) for row in places]
+        assert losses == sorted(losses)
+
+
+@pytest.mark.parametrize(
+    ("name", "torch_class", "ours", "torchs"),
+    [
+        ("sgd", torch.optim.SGD, {}, {}),
+        ("momentum", torch.optim.SGD, {"momentum": 0.8}, {"momentum": 0.8}),
+        (
+            "nesterov",
+            torch.optim.SGD,
+            {"momentum": 0.95},
+            {"momentum": 0.95, "nesterov": True},
+        ),
+        ("adagrad", torch.optim.Adagrad, {}, {}),
+        ("rmsprop", torch.optim.RMSprop, {"alpha": 0.9}, {"alpha": 0.9}),
+        ("adam", torch.optim.Adam, {"beta1": 0.8, "beta2": 0.99}, {"betas": (0.8, 0.99)}),
+        ("adamw", torch.optim.AdamW, {"weight_decay": 0.1}, {"weight_decay": 0.1}),
+    ],
+)
+@pytest.mark.parametrize("lr", [0.01, 0.5])
+def test_rule_in_numpy_is_torchs_step_by_step(name, torch_class, ours, torchs, lr):
+    example = load("seven_optimizers")
+    rng = np.random.default_rng(0)
+    X, y = rng.normal(size=(40, 5)), rng.integers(0, 2, size=40).astype(float)
+    weights, state = np.ones(5), {}
+    of_torch = torch.ones(5, dtype=torch.float64, requires_grad=True)
+    optimizer = torch_class([of_torch], lr=lr, **torchs)
+    for _ in range(50):
+        _, gradient = example.loss_and_gradient(weights, X, y)
+        weights = example.RULES[name](weights, gradient, state, lr=lr, **ours)
+        optimizer.zero_grad()
+        logits = torch.tensor(X) @ of_torch
+        torch.nn.functional.binary_cross_entropy_with_logits(logits, torch.tensor(y)).backward()
+        optimizer.step()
+        assert weights == pytest.approx(of_torch.detach().numpy(), rel=1e-10, abs=1e-10)
 
 
 @pytest.mark.parametrize("copied", [True, False])
