@@ -83,7 +83,7 @@ def _row(comparison: Comparison, each: Contender, reading: Reading) -> list[str]
     gain = None
     if each.best_value is not None and each.default_value is not None:
         sign = 1.0 if comparison.direction == "maximize" else -1.0
-        gain = sign * (each.best_value - each.default_value)
+        gain = sign * (each.best_value - each.default_value) or 0.0  # no minus before a zero
     best = reading.best
     tuned = {} if best is None else reading.tuned(best)
     return [
@@ -109,7 +109,7 @@ def _mean_and_error(scores: Sequence[float]) -> str:
 def _said_of_chance(comparison: Comparison) -> str:
     """Return how likely the leader would have led again, where that can be told."""
     rivals = _with_values(comparison)
-    if len(rivals.contenders) < 2:
+    if len(rivals.contenders) < 2 or _smallest_budget(rivals) < 2:
         return ""
     half = max(1, _smallest_budget(rivals) // 2)
     chances = rivals.winners(half)
@@ -131,8 +131,8 @@ def _smallest_budget(comparison: Comparison) -> int:
 
 def _race(comparison: Comparison) -> list[Section]:
     shown = plots.race(comparison)
-    if not shown.bands:
-        return []
+    if all(len(band.numbers) < 2 for band in shown.bands):
+        return []  # of one trial each there is no line
     notes = []
     if shown.without:
         notes.append(f"Without a value: {', '.join(shown.without)}.")
@@ -164,9 +164,9 @@ def _curves(
 
 def _chances(comparison: Comparison) -> list[Section]:
     rivals = _with_values(comparison)
-    if len(rivals.contenders) < 2:
-        return []
-    budget = _smallest_budget(rivals)
+    budget = 0 if not rivals.contenders else _smallest_budget(rivals)
+    if len(rivals.contenders) < 2 or budget < 2:
+        return []  # of one trial each there is nothing to draw
     budgets = sorted({each for each in _BUDGETS if each < budget} | {budget})
     columns = [rivals.winners(each) for each in budgets]
     rows = [

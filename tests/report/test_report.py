@@ -17,7 +17,7 @@ from optuna.storages import InMemoryStorage
 from optuna.trial import TrialState, create_trial
 
 from hpolab import make_study
-from hpolab.analysis import Comparison, Contender, import_runs, load_confirmation
+from hpolab.analysis import Comparison, Contender, compare, import_runs, load_confirmation
 from hpolab.errors import InvalidArgument, InvalidType, MissingExtra
 from hpolab.report import plots, write_images, write_report
 from hpolab.report.document import document_of
@@ -137,6 +137,15 @@ def test_comparison_shows_each_part(page, comparison):
         assert words in shown.text, words
     assert {"best-so-far", "best-trials", "test-scores", "parameter-0"} <= shown.figures.keys()
     assert [trace["name"] for trace in shown.figures["best-so-far"]["data"][-2:]] == ["adam", "sgd"]
+
+
+def test_comparison_of_one_trial_each_shows_no_race_and_no_chance(page, curve):
+    shown = page(compare(curve, ["adam", "sgd"], n_trials=1, storage=InMemoryStorage()))
+    assert "Chance to win" not in shown.text
+    assert "would win in" not in shown.text
+    assert "best-so-far" not in shown.figures
+    assert "best-trials" in shown.figures
+    assert "-0" not in shown.text.split()
 
 
 def test_confirmation_begins_with_its_verdict(page, confirmation):
