@@ -257,8 +257,8 @@ def report(
         str | None,
         typer.Argument(
             metavar="[STUDY]",
-            help="A study's name, or a comparison's, or a confirmation's; may be left out if the "
-            "storage has one study.",
+            help="A study's name, or that of a comparison, a confirmation or a sweep; may be left "
+            "out if the storage has one study.",
         ),
     ] = None,
     storage: StorageOption = DEFAULT_URL,

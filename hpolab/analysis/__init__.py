@@ -7,7 +7,7 @@ from hpolab.analysis.import_runs import import_runs
 from hpolab.analysis.influence import Influence, influence
 from hpolab.analysis.leads import Lead
 from hpolab.analysis.recommend import Recommendation, Recommended, recommend
-from hpolab.analysis.sweep import Stage, Sweep, Tried, sweep
+from hpolab.analysis.sweep import Stage, Sweep, Tried, load_sweep, sweep
 
 __all__ = [
     "Comparison",
@@ -27,6 +27,7 @@ __all__ = [
     "influence",
     "load_comparison",
     "load_confirmation",
+    "load_sweep",
     "recommend",
     "sweep",
 ]

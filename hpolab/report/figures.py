@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from hpolab.report.plots import (
         Axis,
         BestCurves,
+        Course,
         Curve,
         Curves,
         History,
@@ -39,6 +40,7 @@ __all__ = [
     "Figure",
     "color_of",
     "draw_best_curves",
+    "draw_course",
     "draw_curves",
     "draw_fronts",
     "draw_history",
@@ -163,6 +165,33 @@ def draw_best_curves(shown: BestCurves, colors: Mapping[str, str]) -> Figure:
         for each in shown.series
     ]
     return {"data": traces, "layout": _layout(420, x="step", y="report", view=shown.view)}
+
+
+def draw_course(shown: Course, colors: Mapping[str, str], *, direction: str) -> Figure:
+    """Draw a sweep's values stage after stage, and the best so far."""
+    traces: list[dict[str, Any]] = [
+        {
+            "type": "scatter",
+            "mode": "lines",
+            "x": shown.best_counts,
+            "y": _rounded(shown.best_values),
+            "name": "best so far",
+            "line": {"color": _GREY, "width": 2, "shape": "hv"},
+            "hovertemplate": "best so far: %{y:.5g}<extra></extra>",
+        }
+    ]
+    for series, labels in zip(shown.series, shown.labels, strict=True):
+        dots = {
+            **_dots(series.x, series.y, colors[series.name]),
+            "name": _markup(series.name),
+            "text": [_markup(label) for label in labels],
+            "hovertemplate": "%{text}<br>value %{y:.5g}<extra></extra>",
+        }
+        dots["marker"] |= {"size": 9}
+        traces.append(dots)
+    layout = _layout(420, x="trials", y=f"value ({direction}d)", view=shown.view)
+    layout["xaxis"] |= _whole(shown.best_counts)
+    return {"data": traces, "layout": layout}
 
 
 def draw_slice(shown: Slice) -> Figure:

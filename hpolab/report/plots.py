@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import itertools
 import math
 from collections import Counter
 from dataclasses import dataclass
@@ -13,20 +14,23 @@ from optuna.distributions import CategoricalDistribution, FloatDistribution, Int
 from optuna.trial import TrialState
 
 from hpolab.report.reading import is_feasible, value_of
+from hpolab.report.wording import short
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from optuna import Study
     from optuna.trial import FrozenTrial
 
     from hpolab.analysis.compare import Comparison
+    from hpolab.analysis.sweep import Stage, Sweep
     from hpolab.report.reading import Reading
 
 __all__ = [
     "Axis",
     "Band",
     "BestCurves",
+    "Course",
     "Curve",
     "Curves",
     "History",
@@ -38,6 +42,8 @@ __all__ = [
     "axis_title",
     "best_and_evenly",
     "best_curves",
+    "changed_words",
+    "course",
     "curves",
     "evenly",
     "history",
@@ -45,6 +51,7 @@ __all__ = [
     "race",
     "slice_of",
     "slice_of_many",
+    "slice_of_stage",
     "sliced_names",
     "stored_title",
     "tuned_parameters",
@@ -235,6 +242,25 @@ class BestCurves:
     view: View
 
 
+@dataclass(frozen=True)
+class Course:
+    """A sweep's values, stage after stage.
+
+    Attributes:
+        series: Each stage's values by the count of trials so far.
+        labels: What each of these trials has set, stage by stage.
+        best_counts: Where the best value changed, and the last trial.
+        best_values: The best value from there on.
+        view: The range of values shown.
+    """
+
+    series: list[Series]
+    labels: list[list[str]]
+    best_counts: list[int]
+    best_values: list[float]
+    view: View
+
+
 def view(values: Sequence[float], *, maximize: bool) -> View:
     """Return what range of values to show: all, or all but those far on the worse side.
 
@@ -407,17 +433,11 @@ def _numbers(reading: Reading, state: TrialState) -> list[int]:
 
 def _improvements(reading: Reading) -> tuple[list[int], list[float]]:
     """Return the numbers of the trials that were the best so far, and their values."""
-    numbers: list[int] = []
-    values: list[float] = []
-    sign = -1.0 if reading.maximize else 1.0
-    for trial in filter(is_feasible, reading.complete):
-        if not values or sign * value_of(trial) < sign * values[-1]:
-            numbers.append(trial.number)
-            values.append(value_of(trial))
-    if numbers and reading.trials[-1].number > numbers[-1]:
-        numbers.append(reading.trials[-1].number)
-        values.append(values[-1])
-    return numbers, values
+    found = [(trial.number, value_of(trial)) for trial in filter(is_feasible, reading.complete)]
+    best = _best_so_far(found, maximize=reading.maximize)
+    if best and reading.trials[-1].number > best[-1][0]:
+        best.append((reading.trials[-1].number, best[-1][1]))
+    return [number for number, _ in best], [value for _, value in best]
 
 
 def _best_and_evenly(
@@ -562,6 +582,56 @@ def _band(comparison: Comparison, name: str, n: int) -> Band:
         low=[float(each.min()) for each in quantiles],
         high=[float(each.max()) for each in quantiles],
     )
+
+
+def course(sweep: Sweep) -> Course:
+    """Gather the values of a sweep's trials in order, and the best so far."""
+    numbered = list(enumerate((each for stage in sweep.stages for each in stage.tried), start=1))
+    places = iter(numbered)
+    series, labels = [], []
+    for stage in sweep.stages:
+        of_stage = list(itertools.islice(places, len(stage.tried)))
+        known = [(n, tried, tried.value) for n, tried in of_stage if tried.value is not None]
+        series.append(Series(stage.name, [float(n) for n, _, _ in known], [v for *_, v in known]))
+        labels.append([changed_words(tried.changed) for _, tried, _ in known])
+    found = [(int(n), y) for each in series for n, y in zip(each.x, each.y, strict=True)]
+    best = _best_so_far(found, maximize=sweep.direction == "maximize")
+    best.append((len(numbered), best[-1][1]))
+    shown = view([value for _, value in found], maximize=sweep.direction == "maximize")
+    return Course(series, labels, [n for n, _ in best], [value for _, value in best], shown)
+
+
+def _best_so_far(found: Sequence[tuple[int, float]], *, maximize: bool) -> list[tuple[int, float]]:
+    """Return those that are better than all before them."""
+    sign = -1.0 if maximize else 1.0
+    best: list[tuple[int, float]] = []
+    for number, value in found:
+        if not best or sign * value < sign * best[-1][1]:
+            best.append((number, value))
+    return best
+
+
+def changed_words(changed: Mapping[str, Any]) -> str:
+    """Return what a sweep has set, in words."""
+    return ", ".join(f"{name} {short(value)}" for name, value in changed.items())
+
+
+def slice_of_stage(stage: Stage, *, maximize: bool) -> SliceOfMany | None:
+    """Gather a stage's values against what it varies; None where that is several, or one value."""
+    known = [tried for tried in stage.tried if tried.value is not None]
+    names = {name for tried in known for name in tried.changed}
+    if len(names) != 1 or len(known) < 2:
+        return None
+    name = names.pop()
+    tried = [each.changed[name] for each in known]
+    values = [each.value for each in known if each.value is not None]
+    if all(isinstance(each, int | float) and not isinstance(each, bool) for each in tried):
+        low, high = min(tried), max(tried)
+        axis = Axis(name, log=low > 0 and high >= 10 * low)
+    else:
+        axis = Axis(name, labels=tuple(dict.fromkeys(map(str, tried))))
+    x = [float(axis.labels.index(str(each))) if axis.labels else float(each) for each in tried]
+    return SliceOfMany(axis, [Series(stage.name, x, values)], view(values, maximize=maximize))
 
 
 def tuned_parameters(readings: dict[str, Reading]) -> list[str]:

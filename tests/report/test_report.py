@@ -17,9 +17,10 @@ from optuna.storages import InMemoryStorage
 from optuna.trial import TrialState, create_trial
 
 from hpolab import make_study
-from hpolab.analysis import Comparison, Contender, compare, import_runs, load_confirmation
+from hpolab.analysis import Comparison, Contender, compare, import_runs, load_confirmation, sweep
 from hpolab.errors import InvalidArgument, InvalidType, MissingExtra
-from hpolab.report import plots, write_images, write_report
+from hpolab.objectives import FunctionObjective
+from hpolab.report import plots, terminal_report, write_images, write_report
 from hpolab.report.document import document_of
 from hpolab.report.reading import read
 from hpolab.report.wording import change, short
@@ -122,8 +123,8 @@ def test_best_trial_is_compared_in_trainer_units(page, tuned):
     assert not any("one_minus" in name for name in rows)
 
 
-def test_no_text_has_a_float_of_many_digits(page, tuned, comparison):
-    for source in (tuned, comparison):
+def test_no_text_has_a_float_of_many_digits(page, tuned, comparison, swept):
+    for source in (tuned, comparison, swept):
         for section in document_of(source).sections:
             for block in section.blocks:
                 cells = [cell for row in getattr(block, "rows", ()) for cell in row]
@@ -154,6 +155,54 @@ def test_confirmation_begins_with_its_verdict(page, confirmation):
     assert shown.text.index(confirmation.verdict) < shown.text.index("lead over")
     assert str(confirmation.shrinkage) in shown.text
     assert {"confirmation", "shrinkage"} <= shown.figures.keys()
+
+
+def test_sweep_shows_each_stage_and_the_best(page, swept):
+    shown = page(swept)
+    for words in (
+        "4 stages · 12 trials",
+        f"The best value is {short(swept.best.value)}",
+        "Stage 2: learning rate",
+        "Trained with max_steps 4.",
+        "Of by hand-epochs-max_steps=4, by hand-epochs-max_steps=8.",
+        "Best configuration",
+        "What the values depend on",
+    ):
+        assert words in shown.text, words
+    # The last stage varies two parameters, so that it has no slice.
+    assert shown.figures.keys() == {"stages", "stage-0", "stage-1", "stage-2"}
+    by_stage = [len(trace["x"]) for trace in shown.figures["stages"]["data"][1:]]
+    assert by_stage == [2, 4, 2, 4]
+
+
+def test_stage_of_a_sweep_has_gained_what_it_is_better_than_all_before(swept):
+    rows = [
+        row for block in document_of(swept).sections[0].blocks for row in getattr(block, "rows", ())
+    ]
+    assert [row[0] for row in rows] == [stage.name for stage in swept.stages]
+    values = [stage.best.value for stage in swept.stages]
+    assert rows[0][-1] == "-"
+    for place in (1, 2, 3):
+        gain = values[place] - max(values[:place])
+        assert rows[place][-1] == (short(gain) if gain > 0 else "none")
+
+
+@pytest.mark.parametrize("direction", ["minimize", "maximize"])
+def test_course_of_a_sweep_passes_over_what_has_no_value(direction):
+    def train(params, reporter):
+        return params["x"] if params["x"] > 0.1 else math.nan
+
+    objective = FunctionObjective(
+        train, search_space=SearchSpace({"x": (0.0, 1.0)}), direction=direction, max_steps=1
+    )
+    values = {"one": {"x": [0.5, 0.0]}, "two": {"x": [0.05, 0.4, 0.6, 0.5]}}
+    found = sweep(objective, values, storage=InMemoryStorage(), show_progress_bar=False)
+    shown = plots.course(found)
+    assert [series.x for series in shown.series] == [[1.0], [4.0, 5.0, 6.0]]
+    changes = [5] if direction == "maximize" else [4]
+    assert shown.best_counts == [1, *changes, 6]
+    assert shown.best_values[-1] == found.best.value
+    assert "1 without a value" in terminal_report(found)
 
 
 def test_confirmation_that_cannot_be_read_is_said_to_be_there(page):
