@@ -13,6 +13,7 @@ from hpolab.report import figures, plots
 from hpolab.report.blocks import Details, Document, Plot, Plots, Section, Table, Text
 from hpolab.report.confirmation import estimated
 from hpolab.report.reading import read
+from hpolab.report.references import references_section
 from hpolab.report.spelling import spelled
 from hpolab.report.study import facts_blocks, recipe_blocks
 from hpolab.report.wording import count, percent, short
@@ -41,6 +42,7 @@ def comparison_document(comparison: Comparison) -> Document:
     )
     sections = [
         _table(comparison, readings),
+        *_references(readings),
         *_race(comparison),
         *_chances(comparison),
         *_curves(comparison, readings, colors),
@@ -127,6 +129,11 @@ def _with_values(comparison: Comparison) -> Comparison:
 def _smallest_budget(comparison: Comparison) -> int:
     """Return how many trials each contender has at least."""
     return min(len(each.values) for each in comparison.contenders.values())
+
+
+def _references(readings: dict[str, Reading]) -> list[Section]:
+    best = {name: each.best for name, each in readings.items() if each.best is not None}
+    return references_section(next(iter(readings.values())), best)
 
 
 def _race(comparison: Comparison) -> list[Section]:

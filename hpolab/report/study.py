@@ -34,6 +34,7 @@ from hpolab.report.blocks import (
 )
 from hpolab.report.confirmation import confirmation_blocks
 from hpolab.report.reading import is_feasible, read, value_of
+from hpolab.report.references import references_section
 from hpolab.report.sparkline import sparkline
 from hpolab.report.spelling import spelled
 from hpolab.report.wording import change, count, duration, percent, short
@@ -89,6 +90,7 @@ def _single_sections(reading: Reading) -> list[Section]:
     return [
         *_confirmed(confirmation, unfinished),
         _against_baseline(reading),
+        *_references(reading),
         _leaderboard(reading),
         *_recommended(recommendation),
         _history(reading),
@@ -233,6 +235,12 @@ def _against_baseline(reading: Reading) -> Section:
     head = ["parameter", f"baseline (trial {baseline.number})", f"best (trial {best.number})"]
     table = Table([*head, "change"], rows, frozenset([0]))
     return Section("best", "Baseline against best", [table], for_terminal=True)
+
+
+def _references(reading: Reading) -> list[Section]:
+    if reading.best is None:
+        return []
+    return references_section(reading, {f"trial {reading.best.number}": reading.best})
 
 
 def _compared(name: str, before: Mapping[str, Any], after: Mapping[str, Any]) -> list[str]:
