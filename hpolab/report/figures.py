@@ -164,7 +164,9 @@ def draw_best_curves(shown: BestCurves, colors: Mapping[str, str]) -> Figure:
         }
         for each in shown.series
     ]
-    return {"data": traces, "layout": _layout(420, x="step", y="report", view=shown.view)}
+    layout = _layout(420, x="step", y="report", view=shown.view)
+    layout["xaxis"] |= _whole([int(step) for each in shown.series for step in each.x])
+    return {"data": traces, "layout": layout}
 
 
 def draw_course(shown: Course, colors: Mapping[str, str], *, direction: str) -> Figure:
@@ -364,6 +366,7 @@ def draw_race(shown: Race, *, direction: str) -> Figure:
             }
         )
     layout = _layout(420, x="trials", y=f"best value so far ({direction}d)", view=shown.view)
+    layout["xaxis"] |= _whole([number for band in shown.bands for number in band.numbers])
     return {"data": traces, "layout": layout}
 
 
