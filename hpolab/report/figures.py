@@ -67,6 +67,8 @@ _LOG_STEPS = ((1.0,), (1.0, 3.0), (1.0, 2.0, 5.0), (1.0, 1.5, 2.0, 3.0, 4.0, 5.0
 # `%{` begins a place for a value.
 _WRITTEN = {"&": "&amp;", "<": "&lt;", ">": "&gt;", "%{": "&#37;{"}
 _ROW_HEIGHT = 30
+# What the axis of a small figure has room for on a phone.
+_MOST_LABEL_CHARS = 36
 
 
 def color_of(place: int) -> str:
@@ -74,8 +76,14 @@ def color_of(place: int) -> str:
     return PALETTE[place % len(PALETTE)]
 
 
-def draw_history(shown: History, *, direction: str) -> Figure:
-    """Draw values in order of trials, the best so far, and marks for the pruned and failed."""
+def draw_history(shown: History, *, direction: str, baseline: str = "default") -> Figure:
+    """Draw values in order of trials, the best so far, and marks for the pruned and failed.
+
+    Args:
+        shown: What is shown.
+        direction: "minimize" or "maximize".
+        baseline: What to call the baseline.
+    """
     colors = [_GREY if infeasible else _BLUE for infeasible in shown.infeasible]
     traces: list[dict[str, Any]] = [
         {
@@ -103,9 +111,9 @@ def draw_history(shown: History, *, direction: str) -> Figure:
                 "mode": "lines",
                 "x": ends,
                 "y": _rounded([shown.baseline, shown.baseline]),
-                "name": "default",
+                "name": baseline,
                 "line": {"color": _GREEN, "width": 2, "dash": "dash"},
-                "hovertemplate": "default: %{y:.5g}<extra></extra>",
+                "hovertemplate": f"{baseline}: %{{y:.5g}}<extra></extra>",
             }
         )
     traces += _rug(shown.pruned, "pruned", _GREY) + _rug(shown.failed, "failed", _RED)
@@ -115,8 +123,13 @@ def draw_history(shown: History, *, direction: str) -> Figure:
     return {"data": traces, "layout": layout}
 
 
-def draw_curves(shown: Curves) -> Figure:
-    """Draw reports by step: pruned and complete trials, the baseline and the best one."""
+def draw_curves(shown: Curves, *, baseline: str = "default") -> Figure:
+    """Draw reports by step: pruned and complete trials, the baseline and the best one.
+
+    Args:
+        shown: What is shown.
+        baseline: What to call the baseline.
+    """
     styles = {
         "pruned": {"color": _RED, "width": 1},
         "complete": {"color": _BLUE, "width": 1.2},
@@ -127,7 +140,7 @@ def draw_curves(shown: Curves) -> Figure:
     for kind, line in styles.items():
         of_kind = shown.of_kind(kind)
         if of_kind:
-            name = "default" if kind == "baseline" else kind
+            name = baseline if kind == "baseline" else kind
             strong = kind in ("baseline", "best")
             traces.append(_lines(of_kind, name, line, opacity=1.0 if strong else 0.45))
     pruned = shown.of_kind("pruned")
@@ -575,7 +588,9 @@ def _small_layout(axis: Axis, x: Sequence[float], view: View) -> dict[str, Any]:
     layout = _layout(230, x="", y="", view=view)
     layout["margin"] = {"l": 8, "r": 8, "t": 12, "b": 8}
     layout["showlegend"] = False
-    layout["xaxis"] |= {"tickangle": 0, **_ticks(axis, x)}
+    # Names that would run into each other stand at a slant.
+    is_crowded = sum(len(_fitted(label)) for label in axis.labels) > _MOST_LABEL_CHARS
+    layout["xaxis"] |= {"tickangle": -40 if is_crowded else 0, **_ticks(axis, x)}
     layout["yaxis"]["nticks"] = 6
     return layout
 

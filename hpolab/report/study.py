@@ -349,11 +349,21 @@ def _history(reading: Reading) -> Section:
     plot = Plot(
         name="history",
         title="Value of each trial, in order",
-        draw=partial(figures.draw_history, shown, direction=reading.directions[0]),
+        draw=partial(
+            figures.draw_history,
+            shown,
+            direction=reading.directions[0],
+            baseline=_legend_name(reading),
+        ),
         note=_joined(notes),
         text=sparkline(list(filter(is_feasible, reading.complete)), maximize=reading.maximize),
     )
     return Section("history", "History", [plot], for_terminal=True)
+
+
+def _legend_name(reading: Reading) -> str:
+    """Return what legends call the baseline: it is no default where an import has named it."""
+    return reading.baseline_name.removeprefix("the ")
 
 
 def _reports(reading: Reading) -> list[Section]:
@@ -366,7 +376,7 @@ def _reports(reading: Reading) -> list[Section]:
     plot = Plot(
         name="intermediate-values",
         title="What trials reported while they trained; crosses mark where one was pruned",
-        draw=partial(figures.draw_curves, shown),
+        draw=partial(figures.draw_curves, shown, baseline=_legend_name(reading)),
         note=_joined(notes),
     )
     return [Section("intermediate", "Intermediate values", [plot])]
@@ -429,7 +439,7 @@ def _slices(reading: Reading, important: Sequence[str]) -> list[Section]:
     ]
     marks = {"best": figures.PALETTE[1]}
     if reading.baseline is not None:
-        marks = {"default": figures.PALETTE[2], **marks}
+        marks = {_legend_name(reading): figures.PALETTE[2], **marks}
     notes = ["Later trials are bluer."]
     if len(names) > _MAX_SLICES:
         notes.append(f"{_MAX_SLICES} of {len(names)} parameters, the most important first.")

@@ -306,6 +306,15 @@ def imported() -> optuna.Study:
     )
 
 
+def test_baseline_that_an_import_has_named_is_called_no_default(page):
+    shown = page(imported())
+    names = [trace["name"] for trace in shown.figures["history"]["data"]]
+    assert "baseline" in names
+    assert "default" not in names
+    legend = next(s for s in document_of(imported()).sections if s.anchor == "slice").blocks[0]
+    assert set(legend.legend) == {"baseline", "best"}
+
+
 def changed_choices() -> optuna.Study:
     study = optuna.create_study()
     for i, value in enumerate([1, "1", None, True, 2.5]):
@@ -487,6 +496,16 @@ def test_slice_of_a_decay_rate_runs_in_trainer_units(tuned):
         for value, text in zip(axis["tickvals"], axis["ticktext"], strict=True)
     )
     assert len(axis["tickvals"]) >= 2
+
+
+@pytest.mark.parametrize(("n_choices", "angle"), [(3, 0), (9, -40)])
+def test_names_that_would_run_into_each_other_stand_at_a_slant(n_choices, angle):
+    from hpolab.report.figures import draw_slice
+
+    rows = [{"optimizer": f"name-{i}", "y": i} for i in range(n_choices)]
+    reading = read(import_runs(rows, name="many", value="y", direction="maximize"))
+    axis = draw_slice(plots.slice_of(reading, "optimizer"))["layout"]["xaxis"]
+    assert axis["tickangle"] == angle
 
 
 def test_pruned_curves_are_told_from_complete_ones(tuned):
