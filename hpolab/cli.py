@@ -20,7 +20,7 @@ from hpolab.recipe import read_recipe
 from hpolab.run import BUDGET_KEY
 from hpolab.search_space import SearchSpace
 from hpolab.storage import DEFAULT_URL, check, open_storage, redact
-from hpolab.study import load_study
+from hpolab.study import stored_study
 from hpolab.tables import best_of, tally
 
 if TYPE_CHECKING:
@@ -146,10 +146,7 @@ def status(
         if check_storage:
             _out.print(str(check(storage)), highlight=False, soft_wrap=True)
         opened = open_storage(storage)
-        if study_name:
-            studies = [load_study(study_name, storage=opened)]
-        else:
-            studies = _loadable_studies(opened)
+        studies = [stored_study(study_name, opened)] if study_name else _loadable_studies(opened)
         names = get_all_study_names(opened)
     if not names:
         _out.print(f"No study in {redact(storage)} yet.")
@@ -195,7 +192,7 @@ def best(
     """
     with _errors_as_messages():
         opened = open_storage(storage)
-        study = load_study(study_name or _only_study(opened, storage), storage=opened)
+        study = stored_study(study_name or _only_study(opened, storage), opened)
         trial = _best(study)
         params = trainer_params(study, trial)
     if output is Format.table:
@@ -260,8 +257,8 @@ def report(
         str | None,
         typer.Argument(
             metavar="[STUDY]",
-            help="A study's name, or a comparison's, or a confirmation's; may be left out if the "
-            "storage has one study.",
+            help="A study's name, or that of a comparison, a confirmation or a sweep; may be left "
+            "out if the storage has one study.",
         ),
     ] = None,
     storage: StorageOption = DEFAULT_URL,
@@ -331,7 +328,7 @@ def _loadable_studies(storage: optuna.storages.BaseStorage) -> list[Study]:
     studies = []
     for name in sorted(get_all_study_names(storage)):
         try:
-            studies.append(load_study(name, storage=storage))
+            studies.append(stored_study(name, storage))
         except (InvalidArgument, RecipeMismatch, StudyNotFound) as error:
             _err.print(f"[yellow]Left out:[/yellow] {error}", highlight=False)
     return studies
@@ -349,7 +346,7 @@ def _n_finished(storage: str, study_name: str) -> int:
     opened = open_storage(storage)
     if study_name not in get_all_study_names(opened):
         return 0
-    return tally(load_study(study_name, storage=opened).get_trials(deepcopy=False)).finished
+    return tally(stored_study(study_name, opened).get_trials(deepcopy=False)).finished
 
 
 def _best_or_none(study: Study) -> FrozenTrial | None:

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "FACTS_KEY",
+    "REFERENCES_KEY",
     "Part",
     "Recipe",
     "check_facts",
@@ -37,6 +38,8 @@ __all__ = [
 
 _RECIPE_KEY = "hpolab:recipe"
 FACTS_KEY = "hpolab:facts"
+REFERENCES_KEY = "hpolab:references"
+"""What simple solutions reach, as `Objective.references` returns it."""
 
 # Asked for by `study_seed` once a trial; a study's seed never changes.
 _seeds: WeakKeyDictionary[Study, int] = WeakKeyDictionary()

@@ -16,7 +16,7 @@ from hpolab.errors import InvalidArgument, InvalidType, RecipeMismatch, check_co
 from hpolab.objectives import Objective
 from hpolab.progress import ProgressBar
 from hpolab.pruner import with_max_resource
-from hpolab.recipe import check_facts, check_search_space, read_recipe
+from hpolab.recipe import REFERENCES_KEY, check_facts, check_search_space, read_recipe
 from hpolab.sampler import ManualSampler
 from hpolab.storage.lease import GRACE_SECONDS, MAX_RETRIES
 from hpolab.tables import tally
@@ -134,6 +134,7 @@ def run(
         _check_fuse(objective, fuse, reproducible)
     if isinstance(objective, Objective):
         _check_objective(study, objective)
+        _note_references(study, objective)
         if default_first:
             first_params = objective.search_space.to_trial(objective.search_space.defaults())
             plan = replace(plan, first_params=first_params)
@@ -233,6 +234,17 @@ def _check_fuse(objective: ObjectiveFunction, fuse: int | str, reproducible: boo
             "`fuse` must be None where `train` makes its own batches, as each trial draws its own "
             f"order of the rows, got {fuse!r}: give `train` as arrays."
         )
+
+
+def _note_references(study: Study, objective: Objective) -> None:
+    """Store what simple solutions reach, once: the facts that they depend on never change."""
+    if REFERENCES_KEY not in study.user_attrs:
+        found = {
+            name: metrics if isinstance(metrics, str) else dict(metrics)
+            for name, metrics in objective.references().items()
+        }
+        if found:
+            study.set_user_attr(REFERENCES_KEY, found)
 
 
 def _note_budget(study: Study, n_trials: int | None, window: int | None) -> None:

@@ -11,6 +11,7 @@ import time
 import pytest
 import yaml
 from optuna.distributions import FloatDistribution
+from optuna.pruners import MedianPruner
 from typer.testing import CliRunner
 
 from hpolab import load_study, make_study, run
@@ -39,6 +40,15 @@ def url(tmp_path):
     study = make_study("line", storage=url, sampler="random", seed=0)
     run(study, Line(search_space=SPACE, direction="minimize", max_steps=1), n_trials=5)
     return url
+
+
+def test_study_made_with_a_pruner_object_is_shown_like_any(url):
+    study = make_study("object", storage=url, pruner=MedianPruner(n_warmup_steps=3))
+    run(study, Line(search_space=SPACE, direction="minimize", max_steps=1), n_trials=1)
+    for command in (["status"], ["status", "object"], ["best", "object"]):
+        result = invoke(app, [*command, "-s", url])
+        assert result.exit_code == 0, result.output
+        assert "object" in result.output
 
 
 def n_finished(url: str, study_name: str) -> int:

@@ -27,6 +27,7 @@ from hpolab.errors import (
     TooManyFailures,
 )
 from hpolab.objectives import Objective
+from hpolab.recipe import REFERENCES_KEY
 from hpolab.search_space import SearchSpace
 
 if TYPE_CHECKING:
@@ -100,6 +101,34 @@ def test_enqueued_trials_count_toward_the_budget():
     run(study, square, n_trials=3)
     assert [t.params["x"] for t in study.trials][:2] == [0.1, 0.2]
     assert len(study.trials) == 3
+
+
+class Referred(Descent):
+    """Knows what simple solutions reach, and how often it was asked."""
+
+    n_asked = 0
+
+    def references(self):
+        self.n_asked += 1
+        return {"mean": {"loss": 0.5}, "oracle": "left out: it is not there"}
+
+
+def test_references_are_stored_once():
+    study = make_study("s", storage="memory://")
+    objective = Referred(search_space=LR, direction="minimize", max_steps=1)
+    for n_trials in (1, 2):
+        run(study, objective, n_trials=n_trials)
+    assert objective.n_asked == 1
+    assert study.user_attrs[REFERENCES_KEY] == {
+        "mean": {"loss": 0.5},
+        "oracle": "left out: it is not there",
+    }
+
+
+def test_objective_without_references_stores_none():
+    study = make_study("s", storage="memory://")
+    run(study, descent(), n_trials=1)
+    assert REFERENCES_KEY not in study.user_attrs
 
 
 def test_failing_trial_is_stored_with_its_error_and_the_study_goes_on():

@@ -5,8 +5,9 @@ from hpolab.analysis.confirm import confirm, load_confirmation
 from hpolab.analysis.confirmation import Configuration, Confirmation
 from hpolab.analysis.import_runs import import_runs
 from hpolab.analysis.influence import Influence, influence
+from hpolab.analysis.leads import Lead
 from hpolab.analysis.recommend import Recommendation, Recommended, recommend
-from hpolab.analysis.sweep import Stage, Sweep, Tried, sweep
+from hpolab.analysis.sweep import Stage, Sweep, Tried, load_sweep, sweep
 
 __all__ = [
     "Comparison",
@@ -14,6 +15,7 @@ __all__ = [
     "Confirmation",
     "Contender",
     "Influence",
+    "Lead",
     "Recommendation",
     "Recommended",
     "Stage",
@@ -25,6 +27,7 @@ __all__ = [
     "influence",
     "load_comparison",
     "load_confirmation",
+    "load_sweep",
     "recommend",
     "sweep",
 ]

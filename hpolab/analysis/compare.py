@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -9,14 +10,23 @@ import numpy as np
 from optuna.study import StudyDirection
 from optuna.trial import TrialState
 
-from hpolab.errors import InvalidArgument, InvalidType, StudyNotFound, check_count, one_of
+from hpolab.analysis.leads import Lead, leads_of
+from hpolab.errors import (
+    Diverged,
+    InvalidArgument,
+    InvalidType,
+    StudyNotFound,
+    check_count,
+    one_of,
+)
+from hpolab.export import as_overrides
 from hpolab.objectives import Objective
 from hpolab.recipe import read_recipe
 from hpolab.run import run
 from hpolab.search_space import OPTIMIZERS, SearchSpace, optimizer_space
 from hpolab.seeding import derive_seed
 from hpolab.storage import open_storage
-from hpolab.study import load_study, make_study
+from hpolab.study import make_study, stored_study
 from hpolab.tables import best_of
 
 if TYPE_CHECKING:
@@ -43,7 +53,8 @@ class Contender:
         default_value: The value of the default configuration, trial 0; None if it has none.
         best_value: The best value; None if no trial is complete.
         best_params: Its configuration, in the trainer's units; None likewise.
-        test: Scores on the test data of the best configuration, one for each fresh seed.
+        test: Scores on the test data of the best configuration, one for each fresh seed; NaN where
+            the training diverged.
     """
 
     name: str
@@ -80,9 +91,75 @@ class Comparison:
     direction: str
     contenders: Mapping[str, Contender]
 
+    @classmethod
+    def of(cls, name: str, studies: Mapping[str, Study]) -> Comparison:
+        """Return a comparison of studies that are there, whatever made them so.
+
+        Whether they had the same budget, data and metric is up to the caller; `compare` sees to it.
+
+        Args:
+            name: What to call it.
+            studies: Contender -> its study, run with a search space of hpolab's.
+
+        Raises:
+            InvalidArgument: If there is no study, one has no search space stored, or directions
+                differ.
+
+        Example:
+            >>> from hpolab import make_study, run
+            >>> from hpolab.objectives import FunctionObjective
+            >>> studies = {}
+            >>> for x in (0.1, 0.2):
+            ...     objective = FunctionObjective(
+            ...         lambda params, reporter: params["x"] ** 2,
+            ...         search_space=SearchSpace({"x": (x, 1.0)}),
+            ...         direction="minimize", max_steps=1,
+            ...     )
+            ...     studies[f"from {x}"] = make_study(
+            ...         f"from-{x}", storage="memory://", objective=objective
+            ...     )
+            ...     run(studies[f"from {x}"], objective, n_trials=20)
+            >>> Comparison.of("ends", studies).ranking()[0].name
+            'from 0.1'
+        """
+        directions = {tuple(study.directions) for study in studies.values()}
+        if len(directions) != 1:
+            raise InvalidArgument(
+                f"`studies` must be several of one direction, got {len(studies)} with "
+                f"{len(directions)} directions."
+            )
+        for study in studies.values():
+            _space_of(study)  # refuses one without
+        contenders = {key: _contender(key, study) for key, study in studies.items()}
+        direction = next(iter(studies.values())).direction
+        return cls(name=name, direction=direction.name.lower(), contenders=contenders)
+
     def ranking(self) -> list[Contender]:
         """Return the contenders, the best value first; those without a value are last."""
         return sorted(self.contenders.values(), key=lambda each: self._loss(each.best_value))
+
+    def leads(self) -> tuple[Lead, ...]:
+        """Return by how much the first of the ranking is better than each other on the test data.
+
+        The ranking goes by the trials' values, not by the test scores, so that no lead is chosen
+        for its size. Paired seed by seed; without those that were not scored on the same seeds.
+        """
+        leader = self.ranking()[0].name
+        scores = {name: each.test for name, each in self.contenders.items()}
+        return leads_of(scores, leader, maximize=self.direction == "maximize")
+
+    @property
+    def verdict(self) -> str:
+        """Whether the leader is better than the others on the test data; "" without test scores."""
+        leads, leader = self.leads(), self.ranking()[0]
+        n_lost, n = sum(map(math.isnan, leader.test)), len(leader.test)
+        if n_lost:
+            return f"{leader.name} diverged on {n_lost} of {n} seeds: it has no lead."
+        if not leads:
+            return ""
+        words = "; it ".join(map(str, leads))
+        after = f", p after Holm's correction for {len(leads)}" if len(leads) > 1 else ""
+        return f"On the test data {leader.name} {words} ({n} seeds{after})."
 
     def best_so_far(self, name: str) -> NDArray[np.float64]:
         """Return the best value after 1, 2, ... trials of a contender; NaN before the first."""
@@ -143,7 +220,8 @@ class Comparison:
             f"{_brief(each)}"
             for each in self.ranking()
         ]
-        return "\n".join([head, *rows])
+        said = ["", self.verdict] if self.verdict else []
+        return "\n".join([head, *rows, *said])
 
     def _contender(self, name: str) -> Contender:
         return self.contenders[one_of("name", name, self.contenders)]
@@ -238,8 +316,9 @@ def compare(
     check_count("n_test_seeds", n_test_seeds)
     objectives = _objectives(objective, contenders)
     opened = open_storage(storage)
+    studies = {}
     for place, (contender, each) in enumerate(objectives.items()):
-        study = make_study(
+        studies[contender] = study = make_study(
             f"{name}-{contender}",
             storage=opened,
             objective=each,
@@ -259,13 +338,12 @@ def compare(
         )
     if test is not None:
         for contender, each in objectives.items():
-            study = load_study(f"{name}-{contender}", storage=opened)
-            _score_best(study, each, test, n_test_seeds, seed)
-    return load_comparison(name, storage=opened)
+            _score_best(studies[contender], each, test, n_test_seeds, seed)
+    return Comparison.of(name, studies)
 
 
 def load_comparison(name: str, *, storage: str | BaseStorage | None = None) -> Comparison:
-    """Return a comparison as it stands in a storage.
+    """Return a comparison as it stands in a storage, to be read.
 
     Args:
         name: Its name.
@@ -284,15 +362,8 @@ def load_comparison(name: str, *, storage: str | BaseStorage | None = None) -> C
             found[mark["place"], mark["contender"]] = summary.study_name
     if not found:
         raise StudyNotFound(f"No comparison {name!r} in the storage.")
-    studies = {
-        contender: load_study(found[place, contender], storage=opened)
-        for place, contender in sorted(found)
-    }
-    return Comparison(
-        name=name,
-        direction=next(iter(studies.values())).direction.name.lower(),
-        contenders={key: _contender(key, study) for key, study in studies.items()},
-    )
+    studies = {key: stored_study(found[place, key], opened) for place, key in sorted(found)}
+    return Comparison.of(name, studies)
 
 
 def _chances_of_best(n: int, budget: int) -> NDArray[np.float64]:
@@ -327,10 +398,7 @@ def _brief(contender: Contender) -> str:
     ]
     params = contender.best_params
     shown = {name: params[name] for name in names if name in params}
-    return ", ".join(
-        f"{name} {value:.3g}" if isinstance(value, float) else f"{name} {value}"
-        for name, value in shown.items()
-    )
+    return ", ".join(as_overrides(shown, digits=3))
 
 
 def _contender(name: str, study: Study) -> Contender:
@@ -347,7 +415,7 @@ def _contender(name: str, study: Study) -> Contender:
         default_value=values[0] if values else None,
         best_value=None if best is None else best.value,
         best_params=None if best is None else _space_of(study).from_trial(best.params),
-        test=tuple(of_best.values()),
+        test=tuple(math.nan if score is None else score for score in of_best.values()),
     )
 
 
@@ -363,9 +431,17 @@ def _score_best(study: Study, objective: Objective, test: Any, n_seeds: int, see
     scores = dict(stored.get(str(best.number), {}))
     for place in range(n_seeds):
         if str(place) not in scores:
-            model = objective.fit(params, derive_seed(seed, place, "test"))
-            scores[str(place)] = next(iter(objective.evaluate(model, test).values()))
+            scores[str(place)] = _score(objective, params, test, derive_seed(seed, place, "test"))
             study.set_user_attr(_TEST_KEY, {**stored, str(best.number): scores})
+
+
+def _score(objective: Objective, params: Mapping[str, Any], test: Any, seed: int) -> float | None:
+    """Return the first metric on the test data; None if the training diverges."""
+    try:
+        model = objective.fit(params, seed)
+    except Diverged:
+        return None
+    return next(iter(objective.evaluate(model, test).values()))
 
 
 def _objectives(objective: Any, contenders: Any) -> dict[str, Objective]:
@@ -411,6 +487,9 @@ def _optimizer_of(objective: Any, name: str) -> SearchSpace:
 
 def _space_of(study: Study) -> SearchSpace:
     recipe = read_recipe(study)
-    assert recipe is not None
-    assert recipe.search_space is not None
+    if recipe is None or recipe.search_space is None:
+        raise InvalidArgument(
+            f"`studies` must have been run with a search space of hpolab's, got "
+            f"{study.study_name!r} without one."
+        )
     return SearchSpace.from_dict(recipe.search_space)

@@ -192,6 +192,8 @@ class Influence:
         left_out: Trials that are not, by state.
         n_repeated: Complete trials whose configuration another one has too.
         confidence: Of the intervals.
+        imported: Whether the runs were made elsewhere, maybe by hand: then nobody knows whether
+            parameters were varied independently of each other.
     """
 
     parameters: Mapping[str, ParameterInfluence]
@@ -201,6 +203,7 @@ class Influence:
     left_out: Mapping[str, int]
     n_repeated: int
     confidence: float
+    imported: bool = False
 
     @property
     def verdict(self) -> tuple[str, ...]:
@@ -242,7 +245,11 @@ class Influence:
             told.append(" with ".join(self.interaction.parameters))
         if not told:
             return f"None of these differences can be told from noise{once}."
-        return f"More than noise{once}: {', '.join(told)}."
+        by_hand = (
+            " These runs were made elsewhere: where they were not drawn at random, it may be the "
+            "doing of what was changed along with it."
+        )
+        return f"More than noise{once}: {', '.join(told)}.{by_hand if self.imported else ''}"
 
 
 def _brief(importance: Importance | None) -> str:

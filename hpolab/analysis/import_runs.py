@@ -24,6 +24,7 @@ from optuna.trial import TrialState, create_trial
 
 from hpolab.errors import DataNotFound, InvalidArgument, InvalidType, RecipeMismatch, one_of
 from hpolab.export import RUN_KEY
+from hpolab.reporter import METRICS_KEY
 from hpolab.search_space.entries import make_distribution
 from hpolab.storage import open_storage
 from hpolab.storage.lease import ERROR_KEY
@@ -79,6 +80,7 @@ class _Columns:
 
     value: str
     params: Mapping[str, str]
+    metrics: Sequence[str]
     run_id: str | None
     steps: str | None
     state: str | None
@@ -128,7 +130,8 @@ def import_runs(
         baseline: The id of the run that others are compared with.
         run_id: The column that names the runs. Without it, the first of run, run_id, ID, id, Name
             that names each run once; where there is none, a run is known by its cells.
-        metrics: Columns that are no parameters.
+        metrics: Columns that are no parameters; what of them is a number is a metric of the trial,
+            shown beside its value.
         steps: The column of the step or epoch at which a row's value was taken; it becomes an
             intermediate value. A run may then have several rows, and the last gives its value.
 
@@ -297,6 +300,7 @@ def _columns(
     return _Columns(
         value=value,
         params=found,
+        metrics=tuple(metrics),
         run_id=_id_column(rows, free, several=steps is not None) if run_id is None else run_id,
         steps=steps,
         state=next((c for c in ("State", "state") if c in free and _is_state(rows, c)), None),
@@ -408,12 +412,14 @@ def _run(found: str, rows: Sequence[Mapping[str, Any]], columns: _Columns, state
     if value is None:
         error = error or f"the table has no finite {columns.value!r} of the run"
     kept = {*columns.params.values(), columns.value}
+    measured = {name: cells[name] for name in columns.metrics if _is_finite(cells.get(name))}
+    recorded = {METRICS_KEY: measured} if measured else {}
     return _Run(
         id=found,
         value=None if error else value,
         error=error,
         params={p: cells[column] for p, column in columns.params.items() if column in cells},
-        attrs={key: cell for key, cell in cells.items() if key not in kept},
+        attrs={key: cell for key, cell in cells.items() if key not in kept} | recorded,
         reports=_reports(found, rows, columns),
     )
 
@@ -470,6 +476,10 @@ def _values_by_param(runs: Sequence[_Run], columns: _Columns) -> dict[str, list[
 
 def _is_number(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _is_finite(value: Any) -> bool:
+    return _is_number(value) and math.isfinite(value)
 
 
 def _is_whole(values: Sequence[Any], *, gaps: bool) -> bool:
@@ -538,7 +548,7 @@ def _trial(run: _Run, ranges: Mapping[str, BaseDistribution]) -> FrozenTrial:
 def _as_kind(distribution: BaseDistribution, value: Any) -> Any:
     if isinstance(distribution, CategoricalDistribution):
         return value if value in distribution.choices else str(value)
-    if not _is_number(value) or not math.isfinite(value):
+    if not _is_finite(value):
         raise ValueError(f"{value!r} is no finite number.")
     if isinstance(distribution, IntDistribution):
         if value != int(value):

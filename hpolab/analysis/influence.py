@@ -24,6 +24,7 @@ from hpolab.analysis.effects import (
     Interaction,
     ParameterInfluence,
 )
+from hpolab.analysis.import_runs import IMPORT_KEY
 from hpolab.analysis.importances import Draws, Measure, judge, of_the_best
 from hpolab.analysis.trials import (
     check_single_objective,
@@ -159,6 +160,7 @@ def influence(
         left_out=count_states(trial for trial in all_trials if not is_complete(trial)),
         n_repeated=_n_repeated(trials),
         confidence=confidence,
+        imported=IMPORT_KEY in study.user_attrs,
     )
 
 

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import itertools
-from dataclasses import dataclass
+from collections import defaultdict
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from optuna.trial import TrialState
 
-from hpolab.errors import InvalidArgument, InvalidType
+from hpolab.errors import InvalidArgument, InvalidType, StudyNotFound
+from hpolab.export import trainer_params
 from hpolab.objectives import Objective
 from hpolab.run import run
 from hpolab.storage import open_storage
-from hpolab.study import make_study
+from hpolab.study import make_study, stored_study
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -22,7 +24,9 @@ if TYPE_CHECKING:
 
     from hpolab.search_space import SearchSpace
 
-__all__ = ["SETTINGS", "Stage", "Sweep", "Tried", "sweep"]
+__all__ = ["SETTINGS", "Stage", "Sweep", "Tried", "load_sweep", "sweep"]
+
+_SWEEP_KEY = "hpolab:sweep"
 
 SETTINGS = ("max_steps", "patience")
 """What a stage may vary besides parameters: how long an objective trains, and how patiently."""
@@ -51,11 +55,19 @@ class Tried:
 
 @dataclass(frozen=True)
 class Stage:
-    """One stage: its name, all that it tried, in order, and the best, None if nothing succeeded."""
+    """One stage.
+
+    Attributes:
+        name: Its name.
+        tried: All that it tried, in order.
+        best: The best of it; None if nothing succeeded.
+        studies: Its studies: several where it tries settings.
+    """
 
     name: str
     tried: tuple[Tried, ...]
     best: Tried | None
+    studies: tuple[Study, ...] = field(repr=False, compare=False)
 
 
 @dataclass(frozen=True)
@@ -63,11 +75,13 @@ class Sweep:
     """What a sweep has found; ``str()`` of it is one table a stage.
 
     Attributes:
+        name: Its name.
         direction: "minimize" or "maximize".
         stages: In order.
         best: The best configuration of all.
     """
 
+    name: str
     direction: str
     stages: tuple[Stage, ...]
     best: Tried
@@ -138,10 +152,10 @@ def sweep(
     params: Mapping[str, Any] = dict(start or {})
     best: Tried | None = None
     done = []
-    for stage, values in stages.items():
+    for place, (stage, values) in enumerate(stages.items()):
         grid, points = _grid(objective.search_space, params, values)
-        tried: list[Tried] = []
-        for settings in _settings(values, best):
+        studies = []
+        for part, settings in enumerate(_settings(values, best)):
             each = _with_settings(objective.with_search_space(grid), settings)
             suffix = "".join(f"-{key}={settings[key]}" for key in SETTINGS if key in values)
             study = make_study(
@@ -152,6 +166,7 @@ def sweep(
                 pruner="none",
                 seed=seed,
             )
+            _mark(study, name, stage, [place, part], settings, list(values))
             for point in points[len(study.get_trials(deepcopy=False)) :]:
                 study.enqueue_trial(grid.to_trial(point))
             run(
@@ -162,15 +177,47 @@ def sweep(
                 default_first=False,
                 show_progress_bar=show_progress_bar,
             )
-            tried += _read(study, grid, settings, values)
-        of_stage = _best(tried, objective.direction)
-        best = _best([found for found in (best, of_stage) if found], objective.direction)
+            studies.append(study)
+        done.append(_stage(stage, studies, objective.direction))
+        best = _best([found.best for found in done if found.best], objective.direction)
         if best is None:
             raise InvalidArgument(f"`stages` must begin with one that succeeds, got {stage!r}.")
         params = best.params
-        done.append(Stage(stage, tuple(tried), of_stage))
     assert best is not None
-    return Sweep(objective.direction, tuple(done), best)
+    return Sweep(name, objective.direction, tuple(done), best)
+
+
+def load_sweep(name: str, *, storage: str | BaseStorage | None = None) -> Sweep:
+    """Return a sweep as it stands in a storage, to be read.
+
+    Args:
+        name: Its name.
+        storage: As in `make_study`.
+
+    Raises:
+        StudyNotFound: If the storage has no study of such a sweep, or none of its trials has
+            succeeded.
+    """
+    import optuna
+
+    opened = open_storage(storage)
+    found = {}
+    for summary in optuna.get_all_study_summaries(opened, include_best_trial=False):
+        mark = summary.user_attrs.get(_SWEEP_KEY)
+        if mark is not None and mark["sweep"] == name:
+            found[tuple(mark["place"])] = (mark["stage"], summary.study_name)
+    studies = defaultdict(list)
+    for place in sorted(found):
+        stage, study_name = found[place]
+        studies[place[0], stage].append(stored_study(study_name, opened))
+    if not found:
+        raise StudyNotFound(f"No sweep {name!r} in the storage.")
+    direction = next(iter(studies.values()))[0].direction.name.lower()
+    stages = tuple(_stage(stage, each, direction) for (_, stage), each in studies.items())
+    best = _best([stage.best for stage in stages if stage.best], direction)
+    if best is None:
+        raise StudyNotFound(f"No trial of the sweep {name!r} has succeeded yet.")
+    return Sweep(name, direction, stages, best)
 
 
 def _check_stages(objective: Objective, stages: Any) -> None:
@@ -218,20 +265,42 @@ def _with_settings(objective: Objective, settings: Mapping[str, Any]) -> Objecti
     return objective
 
 
-def _read(
+def _mark(
     study: Study,
-    grid: SearchSpace,
+    name: str,
+    stage: str,
+    place: list[int],
     settings: Mapping[str, Any],
-    values: Mapping[str, Sequence[Any]],
-) -> list[Tried]:
+    varied: list[str],
+) -> None:
+    """Store with a study which part of which sweep it is."""
+    mark = {
+        "sweep": name,
+        "stage": stage,
+        "place": place,
+        "settings": dict(settings),
+        "varied": varied,
+    }
+    if study.user_attrs.get(_SWEEP_KEY) != mark:
+        study.set_user_attr(_SWEEP_KEY, mark)
+
+
+def _stage(name: str, studies: Sequence[Study], direction: str) -> Stage:
+    tried = tuple(each for study in studies for each in _read(study))
+    return Stage(name, tried, _best(tried, direction), tuple(studies))
+
+
+def _read(study: Study) -> list[Tried]:
+    mark = study.user_attrs[_SWEEP_KEY]
+    settings = mark["settings"]
     tried = []
     for trial in study.get_trials(deepcopy=False):
         if not trial.state.is_finished():
             continue
-        params = grid.from_trial(trial.params)
+        params = trainer_params(study, trial)
         tried.append(
             Tried(
-                changed={name: {**params, **settings}[name] for name in values},
+                changed={name: {**params, **settings}[name] for name in mark["varied"]},
                 params=params,
                 settings=dict(settings),
                 value=trial.value if trial.state == TrialState.COMPLETE else None,

@@ -154,6 +154,17 @@ class Objective(abc.ABC):
         """
         raise NotImplementedError(f"{type(self).__name__} does not define `evaluate`.")
 
+    def references(self) -> Mapping[str, Mapping[str, float] | str]:
+        """Return what simple solutions reach, which a tuned one must beat to be worth it.
+
+        They stand beside the trials in reports, so they are metrics of the data that trials' values
+        come from, the tuned one first. `run` asks for them once a study and stores them.
+
+        Returns:
+            Name -> its metrics, or a str that says why it has none. Empty by default.
+        """
+        return {}
+
     def check(self) -> None:
         """Refuse, before a trial is spent, an objective that cannot train its default.
 

@@ -1,4 +1,4 @@
-"""Reports: a study, a comparison or a confirmation as one HTML file, as images, as text."""
+"""Reports: a study, comparison, confirmation or sweep as one HTML file, as images, as text."""
 
 from __future__ import annotations
 
@@ -14,13 +14,16 @@ if TYPE_CHECKING:
 
     from hpolab.analysis.compare import Comparison
     from hpolab.analysis.confirmation import Confirmation
+    from hpolab.analysis.sweep import Sweep
+
+    Source = Study | Comparison | Confirmation | Sweep
 
 __all__ = ["terminal_report", "write_images", "write_report"]
 
 _FORMATS = ("pdf", "png", "svg")
 
 
-def write_report(source: Study | Comparison | Confirmation, path: str | Path) -> Path:
+def write_report(source: Source, path: str | Path) -> Path:
     """Write a report as one HTML file that opens without a network.
 
     A study's has the confirmation too where its storage has one, under the study's name with
@@ -57,7 +60,7 @@ def write_report(source: Study | Comparison | Confirmation, path: str | Path) ->
     return path
 
 
-def terminal_report(source: Study | Comparison | Confirmation, *, width: int = 100) -> str:
+def terminal_report(source: Source, *, width: int = 100) -> str:
     """Return a short report as plain text: verdicts, tables and a history in one line.
 
     Args:
@@ -80,9 +83,7 @@ def terminal_report(source: Study | Comparison | Confirmation, *, width: int = 1
     return text_of(document_of(source), width=width)
 
 
-def write_images(
-    source: Study | Comparison | Confirmation, folder: str | Path, *, format: str = "svg"
-) -> list[Path]:
+def write_images(source: Source, folder: str | Path, *, format: str = "svg") -> list[Path]:
     """Write each figure of a report as an image of its own.
 
     Args:

@@ -11,7 +11,9 @@ import numpy as np
 
 from hpolab.report import figures, plots
 from hpolab.report.blocks import Details, Document, Plot, Plots, Section, Table, Text
+from hpolab.report.confirmation import estimated
 from hpolab.report.reading import read
+from hpolab.report.references import references_section
 from hpolab.report.spelling import spelled
 from hpolab.report.study import facts_blocks, recipe_blocks
 from hpolab.report.wording import count, percent, short
@@ -40,8 +42,10 @@ def comparison_document(comparison: Comparison) -> Document:
     )
     sections = [
         _table(comparison, readings),
+        *_references(readings),
         *_race(comparison),
         *_chances(comparison),
+        *_curves(comparison, readings, colors),
         *_test_scores(comparison, colors),
         *_slices(comparison, readings, colors),
         *_best_configurations(comparison),
@@ -69,8 +73,9 @@ def _table(comparison: Comparison, readings: dict[str, Reading]) -> Section:
     if leader.best_value is not None:
         words = f"{leader.name} has reached the best value: {short(leader.best_value)}."
         words += " " + _said_of_chance(comparison)
+    verdict = [comparison.verdict] if comparison.verdict else []
     blocks: list[Block] = [
-        Text([words], "finding"),
+        Text([words, *verdict], "finding"),
         Table(head, rows, frozenset([0]), may_be_cut=True),
     ]
     return Section("contenders", "Contenders", blocks, for_terminal=True)
@@ -80,7 +85,7 @@ def _row(comparison: Comparison, each: Contender, reading: Reading) -> list[str]
     gain = None
     if each.best_value is not None and each.default_value is not None:
         sign = 1.0 if comparison.direction == "maximize" else -1.0
-        gain = sign * (each.best_value - each.default_value)
+        gain = sign * (each.best_value - each.default_value) or 0.0  # no minus before a zero
     best = reading.best
     tuned = {} if best is None else reading.tuned(best)
     return [
@@ -106,7 +111,7 @@ def _mean_and_error(scores: Sequence[float]) -> str:
 def _said_of_chance(comparison: Comparison) -> str:
     """Return how likely the leader would have led again, where that can be told."""
     rivals = _with_values(comparison)
-    if len(rivals.contenders) < 2:
+    if len(rivals.contenders) < 2 or _smallest_budget(rivals) < 2:
         return ""
     half = max(1, _smallest_budget(rivals) // 2)
     chances = rivals.winners(half)
@@ -126,10 +131,15 @@ def _smallest_budget(comparison: Comparison) -> int:
     return min(len(each.values) for each in comparison.contenders.values())
 
 
+def _references(readings: dict[str, Reading]) -> list[Section]:
+    best = {name: each.best for name, each in readings.items() if each.best is not None}
+    return references_section(next(iter(readings.values())), best)
+
+
 def _race(comparison: Comparison) -> list[Section]:
     shown = plots.race(comparison)
-    if not shown.bands:
-        return []
+    if all(len(band.numbers) < 2 for band in shown.bands):
+        return []  # of one trial each there is no line
     notes = []
     if shown.without:
         notes.append(f"Without a value: {', '.join(shown.without)}.")
@@ -144,11 +154,26 @@ def _race(comparison: Comparison) -> list[Section]:
     return [Section("race", "Best value so far", [plot])]
 
 
+def _curves(
+    comparison: Comparison, readings: dict[str, Reading], colors: dict[str, str]
+) -> list[Section]:
+    shown = plots.best_curves(comparison, readings)
+    if not shown.series:
+        return []
+    plot = Plot(
+        name="best-trials",
+        title="What the best trial of each reported while it trained",
+        draw=partial(figures.draw_best_curves, shown, colors),
+        note="What is far worse is outside the picture." if shown.view.n_outside else "",
+    )
+    return [Section("curves", "Training curves", [plot])]
+
+
 def _chances(comparison: Comparison) -> list[Section]:
     rivals = _with_values(comparison)
-    if len(rivals.contenders) < 2:
-        return []
-    budget = _smallest_budget(rivals)
+    budget = 0 if not rivals.contenders else _smallest_budget(rivals)
+    if len(rivals.contenders) < 2 or budget < 2:
+        return []  # of one trial each there is nothing to draw
     budgets = sorted({each for each in _BUDGETS if each < budget} | {budget})
     columns = [rivals.winners(each) for each in budgets]
     rows = [
@@ -177,14 +202,33 @@ def _test_scores(comparison: Comparison, colors: dict[str, str]) -> list[Section
         title="The best of each, trained again on fresh seeds (dots): mean ± standard error",
         draw=partial(figures.draw_test_scores, scores, colors),
     )
-    return [Section("test", "Test scores", [plot])]
+    return [Section("test", "Test scores", [plot, *_leads(comparison)])]
+
+
+def _leads(comparison: Comparison) -> list[Block]:
+    leads = comparison.leads()
+    rows = [
+        [
+            each.rival,
+            estimated(each.estimate),
+            f"{each.p_value:.2g}",
+            "beyond chance" if each.is_told else "not told from chance",
+        ]
+        for each in leads
+    ]
+    leader = comparison.ranking()[0].name
+    note = (
+        f"Seed by seed, with 95 % intervals; below zero {leader} is behind. p-values of the lead "
+        "being zero, corrected for all rivals (Holm)."
+    )
+    return [Table(["", f"lead of {leader}", "p", "verdict"], rows, note=note)] if leads else []
 
 
 def _slices(
     comparison: Comparison, readings: dict[str, Reading], colors: dict[str, str]
 ) -> list[Section]:
     readings = {name: reading for name, reading in readings.items() if reading.complete}
-    names = plots.shared_parameters(readings)
+    names = plots.tuned_parameters(readings)
     found = [plots.slice_of_many(comparison, readings, name) for name in names]
     shown = [one for one in found if one is not None][:_MAX_SLICES]
     if not shown:
@@ -201,7 +245,7 @@ def _slices(
     n_outside = max(one.view.n_outside for one in shown)
     note = "Values that are far worse are outside the pictures." if n_outside else ""
     block = Plots(drawn, legend, note)
-    return [Section("parameters", "Value against shared parameters", [block])]
+    return [Section("parameters", "Value against each parameter", [block])]
 
 
 def _best_configurations(comparison: Comparison) -> list[Section]:

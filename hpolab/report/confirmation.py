@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from hpolab.analysis.statistics import Estimate
     from hpolab.report.blocks import Block
 
-__all__ = ["confirmation_blocks", "confirmation_document"]
+__all__ = ["confirmation_blocks", "confirmation_document", "estimated"]
 
 
 def confirmation_document(confirmation: Confirmation) -> Document:
@@ -91,14 +91,15 @@ def _row(label: str, each: Configuration) -> list[str]:
     return [
         label,
         short(each.tuning_value),
-        "-" if each.mean is None else _estimated(each.mean),
-        "" if each.lead is None else _estimated(each.lead),
+        "-" if each.mean is None else estimated(each.mean),
+        "" if each.lead is None else estimated(each.lead),
         "" if each.p_value is None else f"{each.p_value:.2g}",
         _judged(each),
     ]
 
 
-def _estimated(estimate: Estimate) -> str:
+def estimated(estimate: Estimate) -> str:
+    """Return a mean with its interval in brackets."""
     ends = f"{estimate.low:.4g} to {estimate.high:.4g}"
     return f"{estimate.mean:.4g} ({ends})"
 

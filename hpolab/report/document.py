@@ -1,4 +1,4 @@
-"""What is reported: a study, a comparison or a confirmation as a document."""
+"""What is reported: a study, a comparison, a confirmation or a sweep as a document."""
 
 from __future__ import annotations
 
@@ -8,10 +8,12 @@ from optuna import Study
 
 from hpolab.analysis.compare import Comparison
 from hpolab.analysis.confirmation import Confirmation
+from hpolab.analysis.sweep import Sweep
 from hpolab.errors import InvalidType
 from hpolab.report.comparison import comparison_document
 from hpolab.report.confirmation import confirmation_document
 from hpolab.report.study import study_document
+from hpolab.report.sweep import sweep_document
 
 if TYPE_CHECKING:
     from hpolab.report.blocks import Document
@@ -20,7 +22,7 @@ __all__ = ["document_of"]
 
 
 def document_of(source: Any) -> Document:
-    """Return the report of a study, a comparison or a confirmation.
+    """Return the report of a study, a comparison, a confirmation or a sweep.
 
     Raises:
         InvalidType: If ``source`` is none of them.
@@ -31,6 +33,9 @@ def document_of(source: Any) -> Document:
         return comparison_document(source)
     if isinstance(source, Confirmation):
         return confirmation_document(source)
+    if isinstance(source, Sweep):
+        return sweep_document(source)
     raise InvalidType(
-        f"`source` must be a study, a Comparison or a Confirmation, got {type(source).__name__}."
+        "`source` must be a study, a Comparison, a Confirmation or a Sweep, got "
+        f"{type(source).__name__}."
     )

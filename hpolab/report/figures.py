@@ -22,12 +22,25 @@ if TYPE_CHECKING:
 
     from hpolab.analysis.confirmation import Configuration, Confirmation
     from hpolab.analysis.influence import Influence
-    from hpolab.report.plots import Axis, Curve, Curves, History, Race, Slice, SliceOfMany, View
+    from hpolab.report.plots import (
+        Axis,
+        BestCurves,
+        Course,
+        Curve,
+        Curves,
+        History,
+        Race,
+        Slice,
+        SliceOfMany,
+        View,
+    )
 
 __all__ = [
     "PALETTE",
     "Figure",
     "color_of",
+    "draw_best_curves",
+    "draw_course",
     "draw_curves",
     "draw_fronts",
     "draw_history",
@@ -54,6 +67,8 @@ _LOG_STEPS = ((1.0,), (1.0, 3.0), (1.0, 2.0, 5.0), (1.0, 1.5, 2.0, 3.0, 4.0, 5.0
 # `%{` begins a place for a value.
 _WRITTEN = {"&": "&amp;", "<": "&lt;", ">": "&gt;", "%{": "&#37;{"}
 _ROW_HEIGHT = 30
+# What the axis of a small figure has room for on a phone.
+_MOST_LABEL_CHARS = 36
 
 
 def color_of(place: int) -> str:
@@ -61,8 +76,14 @@ def color_of(place: int) -> str:
     return PALETTE[place % len(PALETTE)]
 
 
-def draw_history(shown: History, *, direction: str) -> Figure:
-    """Draw values in order of trials, the best so far, and marks for the pruned and failed."""
+def draw_history(shown: History, *, direction: str, baseline: str = "default") -> Figure:
+    """Draw values in order of trials, the best so far, and marks for the pruned and failed.
+
+    Args:
+        shown: What is shown.
+        direction: "minimize" or "maximize".
+        baseline: What to call the baseline.
+    """
     colors = [_GREY if infeasible else _BLUE for infeasible in shown.infeasible]
     traces: list[dict[str, Any]] = [
         {
@@ -90,9 +111,9 @@ def draw_history(shown: History, *, direction: str) -> Figure:
                 "mode": "lines",
                 "x": ends,
                 "y": _rounded([shown.baseline, shown.baseline]),
-                "name": "default",
+                "name": baseline,
                 "line": {"color": _GREEN, "width": 2, "dash": "dash"},
-                "hovertemplate": "default: %{y:.5g}<extra></extra>",
+                "hovertemplate": f"{baseline}: %{{y:.5g}}<extra></extra>",
             }
         )
     traces += _rug(shown.pruned, "pruned", _GREY) + _rug(shown.failed, "failed", _RED)
@@ -102,8 +123,13 @@ def draw_history(shown: History, *, direction: str) -> Figure:
     return {"data": traces, "layout": layout}
 
 
-def draw_curves(shown: Curves) -> Figure:
-    """Draw reports by step: pruned and complete trials, the baseline and the best one."""
+def draw_curves(shown: Curves, *, baseline: str = "default") -> Figure:
+    """Draw reports by step: pruned and complete trials, the baseline and the best one.
+
+    Args:
+        shown: What is shown.
+        baseline: What to call the baseline.
+    """
     styles = {
         "pruned": {"color": _RED, "width": 1},
         "complete": {"color": _BLUE, "width": 1.2},
@@ -114,7 +140,7 @@ def draw_curves(shown: Curves) -> Figure:
     for kind, line in styles.items():
         of_kind = shown.of_kind(kind)
         if of_kind:
-            name = "default" if kind == "baseline" else kind
+            name = baseline if kind == "baseline" else kind
             strong = kind in ("baseline", "best")
             traces.append(_lines(of_kind, name, line, opacity=1.0 if strong else 0.45))
     pruned = shown.of_kind("pruned")
@@ -134,6 +160,52 @@ def draw_curves(shown: Curves) -> Figure:
         )
     layout = _layout(400, x="step", y="report", view=shown.view)
     layout["xaxis"] |= _whole([step for curve in shown.curves for step in curve.steps])
+    return {"data": traces, "layout": layout}
+
+
+def draw_best_curves(shown: BestCurves, colors: Mapping[str, str]) -> Figure:
+    """Draw the reports of each contender's best trial by step."""
+    traces = [
+        {
+            "type": "scatter",
+            "mode": "lines",
+            "x": _rounded(each.x),
+            "y": _rounded(each.y),
+            "name": _markup(each.name),
+            "line": {"color": colors[each.name], "width": 2},
+            "hovertemplate": f"{_markup(each.name)}, step %{{x}}: %{{y:.5g}}<extra></extra>",
+        }
+        for each in shown.series
+    ]
+    layout = _layout(420, x="step", y="report", view=shown.view)
+    layout["xaxis"] |= _whole([int(step) for each in shown.series for step in each.x])
+    return {"data": traces, "layout": layout}
+
+
+def draw_course(shown: Course, colors: Mapping[str, str], *, direction: str) -> Figure:
+    """Draw a sweep's values stage after stage, and the best so far."""
+    traces: list[dict[str, Any]] = [
+        {
+            "type": "scatter",
+            "mode": "lines",
+            "x": shown.best_counts,
+            "y": _rounded(shown.best_values),
+            "name": "best so far",
+            "line": {"color": _GREY, "width": 2, "shape": "hv"},
+            "hovertemplate": "best so far: %{y:.5g}<extra></extra>",
+        }
+    ]
+    for series, labels in zip(shown.series, shown.labels, strict=True):
+        dots = {
+            **_dots(series.x, series.y, colors[series.name]),
+            "name": _markup(series.name),
+            "text": [_markup(label) for label in labels],
+            "hovertemplate": "%{text}<br>value %{y:.5g}<extra></extra>",
+        }
+        dots["marker"] |= {"size": 9}
+        traces.append(dots)
+    layout = _layout(420, x="trials", y=f"value ({direction}d)", view=shown.view)
+    layout["xaxis"] |= _whole(shown.best_counts)
     return {"data": traces, "layout": layout}
 
 
@@ -307,6 +379,7 @@ def draw_race(shown: Race, *, direction: str) -> Figure:
             }
         )
     layout = _layout(420, x="trials", y=f"best value so far ({direction}d)", view=shown.view)
+    layout["xaxis"] |= _whole([number for band in shown.bands for number in band.numbers])
     return {"data": traces, "layout": layout}
 
 
@@ -515,7 +588,9 @@ def _small_layout(axis: Axis, x: Sequence[float], view: View) -> dict[str, Any]:
     layout = _layout(230, x="", y="", view=view)
     layout["margin"] = {"l": 8, "r": 8, "t": 12, "b": 8}
     layout["showlegend"] = False
-    layout["xaxis"] |= {"tickangle": 0, **_ticks(axis, x)}
+    # Names that would run into each other stand at a slant.
+    is_crowded = sum(len(_fitted(label)) for label in axis.labels) > _MOST_LABEL_CHARS
+    layout["xaxis"] |= {"tickangle": -40 if is_crowded else 0, **_ticks(axis, x)}
     layout["yaxis"]["nticks"] = 6
     return layout
 

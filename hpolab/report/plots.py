@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import copy
+import itertools
 import math
+from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -12,19 +14,23 @@ from optuna.distributions import CategoricalDistribution, FloatDistribution, Int
 from optuna.trial import TrialState
 
 from hpolab.report.reading import is_feasible, value_of
+from hpolab.report.wording import short
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from optuna import Study
     from optuna.trial import FrozenTrial
 
     from hpolab.analysis.compare import Comparison
+    from hpolab.analysis.sweep import Stage, Sweep
     from hpolab.report.reading import Reading
 
 __all__ = [
     "Axis",
     "Band",
+    "BestCurves",
+    "Course",
     "Curve",
     "Curves",
     "History",
@@ -35,16 +41,20 @@ __all__ = [
     "View",
     "axis_title",
     "best_and_evenly",
+    "best_curves",
+    "changed_words",
+    "course",
     "curves",
     "evenly",
     "history",
     "parallel_trials",
     "race",
-    "shared_parameters",
     "slice_of",
     "slice_of_many",
+    "slice_of_stage",
     "sliced_names",
     "stored_title",
+    "tuned_parameters",
     "view",
     "with_trials",
 ]
@@ -189,7 +199,7 @@ class Series:
 
 @dataclass(frozen=True)
 class SliceOfMany:
-    """Values against one parameter that several contenders have."""
+    """Values against one parameter, of the contenders that tune it."""
 
     axis: Axis
     series: list[Series]
@@ -221,6 +231,33 @@ class Race:
 
     bands: list[Band]
     without: list[str]
+    view: View
+
+
+@dataclass(frozen=True)
+class BestCurves:
+    """Reports of each contender's best trial: value by step."""
+
+    series: list[Series]
+    view: View
+
+
+@dataclass(frozen=True)
+class Course:
+    """A sweep's values, stage after stage.
+
+    Attributes:
+        series: Each stage's values by the count of trials so far.
+        labels: What each of these trials has set, stage by stage.
+        best_counts: Where the best value changed, and the last trial.
+        best_values: The best value from there on.
+        view: The range of values shown.
+    """
+
+    series: list[Series]
+    labels: list[list[str]]
+    best_counts: list[int]
+    best_values: list[float]
     view: View
 
 
@@ -337,6 +374,18 @@ def race(comparison: Comparison) -> Race:
     )
 
 
+def best_curves(comparison: Comparison, readings: dict[str, Reading]) -> BestCurves:
+    """Gather the reports of each contender's best trial, of those with two reports or more."""
+    series = []
+    for name, reading in readings.items():
+        reports = {} if reading.best is None else reading.best.intermediate_values
+        steps = evenly(sorted(reports), _MAX_STEPS)
+        if len(steps) > 1:
+            series.append(Series(name, [float(s) for s in steps], [reports[s] for s in steps]))
+    values = [value for each in series for value in each.y]
+    return BestCurves(series, view(values, maximize=comparison.direction == "maximize"))
+
+
 def slice_of_many(
     comparison: Comparison, readings: dict[str, Reading], name: str
 ) -> SliceOfMany | None:
@@ -384,17 +433,11 @@ def _numbers(reading: Reading, state: TrialState) -> list[int]:
 
 def _improvements(reading: Reading) -> tuple[list[int], list[float]]:
     """Return the numbers of the trials that were the best so far, and their values."""
-    numbers: list[int] = []
-    values: list[float] = []
-    sign = -1.0 if reading.maximize else 1.0
-    for trial in filter(is_feasible, reading.complete):
-        if not values or sign * value_of(trial) < sign * values[-1]:
-            numbers.append(trial.number)
-            values.append(value_of(trial))
-    if numbers and reading.trials[-1].number > numbers[-1]:
-        numbers.append(reading.trials[-1].number)
-        values.append(values[-1])
-    return numbers, values
+    found = [(trial.number, value_of(trial)) for trial in filter(is_feasible, reading.complete)]
+    best = _best_so_far(found, maximize=reading.maximize)
+    if best and reading.trials[-1].number > best[-1][0]:
+        best.append((reading.trials[-1].number, best[-1][1]))
+    return [number for number, _ in best], [value for _, value in best]
 
 
 def _best_and_evenly(
@@ -541,15 +584,61 @@ def _band(comparison: Comparison, name: str, n: int) -> Band:
     )
 
 
-def shared_parameters(readings: dict[str, Reading], *, at_least: int = 2) -> list[str]:
-    """Return the tuned parameters that so many contenders have, in the trainer's names."""
-    return _common([_tuned_names(reading) for reading in readings.values()], at_least)
+def course(sweep: Sweep) -> Course:
+    """Gather the values of a sweep's trials in order, and the best so far."""
+    numbered = list(enumerate((each for stage in sweep.stages for each in stage.tried), start=1))
+    places = iter(numbered)
+    series, labels = [], []
+    for stage in sweep.stages:
+        of_stage = list(itertools.islice(places, len(stage.tried)))
+        known = [(n, tried, tried.value) for n, tried in of_stage if tried.value is not None]
+        series.append(Series(stage.name, [float(n) for n, _, _ in known], [v for *_, v in known]))
+        labels.append([changed_words(tried.changed) for _, tried, _ in known])
+    found = [(int(n), y) for each in series for n, y in zip(each.x, each.y, strict=True)]
+    best = _best_so_far(found, maximize=sweep.direction == "maximize")
+    best.append((len(numbered), best[-1][1]))
+    shown = view([value for _, value in found], maximize=sweep.direction == "maximize")
+    return Course(series, labels, [n for n, _ in best], [value for _, value in best], shown)
+
+
+def _best_so_far(found: Sequence[tuple[int, float]], *, maximize: bool) -> list[tuple[int, float]]:
+    """Return those that are better than all before them."""
+    sign = -1.0 if maximize else 1.0
+    best: list[tuple[int, float]] = []
+    for number, value in found:
+        if not best or sign * value < sign * best[-1][1]:
+            best.append((number, value))
+    return best
+
+
+def changed_words(changed: Mapping[str, Any]) -> str:
+    """Return what a sweep has set, in words."""
+    return ", ".join(f"{name} {short(value)}" for name, value in changed.items())
+
+
+def slice_of_stage(stage: Stage, *, maximize: bool) -> SliceOfMany | None:
+    """Gather a stage's values against what it varies; None where that is several, or one value."""
+    known = [tried for tried in stage.tried if tried.value is not None]
+    names = {name for tried in known for name in tried.changed}
+    if len(names) != 1 or len(known) < 2:
+        return None
+    name = names.pop()
+    tried = [each.changed[name] for each in known]
+    values = [each.value for each in known if each.value is not None]
+    if all(isinstance(each, int | float) and not isinstance(each, bool) for each in tried):
+        low, high = min(tried), max(tried)
+        axis = Axis(name, log=low > 0 and high >= 10 * low)
+    else:
+        axis = Axis(name, labels=tuple(dict.fromkeys(map(str, tried))))
+    x = [float(axis.labels.index(str(each))) if axis.labels else float(each) for each in tried]
+    return SliceOfMany(axis, [Series(stage.name, x, values)], view(values, maximize=maximize))
+
+
+def tuned_parameters(readings: dict[str, Reading]) -> list[str]:
+    """Return what any contender tunes, in the trainer's names, what most of them have first."""
+    counts = Counter(name for reading in readings.values() for name in _tuned_names(reading))
+    return [name for name, _ in counts.most_common()]
 
 
 def _tuned_names(reading: Reading) -> list[str]:
     return list(dict.fromkeys(map(reading.trainer_name, sliced_names(reading))))
-
-
-def _common(lists: Sequence[Sequence[str]], at_least: int) -> list[str]:
-    every = list(dict.fromkeys(name for names in lists for name in names))
-    return [name for name in every if sum(name in names for names in lists) >= at_least]

@@ -1,4 +1,4 @@
-"""What a storage has to report under a name: a study, a comparison or a confirmation."""
+"""What a storage has to report under a name: a study, comparison, confirmation or sweep."""
 
 from __future__ import annotations
 
@@ -9,25 +9,26 @@ from optuna.study import get_all_study_names
 from hpolab.analysis.compare import load_comparison
 from hpolab.analysis.confirm import load_confirmation
 from hpolab.analysis.confirmation import CONFIRMED
+from hpolab.analysis.sweep import load_sweep
 from hpolab.errors import InvalidArgument, StudyNotFound
 from hpolab.study import stored_study
 
 if TYPE_CHECKING:
-    from optuna import Study
+    from collections.abc import Callable
+
     from optuna.storages import BaseStorage
 
-    from hpolab.analysis.compare import Comparison
-    from hpolab.analysis.confirmation import Confirmation
+    from hpolab.report import Source
 
 __all__ = ["find_source"]
 
 
-def find_source(name: str | None, storage: BaseStorage) -> Study | Comparison | Confirmation:
+def find_source(name: str | None, storage: BaseStorage) -> Source:
     """Return what is to be reported.
 
     Args:
-        name: A study's, a comparison's or a confirmation's; None for the only study that there is,
-            its confirmation not counted.
+        name: A study's, comparison's, confirmation's or sweep's; None for the only study that
+            there is, its confirmation not counted.
         storage: Where it is.
 
     Raises:
@@ -37,10 +38,12 @@ def find_source(name: str | None, storage: BaseStorage) -> Study | Comparison | 
     if name is None:
         name = _only(names)
     if name not in names:
-        try:
-            return load_comparison(name, storage=storage)
-        except StudyNotFound:
-            pass  # the next line says which studies there are
+        loads: list[Callable[..., Source]] = [load_comparison, load_sweep]
+        for load in loads:
+            try:
+                return load(name, storage=storage)
+            except StudyNotFound:
+                continue  # after the last, what follows says which studies there are
     study = stored_study(name, storage)
     try:
         return load_confirmation(study)

@@ -34,6 +34,7 @@ from hpolab.report.blocks import (
 )
 from hpolab.report.confirmation import confirmation_blocks
 from hpolab.report.reading import is_feasible, read, value_of
+from hpolab.report.references import references_section
 from hpolab.report.sparkline import sparkline
 from hpolab.report.spelling import spelled
 from hpolab.report.wording import change, count, duration, percent, short
@@ -89,6 +90,7 @@ def _single_sections(reading: Reading) -> list[Section]:
     return [
         *_confirmed(confirmation, unfinished),
         _against_baseline(reading),
+        *_references(reading),
         _leaderboard(reading),
         *_recommended(recommendation),
         _history(reading),
@@ -235,6 +237,12 @@ def _against_baseline(reading: Reading) -> Section:
     return Section("best", "Baseline against best", [table], for_terminal=True)
 
 
+def _references(reading: Reading) -> list[Section]:
+    if reading.best is None:
+        return []
+    return references_section(reading, {f"trial {reading.best.number}": reading.best})
+
+
 def _compared(name: str, before: Mapping[str, Any], after: Mapping[str, Any]) -> list[str]:
     if name not in before or name not in after:
         words = "only in the best" if name in after else "only in the baseline"
@@ -341,11 +349,21 @@ def _history(reading: Reading) -> Section:
     plot = Plot(
         name="history",
         title="Value of each trial, in order",
-        draw=partial(figures.draw_history, shown, direction=reading.directions[0]),
+        draw=partial(
+            figures.draw_history,
+            shown,
+            direction=reading.directions[0],
+            baseline=_legend_name(reading),
+        ),
         note=_joined(notes),
         text=sparkline(list(filter(is_feasible, reading.complete)), maximize=reading.maximize),
     )
     return Section("history", "History", [plot], for_terminal=True)
+
+
+def _legend_name(reading: Reading) -> str:
+    """Return what legends call the baseline: it is no default where an import has named it."""
+    return reading.baseline_name.removeprefix("the ")
 
 
 def _reports(reading: Reading) -> list[Section]:
@@ -358,7 +376,7 @@ def _reports(reading: Reading) -> list[Section]:
     plot = Plot(
         name="intermediate-values",
         title="What trials reported while they trained; crosses mark where one was pruned",
-        draw=partial(figures.draw_curves, shown),
+        draw=partial(figures.draw_curves, shown, baseline=_legend_name(reading)),
         note=_joined(notes),
     )
     return [Section("intermediate", "Intermediate values", [plot])]
@@ -421,7 +439,7 @@ def _slices(reading: Reading, important: Sequence[str]) -> list[Section]:
     ]
     marks = {"best": figures.PALETTE[1]}
     if reading.baseline is not None:
-        marks = {"default": figures.PALETTE[2], **marks}
+        marks = {_legend_name(reading): figures.PALETTE[2], **marks}
     notes = ["Later trials are bluer."]
     if len(names) > _MAX_SLICES:
         notes.append(f"{_MAX_SLICES} of {len(names)} parameters, the most important first.")

@@ -13,7 +13,7 @@ from optuna.trial import TrialState
 
 from hpolab import load_study, make_study
 from hpolab.analysis import Comparison, Contender, compare, load_comparison
-from hpolab.errors import InvalidArgument, InvalidType, StudyNotFound
+from hpolab.errors import Diverged, InvalidArgument, InvalidType, StudyNotFound
 from hpolab.objectives import FunctionObjective, Objective
 from hpolab.search_space import SearchSpace, optimizer_space
 
@@ -91,6 +91,52 @@ def test_comparison_goes_on_where_it_was_and_scores_each_seed_once(tmp_path):
     assert len(load_study("comparison-adam", storage=url).trials) == 4
 
 
+def test_comparison_with_a_pruner_object_goes_on_and_is_read(tmp_path):
+    url = f"sqlite:///{tmp_path}/s.db"
+    pruner = optuna.pruners.MedianPruner(n_warmup_steps=3)
+    for n_trials in (2, 4):
+        found = compare(
+            Slope(OPTIMIZER), ["adam"], n_trials=n_trials, storage=url, pruner=pruner, test=0.0
+        )
+    assert len(load_comparison("comparison", storage=url).contenders["adam"].values) == 4
+    assert isinstance(found.contenders["adam"].study.pruner, optuna.pruners.MedianPruner)
+
+
+class Fragile(Slope):
+    """SGD's training diverges on every other seed."""
+
+    def fit(self, params: Mapping[str, Any], seed: int) -> Any:
+        self.fits.append(seed)
+        if params["optimizer"] == "sgd" and len(self.fits) % 2:
+            raise Diverged("nan in epoch 3")
+        return params, seed
+
+
+def test_leader_is_compared_with_each_rival_on_the_test_data():
+    comparison = compare(
+        Slope(OPTIMIZER), ["adam", "sgd"], n_trials=6, storage="memory://", test=1e-4, seed=1
+    )
+    leader, other = comparison.ranking()
+    (lead,) = comparison.leads()
+    assert lead.rival == other.name
+    assert lead.estimate.mean == pytest.approx(np.mean(leader.test) - np.mean(other.test))
+    assert comparison.verdict in str(comparison)
+    assert f"{leader.name} {lead} (3 seeds)" in comparison.verdict
+
+
+@pytest.mark.parametrize(
+    ("contenders", "verdict"),
+    [(["adam", "sgd"], ""), (["sgd"], "sgd diverged on 2 of 4 seeds: it has no lead.")],
+)
+def test_comparison_ends_though_a_training_diverges_on_a_fresh_seed(contenders, verdict):
+    comparison = compare(
+        Fragile(OPTIMIZER), contenders, n_trials=2, storage="memory://", test=0.0, n_test_seeds=4
+    )
+    assert np.isnan(comparison.contenders["sgd"].test).sum() == 2
+    assert comparison.leads() == ()
+    assert comparison.verdict == verdict
+
+
 def test_spaces_and_objectives_can_be_contenders():
     narrow = OPTIMIZER.override(lr=(1e-3, 2e-3))
     by_space = compare(
@@ -102,6 +148,12 @@ def test_spaces_and_objectives_can_be_contenders():
     for name in ("wide", "narrow"):
         one, other = by_space.contenders[name], by_objective.contenders[name]
         assert one.values.tolist() == other.values.tolist()
+
+
+def test_studies_that_are_there_make_a_comparison():
+    made = compare(Slope(OPTIMIZER), ["adam", "sgd"], n_trials=3, storage="memory://")
+    studies = {name: each.study for name, each in made.contenders.items()}
+    assert str(Comparison.of("again", studies)) == str(made)
 
 
 def told(values: list[float | None], direction: str = "maximize") -> Comparison:
@@ -171,6 +223,19 @@ def test_pruned_and_failed_trials_count_in_the_budget_but_have_no_value():
         (lambda: compare(None, {"a": OPTIMIZER}, n_trials=1), InvalidType, "SearchSpace for 'a'"),
         (lambda: compare(3, {"a": OPTIMIZER}, n_trials=1), InvalidType, "`objective` must be"),
         (lambda: load_comparison("none", storage="memory://"), StudyNotFound, "No comparison"),
+        (lambda: Comparison.of("c", {}), InvalidArgument, "must be several of one direction"),
+        (
+            lambda: Comparison.of(
+                "c", {d[:3]: optuna.create_study(direction=d) for d in ("minimize", "maximize")}
+            ),
+            InvalidArgument,
+            "got 2 with 2 directions",
+        ),
+        (
+            lambda: Comparison.of("c", {"a": optuna.create_study(study_name="plain")}),
+            InvalidArgument,
+            "got 'plain' without one",
+        ),
         (lambda: told([1.0]).best_of_budget("a", 2), InvalidArgument, "at most the 1 trials"),
         (lambda: told([1.0]).best_so_far("z"), InvalidArgument, "`name` must be one of 'a', 'b'"),
     ],

@@ -22,6 +22,7 @@ from hpolab.analysis.recommend import recommend
 from hpolab.cli import app
 from hpolab.errors import DataNotFound, InvalidArgument, InvalidType, RecipeMismatch
 from hpolab.export import RUN_KEY
+from hpolab.reporter import METRICS_KEY
 
 RUNS = [
     {"run": "a", "lr": "1e-4", "layers": "2", "optimizer": "adam", "acc": "0.91", "host": "x"},
@@ -127,6 +128,14 @@ def test_run_without_a_value_is_a_failed_trial_that_says_why():
 def test_other_columns_and_the_id_are_kept():
     attrs = import_runs(RUNS, **DEFAULTS).trials[0].user_attrs
     assert (attrs["host"], attrs["run"], attrs[RUN_KEY]) == ("x", "a", "a")
+
+
+def test_numbers_of_the_metrics_are_metrics_of_the_trial():
+    rows = [{"lr": 0.1, "acc": 0.9, "f1": "0.8", "host": "x"}, {"lr": 0.2, "acc": 0.7, "f1": ""}]
+    study = import_runs(rows, **{**DEFAULTS, "metrics": ["f1", "host"]})
+    assert study.trials[0].user_attrs[METRICS_KEY] == {"f1": 0.8}
+    assert METRICS_KEY not in study.trials[1].user_attrs
+    assert study.trials[0].user_attrs["host"] == "x"
 
 
 def test_wandb_export_knows_config_and_state(tmp_path):

@@ -9,6 +9,7 @@ from optuna.distributions import CategoricalDistribution, FloatDistribution, Int
 from optuna.importance import FanovaImportanceEvaluator
 from optuna.trial import TrialState, create_trial
 
+from hpolab.analysis.import_runs import import_runs
 from hpolab.analysis.influence import influence
 from hpolab.errors import InvalidArgument, InvalidType
 
@@ -66,6 +67,14 @@ def test_planted_parameter_is_found_and_the_others_are_not(direction):
     assert found["lr"].difference.better == ">= 0.001"
     assert "More than noise" in found.verdict[-1]
     assert "lr" in found.verdict[-1]
+
+
+def test_runs_made_elsewhere_are_told_with_a_caveat():
+    rows = [{"a": i % 2, "y": i % 2 + 0.01 * (i % 3)} for i in range(12)]
+    study = import_runs(rows, name="foreign", value="y", direction="maximize")
+    told = influence(study).verdict[-1]
+    assert told.startswith("More than noise")
+    assert "may be the doing of what was changed along with it" in told
 
 
 def test_planted_choice_is_found():

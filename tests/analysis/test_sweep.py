@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from hpolab import load_study
-from hpolab.analysis import sweep
-from hpolab.errors import InvalidArgument, InvalidType
-from hpolab.objectives import Objective
+from hpolab.analysis import load_sweep, sweep
+from hpolab.errors import InvalidArgument, InvalidType, StudyNotFound
+from hpolab.objectives import FunctionObjective, Objective
 from hpolab.search_space import SearchSpace, optimizer_space
 
 if TYPE_CHECKING:
@@ -92,6 +92,21 @@ def test_sweep_goes_on_where_it_was(tmp_path):
     assert whole.stages[:2] == part.stages
     assert sweep(model, STAGES, storage=url) == whole
     assert len(load_study("sweep-size and l2", storage=url).trials) == 4
+    assert load_sweep("sweep", storage=url) == whole
+    assert [len(stage.studies) for stage in whole.stages] == [1, 2, 1, 2, 1]
+
+
+def test_sweep_that_is_not_there_or_has_no_value_is_not_found(tmp_path):
+    url = f"sqlite:///{tmp_path}/s.db"
+    with pytest.raises(StudyNotFound, match="No sweep 'sweep' in the storage"):
+        load_sweep("sweep", storage=url)
+    lost = FunctionObjective(
+        lambda params, reporter: math.nan, search_space=SPACE, direction="maximize", max_steps=1
+    )
+    with pytest.raises(InvalidArgument, match="must begin with one that succeeds"):
+        sweep(lost, {"size": {"size": [8]}}, storage=url)
+    with pytest.raises(StudyNotFound, match="has succeeded yet"):
+        load_sweep("sweep", storage=url)
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from optuna.storages import InMemoryStorage
 from optuna.trial import TrialState, create_trial
 
 from hpolab import make_study, run
-from hpolab.analysis import compare, confirm
+from hpolab.analysis import compare, confirm, sweep
 from hpolab.objectives import Objective
 from hpolab.search_space import SearchSpace, optimizer_space
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from hpolab import Reporter
-    from hpolab.analysis import Comparison, Confirmation
+    from hpolab.analysis import Comparison, Confirmation, Sweep
 
 SPACE = optimizer_space("adamw") | SearchSpace(
     {"hidden": (16, 128), "activation": ["relu", "tanh"]}
@@ -85,6 +85,20 @@ def comparison() -> Comparison:
         name="optimizers",
         test=0,
         show_progress_bar=False,
+    )
+
+
+@pytest.fixture(scope="session")
+def swept() -> Sweep:
+    """A sweep of four stages: a choice, numbers, a setting, and two parameters at once."""
+    stages = {
+        "activation": {"activation": ["relu", "tanh"]},
+        "learning rate": {"lr": [1e-4, 1e-3, 3e-3, 8e-3]},
+        "epochs": {"max_steps": [4, 8]},
+        "size and decay": {"hidden": [16, 64], "weight_decay": [1e-3, 1e-2]},
+    }
+    return sweep(
+        Curve(), stages, storage=InMemoryStorage(), name="by hand", show_progress_bar=False
     )
 
 

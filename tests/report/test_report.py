@@ -17,9 +17,11 @@ from optuna.storages import InMemoryStorage
 from optuna.trial import TrialState, create_trial
 
 from hpolab import make_study
-from hpolab.analysis import Comparison, Contender, import_runs, load_confirmation
+from hpolab.analysis import Comparison, Contender, compare, import_runs, load_confirmation, sweep
 from hpolab.errors import InvalidArgument, InvalidType, MissingExtra
-from hpolab.report import plots, write_images, write_report
+from hpolab.objectives import FunctionObjective
+from hpolab.recipe import REFERENCES_KEY
+from hpolab.report import plots, terminal_report, write_images, write_report
 from hpolab.report.document import document_of
 from hpolab.report.reading import read
 from hpolab.report.wording import change, short
@@ -122,8 +124,8 @@ def test_best_trial_is_compared_in_trainer_units(page, tuned):
     assert not any("one_minus" in name for name in rows)
 
 
-def test_no_text_has_a_float_of_many_digits(page, tuned, comparison):
-    for source in (tuned, comparison):
+def test_no_text_has_a_float_of_many_digits(page, tuned, comparison, swept):
+    for source in (tuned, comparison, swept):
         for section in document_of(source).sections:
             for block in section.blocks:
                 cells = [cell for row in getattr(block, "rows", ()) for cell in row]
@@ -132,10 +134,20 @@ def test_no_text_has_a_float_of_many_digits(page, tuned, comparison):
 
 def test_comparison_shows_each_part(page, comparison):
     shown = page(comparison)
-    for words in ("Chance to win", "after 10 trials", "after 12 trials", "adam", "sgd"):
+    words_of_leads = ("On the test data", f"lead of {comparison.ranking()[0].name}")
+    for words in ("Chance to win", "after 10 trials", "after 12 trials", "sgd", *words_of_leads):
         assert words in shown.text, words
-    assert {"best-so-far", "test-scores", "parameter-0"} <= shown.figures.keys()
+    assert {"best-so-far", "best-trials", "test-scores", "parameter-0"} <= shown.figures.keys()
     assert [trace["name"] for trace in shown.figures["best-so-far"]["data"][-2:]] == ["adam", "sgd"]
+
+
+def test_comparison_of_one_trial_each_shows_no_race_and_no_chance(page, curve):
+    shown = page(compare(curve, ["adam", "sgd"], n_trials=1, storage=InMemoryStorage()))
+    assert "Chance to win" not in shown.text
+    assert "would win in" not in shown.text
+    assert "best-so-far" not in shown.figures
+    assert "best-trials" in shown.figures
+    assert "-0" not in shown.text.split()
 
 
 def test_confirmation_begins_with_its_verdict(page, confirmation):
@@ -144,6 +156,90 @@ def test_confirmation_begins_with_its_verdict(page, confirmation):
     assert shown.text.index(confirmation.verdict) < shown.text.index("lead over")
     assert str(confirmation.shrinkage) in shown.text
     assert {"confirmation", "shrinkage"} <= shown.figures.keys()
+
+
+REFERENCES = {
+    "popularity": {"ndcg@10": 0.2, "ndcg@10 (error)": 0.011, "hr@10": 0.3},
+    "ease": {"ndcg@10": 0.4, "ndcg@10 (error)": 0.012, "hr@10": 0.5},
+    "als": "left out: `als` needs implicit",
+}
+
+
+@pytest.mark.parametrize(
+    ("direction", "best", "order", "words"),
+    [
+        ("maximize", 0.5, ["trial 1", "ease", "popularity"], "trial 1 is first with ndcg@10 0.5;"),
+        ("maximize", 0.3, ["ease", "trial 1", "popularity"], "of the tuned trial 1 comes first"),
+        ("minimize", 0.3, ["popularity", "trial 1", "ease"], "popularity is first with"),
+    ],
+)
+def test_simple_solutions_stand_beside_the_best_trial(page, direction, best, order, words):
+    study = study_of([0.1 if direction == "maximize" else 0.9, best], direction)
+    study.set_user_attr(REFERENCES_KEY, REFERENCES)
+    section = next(s for s in document_of(study).sections if s.anchor == "references")
+    table = section.blocks[1]
+    assert [row[0] for row in table.rows] == order
+    assert list(table.head) == ["", "ndcg@10", "hr@10"]
+    assert table.rows[order.index("ease")][1:] == ["0.4 ± 0.012", "0.5"]
+    assert table.strong == {order.index("trial 1")}
+    shown = page(study).text
+    assert words in shown
+    assert "als: left out: `als` needs implicit." in shown
+
+
+def test_comparison_shows_simple_solutions_beside_the_best_of_each(page, curve):
+    made = compare(curve, ["adam", "sgd"], n_trials=2, storage=InMemoryStorage())
+    made.contenders["adam"].study.set_user_attr(REFERENCES_KEY, {"mean": {"accuracy": 0.5}})
+    section = next(s for s in document_of(made).sections if s.anchor == "references")
+    assert {row[0] for row in section.blocks[1].rows} == {"adam", "sgd", "mean"}
+
+
+def test_sweep_shows_each_stage_and_the_best(page, swept):
+    shown = page(swept)
+    for words in (
+        "4 stages · 12 trials",
+        f"The best value is {short(swept.best.value)}",
+        "Stage 2: learning rate",
+        "Trained with max_steps 4.",
+        "Of by hand-epochs-max_steps=4, by hand-epochs-max_steps=8.",
+        "Best configuration",
+        "What the values depend on",
+    ):
+        assert words in shown.text, words
+    # The last stage varies two parameters, so that it has no slice.
+    assert shown.figures.keys() == {"stages", "stage-0", "stage-1", "stage-2"}
+    by_stage = [len(trace["x"]) for trace in shown.figures["stages"]["data"][1:]]
+    assert by_stage == [2, 4, 2, 4]
+
+
+def test_stage_of_a_sweep_has_gained_what_it_is_better_than_all_before(swept):
+    rows = [
+        row for block in document_of(swept).sections[0].blocks for row in getattr(block, "rows", ())
+    ]
+    assert [row[0] for row in rows] == [stage.name for stage in swept.stages]
+    values = [stage.best.value for stage in swept.stages]
+    assert rows[0][-1] == "-"
+    for place in (1, 2, 3):
+        gain = values[place] - max(values[:place])
+        assert rows[place][-1] == (short(gain) if gain > 0 else "none")
+
+
+@pytest.mark.parametrize("direction", ["minimize", "maximize"])
+def test_course_of_a_sweep_passes_over_what_has_no_value(direction):
+    def train(params, reporter):
+        return params["x"] if params["x"] > 0.1 else math.nan
+
+    objective = FunctionObjective(
+        train, search_space=SearchSpace({"x": (0.0, 1.0)}), direction=direction, max_steps=1
+    )
+    values = {"one": {"x": [0.5, 0.0]}, "two": {"x": [0.05, 0.4, 0.6, 0.5]}}
+    found = sweep(objective, values, storage=InMemoryStorage(), show_progress_bar=False)
+    shown = plots.course(found)
+    assert [series.x for series in shown.series] == [[1.0], [4.0, 5.0, 6.0]]
+    changes = [5] if direction == "maximize" else [4]
+    assert shown.best_counts == [1, *changes, 6]
+    assert shown.best_values[-1] == found.best.value
+    assert "1 without a value" in terminal_report(found)
 
 
 def test_confirmation_that_cannot_be_read_is_said_to_be_there(page):
@@ -208,6 +304,15 @@ def imported() -> optuna.Study:
         baseline="r3",
         storage=InMemoryStorage(),
     )
+
+
+def test_baseline_that_an_import_has_named_is_called_no_default(page):
+    shown = page(imported())
+    names = [trace["name"] for trace in shown.figures["history"]["data"]]
+    assert "baseline" in names
+    assert "default" not in names
+    legend = next(s for s in document_of(imported()).sections if s.anchor == "slice").blocks[0]
+    assert set(legend.legend) == {"baseline", "best"}
 
 
 def changed_choices() -> optuna.Study:
@@ -393,6 +498,16 @@ def test_slice_of_a_decay_rate_runs_in_trainer_units(tuned):
     assert len(axis["tickvals"]) >= 2
 
 
+@pytest.mark.parametrize(("n_choices", "angle"), [(3, 0), (9, -40)])
+def test_names_that_would_run_into_each_other_stand_at_a_slant(n_choices, angle):
+    from hpolab.report.figures import draw_slice
+
+    rows = [{"optimizer": f"name-{i}", "y": i} for i in range(n_choices)]
+    reading = read(import_runs(rows, name="many", value="y", direction="maximize"))
+    axis = draw_slice(plots.slice_of(reading, "optimizer"))["layout"]["xaxis"]
+    assert axis["tickangle"] == angle
+
+
 def test_pruned_curves_are_told_from_complete_ones(tuned):
     shown = plots.curves(read(tuned))
     kinds = {curve.number: curve.kind for curve in shown.curves}
@@ -403,14 +518,24 @@ def test_pruned_curves_are_told_from_complete_ones(tuned):
             assert kinds[trial.number] == "pruned"
 
 
-def test_shared_parameters_are_those_that_two_contenders_tune(comparison):
+def test_parameters_that_most_contenders_tune_come_first(comparison):
     readings = {name: read(each.study) for name, each in comparison.contenders.items()}
-    names = plots.shared_parameters(readings)
-    assert "lr" in names
-    assert "hidden" in names
-    assert "beta1" not in names
+    names = plots.tuned_parameters(readings)
+    assert set(names[:3]) == {"lr", "hidden", "activation"}
+    assert {"beta1", "beta2"} <= set(names[3:])
     shown = plots.slice_of_many(comparison, readings, "lr")
     assert [series.name for series in shown.series] == ["adam", "sgd"]
+    own = plots.slice_of_many(comparison, readings, "beta1")
+    assert [series.name for series in own.series] == ["adam"]
+
+
+def test_best_trial_of_each_contender_is_drawn_by_step(comparison):
+    readings = {name: read(each.study) for name, each in comparison.contenders.items()}
+    shown = plots.best_curves(comparison, readings)
+    for series, name in zip(shown.series, ["adam", "sgd"], strict=True):
+        best = comparison.contenders[name].study.best_trial
+        assert series.name == name
+        assert series.y == [best.intermediate_values[step] for step in range(8)]
 
 
 @pytest.mark.parametrize(

@@ -83,16 +83,21 @@ def requests(browser: Chrome) -> list[str]:
 
 
 @pytest.fixture(scope="module")
-def reports(tmp_path_factory, tuned, comparison, confirmation) -> dict[str, Path]:
+def reports(tmp_path_factory, tuned, comparison, confirmation, swept) -> dict[str, Path]:
     """A report of each kind."""
     folder = tmp_path_factory.mktemp("reports")
-    sources = {"study": tuned, "comparison": comparison, "confirmation": confirmation}
+    sources = {
+        "study": tuned,
+        "comparison": comparison,
+        "confirmation": confirmation,
+        "sweep": swept,
+    }
     return {name: write_report(each, folder / f"{name}.html") for name, each in sources.items()}
 
 
 @pytest.mark.parametrize("theme", ["light", "dark"])
 @pytest.mark.parametrize("screen", ["phone", "desktop"])
-@pytest.mark.parametrize("kind", ["study", "comparison", "confirmation"])
+@pytest.mark.parametrize("kind", ["study", "comparison", "confirmation", "sweep"])
 def test_page_is_drawn_without_error_and_without_request(browser, reports, kind, screen, theme):
     show(browser, reports[kind], width=WIDTHS[screen], theme=theme)
     assert browser.get_log("browser") == []

@@ -7,7 +7,7 @@ from optuna.trial import create_trial
 from typer.testing import CliRunner
 
 from hpolab import make_study, run
-from hpolab.analysis import compare, confirm
+from hpolab.analysis import compare, confirm, sweep
 from hpolab.cli import app
 
 invoke = CliRunner(env={"COLUMNS": "120", "TERM": "dumb", "NO_COLOR": "1"}).invoke
@@ -45,6 +45,15 @@ def test_comparison_is_reported_by_its_name(tmp_path, curve):
     shown = invoke(app, ["report", "c", "-s", url, "--terminal"])
     assert shown.exit_code == 0, shown.output
     assert "CHANCE TO WIN" in shown.output
+
+
+def test_sweep_is_reported_by_its_name(tmp_path, curve):
+    url = f"sqlite:///{tmp_path}/s.db"
+    sweep(curve, {"rate": {"lr": [1e-3, 3e-3]}}, storage=url, name="s", show_progress_bar=False)
+    shown = invoke(app, ["report", "s", "-s", url, "--terminal"])
+    assert shown.exit_code == 0, shown.output
+    assert "STAGES" in shown.output
+    assert "lr=0.003" in shown.output
 
 
 def test_several_studies_need_a_name(url):

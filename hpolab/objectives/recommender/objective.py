@@ -8,7 +8,18 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+<<<<<<< HEAD
 from hpolab.errors import InvalidArgument, InvalidType, check_count, one_of
+=======
+from hpolab.errors import (
+    Diverged,
+    InvalidArgument,
+    InvalidType,
+    MissingExtra,
+    check_count,
+    one_of,
+)
+>>>>>>> h6
 from hpolab.objectives.base import Objective
 from hpolab.objectives.epochs import train_epochs
 from hpolab.objectives.recommender.ranking import LOWER_IS_BETTER, RankingTask
@@ -31,6 +42,9 @@ __all__ = ["Recommender", "RecommenderObjective"]
 
 BASELINES = ("popularity", "ease", "als")
 """A second's work each on 100,000 interactions: what a tuned model must beat to be worth it."""
+
+# EASE inverts a matrix of items by items: of more than these, its time and memory are no aside.
+_MOST_ITEMS_OF_EASE = 5000
 
 # Where each trainer's class is; all others are models of torch.
 _CLASSES = {
@@ -116,6 +130,8 @@ class RecommenderObjective(Objective):
         n_sampled: Rank each held-out item among so many sampled items in place of all: for
             comparison with published figures only. See `RankingTask`.
         device: Where models of torch live.
+        references: Recommenders, of ``hpolab.search_space.RECOMMENDERS``, whose metrics at their
+            defaults stand beside the trials in reports; () for none.
         **reporting: ``min_delta``, ``timeout_seconds``, ``checkpoints``, ``checkpoint_every`` and
             ``checkpoint_seconds``, as for `Objective`.
 
@@ -149,6 +165,7 @@ class RecommenderObjective(Objective):
         patience: int | None = 15,
         n_sampled: int | None = None,
         device: str = "cpu",
+        references: Sequence[str] = BASELINES,
         **reporting: Any,
     ) -> None:
         check_count("max_epochs", max_epochs)
@@ -158,6 +175,7 @@ class RecommenderObjective(Objective):
         self.splits = splits
         self.metric = metric
         self._n_sampled = n_sampled
+        self._references = tuple(one_of("references", name, RECOMMENDERS) for name in references)
         self._valid = self._task(splits.valid)
         self._score = self._valid if splits.score is None else self._task(splits.score)
         self._metrics = tuple(dict.fromkeys([metric, *metrics]))
@@ -240,14 +258,11 @@ class RecommenderObjective(Objective):
             data: The split to rank.
             names: Which ones, of ``hpolab.search_space.RECOMMENDERS``.
         """
-        table = {}
-        for name in names:
-            objective = RecommenderObjective(
-                name, self.splits, metric=self.metric, metrics=self._metrics
-            )
-            model = objective.fit(objective.search_space.defaults(), seed=0)
-            table[name] = self.estimates(model, data)
-        return table
+        return {name: self.estimates(self._baseline(name), data) for name in names}
+
+    def references(self) -> dict[str, dict[str, float] | str]:
+        """Return the metrics of simple recommenders on what gives trials their value."""
+        return {name: self._reference(name) for name in self._references}
 
     def check(self) -> None:
         """Start a training with the space's defaults: are they complete, and in their ranges?"""
@@ -256,6 +271,23 @@ class RecommenderObjective(Objective):
             self._trainer.start(
                 self.search_space.defaults(), self.splits.train, seed=0, max_epochs=self.max_steps
             )
+
+    def _reference(self, name: str) -> dict[str, float] | str:
+        n_items = self.splits.train.n_items
+        if name == "ease" and n_items > _MOST_ITEMS_OF_EASE:
+            return f"left out: it inverts a matrix of all {n_items:,} items"
+        try:
+            model = self._baseline(name)
+        except MissingExtra as error:
+            return f"left out: {error}"
+        return _flat(self._score.estimate(model.scores, self._metrics))
+
+    def _baseline(self, name: str) -> Recommender:
+        """Return a recommender at its defaults."""
+        objective = RecommenderObjective(
+            name, self.splits, metric=self.metric, metrics=self._metrics
+        )
+        return objective.fit(objective.search_space.defaults(), seed=0)
 
     def _fit(self, params: Mapping[str, Any], rows: Interactions, reporter: Reporter) -> Training:
         training = self._trainer.start(

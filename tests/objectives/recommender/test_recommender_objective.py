@@ -25,7 +25,7 @@ from hpolab.objectives.recommender import (
     leave_last_out,
     split_users_by_ratio,
 )
-from hpolab.recipe import FACTS_KEY
+from hpolab.recipe import FACTS_KEY, REFERENCES_KEY
 from hpolab.reporter import METRICS_KEY, REASON_KEY
 from hpolab.search_space import SearchSpace, recommender_space
 from hpolab.seeding import derive_seed
@@ -275,6 +275,27 @@ def test_baselines_stand_beside_a_model():
     assert set(table["ease"]) == {"ndcg@10", "hr@10"}
 
 
+def test_simple_recommenders_are_stored_on_what_gives_trials_their_value():
+    objective = walk(metrics=["hr@10"])
+    stored = tune(objective).user_attrs[REFERENCES_KEY]
+    assert list(stored) == ["popularity", "ease", "als"]
+    expected = objective.baselines(SPLITS.valid, ["ease"])["ease"]
+    assert stored["ease"]["ndcg@10"] == expected["ndcg@10"].mean
+    assert stored["ease"]["hr@10 (error)"] == expected["hr@10"].standard_error
+    assert next(iter(stored["als"])) == "ndcg@10"  # the tuned one first
+
+
+def test_simple_recommender_that_cannot_be_trained_says_why(monkeypatch):
+    monkeypatch.setitem(sys.modules, "implicit.cpu.als", None)
+    monkeypatch.delitem(sys.modules, "hpolab.objectives.recommender.implicit", raising=False)
+    monkeypatch.setattr("hpolab.objectives.recommender.objective._MOST_ITEMS_OF_EASE", 59)
+    found = walk().references()
+    assert found["als"].endswith("needs implicit: pip install 'hpolab[recommender]'")
+    assert found["ease"] == "left out: it inverts a matrix of all 60 items"
+    assert set(found["popularity"]) >= {"hr@10", "ndcg@10"}
+    assert walk(references=()).references() == {}
+
+
 def test_users_and_items_without_training_rows_are_ranked_all_the_same():
     data = Interactions.of(
         ["a", "a", "a", "b", "b", "b", "c"], [1, 2, 3, 1, 2, 9, 4], timestamps=[1, 2, 3, 1, 2, 3, 1]
@@ -296,6 +317,7 @@ def test_users_and_items_without_training_rows_are_ranked_all_the_same():
         ({"metrics": ["hr"]}, InvalidArgument, "with a cut of 1 or above"),
         ({"max_epochs": 0}, InvalidArgument, "`max_epochs` must be 1 or above, got 0"),
         ({"patience": 0}, InvalidArgument, "`patience` must be 1 or above, or None, got 0"),
+        ({"references": ["eas"]}, InvalidArgument, "`references` must be .*Did you mean 'ease'"),
         ({"n_sampled": 0}, InvalidArgument, "`n_sampled` must be 1 or above, got 0"),
     ],
 )

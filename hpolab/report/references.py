@@ -1,0 +1,90 @@
+"""What simple solutions reach, in one table with the trials that they are to be beaten by."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from hpolab.recipe import REFERENCES_KEY
+from hpolab.report.blocks import Section, Table, Text
+from hpolab.report.wording import short
+from hpolab.reporter import METRICS_KEY
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from optuna.trial import FrozenTrial
+
+    from hpolab.report.blocks import Block
+    from hpolab.report.reading import Reading
+
+__all__ = ["references_section"]
+
+_ERROR = " (error)"
+
+
+@dataclass(frozen=True)
+class _Row:
+    """A trial, or a simple solution, and its metrics."""
+
+    name: str
+    metrics: Mapping[str, Any]
+    is_tuned: bool
+
+
+def references_section(reading: Reading, trials: Mapping[str, FrozenTrial]) -> list[Section]:
+    """Return the references of a study beside some trials; nothing where it has none.
+
+    Args:
+        reading: The study, or one of several that have the same references.
+        trials: What to call each trial -> the trial.
+    """
+    references = reading.user_attrs.get(REFERENCES_KEY, {})
+    known = {name: found for name, found in references.items() if isinstance(found, dict)}
+    if not known:
+        return []
+    metric = next(iter(next(iter(known.values()))))
+    rows = [_Row(name, found, is_tuned=False) for name, found in known.items()]
+    for name, trial in trials.items():
+        rows.append(_Row(name, {metric: trial.value} | _recorded(trial), is_tuned=True))
+    rows.sort(key=lambda row: row.metrics[metric], reverse=reading.maximize)
+    columns = [name for name in next(iter(known.values())) if not name.endswith(_ERROR)]
+    cells = [[row.name, *(_cell(row, column) for column in columns)] for row in rows]
+    strong = frozenset(place for place, row in enumerate(rows) if row.is_tuned)
+    blocks: list[Block] = [
+        Text([_words(rows, metric)], "finding"),
+        Table(["", *columns], cells, strong, _note(references)),
+    ]
+    return [Section("references", "Beside simple solutions", blocks, for_terminal=True)]
+
+
+def _recorded(trial: FrozenTrial) -> dict[str, Any]:
+    stored = trial.user_attrs.get(METRICS_KEY)
+    return stored if isinstance(stored, dict) else {}
+
+
+def _cell(row: _Row, column: str) -> str:
+    error = row.metrics.get(f"{column}{_ERROR}")
+    if column not in row.metrics:
+        return "-"
+    return short(row.metrics[column]) + ("" if error is None else f" ± {error:.2g}")
+
+
+def _words(rows: Sequence[_Row], metric: str) -> str:
+    """Return who leads, and who is the first of the other kind."""
+    first = rows[0]
+    words = f"{first.name} is first with {metric} {_cell(first, metric)}"
+    other = next((row for row in rows if row.is_tuned != first.is_tuned), None)
+    if other is None:
+        return f"{words}."
+    kind = "simple solutions" if first.is_tuned else "tuned"
+    return f"{words}; of the {kind} {other.name} comes first with {_cell(other, metric)}."
+
+
+def _note(references: Mapping[str, Any]) -> str:
+    notes = [
+        "Emphasised: the best of the trials, which is an overestimate where they are many; simple "
+        "solutions are at their defaults."
+    ]
+    notes += [f"{name}: {why}." for name, why in references.items() if isinstance(why, str)]
+    return " ".join(notes)
