@@ -143,6 +143,8 @@ def test_different_optimizers_stand_in_one_stack(double):
         assert one.user_attrs[METRICS_KEY] == pytest.approx(other.user_attrs[METRICS_KEY])
 
 
+# torch's compiler warns of its own code.
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
 @pytest.mark.parametrize("names", ["adam", ["adam", "sgd"]], ids=["one rule", "mixed"])
 def test_compiled_steps_are_those_of_the_trials_alone(names, double, monkeypatch):
     # A study this small would not be compiled.

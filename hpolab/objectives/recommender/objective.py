@@ -8,18 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-<<<<<<< HEAD
-from hpolab.errors import InvalidArgument, InvalidType, check_count, one_of
-=======
-from hpolab.errors import (
-    Diverged,
-    InvalidArgument,
-    InvalidType,
-    MissingExtra,
-    check_count,
-    one_of,
-)
->>>>>>> h6
+from hpolab.errors import InvalidArgument, InvalidType, MissingExtra, check_count, one_of
 from hpolab.objectives.base import Objective
 from hpolab.objectives.epochs import train_epochs
 from hpolab.objectives.recommender.ranking import LOWER_IS_BETTER, RankingTask
