@@ -40,7 +40,7 @@ PRUNERS: Mapping[str, Callable[[], BasePruner]] = {
 
 
 def make_pruner(pruner: str | BasePruner) -> BasePruner:
-    """Make a pruner from its name: `none`, `median`, `hyperband`, `asha`, `patient`, `wilcoxon`.
+    """Make a pruner from its name, one of `PRUNERS`.
 
     Args:
         pruner: A name, or a pruner object, which is returned as it is.

@@ -168,7 +168,7 @@ def _template_of(model: nn.Module) -> nn.Module:
     for module in template.modules():
         if type(module) is nn.Linear:
             module.__class__ = _WeightFirstLinear
-    return template.to("meta")
+    return template
 
 
 def _call(template: nn.Module, weights: Named, buffers: Named, inputs: Any) -> Tensor:

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import gc
 import math
 from typing import TYPE_CHECKING
-
-from optuna.logging import get_logger
 
 from hpolab.fused.stack import Stack
 from hpolab.reporter import is_out_of_memory
@@ -19,15 +16,15 @@ if TYPE_CHECKING:
 
 __all__ = ["Group"]
 
-_logger = get_logger(__name__)
-
 
 class Group:
     """Members of one architecture: stacks of them, and those that train alone.
 
     A stack that has lost half of its members and more is dissolved, so that few slots are empty;
-    one member alone trains as every lone trial. Where a stack does not fit in memory, the group
-    goes on in smaller ones.
+    one member alone trains as every lone trial.
+
+    Attributes:
+        is_too_large: Whether a stack did not fit in memory; until `shrink` its members wait.
 
     Args:
         architecture: What the members share; None if they cannot be stacked.
@@ -41,7 +38,7 @@ class Group:
         self._compiled = compiled
         self._stacks: list[Stack] = []
         self._alone: list[Member] = []
-        self._has_fitted = 0
+        self.is_too_large = False
 
     @property
     def members(self) -> list[Member]:
@@ -54,41 +51,44 @@ class Group:
         self._alone.append(member)
 
     def remove(self, member: Member) -> None:
-        """Let a member go, its model being that of its best epoch."""
+        """Let a member go, its model being that of its best epoch if it has come to its end."""
         for stack in self._stacks:
             if member in stack.members:
                 slot = stack.members.index(member)
-                if member.error is None:
+                if member.is_done and member.error is None:
                     stack.take_best_out(slot)
                 stack.remove(slot)
+                if stack.n_members == 0:
+                    self._stacks.remove(stack)
                 return
         self._alone.remove(member)
 
     def advance(self) -> list[tuple[Member, float]]:
         """Train all members for an epoch; return each with its metric.
 
-        Those that an error has ended keep it, and are returned with NaN.
+        Those that an error has ended keep it, and are returned with NaN. Those of a stack that
+        does not fit in memory are not trained, and `is_too_large` says so.
         """
         self._arrange()
-        advanced: list[tuple[Member, float]] = []
+        if self.is_too_large:
+            return []
+        advanced = [(member, _epoch_alone(member)) for member in self._alone]
         for stack in list(self._stacks):
             advanced += self._advance(stack)
-        # What did not fit in memory is among them by now.
-        return advanced + [(member, _epoch_alone(member)) for member in self._alone]
+        return advanced
 
-    def keep_best(self) -> None:
-        """Keep the models of members whose last report was their best."""
+    def shrink(self, size: int) -> None:
+        """Go on in stacks of ``size`` at most; smaller ones than before are not compiled."""
+        self._compiled = self._compiled and size == self._size
+        self._size, self.is_too_large = size, False
+
+    def keep_best(self, member: Member) -> None:
+        """Take a member as it is for its best so far."""
         for stack in self._stacks:
-            stack.keep_best(
-                [
-                    slot
-                    for slot, member in enumerate(stack.members)
-                    if member is not None and member.reporter.improved
-                ]
-            )
-        for member in self._alone:
-            if member.reporter.improved:
-                member.training.keep_best()
+            if member in stack.members:
+                stack.keep_best(stack.members.index(member))
+                return
+        member.training.keep_best()
 
     def state(self, member: Member) -> bytes:
         """Return a member's checkpoint."""
@@ -117,12 +117,14 @@ class Group:
         is_whole = self._compiled and 2 * len(members) > self._size
         size = self._size if is_whole else len(members)
         try:
-            self._stacks.append(Stack(self._architecture, members, size=size, compiled=is_whole))
+            stack = Stack(self._architecture, members, size=size, compiled=is_whole)
         except Exception as error:
             if not is_out_of_memory(error):
                 raise
             self._alone += members
-            self._shrink(size)
+            self.is_too_large = True
+        else:
+            self._stacks.append(stack)
 
     def _dissolve(self, stack: Stack) -> None:
         for slot, member in enumerate(stack.members):
@@ -133,39 +135,28 @@ class Group:
 
     def _advance(self, stack: Stack) -> list[tuple[Member, float]]:
         """Train a stack for an epoch; nothing, its members being alone, if it does not fit."""
-        before = self._states(stack) if stack.size > self._has_fitted else {}
+        members = [member for member in stack.members if member is not None]
+        # A new stack has changed nothing of its members but where their random draws are.
+        places = {member: member.place() for member in members} if stack.is_new else {}
         try:
+            if stack.is_new:
+                stack.values()  # before its members are trained: whether there is room for it
             stack.epoch()
             values = stack.values()
         except Exception as error:  # noqa: BLE001 - stored with each of its trials
-            members = [member for member in stack.members if member is not None]
-            if not before or not is_out_of_memory(error):
+            if not places or not is_out_of_memory(error):
                 return [(member, _failed(member, error)) for member in members]
             self._stacks.remove(stack)
-            for member, state in before.items():
-                member.go_back(state)
-                self._alone.append(member)
-            self._shrink(stack.size)
+            for member, place in places.items():
+                member.go_back(place)
+            self._alone += members
+            self.is_too_large = True
             return []
-        self._has_fitted = max(self._has_fitted, stack.size)
         return [
             (member, value)
             for member, value in zip(stack.members, values, strict=True)
             if member is not None
         ]
-
-    def _states(self, stack: Stack) -> dict[Member, bytes]:
-        """Return what members were before an epoch that may be more than memory holds."""
-        return {member: self.state(member) for member in stack.members if member is not None}
-
-    def _shrink(self, size: int) -> None:
-        self._size = max(1, size // 2)
-        self._compiled = False
-        gc.collect()
-        _logger.warning(
-            f"{size} trials do not fit in memory as one; the study goes on with {self._size} at "
-            "once."
-        )
 
 
 def _epoch_alone(member: Member) -> float:

@@ -20,9 +20,11 @@ if TYPE_CHECKING:
 
 __all__ = ["is_of", "obstacle", "signature"]
 
-# How near a stacked step must come to a lone one, as a part of the step: rounding in single
-# precision is far less, and a member that is treated wrongly is wrong by far more.
-_TOLERANCE = 1e-3
+# How far a stacked step may be from a lone one, as a part of the step's length. Rounding is far
+# less, but for a unit that it turns on or off; a member treated wrongly is wrong by far more.
+_TOLERANCE = 0.02
+# What counts as no step in a weight, as a part of the whole step's length.
+_NOTHING = 1e-4
 
 # Rows by which a member's model is held to its group's.
 _N_ROWS = 4
@@ -87,7 +89,7 @@ def is_of(architecture: Architecture, member: Member) -> bool:
     with torch.no_grad():
         alone = member.training.model.eval()(rows)
         stacked = architecture.outputs_of_one(weights, buffers, rows)
-    return _is_near(alone, stacked, alone)
+    return alone.shape == stacked.shape and _length(alone - stacked) <= _TOLERANCE * _length(alone)
 
 
 def _steps_agree(member: Member) -> bool:
@@ -104,11 +106,14 @@ def _steps_agree(member: Member) -> bool:
         stack.take_out(slot)
         with each.random():
             each.training.epoch(n_batches=1)
-    return all(
-        _is_near(one, other, one - start)
-        for models in zip(alone, stacked, before, strict=True)
-        for one, other, start in zip(*map(_tensors, models), strict=True)
-    )
+    for models in zip(alone, stacked, before, strict=True):
+        steps = list(zip(*map(_tensors, models), strict=True))
+        whole = sum(_length(one - start) ** 2 for one, _, start in steps) ** 0.5
+        for one, other, start in steps:
+            allowed = _TOLERANCE * _length(one - start) + _NOTHING * whole
+            if not _length(one - other) <= allowed:
+                return False
+    return True
 
 
 def _tensors(member: Member) -> list[Tensor]:
@@ -116,9 +121,5 @@ def _tensors(member: Member) -> list[Tensor]:
     return [part.detach() for part in (weights | buffers).values()]
 
 
-def _is_near(one: Tensor, other: Tensor, measure: Tensor) -> bool:
-    """Tell whether two tensors differ by a small part of a third one's largest element."""
-    if one.shape != other.shape:
-        return False
-    size = float(measure.double().abs().max()) if measure.numel() else 0.0
-    return torch.allclose(one.double(), other.double(), rtol=1e-5, atol=_TOLERANCE * size + 1e-7)
+def _length(tensor: Tensor) -> float:
+    return float(tensor.double().norm())

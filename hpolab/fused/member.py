@@ -103,10 +103,14 @@ class Member:
         with self.random():
             return state_of(self.training, self.reporter)()
 
-    def go_back(self, state: bytes) -> None:
-        """Go back to what `state` has returned."""
-        with self.random():
-            self.training.from_bytes(state)
+    def place(self) -> list[Tensor]:
+        """Return where its random draws are, the order of its rows first."""
+        return [self.training.state.generators[0].get_state(), *self._random]
+
+    def go_back(self, place: list[Tensor]) -> None:
+        """Draw again from a place on."""
+        order, *self._random = place
+        self.training.state.generators[0].set_state(order)
 
     def result(self, trial: Trial) -> float:
         """Return the trial's value, that of its best epoch's model, or raise what ended it."""

@@ -58,30 +58,37 @@ class Speed:
 
 
 def choose(
-    objective: TorchObjective, architecture: Architecture, fuse: int | str, n_trials: int
+    objective: TorchObjective,
+    architecture: Architecture,
+    fuse: int | str,
+    n_trials: int,
+    seconds_left: float,
 ) -> Speed:
-    """Return how to train ``n_trials`` trials: the fastest way of those that ``fuse`` allows.
+    """Return how to train ``n_trials`` trials, the fastest way of those that ``fuse`` allows.
 
     Args:
         objective: What is trained.
         architecture: That of the default configuration, which can be stacked.
-        fuse: How many trials at once, or "auto" for the fastest of 1, 4, 16 and 64, as far as a
-            quarter of ``n_trials``.
+        fuse: How many trials at once, of which only is measured whether their steps are compiled;
+            or "auto" for the fastest of 1, 4, 16 and 64, as far as a quarter of ``n_trials``.
         n_trials: Trials that are left.
+        seconds_left: Seconds that are left.
     """
     lone = _lone_speed(objective)
     if fuse == "auto":
         sizes = [size for size in _SIZES if size * _LEAST_ROUNDS <= n_trials]
+        found = [_stack_speed(objective, architecture, size, compiled=False) for size in sizes]
     else:
-        sizes = [int(fuse)]
-    found = [_stack_speed(objective, architecture, size, compiled=False) for size in sizes]
+        sizes, found = [int(fuse)], []
     n_batches = architecture.task.train.n_batches(architecture.batch_size) or 1
     seconds_alone = lone.seconds * n_trials * objective.max_steps * n_batches
-    if seconds_alone >= _COMPILE_FROM_SECONDS * len(sizes):
+    if min(seconds_alone, seconds_left) >= _COMPILE_FROM_SECONDS * len(sizes):
         found += [_stack_speed(objective, architecture, size, compiled=True) for size in sizes]
+    if fuse != "auto":
+        return found[0] if found and found[0] else Speed(sizes[0], compiled=False, seconds=0.0)
     stacks = [speed for speed in found if speed is not None]
     best = min(stacks, key=lambda speed: speed.seconds, default=lone)
-    if fuse == "auto" and lone.seconds < _LEAST_GAIN * best.seconds:
+    if lone.seconds < _LEAST_GAIN * best.seconds:
         best = lone
     _logger.info(
         f"{best.size} trials train as one{', compiled' if best.compiled else ''}, "

@@ -39,6 +39,12 @@ class Stack:
     is what its training alone would be, but for rounding: its rows come in its own order, its
     masks from its own random state, and no sum runs over members.
 
+    Attributes:
+        size: The number of slots.
+        compiled: Whether steps are compiled.
+        members: What stands in each slot.
+        is_new: Whether it has trained no epoch yet.
+
     Args:
         architecture: What they share.
         members: Those that begin, one a slot.
@@ -58,6 +64,7 @@ class Stack:
         first = members[0]
         self.size = len(members) if size is None else size
         self.compiled = compiled
+        self.is_new = True
         self.members: list[Member | None] = [None] * self.size
         self._architecture = architecture
         self._task = architecture.task
@@ -130,12 +137,10 @@ class Stack:
             part.copy_(self._best[name][slot])
         member.training.keep_best()
 
-    def keep_best(self, slots: Sequence[int]) -> None:
-        """Take members as they are for their best so far."""
-        if slots:
-            rows = torch.tensor(slots, device=self._task.device)
-            for name, part in (self._weights | self._buffers).items():
-                self._best[name][rows] = part[rows]
+    def keep_best(self, slot: int) -> None:
+        """Take a member as it is for its best so far."""
+        for name, part in (self._weights | self._buffers).items():
+            self._best[name][slot] = part[slot]
 
     def remove(self, slot: int) -> None:
         """Free a slot."""
@@ -166,6 +171,7 @@ class Stack:
         for member in self.members:
             if member is not None:
                 _advance(member, len(bounds))
+        self.is_new = False
 
     def values(self) -> list[float]:
         """Return each slot's metric on `valid`."""

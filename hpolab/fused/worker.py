@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import signal
 import time
 from functools import partial
@@ -15,7 +16,7 @@ from hpolab.fused.group import Group
 from hpolab.fused.grouping import is_of, obstacle, signature
 from hpolab.fused.member import Member
 from hpolab.fused.speed import Speed, choose
-from hpolab.reporter import StepReport, report_together
+from hpolab.reporter import StepReport, is_out_of_memory, report_together
 from hpolab.storage.lease import is_spent, put_back_trial, release_lease
 from hpolab.tables import tally
 from hpolab.worker import Worker
@@ -60,8 +61,10 @@ class Crew:
     ) -> None:
         self._study = study
         self._objective = objective
-        self._speed = speed
+        self._size = speed.size
+        self._compiled = speed.compiled
         self._architectures = architectures
+        self._has_collected = False
         self._deadline = deadline
         self._groups: dict[Hashable, Group] = {}
 
@@ -73,7 +76,7 @@ class Crew:
     @property
     def has_room(self) -> bool:
         """Whether another trial may begin."""
-        return len(self.members) < self._speed.size
+        return len(self.members) < self._size
 
     def begin(self, trial: Trial) -> Callable[[Trial], float] | None:
         """Begin a trial, which advances with the others from now on.
@@ -88,6 +91,10 @@ class Crew:
                 return member.result
             self._group_of(member).add(member)
         except Exception as error:  # noqa: BLE001 - stored with the trial
+            if is_out_of_memory(error) and self.members:
+                self._size = len(self.members)
+                self._put_back(trial)
+                return None
             return partial(_raise, self._objective, error)
         return None
 
@@ -98,6 +105,12 @@ class Crew:
             for group in self._groups.values()
             for member, value in group.advance()
         ]
+        if any(group.is_too_large for group in self._groups.values()):
+            here = self._make_room()
+            advanced = [each for each in advanced if each[1] in here]
+        else:
+            self._has_collected = False
+        advanced = self._put_back_starved(advanced)
         alive = [each for each in advanced if each[1].error is None]
         reports = [
             StepReport(
@@ -106,10 +119,10 @@ class Crew:
             for group, member, value in alive
         ]
         errors = report_together(reports)
-        for (_, member, _), error in zip(alive, errors, strict=True):
+        for (group, member, _), error in zip(alive, errors, strict=True):
             member.error = error
-        for group in self._groups.values():
-            group.keep_best()
+            if member.reporter.improved:
+                group.keep_best(member)
         ended = [(group, member) for group, member, _ in advanced if member.is_done]
         for group, member in ended:
             group.remove(member)
@@ -119,8 +132,58 @@ class Crew:
         """Let other workers go on with all trials."""
         for member in self.members:
             assert member.trial is not None
-            put_back_trial(self._study, member.trial.number)
-            release_lease(member.trial)
+            self._put_back(member.trial)
+
+    def _put_back(self, trial: Trial) -> None:
+        put_back_trial(self._study, trial.number)
+        release_lease(trial)
+
+    def _put_back_starved(
+        self, advanced: list[tuple[Group, Member, float]]
+    ) -> list[tuple[Group, Member, float]]:
+        """Put back those for which memory has not sufficed beside others; return the rest."""
+        starved = [
+            (group, member)
+            for group, member, _ in advanced
+            if member.error is not None and is_out_of_memory(member.error)
+        ]
+        if not starved or len(self.members) == 1:
+            return advanced
+        self._size = max(1, len(self.members) // 2)
+        for group, member in starved:
+            group.remove(member)
+            assert member.trial is not None
+            self._put_back(member.trial)
+        gone = [member for _, member in starved]
+        return [each for each in advanced if each[1] not in gone]
+
+    def _make_room(self) -> list[Member]:
+        """Go on with half of the trials, the oldest, and return them; the others wait for a slot.
+
+        First with all: optimizers and their schedules hold each other, so that those of trials
+        that have ended may still be there.
+        """
+        if not self._has_collected:
+            self._has_collected = True
+            for group in self._groups.values():
+                group.shrink(self._size)
+            gc.collect()
+            return self.members
+        pairs = [(group, member) for group in self._groups.values() for member in group.members]
+        pairs.sort(key=lambda pair: pair[1].trial.number if pair[1].trial else 0)
+        self._size = max(1, len(pairs) // 2)
+        self._compiled = False
+        _logger.warning(
+            f"{len(pairs)} trials do not fit in memory at once; the study goes on with "
+            f"{self._size}."
+        )
+        for group, member in pairs[self._size :]:
+            group.remove(member)
+            assert member.trial is not None
+            self._put_back(member.trial)
+        for group in self._groups.values():
+            group.shrink(self._size)
+        return [member for _, member in pairs[: self._size]]
 
     def _group_of(self, member: Member) -> Group:
         key = signature(member.training)
@@ -131,7 +194,7 @@ class Crew:
             _say_why(member, "its model computes otherwise than others of the same modules")
             key, architecture = (key, "alone"), None
         if key not in self._groups:
-            self._groups[key] = Group(architecture, self._speed.size, compiled=self._speed.compiled)
+            self._groups[key] = Group(architecture, self._size, compiled=self._compiled)
         return self._groups[key]
 
 
@@ -179,7 +242,7 @@ def work_fused(
     if architecture is None:
         speed = Speed(_SIZE_UNMEASURED if plan.fuse == "auto" else int(plan.fuse), False, 0.0)
     else:
-        speed = choose(objective, architecture, plan.fuse, n_left)
+        speed = choose(objective, architecture, plan.fuse, n_left, plan.timeout_seconds)
     crew = Crew(study, objective, speed, {signature(first.training): architecture}, deadline)
     with _optuna.optimize_loop(study):
         try:

@@ -54,8 +54,9 @@ class LightGBMObjective(Objective):
     ``make_study(objective=...)`` takes the sampler `lightgbm`, which tries the default first, then
     moves one or two parameters at a time around the best, then takes turns with TPE: in a handful
     of trials that finds more than a joint search, and in many no less. Trials are short and stop
-    early by themselves, and pruning them has cost more good trials than it saved time, so no pruner
-    is taken, but `wilcoxon` between folds.
+    early by themselves, and pruning them by their curves has cost more good trials than it saved
+    time, so no pruner is taken. Between folds it pays: ``fidelity="folds"`` trains one fold after
+    the other, and the pruner `race` ends a trial that will hardly be the best, mostly after one.
 
     A trial that was put back starts over: LightGBM cannot go on with a booster exactly where it
     was, and trials are short. It ends as it would have, since all that is random is seeded.
@@ -88,7 +89,7 @@ class LightGBMObjective(Objective):
             query.
         class_weight: "balanced" or class -> weight, for training alone, not for metrics.
         fidelity: What a report is: "rounds", the mean over folds after some rounds of all, or
-            "folds", the best value of one fold after the other, for a Wilcoxon pruner.
+            "folds", the best value of one fold after the other, for the pruner `race`.
         max_rounds: Boosting rounds of a full training, at most. None takes as many as 40 million
             rows pass through, from 500 on 80,000 training rows or more to 5,000 on 8,000 or less.
         report_every: Rounds between two reports, at learning rate 0.1.
@@ -179,7 +180,7 @@ class LightGBMObjective(Objective):
             self._table.rows(self._folds[0][1]),
         )
         self._fidelity = one_of("fidelity", fidelity, ("rounds", "folds"))
-        self.default_pruner = "none" if fidelity == "rounds" else "wilcoxon"
+        self.default_pruner = "none" if fidelity == "rounds" else "race"
         if fidelity == "folds" and len(self._folds) < 2:
             raise InvalidArgument("`fidelity` must be 'rounds' without folds, got 'folds'.")
         n_rows = len(self._folds[0].train)

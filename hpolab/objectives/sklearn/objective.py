@@ -42,7 +42,7 @@ _DEFAULT_FRACTIONS = (1 / 9, 1 / 3, 1.0)
 
 # What can judge the reports of each fidelity.
 _PRUNERS = {
-    "folds": "wilcoxon",
+    "folds": "race",
     "fold_means": "median",
     "epochs": "median",
     "trees": "median",
@@ -62,10 +62,10 @@ class SklearnObjective(Objective):
 
     What is reported, and so pruned, is the ``fidelity``:
 
-    - "folds": each fold's own score, at the fold's number. `pruner="wilcoxon"` compares them fold
-      by fold with the best trial's, as its test asks for. Four folds are the fewest that its
-      default threshold can be reached with, so give it ten or more. A median of the scores at
-      a step is a weak rule here, as folds differ in difficulty.
+    - "folds": each fold's own score, at the fold's number. `pruner="race"` compares them fold by
+      fold with the best trial's, and gives up what will hardly end better. (`"wilcoxon"` asks
+      whether it is significantly worse, for which it takes four folds at least, and ten to be of
+      use. A median of the scores at a step is a weak rule here, as folds differ in difficulty.)
     - "fold_means": the mean over the folds so far, for every other pruner: median, patient.
     - "epochs": the mean over all folds after each epoch of ``partial_fit``; the transformers of a
       Pipeline are fitted once. The value is the best epoch's.

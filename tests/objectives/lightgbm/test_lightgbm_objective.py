@@ -18,6 +18,7 @@ from sklearn.model_selection import GroupKFold, KFold, StratifiedKFold, TimeSeri
 from hpolab import make_study, run
 from hpolab.errors import Diverged, HpolabError, InvalidArgument, InvalidType
 from hpolab.objectives import LightGBMObjective
+from hpolab.racing import RacingPruner
 from hpolab.reporter import METRICS_KEY, REASON_KEY
 from hpolab.search_space import LIGHTGBM_STAGES, SearchSpace, lightgbm_space
 from hpolab.seeding import derive_seed
@@ -600,7 +601,7 @@ def test_study_of_the_objective_takes_its_direction_sampler_and_pruner():
     assert "StepwiseSampler" in str(study.sampler)
     assert isinstance(study.pruner, optuna.pruners.NopPruner)
     by_folds = make_study("f", storage="memory://", objective=make(folds=4, fidelity="folds"))
-    assert isinstance(by_folds.pruner, WilcoxonPruner)
+    assert isinstance(by_folds.pruner, RacingPruner)
 
 
 def test_lightgbm_tuner_s_stages_walk_over_one_study_that_resumes_with_pruning_in_folds(tmp_path):
