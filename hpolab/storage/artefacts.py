@@ -213,8 +213,10 @@ class _Hashing:
         self.sha256 = hashlib.sha256()
 
     def write(self, part: Any) -> int:
-        self.sha256.update(part)
-        return len(part)
+        # Large arrays come as they lie in memory, those in Fortran's order too.
+        raw = part.raw() if isinstance(part, pickle.PickleBuffer) else memoryview(part)
+        self.sha256.update(raw)
+        return raw.nbytes
 
 
 def digest_of(artefact: Any) -> str:

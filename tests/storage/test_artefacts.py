@@ -158,6 +158,17 @@ def test_fingerprint_refuses_what_it_cannot_read(value):
         fingerprint(value)
 
 
+@pytest.mark.parametrize("order", ["C", "F"])
+def test_large_arrays_are_kept_and_their_changes_noticed(order, tmp_path):
+    maps = np.zeros((600, 600), order=order)
+    before = digest_of(maps)
+    maps[599, 3] = 1
+    assert digest_of(maps) != before
+    cache = ArtefactCache(tmp_path)
+    cache.save("a", maps)
+    assert (cache.load("a") == maps).all()
+
+
 def test_digest_notices_a_change_and_nothing_else():
     artefact = {"net": torch.nn.Linear(2, 2), "maps": np.zeros(3)}
     before = digest_of(artefact)

@@ -69,8 +69,8 @@ class StagedObjective(Objective):
 
     Args:
         train: (params, reporter) -> artefact: anything that can be pickled, but None. It calls
-            ``reporter.report(value, step)`` while it trains, and seeds all that is random from
-            ``reporter.seed``. A keyword of `artefact`, such as ``rows``, is passed on to it.
+            ``reporter.report(value, step)`` while it trains, with values that get better in the
+            same ``direction``, and seeds all that is random from ``reporter.seed``. A keyword of `artefact`, such as ``rows``, is passed on to it.
         score: (artefact, post params, part) -> number, or numbers by name, the optimised one
             first. It must not change the artefact.
         search_space: The parameters of the training.
@@ -313,9 +313,11 @@ class StagedObjective(Objective):
     def _place(
         self, study: Study | None, number: int | None, seed: int, suffix: str = ""
     ) -> StudyPlace:
-        if study is None:
+        if study is None or number is None:
             return StudyPlace("memory://", "post", seed)
-        name = f"{study.study_name}-trial{number}-post{suffix}"
+        from hpolab.study import post_study_name  # it stands behind objectives: it takes them
+
+        name = post_study_name(study.study_name, number, suffix)
         return StudyPlace(_optuna.storage_of(study), name, seed)
 
     def _facts_of_post(self) -> dict[str, Any]:
