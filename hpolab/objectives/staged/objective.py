@@ -70,7 +70,8 @@ class StagedObjective(Objective):
     Args:
         train: (params, reporter) -> artefact: anything that can be pickled, but None. It calls
             ``reporter.report(value, step)`` while it trains, with values that get better in the
-            same ``direction``, and seeds all that is random from ``reporter.seed``. A keyword of `artefact`, such as ``rows``, is passed on to it.
+            same ``direction``, and seeds all that is random from ``reporter.seed``. A keyword of
+            `artefact`, such as ``rows``, is passed on to it.
         score: (artefact, post params, part) -> number, or numbers by name, the optimised one
             first. It must not change the artefact.
         search_space: The parameters of the training.
