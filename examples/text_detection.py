@@ -161,7 +161,7 @@ def build_net():
 class Training:
     """A network in training, between two epochs; `train_epochs` goes through them."""
 
-    def __init__(self, params, images, masks, seed, batch_size=4):
+    def __init__(self, params, images, masks, seed, batch_size=2):
         with torch.random.fork_rng([]):
             torch.manual_seed(seed)
             self.net = build_net()
@@ -174,8 +174,7 @@ class Training:
         self.schedule = torch.optim.lr_scheduler.CosineAnnealingLR(
             self.optimizer, params["T_max"], eta_min=params["eta_min"]
         )
-        # Few pixels are text: without a weight the network begins by saying that none is.
-        self.loss = nn.BCEWithLogitsLoss(pos_weight=torch.tensor(3.0))
+        self.loss = nn.BCEWithLogitsLoss()
         self.best = None
 
     def epoch(self):
@@ -277,18 +276,19 @@ def score(maps, post_params, part, *, scenes):
     return {"H-mean": h_mean, "precision": precision, "recall": recall}
 
 
-def make_scenes(n_scenes):
+def make_scenes(n_scenes, seed=0):
     """Return scenes by the job that they have; no two parts share a digit image."""
     digits = load_digit_images()
-    order = np.random.default_rng(0).permutation(len(digits))
+    order = np.random.default_rng(seed).permutation(len(digits))
     sizes = {"train": n_scenes, "valid": 20, "tune": 60, "score": 60, "test": 120}
     parts = zip(sizes.items(), np.array_split(order, len(sizes)), strict=True)
     return {
-        part: render_scenes(digits[rows], n, seed) for seed, ((part, n), rows) in enumerate(parts)
+        part: render_scenes(digits[rows], n, [seed, place])
+        for place, ((part, n), rows) in enumerate(parts)
     }
 
 
-def make_objective(scenes, *, max_epochs, n_post_trials, cache=None):
+def make_objective(scenes, *, max_epochs, n_post_trials, **settings):
     return StagedObjective(
         partial(train, scenes=scenes, max_epochs=max_epochs),
         partial(score, scenes=scenes),
@@ -299,7 +299,7 @@ def make_objective(scenes, *, max_epochs, n_post_trials, cache=None):
         n_post_trials=n_post_trials,
         parts=("tune", "score"),
         data=scenes,
-        cache=cache,
+        **settings,
     )
 
 
