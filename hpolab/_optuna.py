@@ -139,7 +139,7 @@ def put_back(study: Study, number: int) -> None:
 
 def is_in_memory(study: Study) -> bool:
     """Tell whether a study's storage is gone with its process."""
-    return isinstance(study._storage, optuna.storages.InMemoryStorage)
+    return isinstance(storage_of(study), optuna.storages.InMemoryStorage)
 
 
 def storage_file(study: Study) -> str | None:
@@ -169,7 +169,11 @@ def _backend(study: Study) -> Any:
 
 def storage_of(study: Study) -> BaseStorage:
     """Return a study's storage, for another study in the same one."""
-    return study._storage
+    storage: Any = study._storage
+    while isinstance(storage, _StorageView):  # it shows this study's trials alone as they are
+        storage = storage._storage
+    found: BaseStorage = storage
+    return found
 
 
 def place(study: Study) -> tuple[Any, int]:

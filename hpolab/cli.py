@@ -20,7 +20,7 @@ from hpolab.recipe import read_recipe
 from hpolab.run import BUDGET_KEY
 from hpolab.search_space import SearchSpace
 from hpolab.storage import DEFAULT_URL, check, open_storage, redact
-from hpolab.study import stored_study
+from hpolab.study import stored_study, without_post_studies
 from hpolab.tables import best_of, tally
 
 if TYPE_CHECKING:
@@ -326,7 +326,7 @@ def _errors_as_messages() -> Iterator[None]:
 def _loadable_studies(storage: optuna.storages.BaseStorage) -> list[Study]:
     """Return the studies of a storage, and tell of those that cannot be loaded."""
     studies = []
-    for name in sorted(get_all_study_names(storage)):
+    for name in sorted(without_post_studies(get_all_study_names(storage))):
         try:
             studies.append(stored_study(name, storage))
         except (InvalidArgument, RecipeMismatch, StudyNotFound) as error:
@@ -335,7 +335,7 @@ def _loadable_studies(storage: optuna.storages.BaseStorage) -> list[Study]:
 
 
 def _only_study(storage: optuna.storages.BaseStorage, url: str) -> str:
-    names = get_all_study_names(storage)
+    names = without_post_studies(get_all_study_names(storage))
     if len(names) != 1:
         listed = ", ".join(sorted(names)) or "none"
         raise StudyNotFound(f"Name one of the studies in {redact(url)}: {listed}.")

@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 __all__ = [
+    "CacheMismatch",
     "DataNotFound",
     "Diverged",
     "HpolabError",
@@ -51,6 +52,10 @@ class LeaseLost(HpolabError, RuntimeError):
 
 class RecipeMismatch(HpolabError, ValueError):
     """A study exists already and was made by another recipe; the message shows both sides."""
+
+
+class CacheMismatch(HpolabError, ValueError):
+    """A cache holds what another version has written; the message names both."""
 
 
 class StorageUnavailable(HpolabError, RuntimeError):

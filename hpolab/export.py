@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import json
 import pprint
+import re
 from decimal import Decimal
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from hpolab.errors import InvalidArgument, one_of
 from hpolab.recipe import read_recipe
 from hpolab.search_space import SearchSpace
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
+    from os import PathLike
 
     from optuna import Study
     from optuna.trial import FrozenTrial
@@ -23,11 +27,16 @@ __all__ = [
     "as_python",
     "as_table",
     "as_yaml",
+    "params_of_yaml",
     "trainer_params",
 ]
 
 RUN_KEY = "hpolab:run"
 """The id of the foreign run that a trial was imported from; its params are the trainer's own."""
+
+
+# YAML 1.1 wants a point and a sign in a float with an exponent: 4.0e-4 or 4.0e+4.
+_EXPONENT = re.compile(r"[-+]?[0-9][0-9_]*\.?[0-9]*[eE][-+]?[0-9]+")
 
 
 def trainer_params(study: Study, trial: FrozenTrial) -> dict[str, Any]:
@@ -54,6 +63,40 @@ def as_yaml(params: Mapping[str, Any]) -> str:
     return str(yaml.safe_dump(dict(params), sort_keys=False)).rstrip()
 
 
+def params_of_yaml(
+    path: str | PathLike[str], names: Iterable[str], *, prefixes: Mapping[str, str] | None = None
+) -> dict[str, Any]:
+    """Return a configuration from a YAML file, such as a trainer's with its defaults.
+
+    Args:
+        path: The file. What it has in sections is named by their path, ``models.optimizer.lr``.
+        names: The parameters to read.
+        prefixes: Parameter -> what the file calls it: ``{"lr": "models.optimizer.lr"}``; others
+            stand under their own names.
+
+    Returns:
+        Parameter -> value, in the order of ``names``. Numbers such as ``4e-4``, which YAML 1.1
+        takes for text, are numbers, as Hydra reads them.
+
+    Raises:
+        InvalidArgument: If there is no such file, it is no YAML of names and values, it lacks a
+            parameter, or has an interpolation (``${...}``) or a section in its place.
+
+    Example:
+        >>> import pathlib, tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     path = pathlib.Path(folder, "config.yaml")
+        ...     _ = path.write_text("models: {optimizer: {lr: 4e-4}}")
+        ...     params_of_yaml(path, ["lr"], prefixes={"lr": "models.optimizer.lr"})
+        {'lr': 0.0004}
+    """
+    root = _read_yaml(path)
+    known = list(names)
+    for name in prefixes or {}:
+        one_of("prefixes", name, known)
+    return {name: _found(root, (prefixes or {}).get(name, name), path) for name in known}
+
+
 def as_json(params: Mapping[str, Any]) -> str:
     """Return JSON, in the order of ``params``."""
     return json.dumps(dict(params), indent=2)
@@ -73,7 +116,7 @@ def as_overrides(
     params: Mapping[str, Any],
     *,
     prefix: str = "",
-    prefixes: Mapping[str, str] | None = None,
+    prefixes: Mapping[str, str | None] | None = None,
     digits: int | None = None,
 ) -> list[str]:
     """Return ``name=value`` for each parameter, as Hydra and its like take them.
@@ -81,7 +124,8 @@ def as_overrides(
     Args:
         params: The configuration.
         prefix: Put before each name that ``prefixes`` does not have.
-        prefixes: Whole names in place of some: ``{"lr": "models.optimizer.lr"}``.
+        prefixes: Whole names in place of some: ``{"lr": "models.optimizer.lr"}``; None leaves one
+            out.
         digits: Significant digits of a float, those of 1 - value where it is above 0.9, so that no
             decay rate becomes 1; None for the exact value.
 
@@ -93,7 +137,11 @@ def as_overrides(
         ['models.optimizer.lr=0.000513', 'beta2=0.999488', 'T_max=24']
     """
     names = {name: f"{prefix}{name}" for name in params} | dict(prefixes or {})
-    return [f"{names[name]}={_word(value, digits)}" for name, value in params.items()]
+    return [
+        f"{names[name]}={_word(value, digits)}"
+        for name, value in params.items()
+        if names[name] is not None
+    ]
 
 
 def as_table(rows: Sequence[Sequence[str]]) -> str:
@@ -107,6 +155,37 @@ def as_table(rows: Sequence[Sequence[str]]) -> str:
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines = ("  ".join(map(str.ljust, row, widths)).rstrip() for row in rows)
     return "\n".join(lines)
+
+
+def _read_yaml(path: str | PathLike[str]) -> dict[str, Any]:
+    import yaml
+
+    try:
+        read = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise InvalidArgument(f"`{path}` must be a YAML file that can be read: {error}") from error
+    if not isinstance(read, dict):
+        raise InvalidArgument(
+            f"`{path}` must be a YAML file of names and values, got a {type(read).__name__}."
+        )
+    return read
+
+
+def _found(root: Mapping[str, Any], address: str, path: str | PathLike[str]) -> Any:
+    """Return what stands in nested sections under ``models.optimizer.lr``."""
+    here: Any = root
+    for place, part in enumerate(address.split(".")):
+        if not isinstance(here, dict) or part not in here:
+            above = ".".join(address.split(".")[:place]) or "its top"
+            has = ", ".join(map(repr, here)) or "nothing" if isinstance(here, dict) else repr(here)
+            raise InvalidArgument(f"`{path}` must have {address!r}, got {has} at {above}.")
+        here = here[part]
+    if isinstance(here, dict) or (isinstance(here, str) and "${" in here):
+        raise InvalidArgument(
+            f"`{path}` must have a plain value at {address!r}, got {here!r}: give a file with its "
+            "interpolations resolved, such as `--cfg job --resolve` prints."
+        )
+    return float(here) if isinstance(here, str) and _EXPONENT.fullmatch(here) else here
 
 
 def _word(value: Any, digits: int | None) -> str:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from types import TracebackType
     from typing import Self
 
-    from optuna import Trial
+    from optuna import Study, Trial
     from optuna.trial import FrozenTrial
 
     from hpolab.storage.checkpoint import ArtifactStore
@@ -34,6 +34,7 @@ __all__ = [
     "give_up",
     "is_out_of_memory",
     "report_together",
+    "training_seed",
 ]
 
 METRICS_KEY = "hpolab:metrics"
@@ -397,7 +398,12 @@ def report_together(reports: Sequence[StepReport]) -> list[Exception | None]:
 
 def trial_seed(trial: Trial) -> int:
     """Return the seed of a trial's training, from its study's seed and its number."""
-    return derive_seed(study_seed(trial.study), trial.number, "training")
+    return training_seed(trial.study, trial.number)
+
+
+def training_seed(study: Study, number: int) -> int:
+    """Return the seed of the training of a study's trial, running or finished."""
+    return derive_seed(study_seed(study), number, "training")
 
 
 def give_up(trial: Trial, reason: str, cause: BaseException | None = None) -> NoReturn:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any
@@ -23,7 +24,7 @@ from hpolab.sampler import make_sampler
 from hpolab.storage import open_storage
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Sequence
+    from collections.abc import Collection, Iterable, Sequence
 
     from optuna import Study
     from optuna.pruners import BasePruner
@@ -34,10 +35,20 @@ if TYPE_CHECKING:
     from hpolab.sampler import SamplerFactory
     from hpolab.search_space import SearchSpace
 
-__all__ = ["COPY_KEY", "load_study", "make_study", "stored_study"]
+__all__ = [
+    "COPY_KEY",
+    "load_study",
+    "make_study",
+    "post_study_name",
+    "stored_study",
+    "without_post_studies",
+]
 
 COPY_KEY = "hpolab:copy"
 """What a copied study remembers of it; `copy_study` writes it, half copies are refused by it."""
+
+# As `post_study_name` makes them.
+_POST_STUDY = re.compile(r"(.+)-trial\d+-post(?:-.+)?")
 
 _CHANGEABLE = ("sampler", "pruner")
 _DEFAULT_DIRECTIONS = ("minimize",)
@@ -199,6 +210,28 @@ def stored_study(study_name: str, storage: BaseStorage) -> Study:
     study = optuna.load_study(study_name=study_name, storage=storage)
     _refuse_half_copy(study)
     return study
+
+
+def post_study_name(study_name: str, number: int, suffix: str = "") -> str:
+    """Return the name of the study that tunes the cheap parameters of a trial.
+
+    Example:
+        >>> post_study_name("detector", 7, "-a")
+        'detector-trial7-post-a'
+    """
+    return f"{study_name}-trial{number}-post{suffix}"
+
+
+def without_post_studies(study_names: Iterable[str]) -> list[str]:
+    """Return the names but for those of studies that belong to a trial of another.
+
+    Example:
+        >>> without_post_studies(["detector", "detector-trial7-post", "other-trial1-post"])
+        ['detector', 'other-trial1-post']
+    """
+    names = list(study_names)
+    found = {name: _POST_STUDY.fullmatch(name) for name in names}
+    return [name for name, match in found.items() if match is None or match[1] not in names]
 
 
 def _check_objective(objective: Any) -> None:

@@ -3,6 +3,7 @@
 from hpolab.analysis.compare import Comparison, Contender, compare, load_comparison
 from hpolab.analysis.confirm import confirm, load_confirmation
 from hpolab.analysis.confirmation import Configuration, Confirmation
+from hpolab.analysis.ensemble import Ensemble, average, fold_ensemble, load_ensemble
 from hpolab.analysis.import_runs import import_runs
 from hpolab.analysis.influence import Influence, influence
 from hpolab.analysis.leads import Lead
@@ -14,6 +15,7 @@ __all__ = [
     "Configuration",
     "Confirmation",
     "Contender",
+    "Ensemble",
     "Influence",
     "Lead",
     "Recommendation",
@@ -21,12 +23,15 @@ __all__ = [
     "Stage",
     "Sweep",
     "Tried",
+    "average",
     "compare",
     "confirm",
+    "fold_ensemble",
     "import_runs",
     "influence",
     "load_comparison",
     "load_confirmation",
+    "load_ensemble",
     "load_sweep",
     "recommend",
     "sweep",

@@ -71,6 +71,7 @@ def confirm(
     *,
     test: Any,
     top_k: int = 5,
+    trials: Collection[int] | None = None,
     n_seeds: int = 10,
     min_seeds: int | None = None,
     baseline: Mapping[str, Any] | None = None,
@@ -111,6 +112,8 @@ def confirm(
         test: Test data, as the objective's `evaluate` takes it. Nothing else may have seen it.
         top_k: How many of the best configurations to train, without counting the baseline. Equal
             ones count once; trials that violate a constraint do not.
+        trials: The numbers of the trials to train in place of the ``top_k`` best, such as those
+            that `recommend` names.
         n_seeds: The largest number of seeds, 2 or above.
         min_seeds: The least, from 2 to ``n_seeds``; 6 by default, or ``n_seeds`` if that is less.
         baseline: What to compare with, as params of the search space; by default its defaults,
@@ -157,7 +160,7 @@ def confirm(
     _check_metric(metric, direction, min_difference)
     _check_objective(study, objective)
     seed = study_seed(study) if seed is None else seed
-    rows = _choose(study, objective, top_k, baseline, metric)
+    rows = _choose(study, objective, top_k, trials, baseline, metric)
     plan = _Plan(
         study_name=study.study_name,
         configurations=tuple(row.as_planned() for row in rows),
@@ -505,10 +508,11 @@ def _choose(
     study: Study,
     objective: Objective,
     top_k: int,
+    numbers: Collection[int] | None,
     baseline: Mapping[str, Any] | None,
     metric: str | None,
 ) -> list[_Row]:
-    """Return the baseline and the ``top_k`` best configurations of a study that differ from it."""
+    """Return the baseline and the best configurations, or those named, that differ from it."""
     space = objective.search_space
     trial_params = space.to_trial(space.defaults() if baseline is None else baseline)
     candidates = _candidates(study)
@@ -526,8 +530,9 @@ def _choose(
         )
     ]
     chosen = [trial_params]
-    for trial in candidates:
-        if len(rows) <= top_k and trial.params not in chosen:
+    most = top_k if numbers is None else len(candidates)
+    for trial in candidates if numbers is None else _named(candidates, numbers):
+        if len(rows) <= most and trial.params not in chosen:
             chosen.append(trial.params)
             rows.append(
                 _Row(
@@ -556,6 +561,17 @@ def _candidates(study: Study) -> list[FrozenTrial]:
         and all(violation <= 0 for violation in trial.constraints.values())
     ]
     return sorted(complete, key=lambda trial: sign * (trial.value or 0.0))
+
+
+def _named(candidates: Sequence[FrozenTrial], numbers: Collection[int]) -> list[FrozenTrial]:
+    known = [trial.number for trial in candidates]
+    for number in numbers:
+        if number not in known:
+            raise InvalidArgument(
+                "`trials` must be numbers of complete trials that violate no constraint, got "
+                f"{number!r}."
+            )
+    return [trial for trial in candidates if trial.number in numbers]
 
 
 def _value(trial: FrozenTrial, metric: str | None) -> float | None:

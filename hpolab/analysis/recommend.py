@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from os import PathLike
 from typing import TYPE_CHECKING, Any
 
 from optuna.distributions import FloatDistribution, IntDistribution
@@ -21,6 +22,7 @@ from hpolab.export import (
     as_python,
     as_table,
     as_yaml,
+    params_of_yaml,
     trainer_params,
 )
 from hpolab.recipe import read_recipe
@@ -115,6 +117,7 @@ class Recommendation:
         confirmed: Whether they were confirmed.
         noise: How far values of one configuration lie apart, and where that is from; None if
             nothing tells.
+        prefixes: Parameter -> what the trainer calls it, for `to_overrides`.
     """
 
     best: Recommended
@@ -123,6 +126,7 @@ class Recommendation:
     baseline: Mapping[str, Any] | None
     confirmed: bool
     noise: Noise | None
+    prefixes: Mapping[str, str | None] = field(default_factory=dict)
 
     def __getitem__(self, name: str) -> Recommended:
         found: Recommended = getattr(self, one_of("name", name, _NAMES))
@@ -145,23 +149,23 @@ class Recommendation:
         self,
         name: str = "best",
         *,
-        prefixes: Mapping[str, str] | None = None,
+        prefixes: Mapping[str, str | None] | None = None,
         digits: int | None = 3,
     ) -> str:
         """Return the params of one as ``name=value``, a line each, for a trainer's command line.
 
         Args:
             name: "best", "robust" or "hybrid".
-            prefixes: Parameter -> what the command calls it: ``{"lr": "models.optimizer.lr"}``.
+            prefixes: Parameter -> what the command calls it: ``{"lr": "models.optimizer.lr"}``; by
+                default what `recommend` was given.
             digits: Significant digits of floats (of 1 - value where it is near one); None for
                 exactly what was trained.
 
         Raises:
             InvalidArgument: If a name is unknown.
         """
-        known = {param for each in _NAMES for param in self[each].params}
-        for param in prefixes or {}:
-            one_of("prefixes", param, known)
+        prefixes = self.prefixes if prefixes is None else prefixes
+        _check_prefixes(prefixes, [self[each] for each in _NAMES])
         return "\n".join(as_overrides(self[name].params, prefixes=prefixes, digits=digits))
 
     def enqueue(self, study: Study, name: str = "hybrid") -> bool:
@@ -210,7 +214,8 @@ def recommend(
     study: Study,
     confirmation: Confirmation | None = None,
     *,
-    baseline: int | Mapping[str, Any] | None = None,
+    baseline: int | Mapping[str, Any] | str | PathLike[str] | None = None,
+    prefixes: Mapping[str, str | None] | None = None,
 ) -> Recommendation:
     """Recommend the best configuration, a robust one, and one between the two.
 
@@ -228,13 +233,18 @@ def recommend(
     Args:
         study: The study that was tuned, of one objective value. It is only read.
         confirmation: What `confirm` has found for it.
-        baseline: What to compare with, without a confirmation, which has its own: a trial's number
-            or params in trainer units. By default the baseline of an import, or else the defaults
-            of the study's search space, where it has one.
+        baseline: What to compare with, without a confirmation, which has its own: a trial's number,
+            params in trainer units, or the path of a YAML file that has the study's parameters,
+            such as a trainer's resolved configuration. By default the baseline of an import, or
+            else the defaults of the study's search space, where it has one.
+        prefixes: Parameter -> what the trainer calls it, in that file and on its command line:
+            ``{"lr": "models.optimizer.lr"}``; None leaves one out, such as a fixed value that
+            the trainer has in another form.
 
     Raises:
         InvalidArgument: If the study has several objective values or no complete trial, the
-            baseline is no trial of it, or a confirmation is of another study or given with one.
+            baseline is no trial of it or its file lacks a parameter, ``prefixes`` names none, or a
+            confirmation is of another study or given with a baseline.
         InvalidType: If an argument is of the wrong type.
 
     Example:
@@ -252,7 +262,7 @@ def recommend(
     check_single_objective(study)
     source = _Source.of(study)
     if confirmation is None:
-        candidates, before = source.tried(), _baseline(source, baseline)
+        candidates, before = source.tried(), _baseline(source, baseline, prefixes)
     else:
         if baseline is not None:
             raise InvalidArgument("`baseline` must be left out: the confirmation has its own.")
@@ -266,6 +276,7 @@ def recommend(
         _recommended(name, each, before, source, candidates)
         for name, each in zip(_NAMES, (best, robust, hybrid), strict=True)
     ]
+    _check_prefixes(prefixes or {}, three)
     return Recommendation(
         best=three[0],
         robust=three[1],
@@ -273,7 +284,14 @@ def recommend(
         baseline=None if before is None else before.params,
         confirmed=confirmation is not None,
         noise=source.landscape.noise,
+        prefixes=dict(prefixes or {}),
     )
+
+
+def _check_prefixes(prefixes: Mapping[str, str | None], three: Sequence[Recommended]) -> None:
+    known = {param for each in three for param in each.params}
+    for param in prefixes:
+        one_of("prefixes", param, known)
 
 
 @dataclass(frozen=True)
@@ -442,7 +460,9 @@ def _space_of(study: Study) -> SearchSpace | None:
     return SearchSpace.from_dict(recipe.search_space)
 
 
-def _baseline(source: _Source, asked: Any) -> _Baseline | None:
+def _baseline(
+    source: _Source, asked: Any, prefixes: Mapping[str, str | None] | None
+) -> _Baseline | None:
     if asked is None:
         imported = imported_baseline(source.study)
         if imported is not None:
@@ -458,10 +478,27 @@ def _baseline(source: _Source, asked: Any) -> _Baseline | None:
                 f"`baseline` must be the number of a complete trial, {numbers}, got {asked}."
             )
         return _Baseline(trainer_params(source.study, found[0]), found[0].value)
+    if isinstance(asked, str | PathLike):
+        asked = _params_of_file(source, asked, prefixes or {})
     if not isinstance(asked, dict):
-        raise InvalidType(f"`baseline` must be a number or a dict, got {type(asked).__name__}.")
+        raise InvalidType(
+            f"`baseline` must be a number, a dict or a path, got {type(asked).__name__}."
+        )
     values = [t.value for t in source.trials if trainer_params(source.study, t) == asked]
     return _Baseline(dict(asked), values[0] if values else None)
+
+
+def _params_of_file(
+    source: _Source, path: str | PathLike[str], prefixes: Mapping[str, str | None]
+) -> dict[str, Any]:
+    """Return the study's parameters as a file has them; fixed ones are the study's own."""
+    first = source.trials[0]
+    params = trainer_params(source.study, first)
+    tuned = {name.rpartition(".")[2].removeprefix("one_minus_") for name in first.params}
+    tuned |= first.params.keys()
+    asked = [name for name in params if name in tuned and prefixes.get(name, name) is not None]
+    named = {name: prefix for name, prefix in prefixes.items() if name in asked and prefix}
+    return params | params_of_yaml(path, asked, prefixes=named)
 
 
 def _between(

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from hpolab.objectives.lightgbm import FoldModels, LightGBMModel, LightGBMObjective
     from hpolab.objectives.recommender import RecommenderObjective
     from hpolab.objectives.sklearn import SklearnObjective
+    from hpolab.objectives.staged import Staged, StagedObjective, Tuned
     from hpolab.objectives.torch import TorchObjective
 
 __all__ = [
@@ -22,7 +23,10 @@ __all__ = [
     "Objective",
     "RecommenderObjective",
     "SklearnObjective",
+    "Staged",
+    "StagedObjective",
     "TorchObjective",
+    "Tuned",
 ]
 
 # Each takes seconds to import, and users of one trainer may not have the others.
@@ -33,7 +37,10 @@ _LAZY = {
     "LightGBMObjective": "lightgbm",
     "RecommenderObjective": "recommender",
     "SklearnObjective": "sklearn",
+    "Staged": "staged",
+    "StagedObjective": "staged",
     "TorchObjective": "torch",
+    "Tuned": "staged",
 }
 
 

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 from hpolab.errors import InvalidArgument, one_of
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from optuna import Study
 
     from hpolab.analysis.compare import Comparison
@@ -23,7 +25,9 @@ __all__ = ["terminal_report", "write_images", "write_report"]
 _FORMATS = ("pdf", "png", "svg")
 
 
-def write_report(source: Source, path: str | Path) -> Path:
+def write_report(
+    source: Source, path: str | Path, *, prefixes: Mapping[str, str | None] | None = None
+) -> Path:
     """Write a report as one HTML file that opens without a network.
 
     A study's has the confirmation too where its storage has one, under the study's name with
@@ -33,6 +37,8 @@ def write_report(source: Source, path: str | Path) -> Path:
     Args:
         source: What is reported. Any Optuna study will do; one of hpolab's says more.
         path: The file; one that exists is replaced, in one step.
+        prefixes: Of a study's parameters, what the trainer calls them on its command line:
+            ``{"lr": "models.optimizer.lr"}``; None leaves one out.
 
     Returns:
         The path.
@@ -56,7 +62,7 @@ def write_report(source: Source, path: str | Path) -> Path:
     path = Path(path)
     if not path.parent.is_dir() or path.is_dir():
         raise InvalidArgument(f"`path` must be a file in a folder that is there, got {path}.")
-    _write(path, html_of(document_of(source)))
+    _write(path, html_of(document_of(source, prefixes)))
     return path
 
 

@@ -16,19 +16,25 @@ from hpolab.report.study import study_document
 from hpolab.report.sweep import sweep_document
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from hpolab.report.blocks import Document
 
 __all__ = ["document_of"]
 
 
-def document_of(source: Any) -> Document:
+def document_of(source: Any, prefixes: Mapping[str, str | None] | None = None) -> Document:
     """Return the report of a study, a comparison, a confirmation or a sweep.
+
+    Args:
+        source: Which of these.
+        prefixes: Of a study's parameters, what the trainer's command calls them.
 
     Raises:
         InvalidType: If ``source`` is none of them.
     """
     if isinstance(source, Study):
-        return study_document(source)
+        return study_document(source, prefixes)
     if isinstance(source, Comparison):
         return comparison_document(source)
     if isinstance(source, Confirmation):

@@ -11,7 +11,7 @@ from hpolab.analysis.confirm import load_confirmation
 from hpolab.analysis.confirmation import CONFIRMED
 from hpolab.analysis.sweep import load_sweep
 from hpolab.errors import InvalidArgument, StudyNotFound
-from hpolab.study import stored_study
+from hpolab.study import stored_study, without_post_studies
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -53,7 +53,7 @@ def find_source(name: str | None, storage: BaseStorage) -> Source:
 
 def _only(names: list[str]) -> str:
     confirmed = {f"{name}{CONFIRMED}" for name in names}
-    tuned = [name for name in names if name not in confirmed]
+    tuned = [name for name in without_post_studies(names) if name not in confirmed]
     if len(tuned) != 1:
         listed = ", ".join(sorted(names)) or "none"
         raise StudyNotFound(f"Name one of the studies, or a comparison of them: {listed}.")

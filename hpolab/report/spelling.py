@@ -17,10 +17,16 @@ __all__ = ["spelled"]
 _DIGITS = 5
 
 
-def spelled(title: str, notes: Sequence[str], params: Mapping[str, Any]) -> Snippets:
+def spelled(
+    title: str,
+    notes: Sequence[str],
+    params: Mapping[str, Any],
+    prefixes: Mapping[str, str | None] | None = None,
+) -> Snippets:
     """Return a configuration to copy: exact as YAML and Python, rounded for a command line."""
     params = {name: _plain(value) for name, value in params.items()}
-    overrides = " ".join(as_overrides(params, digits=_DIGITS))
+    known = {name: prefix for name, prefix in (prefixes or {}).items() if name in params}
+    overrides = " ".join(as_overrides(params, prefixes=known, digits=_DIGITS))
     texts = {
         "YAML": as_yaml(params),
         f"Overrides, {_DIGITS} digits": overrides,

@@ -37,6 +37,7 @@ from hpolab.report.reading import is_feasible, read, value_of
 from hpolab.report.references import references_section
 from hpolab.report.sparkline import sparkline
 from hpolab.report.spelling import spelled
+from hpolab.report.staged import ensemble_section, post_section
 from hpolab.report.wording import change, count, duration, percent, short
 from hpolab.reporter import METRICS_KEY
 from hpolab.run import BUDGET_KEY
@@ -68,31 +69,33 @@ _MAX_NEIGHBOURS = 1000
 _RESAMPLES, _RESAMPLES_OF_MANY, _MANY = 100, 60, 8
 
 
-def study_document(study: Study) -> Document:
-    """Return the report of a study."""
+def study_document(study: Study, prefixes: Mapping[str, str | None] | None = None) -> Document:
+    """Return the report of a study; ``prefixes`` say what the trainer's command calls params."""
     reading = read(study)
     sections = [_overview(reading)]
     if not reading.complete:
         sections += [_nothing_complete(reading)]
     elif reading.is_single:
-        sections += _single_sections(reading)
+        sections += _single_sections(reading, prefixes)
     else:
         sections += _sections_of_several_values(reading)
     sections += [*_ended_early(reading), _made_by(reading)]
     return Document(reading.name, _subtitle(reading), sections)
 
 
-def _single_sections(reading: Reading) -> list[Section]:
+def _single_sections(reading: Reading, prefixes: Mapping[str, str | None] | None) -> list[Section]:
     confirmation, unfinished = _find_confirmation(reading)
     found = _influence(reading)
     important = [] if found is None else list(found.parameters)
     recommendation = _recommendation(reading, confirmation)
     return [
         *_confirmed(confirmation, unfinished),
+        *ensemble_section(reading),
         _against_baseline(reading),
         *_references(reading),
         _leaderboard(reading),
-        *_recommended(recommendation),
+        *_recommended(recommendation, prefixes),
+        *post_section(reading),
         _history(reading),
         *_reports(reading),
         _importances(reading, found),
@@ -309,7 +312,9 @@ def _recommendation(reading: Reading, confirmation: Confirmation | None) -> Reco
         return None  # such as a study whose complete trials all violate a constraint
 
 
-def _recommended(recommendation: Recommendation | None) -> list[Section]:
+def _recommended(
+    recommendation: Recommendation | None, prefixes: Mapping[str, str | None] | None
+) -> list[Section]:
     if recommendation is None:
         return []
     by_params: dict[str, list[Recommended]] = {}
@@ -317,11 +322,11 @@ def _recommended(recommendation: Recommendation | None) -> list[Section]:
         by_params.setdefault(repr(sorted(recommendation[name].params.items())), []).append(
             recommendation[name]
         )
-    snippets = [_snippets(alike) for alike in by_params.values()]
+    snippets = [_snippets(alike, prefixes) for alike in by_params.values()]
     return [Section("recommended", "Recommended configurations", snippets, for_terminal=True)]
 
 
-def _snippets(alike: Sequence[Recommended]) -> Snippets:
+def _snippets(alike: Sequence[Recommended], prefixes: Mapping[str, str | None] | None) -> Snippets:
     one = alike[0]
     origin = f"Trial {one.trial}" if one.trial is not None else "Not yet tried"
     reached = "" if one.value is None else f", reached {short(one.value)}"
@@ -338,7 +343,7 @@ def _snippets(alike: Sequence[Recommended]) -> Snippets:
     if one.risk:
         notes.append(one.risk)
     title = " = ".join(each.name for each in alike)
-    return spelled(title, notes, one.params)
+    return spelled(title, notes, one.params, prefixes)
 
 
 def _history(reading: Reading) -> Section:

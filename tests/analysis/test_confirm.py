@@ -130,6 +130,15 @@ def test_trainings_are_trials_of_a_study_of_their_own():
     assert trials[0].user_attrs["hpolab:metrics"].keys() == {"points", "shame"}
 
 
+def test_named_trials_take_the_place_of_the_best():
+    objective = Thrower()
+    study = tuned(objective, (1.0, 2.0, 3.0, 4.0))
+    confirmation = confirm(study, objective, test=0.0, trials=[1, 2], n_seeds=2)
+    assert [each.trial for each in confirmation.configurations] == [2, 1]
+    with pytest.raises(InvalidArgument, match=r"`trials` must be numbers of complete.*got 99"):
+        confirm(study, objective, test=0.0, trials=[99], name="other")
+
+
 def test_equal_configurations_count_once_and_the_baseline_is_no_candidate():
     objective = Thrower()
     study = tuned(objective, (1.0, 3.0, 3.0, 2.0), values=[9.0, 3.1, 3.2, 2.0])

@@ -265,6 +265,63 @@ def test_overrides_are_lines_with_the_names_of_the_command():
         found.to_overrides(prefixes={"lrr": "x"})
 
 
+CONFIG = """
+seed: 1
+models:
+  optimizer: {_target_: torch.optim.AdamW, lr: 1e-2}
+  layers: 4
+"""
+PREFIXES = {"lr": "models.optimizer.lr", "layers": "models.layers"}
+
+
+def test_baseline_is_read_from_a_yaml_file_under_the_prefixes(tmp_path):
+    path = tmp_path / "config.yaml"
+    path.write_text(CONFIG)
+    study = study_of([(0.9, {"lr": 0.012, "layers": 4}), (0.5, {"lr": 0.01, "layers": 4})])
+    found = recommend(study, baseline=path, prefixes=PREFIXES)
+    assert found.baseline == {"lr": 0.01, "layers": 4}
+    assert found.best.lead == pytest.approx(0.4)
+    assert [str(change) for change in found.best.changes] == ["lr +20.0 %"]
+    assert found.to_overrides() == "models.optimizer.lr=0.012\nmodels.layers=4"
+    assert found.to_overrides(prefixes={"layers": None}) == "lr=0.012"
+    assert recommend(study, baseline=str(path), prefixes=PREFIXES).baseline == found.baseline
+
+
+def test_yaml_baseline_may_lack_what_the_space_fixes(bowl, tmp_path):
+    path = tmp_path / "config.yaml"
+    path.write_text("lr: 3e-3\nbeta2: 0.99")
+    study, _ = bowl
+    defaults = SPACE.defaults()
+    assert recommend(study, baseline=path).baseline == {**defaults, "lr": 0.003, "beta2": 0.99}
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("models: {optimizer: {lr: 0.1}}", "must have 'models.layers', got 'optimizer' at models"),
+        ("models: 3", "must have 'models.optimizer.lr', got 3 at models"),
+        ("{}", "must have 'models.optimizer.lr', got nothing at its top"),
+        ("models: {optimizer: {lr: '${lr}'}}", r"must have a plain value at .*got '\$\{lr\}'"),
+        ("models: {optimizer: {lr: {a: 1}}}", "must have a plain value at"),
+        ("- 1", "must be a YAML file of names and values, got a list"),
+        ("a: [", "must be a YAML file that can be read"),
+        (None, "must be a YAML file that can be read.*No such file"),
+    ],
+)
+def test_yaml_that_is_no_baseline_is_refused(text, message, tmp_path):
+    path = tmp_path / "config.yaml"
+    if text is not None:
+        path.write_text(text)
+    study = study_of([(0.9, {"lr": 0.012, "layers": 4})])
+    with pytest.raises(InvalidArgument, match=message):
+        recommend(study, baseline=path, prefixes=PREFIXES)
+
+
+def test_prefix_of_no_parameter_is_refused():
+    with pytest.raises(InvalidArgument, match="`prefixes` must be one of 'lr', got 'layers'"):
+        recommend(study_of([(0.9, {"lr": 0.012})]), prefixes=PREFIXES)
+
+
 def test_rounding_keeps_a_decay_rate_below_one(bowl):
     found = recommend(bowl[0])
     words = dict(line.split("=") for line in found.to_overrides().splitlines())
@@ -330,7 +387,7 @@ def test_table_shows_all_three_and_what_speaks_against_them(bowl):
     ("arguments", "error", "message"),
     [
         ({"baseline": 7}, InvalidArgument, "number of a complete trial"),
-        ({"baseline": "x"}, InvalidType, "a number or a dict, got str"),
+        ({"baseline": 0.5}, InvalidType, "a number, a dict or a path, got float"),
         ({"confirmation": 3}, InvalidType, "must be a Confirmation, got int"),
     ],
 )
