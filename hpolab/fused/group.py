@@ -79,8 +79,10 @@ class Group:
 
     def shrink(self, size: int) -> None:
         """Go on in stacks of ``size`` at most; smaller ones than before are not compiled."""
-        self._compiled = self._compiled and size == self._size
-        self._size, self.is_too_large = size, False
+        self.is_too_large = False
+        if self._architecture is not None:
+            self._compiled = self._compiled and size == self._size
+            self._size = size
 
     def keep_best(self, member: Member) -> None:
         """Take a member as it is for its best so far."""

@@ -231,7 +231,7 @@ def work_fused(
         objective: What is trained.
         plan: The budget, the rules, and how many trials to train as one.
         interrupts: Tells of Ctrl-C and its like, entered by the caller.
-        after_trial: Called after each epoch of all trials.
+        after_trial: Called after each trial, and where others' are waited for.
     """
     assert plan.fuse is not None
     deadline = time.monotonic() + plan.timeout_seconds
@@ -277,8 +277,10 @@ def _work(
             for member in ended_members:
                 assert member.trial is not None
                 worker.run_trial(member.trial, interrupts, member.result)
+            if ended_members:
+                after_trial()
         elif worker.is_to_stop(interrupts, deadline) or is_spent(study, plan.n_trials):
             return
         else:
             interrupts.sleep(worker.seconds_to_wait())
-        after_trial()
+            after_trial()
