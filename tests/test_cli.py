@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -64,7 +65,11 @@ def test_demo_killed_half_way_goes_on_and_then_says_that_it_is_done(n_trials, tm
     url = f"sqlite:///{tmp_path}/demo.db"
     command = [sys.executable, "-m", "hpolab", "demo", "-s", url]
     command += [] if n_trials == 40 else ["-n", str(n_trials)]  # 40 is the default
-    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as demo:
+    # One thread: beside any other busy process two threads of torch wait for each other.
+    one_thread = {**os.environ, "OMP_NUM_THREADS": "1"}
+    with subprocess.Popen(
+        command, env=one_thread, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    ) as demo:
         deadline = time.monotonic() + 120
         while n_finished(url, "demo") < n_trials // 3:
             assert time.monotonic() < deadline, "the demo finished no third in two minutes"
@@ -74,14 +79,18 @@ def test_demo_killed_half_way_goes_on_and_then_says_that_it_is_done(n_trials, tm
     n_killed = n_finished(url, "demo")
     assert n_trials // 3 <= n_killed < n_trials
 
-    resumed = subprocess.run(command, capture_output=True, text=True, timeout=240, check=True)
+    resumed = subprocess.run(
+        command, env=one_thread, capture_output=True, text=True, timeout=240, check=True
+    )
     assert f"Going on with study 'demo' after {n_killed} of {n_trials} trials." in resumed.stdout
     assert f"{n_trials} trials:" in resumed.stdout
     assert "default (trial 0)" in resumed.stdout
     assert f"Next: hpolab best demo -s {url} -f yaml" in resumed.stdout
     assert n_finished(url, "demo") == n_trials
 
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
+    done = subprocess.run(
+        command, env=one_thread, capture_output=True, text=True, timeout=120, check=True
+    )
     assert f"Study 'demo' is done: {n_trials} of {n_trials} trials." in done.stdout
     assert "default (trial 0)" in done.stdout
     assert n_finished(url, "demo") == n_trials
