@@ -25,6 +25,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from optuna.distributions import FloatDistribution, IntDistribution
+from optuna.trial import TrialState
 from scipy import ndimage
 from torch import nn
 
@@ -320,7 +321,8 @@ def try_recommended(study, objective, config):
     run(study, objective, n_trials=len(study.trials))
     numbers = study.user_attrs["recommended"]
     print("\n" + ", ".join(f"{name}: trial {number}" for name, number in numbers.items()))
-    complete = {trial.number for trial in study.trials if trial.value is not None}
+    # A pruned trial has its last report for a value.
+    complete = {t.number for t in study.trials if t.state == TrialState.COMPLETE}
     return found.baseline, complete & set(numbers.values()) - {0}
 
 
