@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from os import PathLike
 from typing import TYPE_CHECKING, Any
 
+from optuna.trial import TrialState
+
 from hpolab import _optuna
 from hpolab.errors import Diverged, InvalidArgument, InvalidType, check_count, one_of
 from hpolab.objectives.base import Objective
@@ -246,7 +248,8 @@ class StagedObjective(Objective):
         Raises:
             InvalidArgument: If there is no such complete trial.
         """
-        complete = {t.number: t for t in study.trials if t.value is not None}
+        # A pruned trial has its last report for a value.
+        complete = {t.number: t for t in study.trials if t.state == TrialState.COMPLETE}
         number = study.best_trial.number if number is None and complete else number
         if number not in complete:
             raise InvalidArgument(

@@ -206,6 +206,20 @@ def test_pruned_training_has_no_cheap_stage():
     assert studies_of(study) == ["s"]
 
 
+def test_cheap_parameters_of_a_pruned_trial_are_not_tuned():
+    def train(params, reporter):
+        reporter.report(1.0, 0)
+        if reporter.trial is not None and reporter.trial.number == 1:
+            raise optuna.TrialPruned  # behind a report, which is then its value
+        return TRUTH
+
+    objective = make(train)
+    study = run_study(objective, 2)
+    assert study.trials[1].value == 1.0
+    with pytest.raises(InvalidArgument, match=r"complete trial, \[0\], got 1"):
+        objective.tune(study, 1)
+
+
 def test_cheap_stage_without_any_value_prunes():
     study = run_study(make(score=lambda *_: float("nan")), 1)
     assert study.trials[0].state == TrialState.PRUNED
