@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING
 import optuna
 import torch
 from torch import nn
+from torch_objective import build_cnn, build_mlp
 
 from hpolab import make_study, run
 from hpolab.objectives import TorchObjective
@@ -51,20 +52,7 @@ def build(name: str, params: object) -> nn.Module:
         return MatrixFactorization()
     if name == "logistic":
         return nn.Sequential(nn.Flatten(), nn.Linear(784, 10))
-    if name == "mlp":
-        return nn.Sequential(nn.Flatten(), nn.Linear(784, 64), nn.ReLU(), nn.Linear(64, 10))
-    return nn.Sequential(
-        nn.Conv2d(1, 16, 3, padding=1),
-        nn.ReLU(),
-        nn.MaxPool2d(2),
-        nn.Conv2d(16, 32, 3, padding=1),
-        nn.ReLU(),
-        nn.MaxPool2d(2),
-        nn.Flatten(),
-        nn.Linear(32 * 49, 64),
-        nn.Sigmoid(),
-        nn.Linear(64, 10),
-    )
+    return build_mlp(params) if name == "mlp" else build_cnn(params)
 
 
 def data(name: str, n: int, seed: int) -> tuple[torch.Tensor, torch.Tensor]:

@@ -23,6 +23,7 @@ __all__ = [
     "TooManyFailures",
     "WorkersDied",
     "check_count",
+    "in_brief",
     "one_of",
 ]
 
@@ -80,6 +81,16 @@ class WorkersDied(HpolabError, RuntimeError):
 
 class Diverged(HpolabError, ArithmeticError):
     """A training outside any trial reached NaN or infinity."""
+
+
+def in_brief(error: BaseException) -> str:
+    """Return an error's type and the first line of what it says.
+
+    Example:
+        >>> in_brief(ValueError("no such layer\\nin this model"))
+        'ValueError: no such layer'
+    """
+    return f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0]}"
 
 
 def check_count(argument: str, value: Any) -> None:

@@ -52,16 +52,16 @@ class Group:
 
     def remove(self, member: Member) -> None:
         """Let a member go, its model being that of its best epoch if it has come to its end."""
-        for stack in self._stacks:
-            if member in stack.members:
-                slot = stack.members.index(member)
-                if member.is_done and member.error is None:
-                    stack.take_best_out(slot)
-                stack.remove(slot)
-                if stack.n_members == 0:
-                    self._stacks.remove(stack)
-                return
-        self._alone.remove(member)
+        stack = self._stack_of(member)
+        if stack is None:
+            self._alone.remove(member)
+            return
+        slot = stack.members.index(member)
+        if member.is_done and member.error is None:
+            stack.take_best_out(slot)
+        stack.remove(slot)
+        if stack.n_members == 0:
+            self._stacks.remove(stack)
 
     def advance(self) -> list[tuple[Member, float]]:
         """Train all members for an epoch; return each with its metric.
@@ -86,18 +86,22 @@ class Group:
 
     def keep_best(self, member: Member) -> None:
         """Take a member as it is for its best so far."""
-        for stack in self._stacks:
-            if member in stack.members:
-                stack.keep_best(stack.members.index(member))
-                return
-        member.training.keep_best()
+        stack = self._stack_of(member)
+        if stack is None:
+            member.training.keep_best()
+        else:
+            stack.keep_best(stack.members.index(member))
 
     def state(self, member: Member) -> bytes:
         """Return a member's checkpoint."""
-        for stack in self._stacks:
-            if member in stack.members:
-                stack.take_out(stack.members.index(member))
+        stack = self._stack_of(member)
+        if stack is not None:
+            stack.take_out(stack.members.index(member))
         return member.state()
+
+    def _stack_of(self, member: Member) -> Stack | None:
+        """Return the stack that a member stands in, None if it trains alone."""
+        return next((stack for stack in self._stacks if member in stack.members), None)
 
     def _arrange(self) -> None:
         """Fill free slots, make stacks of those that are left, and dissolve half-empty ones."""

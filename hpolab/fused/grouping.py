@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
+from hpolab.errors import in_brief
 from hpolab.fused.architecture import Architecture, split_model
 from hpolab.fused.member import Member
 from hpolab.fused.rules import rule_of
@@ -76,7 +77,7 @@ def obstacle(member: Member) -> str | None:
     try:
         return None if _steps_agree(member) else "several of it do not train as each does alone"
     except Exception as error:  # noqa: BLE001 - told as the reason why the trial trains alone
-        return f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0]}"
+        return in_brief(error)
 
 
 def is_of(architecture: Architecture, member: Member) -> bool:

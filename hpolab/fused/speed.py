@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import torch
 from optuna.logging import get_logger
 
+from hpolab.errors import in_brief
 from hpolab.fused.member import Member
 from hpolab.fused.stack import Stack
 from hpolab.reporter import is_out_of_memory
@@ -36,7 +37,6 @@ _N_REPEATS = 3
 # Seconds of lone training, for each size, from which compiling the step is tried: it takes some ten
 # seconds for a size, and makes steps up to ten times as fast.
 _COMPILE_FROM_SECONDS = 60.0
-
 
 # What a stack must gain on a lone training, as a measurement may err by so much.
 _LEAST_GAIN = 1.1
@@ -122,10 +122,7 @@ def _stack_speed(
         if not compiled and not is_out_of_memory(error):
             raise
         how = "compiled as one" if compiled else "trained as one"
-        _logger.warning(
-            f"{size} trials cannot be {how}: {type(error).__name__}: "
-            f"{str(error).strip().partition(chr(10))[0]}"
-        )
+        _logger.warning(f"{size} trials cannot be {how}: {in_brief(error)}")
         return None
     return Speed(size, compiled=compiled, seconds=seconds / size)
 

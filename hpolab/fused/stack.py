@@ -71,7 +71,9 @@ class Stack:
         weights, buffers = split_model(first.training.model)
         self._weights = {name: _stacked(part, self.size) for name, part in weights.items()}
         self._buffers = {name: _stacked(part, self.size) for name, part in buffers.items()}
-        self._best = {name: part.clone() for name, part in (self._weights | self._buffers).items()}
+        # What is written in place, and never replaced.
+        self._parts = self._weights | self._buffers
+        self._best = {name: part.clone() for name, part in self._parts.items()}
         self._states: dict[str, Named] = {name: {} for name in weights}
         for slot, member in enumerate(members):
             self.put(slot, member)
@@ -87,10 +89,9 @@ class Stack:
         model, optimizer = member.training.model, member.training.state.optimizer
         weights, buffers = split_model(model)
         best = member.training.state.best
-        for stacked, parts in ((self._weights, weights), (self._buffers, buffers)):
-            for name, part in parts.items():
-                stacked[name][slot] = part
-                self._best[name][slot] = best.get(name, part)
+        for name, part in (weights | buffers).items():
+            self._parts[name][slot] = part
+            self._best[name][slot] = best.get(name, part)
         settings = optimizer.param_groups[0]
         rule = RULES[_rule_of(member)]
         initial = rule.initial(settings)
@@ -112,7 +113,7 @@ class Stack:
         if member.reporter.best_step is not None:
             self.take_best_out(slot)
         for name, part in (weights | buffers).items():
-            part.copy_((self._weights | self._buffers)[name][slot])
+            part.copy_(self._parts[name][slot])
         n_steps = _n_steps(member)
         if n_steps == 0:
             return
@@ -121,7 +122,7 @@ class Stack:
         scalars = rule.scalars(_steps(member, n_steps - 1, 1))
         for name, weight in weights.items():
             kept = optimizer.state[weight]
-            if "lr" in optimizer.param_groups[0] and type(optimizer) is not torch.optim.SGD:
+            if type(optimizer) is not torch.optim.SGD:  # which counts no steps
                 kept["step"] = torch.tensor(float(n_steps))
             kept.update({key: torch.tensor(value) for key, value in scalars.items()})
             for state in rule.state_shapes(tuple(weight.shape)):
@@ -139,7 +140,7 @@ class Stack:
 
     def keep_best(self, slot: int) -> None:
         """Take a member as it is for its best so far."""
-        for name, part in (self._weights | self._buffers).items():
+        for name, part in self._parts.items():
             self._best[name][slot] = part[slot]
 
     def remove(self, slot: int) -> None:

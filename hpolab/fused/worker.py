@@ -138,6 +138,11 @@ class Crew:
         put_back_trial(self._study, trial.number)
         release_lease(trial)
 
+    def _let_go(self, group: Group, member: Member) -> None:
+        group.remove(member)
+        assert member.trial is not None
+        self._put_back(member.trial)
+
     def _put_back_starved(
         self, advanced: list[tuple[Group, Member, float]]
     ) -> list[tuple[Group, Member, float]]:
@@ -151,9 +156,7 @@ class Crew:
             return advanced
         self._size = max(1, len(self.members) // 2)
         for group, member in starved:
-            group.remove(member)
-            assert member.trial is not None
-            self._put_back(member.trial)
+            self._let_go(group, member)
         gone = [member for _, member in starved]
         return [each for each in advanced if each[1] not in gone]
 
@@ -178,9 +181,7 @@ class Crew:
             f"{self._size}."
         )
         for group, member in pairs[self._size :]:
-            group.remove(member)
-            assert member.trial is not None
-            self._put_back(member.trial)
+            self._let_go(group, member)
         for group in self._groups.values():
             group.shrink(self._size)
         return [member for _, member in pairs[: self._size]]

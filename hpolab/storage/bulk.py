@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from optuna.storages import BaseStorage
     from optuna.trial import FrozenTrial
 
-__all__ = ["Report", "write_reports", "write_trials"]
+__all__ = ["Report", "report_row", "write_reports", "write_trials"]
 
 
 @dataclass(frozen=True)
@@ -155,19 +155,16 @@ def _replace_reports(storage: RDBStorage, reports: Sequence[Report]) -> None:
             return
         steps = [(report.trial_id, report.step) for report in kept]
         session.execute(delete(table).where(tuple_(table.trial_id, table.step).in_(steps)))
-        session.execute(insert(table.__table__), [_report_row(report) for report in kept])
+        rows = [{"trial_id": each.trial_id, **report_row(each.step, each.value)} for each in kept]
+        session.execute(insert(table.__table__), rows)
 
 
-def _report_row(report: Report) -> dict[str, Any]:
+def report_row(step: int, value: float) -> dict[str, Any]:
+    """Return what a database holds of a report, but for its trial."""
     from optuna.storages._rdb.models import TrialIntermediateValueModel
 
-    stored, kind = TrialIntermediateValueModel.intermediate_value_to_stored_repr(report.value)
-    return {
-        "trial_id": report.trial_id,
-        "step": report.step,
-        "intermediate_value": stored,
-        "intermediate_value_type": kind,
-    }
+    stored, kind = TrialIntermediateValueModel.intermediate_value_to_stored_repr(value)
+    return {"step": step, "intermediate_value": stored, "intermediate_value_type": kind}
 
 
 def _insert(storage: RDBStorage, study_id: int, trials: Sequence[FrozenTrial]) -> None:
@@ -225,11 +222,8 @@ def _param_rows(trial: FrozenTrial) -> Iterator[dict[str, Any]]:
 
 
 def _report_rows(trial: FrozenTrial) -> Iterator[dict[str, Any]]:
-    from optuna.storages._rdb.models import TrialIntermediateValueModel
-
     for step, value in trial.intermediate_values.items():
-        stored, kind = TrialIntermediateValueModel.intermediate_value_to_stored_repr(value)
-        yield {"step": step, "intermediate_value": stored, "intermediate_value_type": kind}
+        yield report_row(step, value)
 
 
 def _attr_rows(attrs: dict[str, Any]) -> Iterator[dict[str, Any]]:

@@ -24,6 +24,7 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 
 from hpolab.errors import StorageUnavailable
+from hpolab.storage.bulk import report_row
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -257,21 +258,15 @@ class _Reports:
 
 def _upsert(session: Session, trial_id: int, reports: Mapping[int, float]) -> None:
     # Optuna's own way is a query and an insertion for each.
-    table = models.TrialIntermediateValueModel
-    stored = ("intermediate_value", "intermediate_value_type")
-    rows = [
-        {
-            "trial_id": trial_id,
-            "step": step,
-            **dict(zip(stored, table.intermediate_value_to_stored_repr(value), strict=True)),
-        }
-        for step, value in reports.items()
-    ]
-    insertion = insert(table)
+    rows = [{"trial_id": trial_id, **report_row(step, value)} for step, value in reports.items()]
+    insertion = insert(models.TrialIntermediateValueModel)
     session.execute(
         insertion.on_conflict_do_update(
             index_elements=["trial_id", "step"],
-            set_={name: insertion.excluded[name] for name in stored},
+            set_={
+                name: insertion.excluded[name]
+                for name in ("intermediate_value", "intermediate_value_type")
+            },
         ),
         rows,
     )
