@@ -10,17 +10,21 @@ shape, in the first study of each kind.
 - the CNN of the MNIST protocol, batches of 32.
 
     python benchmarks/fused.py
-    python benchmarks/fused.py --device cuda --fuse 64 --models cnn
+    python benchmarks/fused.py --device cuda --fuse 64 --models cnn --graphs
+
+On a GPU seconds of the clock are counted, and with ``--graphs`` the trials run a third time: one by
+one, each as a stack of one, whose step is a CUDA graph there.
 """
 
 from __future__ import annotations
 
 import argparse
 import logging
+import math
 import statistics
 import time
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import optuna
 import torch
@@ -28,11 +32,17 @@ from torch import nn
 from torch_objective import build_cnn, build_mlp
 
 from hpolab import make_study, run
+from hpolab.fused.architecture import Architecture
+from hpolab.fused.member import Member
+from hpolab.fused.stack import Stack
 from hpolab.objectives import TorchObjective
 from hpolab.search_space import optimizer_space
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
     from optuna import Study
+    from optuna.trial import FrozenTrial
 
 N_VALID = 500
 
@@ -79,11 +89,23 @@ def train(objective: TorchObjective, n_trials: int, fuse: int | str | None) -> S
     return study
 
 
-def cpu_of(objective: TorchObjective, n_trials: int, fuse: int | str | None) -> tuple[float, Study]:
-    started = time.process_time() if objective.task.device.type == "cpu" else time.perf_counter()
-    study = train(objective, n_trials, fuse)
-    now = time.process_time() if objective.task.device.type == "cpu" else time.perf_counter()
-    return (now - started) / n_trials, study
+def train_in_stacks_of_one(objective: TorchObjective, trials: Sequence[FrozenTrial]) -> None:
+    architecture = None
+    for trial in trials:
+        params = objective.search_space.from_trial(trial.params)
+        member = Member.outside(objective, params, trial.number)
+        architecture = architecture or Architecture(member.training)
+        stack = Stack(architecture, [member])
+        for _ in range(objective.max_steps):
+            stack.epoch()
+            stack.values()
+
+
+def seconds_of(objective: TorchObjective, function: Callable[[], Any]) -> tuple[float, Any]:
+    clock = time.process_time if objective.task.device.type == "cpu" else time.perf_counter
+    started = clock()
+    result = function()
+    return clock() - started, result
 
 
 def main() -> None:
@@ -96,6 +118,7 @@ def main() -> None:
     parser.add_argument("--rows", type=int, default=25_000)
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--device", default="cpu")
+    parser.add_argument("--graphs", action="store_true")
     arguments = parser.parse_args()
     fuse = int(arguments.fuse) if arguments.fuse.isdigit() else arguments.fuse
     torch.set_num_threads(1)
@@ -115,24 +138,46 @@ def main() -> None:
             batch_size=32,
             device=arguments.device,
         )
-        pairs = []
-        for _ in range(arguments.repeats + 1):
-            together, fused = cpu_of(objective, arguments.trials, fuse)
-            alone, lone = cpu_of(objective, arguments.trials, None)
-            pairs.append((together, alone))
-        difference = max(
-            abs(one.value - other.value) / abs(other.value)
-            for one, other in zip(fused.trials, lone.trials, strict=True)
+        measure(name, objective, arguments.trials, fuse, arguments.repeats, arguments.graphs)
+
+
+def measure(
+    name: str,
+    objective: TorchObjective,
+    n_trials: int,
+    fuse: int | str,
+    n_repeats: int,
+    has_graphs: bool,
+) -> None:
+    rows = []
+    for _ in range(n_repeats + 1):
+        together, fused = seconds_of(objective, partial(train, objective, n_trials, fuse))
+        alone, lone = seconds_of(objective, partial(train, objective, n_trials, None))
+        one_by_one = partial(train_in_stacks_of_one, objective, lone.trials)
+        graphs = seconds_of(objective, one_by_one)[0] if has_graphs else math.nan
+        rows.append((together, alone, graphs))
+    difference = max(
+        abs(one.value - other.value) / abs(other.value)
+        for one, other in zip(fused.trials, lone.trials, strict=True)
+    )
+    # The first has the compilation in it, and is told apart.
+    (first, first_alone, _), *rest = rows
+    print(
+        f"{name:9} fused {statistics.median(row[0] for row in rest) / n_trials:.3f} s, alone "
+        f"{statistics.median(row[1] for row in rest) / n_trials:.3f} s a trial: "
+        f"{spread([row[1] / row[0] for row in rest])} times as fast; "
+        + (
+            f"than stacks of one {spread([row[2] / row[0] for row in rest])}; "
+            if has_graphs
+            else ""
         )
-        ratios = [alone / together for together, alone in pairs[1:]]
-        print(
-            f"{name:9} fused {statistics.median(p[0] for p in pairs[1:]):.3f} s, alone "
-            f"{statistics.median(p[1] for p in pairs[1:]):.3f} s a trial: "
-            f"{statistics.median(ratios):.2f} [{min(ratios):.2f}..{max(ratios):.2f}] times as "
-            f"fast; first study {pairs[0][1] / pairs[0][0]:.2f}; values differ by "
-            f"{difference:.1e} at most",
-            flush=True,
-        )
+        + f"first study {first_alone / first:.2f}; values differ by {difference:.1e} at most",
+        flush=True,
+    )
+
+
+def spread(ratios: Sequence[float]) -> str:
+    return f"{statistics.median(ratios):.2f} [{min(ratios):.2f}..{max(ratios):.2f}]"
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 import torch
@@ -15,7 +16,7 @@ from hpolab.fused.stack import Stack
 from hpolab.reporter import is_out_of_memory
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from hpolab.fused.architecture import Architecture
     from hpolab.objectives import TorchObjective
@@ -30,13 +31,19 @@ _SIZES = (4, 16, 64)
 # that have ended alone.
 _LEAST_ROUNDS = 4
 
-# Steps of a measurement, and how often it is repeated: the least is the least disturbed.
-_N_STEPS = 8
+# A measurement is repeated, the least being the least disturbed, and its first step is not counted.
 _N_REPEATS = 3
+# Its steps, as many as the study is long enough for.
+_FEWEST_STEPS, _MOST_STEPS = 2, 8
+# Steps of members that may be spent so, as a part of all that the study makes.
+_MOST_SPENT = 0.02
 
-# Seconds of lone training, for each size, from which compiling the step is tried: it takes some ten
-# seconds for a size, and makes steps up to ten times as fast.
-_COMPILE_FROM_SECONDS = 60.0
+# Seconds of lone training, for each size, from which compiling the step is tried. It takes some ten
+# seconds for a size. Small steps, which pass in the launching of operations, may become ten times
+# as fast; others pass in the operations, which compiling hardly changes.
+_COMPILE_SMALL_FROM_SECONDS = 60.0
+_COMPILE_FROM_SECONDS = 600.0
+_SMALL_STEP_SECONDS = 0.003
 
 # What a stack must gain on a lone training, as a measurement may err by so much.
 _LEAST_GAIN = 1.1
@@ -74,19 +81,25 @@ def choose(
         n_trials: Trials that are left.
         seconds_left: Seconds that are left.
     """
-    lone = _lone_speed(objective)
-    if fuse == "auto":
-        sizes = [size for size in _SIZES if size * _LEAST_ROUNDS <= n_trials]
-        found = [_stack_speed(objective, architecture, size, compiled=False) for size in sizes]
-    else:
-        sizes, found = [int(fuse)], []
     n_batches = architecture.task.train.n_batches(architecture.batch_size) or 1
-    seconds_alone = lone.seconds * n_trials * objective.max_steps * n_batches
-    if min(seconds_alone, seconds_left) >= _COMPILE_FROM_SECONDS * len(sizes):
-        found += [_stack_speed(objective, architecture, size, compiled=True) for size in sizes]
+    n_lone_steps = n_trials * objective.max_steps * n_batches
+    sizes = _sizes(n_trials, n_lone_steps) if fuse == "auto" else [int(fuse)]
+    if not sizes:
+        _logger.info("Trials train one by one: too few steps to measure what is fastest.")
+        return Speed(1, compiled=False, seconds=0.0)
+    n_steps = _n_steps(sizes, n_lone_steps)
+    lone = _lone_speed(objective, n_steps)
+    measure = partial(_stack_speed, objective, architecture, n_steps=n_steps)
+    found = [measure(size, compiled=False) for size in sizes] if fuse == "auto" else []
+    seconds = min(lone.seconds * n_lone_steps, seconds_left)
+    if seconds >= _compile_from(lone) * len(sizes):
+        found += [measure(size, compiled=True) for size in sizes]
     if fuse != "auto":
         return found[0] if found and found[0] else Speed(sizes[0], compiled=False, seconds=0.0)
-    stacks = [speed for speed in found if speed is not None]
+    return _best(lone, [speed for speed in found if speed is not None])
+
+
+def _best(lone: Speed, stacks: Sequence[Speed]) -> Speed:
     best = min(stacks, key=lambda speed: speed.seconds, default=lone)
     if lone.seconds < _LEAST_GAIN * best.seconds:
         best = lone
@@ -99,25 +112,56 @@ def choose(
     return best
 
 
-def _lone_speed(objective: TorchObjective) -> Speed:
+def _compile_from(lone: Speed) -> float:
+    """Return from how many seconds of lone training compiling a size is tried."""
+    is_small = lone.seconds < _SMALL_STEP_SECONDS
+    return _COMPILE_SMALL_FROM_SECONDS if is_small else _COMPILE_FROM_SECONDS
+
+
+def _sizes(n_trials: int, n_lone_steps: int) -> list[int]:
+    """Return the sizes that suit a study and that it is long enough to measure."""
+    sizes = [size for size in _SIZES if size * _LEAST_ROUNDS <= n_trials]
+    while sizes and _n_spent(sizes, _FEWEST_STEPS) > _MOST_SPENT * n_lone_steps:
+        sizes.pop()
+    return sizes
+
+
+def _n_steps(sizes: Sequence[int], n_lone_steps: int) -> int:
+    """Return the steps of a measurement, of all sizes alike."""
+    counts = range(_MOST_STEPS, _FEWEST_STEPS, -1)
+    affordable = (n for n in counts if _n_spent(sizes, n) <= _MOST_SPENT * n_lone_steps)
+    return next(affordable, _FEWEST_STEPS)
+
+
+def _n_spent(sizes: Sequence[int], n_steps: int) -> int:
+    """Return the steps of members that a measurement of some sizes and of a lone one makes."""
+    return (1 + sum(sizes)) * (1 + _N_REPEATS * n_steps)
+
+
+def _lone_speed(objective: TorchObjective, n_steps: int) -> Speed:
     member = Member.outside(objective, objective.search_space.defaults(), 0)
 
-    def train() -> None:
+    def train(n_batches: int) -> None:
         with member.random():
-            member.training.epoch(n_batches=_N_STEPS)
+            member.training.epoch(n_batches)
 
-    return Speed(1, compiled=False, seconds=_seconds(train, objective.task.device))
+    return Speed(1, compiled=False, seconds=_seconds(train, n_steps, objective.task.device))
 
 
 def _stack_speed(
-    objective: TorchObjective, architecture: Architecture, size: int, *, compiled: bool
+    objective: TorchObjective,
+    architecture: Architecture,
+    size: int,
+    *,
+    n_steps: int,
+    compiled: bool,
 ) -> Speed | None:
     """Return the speed of a stack, None if it does not fit in memory or does not compile."""
     params = objective.search_space.defaults()
     try:
         members = [Member.outside(objective, params, seed) for seed in range(size)]
         stack = Stack(architecture, members, compiled=compiled)
-        seconds = _seconds(lambda: stack.epoch(n_batches=_N_STEPS), objective.task.device)
+        seconds = _seconds(stack.epoch, n_steps, objective.task.device)
     except Exception as error:
         if not compiled and not is_out_of_memory(error):
             raise
@@ -127,16 +171,16 @@ def _stack_speed(
     return Speed(size, compiled=compiled, seconds=seconds / size)
 
 
-def _seconds(train: Callable[[], None], device: torch.device) -> float:
-    """Return the least seconds of a step; a call makes `_N_STEPS`, and the first is not counted."""
-    train()
+def _seconds(train: Callable[[int], None], n_steps: int, device: torch.device) -> float:
+    """Return the least seconds of a step; ``train`` makes some."""
+    train(1)
     taken = []
     for _ in range(_N_REPEATS):
         _wait_for(device)
         started = time.perf_counter()
-        train()
+        train(n_steps)
         _wait_for(device)
-        taken.append((time.perf_counter() - started) / _N_STEPS)
+        taken.append((time.perf_counter() - started) / n_steps)
     return min(taken)
 
 

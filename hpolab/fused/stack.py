@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -12,6 +13,7 @@ from torch.func import vmap
 
 from hpolab.fused.architecture import split_model
 from hpolab.fused.dropout import Masks
+from hpolab.fused.recording import Recorder, tape_of
 from hpolab.fused.rules import RULES, Steps, rule_of
 from hpolab.objectives.torch.metrics import read_metrics
 
@@ -75,6 +77,8 @@ class Stack:
         self._parts = self._weights | self._buffers
         self._best = {name: part.clone() for name, part in self._parts.items()}
         self._states: dict[str, Named] = {name: {} for name in weights}
+        tape = tape_of(self._task.device)
+        self._recorder = None if tape is None else Recorder(tape)
         for slot, member in enumerate(members):
             self.put(slot, member)
 
@@ -158,13 +162,13 @@ class Stack:
         bounds = train.bounds(self._architecture.batch_size)[:n_batches]
         rules = self._rules(len(bounds))
         step = self._architecture.step(compiled=self.compiled, mixed=len(rules) > 1)
+        step = partial(step, self._weights, self._buffers, self._states)
+        if self._recorder is not None:
+            step = partial(self._recorder, step)
         for chunk in self._chunks(bounds):
             masks = self._draw_masks(chunk)
             for place, (number, start, stop) in enumerate(chunk):
                 step(
-                    self._weights,
-                    self._buffers,
-                    self._states,
                     orders[:, start:stop],
                     masks.of_step(place),
                     [(name, slots, c[:, number]) for name, slots, c in rules],

@@ -148,7 +148,7 @@ def test_different_optimizers_stand_in_one_stack(double):
 @pytest.mark.parametrize("names", ["adam", ["adam", "sgd"]], ids=["one rule", "mixed"])
 def test_compiled_steps_are_those_of_the_trials_alone(names, double, monkeypatch):
     # A study this small would not be compiled.
-    monkeypatch.setattr("hpolab.fused.speed._COMPILE_FROM_SECONDS", 0.0)
+    monkeypatch.setattr("hpolab.fused.speed._COMPILE_SMALL_FROM_SECONDS", 0.0)
     monkeypatch.setattr("hpolab.fused.speed._stack_speed", compiled_only)
     objective = objective_of(optimizer_space(names))
     check_same(study_of(objective, 6, 4), study_of(objective, 6, None), 1e-8)
@@ -159,7 +159,9 @@ def test_compiled_steps_are_those_of_the_trials_alone(names, double, monkeypatch
 compiled_sizes: list[int] = []
 
 
-def compiled_only(objective: Any, architecture: Any, size: int, *, compiled: bool) -> Any:
+def compiled_only(
+    objective: Any, architecture: Any, size: int, *, n_steps: int, compiled: bool
+) -> Any:
     from hpolab.fused.speed import Speed
 
     if not compiled:
@@ -376,9 +378,16 @@ def test_an_error_of_one_trial_fails_it_alone():
 
 def test_auto_takes_a_size_and_spends_the_budget(caplog):
     with caplog.at_level(logging.INFO, logger="hpolab"):
+        study = study_of(objective_of(max_epochs=30), 20, "auto")
+    assert len(study.trials) == 20
+    assert "as fast as" in caplog.text  # which way, the clock says
+
+
+def test_auto_measures_nothing_in_a_short_study(caplog):
+    with caplog.at_level(logging.INFO, logger="hpolab"):
         study = study_of(objective_of(), 20, "auto")
     assert len(study.trials) == 20
-    assert "rain" in caplog.text  # which way they train
+    assert "too few steps to measure" in caplog.text
 
 
 def test_callbacks_get_each_trial_and_may_stop_the_study():
