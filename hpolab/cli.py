@@ -15,7 +15,7 @@ from rich.table import Table
 
 from hpolab.copying import copy_study
 from hpolab.errors import HpolabError, InvalidArgument, RecipeMismatch, StudyNotFound
-from hpolab.export import as_json, as_overrides, as_yaml, trainer_params
+from hpolab.export import as_json, as_overrides, as_yaml, delivered_params, trainer_params
 from hpolab.recipe import read_recipe
 from hpolab.run import BUDGET_KEY
 from hpolab.search_space import SearchSpace
@@ -187,6 +187,8 @@ def best(
 ) -> None:
     """Show a study's best configuration, in the units of the trainer.
 
+    With it the cheap parameters that a staged objective has tuned for it.
+
     **Examples:** `hpolab best demo -s sqlite:///hpolab-demo.db`;
     `hpolab best -f overrides --prefix model.optimizer.` prints `model.optimizer.lr=0.0005 …`
     """
@@ -194,7 +196,7 @@ def best(
         opened = open_storage(storage)
         study = stored_study(study_name or _only_study(opened, storage), opened)
         trial = _best(study)
-        params = trainer_params(study, trial)
+        params = delivered_params(study, trial)
     if output is Format.table:
         table = Table(title=f"{study.study_name}: trial {trial.number}, value {trial.value:.6g}")
         table.add_column("parameter")

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import optuna
 from optuna.storages import BaseStorage
+from optuna.study import get_all_study_names
 from optuna.trial import TrialState
 
 from hpolab import _optuna
@@ -16,7 +17,7 @@ from hpolab.storage import DEFAULT_URL, open_storage, redact
 from hpolab.storage.bulk import write_trials
 from hpolab.storage.checkpoint import TrialCheckpoints, default_store
 from hpolab.storage.lease import Lease, put_back_dead_trials, put_back_trial
-from hpolab.study import COPY_KEY, stored_study
+from hpolab.study import COPY_KEY, post_studies_of, stored_study
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -44,7 +45,10 @@ def copy_study(
     Everything goes along: the recipe, all attributes, each trial under its number in its state,
     with its parameters, reports and times, and the checkpoints of trials that are to go on, as far
     as they lie in the default folders. (``optuna.copy_study`` copies a running trial as running,
-    which nobody ever finishes, and the ids of NSGA-II's parents, which are other trials there.)
+    which nobody ever finishes, and the ids of NSGA-II's parents, which are other trials there.) Of
+    a staged objective the studies of its cheap parameters come along; artefacts stay in their
+    folder.
+
     The copy remembers where it is from, under its user attribute `hpolab:copy`.
 
     The trials of dead workers are first put back in ``storage``, as `run` would; nothing else is
@@ -88,13 +92,25 @@ def copy_study(
     """
     if to_storage == "memory://":
         raise InvalidArgument("`to_storage` must outlive this process, got 'memory://'.")
-    source = stored_study(study_name, open_storage(storage))
+    source_storage, target_storage = open_storage(storage), open_storage(to_storage)
+    source = stored_study(study_name, source_storage)
     trials = _settled_trials(source, put_back_running)
     states = [trial.state for trial in trials]
     origin = {"storage": _name_of(storage), "study_name": study_name, "n_trials": len(trials)}
     target = _new_study(
-        to_study_name or study_name, open_storage(to_storage), source, origin, _name_of(to_storage)
+        to_study_name or study_name, target_storage, source, origin, _name_of(to_storage)
     )
+    for name, suffix in post_studies_of(study_name, get_all_study_names(source_storage)).items():
+        copied = target.study_name + suffix
+        _remove_copy_of(name, copied, target_storage)
+        copy_study(
+            name,
+            storage=source_storage,
+            to_storage=target_storage,
+            to_study_name=copied,
+            put_back_running=put_back_running,
+            show_progress_bar=False,
+        )
     with _progress_bar(target.study_name, len(trials), show_progress_bar) as advance:
         for first in range(0, len(trials), _BATCH):
             batch = trials[first : first + _BATCH]
@@ -141,7 +157,7 @@ def _new_study(
     it was marked.
     """
     directions = source.directions
-    if name in optuna.study.get_all_study_names(storage):
+    if name in get_all_study_names(storage):
         found = optuna.load_study(study_name=name, storage=storage)
         if _is_dead_half(found):
             optuna.delete_study(study_name=name, storage=storage)
@@ -156,6 +172,14 @@ def _new_study(
     _, lease = Lease.mine().as_mark()
     target.set_user_attr(COPY_KEY, origin | {"done": False, "lease": lease})
     return target
+
+
+def _remove_copy_of(name: str, copied: str, storage: BaseStorage) -> None:
+    """Delete what an interrupted copy has made of a study that belongs to the one it copied."""
+    if copied in get_all_study_names(storage):
+        found = optuna.load_study(study_name=copied, storage=storage)
+        if found.user_attrs.get(COPY_KEY, {}).get("study_name") == name:
+            optuna.delete_study(study_name=copied, storage=storage)
 
 
 def _is_dead_half(study: Study) -> bool:

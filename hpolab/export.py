@@ -21,12 +21,14 @@ if TYPE_CHECKING:
     from optuna.trial import FrozenTrial
 
 __all__ = [
+    "POST_KEY",
     "RUN_KEY",
     "as_json",
     "as_overrides",
     "as_python",
     "as_table",
     "as_yaml",
+    "delivered_params",
     "params_of_yaml",
     "trainer_params",
 ]
@@ -34,6 +36,8 @@ __all__ = [
 RUN_KEY = "hpolab:run"
 """The id of the foreign run that a trial was imported from; its params are the trainer's own."""
 
+POST_KEY = "hpolab:post_params"
+"""The cheap parameters that a trial of a StagedObjective was scored with: part -> params."""
 
 # YAML 1.1 wants a point and a sign in a float with an exponent: 4.0e-4 or 4.0e+4.
 _EXPONENT = re.compile(r"[-+]?[0-9][0-9_]*\.?[0-9]*[eE][-+]?[0-9]+")
@@ -48,6 +52,16 @@ def trainer_params(study: Study, trial: FrozenTrial) -> dict[str, Any]:
     if recipe is None or recipe.search_space is None or RUN_KEY in trial.user_attrs:
         return dict(trial.params)
     return SearchSpace.from_dict(recipe.search_space).from_trial(trial.params)
+
+
+def delivered_params(study: Study, trial: FrozenTrial) -> dict[str, Any]:
+    """Return a trial's parameters with the cheap ones that were tuned for it.
+
+    A cross-fit tunes several sets, each for a part of the data: none of them is returned, and
+    `StagedObjective.tune` finds the one to deliver.
+    """
+    tuned = trial.user_attrs.get(POST_KEY, {})
+    return trainer_params(study, trial) | (next(iter(tuned.values())) if len(tuned) == 1 else {})
 
 
 def as_yaml(params: Mapping[str, Any]) -> str:

@@ -39,6 +39,7 @@ __all__ = [
     "COPY_KEY",
     "load_study",
     "make_study",
+    "post_studies_of",
     "post_study_name",
     "stored_study",
     "without_post_studies",
@@ -48,7 +49,7 @@ COPY_KEY = "hpolab:copy"
 """What a copied study remembers of it; `copy_study` writes it, half copies are refused by it."""
 
 # As `post_study_name` makes them.
-_POST_STUDY = re.compile(r"(.+)-trial\d+-post(?:-.+)?")
+_POST_STUDY = re.compile(r"(.+)(-trial\d+-post(?:-.+)?)")
 
 _CHANGEABLE = ("sampler", "pruner")
 _DEFAULT_DIRECTIONS = ("minimize",)
@@ -220,6 +221,17 @@ def post_study_name(study_name: str, number: int, suffix: str = "") -> str:
         'detector-trial7-post-a'
     """
     return f"{study_name}-trial{number}-post{suffix}"
+
+
+def post_studies_of(study_name: str, study_names: Iterable[str]) -> dict[str, str]:
+    """Return the studies that belong to trials of one: their names, and what makes them differ.
+
+    Example:
+        >>> post_studies_of("detector", ["detector", "detector-trial7-post", "other-trial1-post"])
+        {'detector-trial7-post': '-trial7-post'}
+    """
+    found = {name: _POST_STUDY.fullmatch(name) for name in study_names}
+    return {name: match[2] for name, match in found.items() if match and match[1] == study_name}
 
 
 def without_post_studies(study_names: Iterable[str]) -> list[str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from hpolab.analysis.ensemble import load_ensemble
-from hpolab.objectives.staged.objective import POST_KEY
+from hpolab.export import POST_KEY
 from hpolab.report.blocks import Section, Table, Text
 from hpolab.report.confirmation import estimated
 from hpolab.report.spelling import spelled

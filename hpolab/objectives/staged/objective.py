@@ -12,6 +12,7 @@ from optuna.trial import TrialState
 
 from hpolab import _optuna
 from hpolab.errors import Diverged, InvalidArgument, InvalidType, check_count, one_of
+from hpolab.export import POST_KEY
 from hpolab.objectives.base import Objective
 from hpolab.objectives.staged.post import PostStage, StudyPlace
 from hpolab.reporter import training_seed
@@ -26,10 +27,7 @@ if TYPE_CHECKING:
     from hpolab.reporter import Reporter
     from hpolab.search_space import SearchSpace
 
-__all__ = ["POST_KEY", "Staged", "StagedObjective"]
-
-POST_KEY = "hpolab:post_params"
-"""The user attribute of a trial with the cheap parameters of its value: scored part -> params."""
+__all__ = ["Staged", "StagedObjective"]
 
 
 @dataclass(frozen=True)

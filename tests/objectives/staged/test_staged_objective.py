@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -11,15 +12,20 @@ from typing import Any
 import numpy as np
 import optuna
 import pytest
+from optuna.study import get_all_study_names
 from optuna.trial import TrialState
+from typer.testing import CliRunner
 
 from hpolab import load_study, make_study, run
 from hpolab.analysis import confirm
+from hpolab.cli import app
+from hpolab.copying import copy_study
 from hpolab.errors import CacheMismatch, InvalidArgument, InvalidType, RecipeMismatch
+from hpolab.export import POST_KEY
 from hpolab.objectives import StagedObjective
-from hpolab.objectives.staged.objective import POST_KEY
 from hpolab.reporter import METRICS_KEY
 from hpolab.search_space import SearchSpace
+from hpolab.storage import open_storage
 from hpolab.storage.artefacts import ArtefactCache
 
 SPACE = SearchSpace({"noise": (0.1, 1.0)}, defaults={"noise": 0.5})
@@ -195,6 +201,28 @@ def test_workers_and_reproducible_studies_share_a_storage(tmp_path):
     assert [trial.state for trial in study.trials] == [TrialState.COMPLETE] * 4
     assert len(studies_of(study)) == 5
     assert (tmp_path / "s.db.artefacts").is_dir()
+
+
+def test_a_copy_has_the_cheap_studies_too(tmp_path):
+    here, there = (f"sqlite:///{tmp_path}/{name}.db" for name in ("here", "there"))
+    study = run_study(make(), storage=here)
+    assert copy_study(study.study_name, storage=here, to_storage=there, to_study_name="other") == 3
+    names = get_all_study_names(open_storage(there))
+    assert sorted(names) == ["other", *(f"other-trial{number}-post" for number in range(3))]
+    copied = load_study("other", storage=there)
+    assert make().tune(copied).post_params == make().tune(study).post_params
+    assert len(get_all_study_names(open_storage(there))) == 4
+
+
+def test_best_shows_the_cheap_parameters_unless_they_are_several(tmp_path):
+    for cross_fit in (False, True):
+        url = f"sqlite:///{tmp_path}/{cross_fit}.db"
+        study = run_study(make(cross_fit=cross_fit), storage=url)
+        shown = json.loads(
+            CliRunner().invoke(app, ["best", study.study_name, "-s", url, "-f", "json"]).output
+        )
+        tuned = {} if cross_fit else make().tune(study).post_params
+        assert shown == study.best_params | tuned
 
 
 def test_pruned_training_has_no_cheap_stage():
