@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import io
-import json
 import os
 import pickle
 import platform
@@ -19,6 +18,7 @@ import optuna
 from hpolab import _optuna
 from hpolab.errors import CacheMismatch, InvalidType, check_count
 from hpolab.storage.checkpoint import CheckpointFolder
+from hpolab.storage.sealed import seal, unseal
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -154,20 +154,18 @@ class _Entry:
     pickled: bytes
 
     def to_bytes(self) -> bytes:
-        """Return a line that tells the format, the SHA-256 of the rest, a JSON line, the pickle."""
-        body = json.dumps(self.versions).encode() + b"\n" + self.pickled
-        return _HEAD + hashlib.sha256(body).digest() + body
+        """Return what `from_bytes` reads."""
+        return seal(_HEAD, self.versions, self.pickled)
 
     @classmethod
     def from_bytes(cls, raw: bytes, path: Path) -> _Entry | None:
+        """Return the entry, or None if it is damaged, which is logged."""
         _check_format(raw, path)
-        start = len(_HEAD) + hashlib.sha256().digest_size
-        body = raw[start:]
-        if not raw.startswith(_HEAD) or hashlib.sha256(body).digest() != raw[len(_HEAD) : start]:
-            _logger.warning(f"Artefact {path} is damaged, and is made again.")
+        try:
+            return cls(*unseal(_HEAD, raw))
+        except ValueError as error:
+            _logger.warning(f"Artefact {path} is damaged ({error}), and is made again.")
             return None
-        line, pickled = body.split(b"\n", 1)
-        return cls(json.loads(line), pickled)
 
     def artefact(self, path: Path) -> Any:
         try:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
 import io
-import json
 import os
 import re
 from contextlib import suppress
@@ -17,6 +15,7 @@ import optuna
 from optuna.artifacts.exceptions import ArtifactNotFound
 
 from hpolab import _optuna
+from hpolab.storage.sealed import seal, unseal
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -115,10 +114,9 @@ class Checkpoint:
     state: bytes
 
     def to_bytes(self) -> bytes:
-        """Return a magic line, the SHA-256 of the rest, a JSON line, and the state."""
+        """Return what `from_bytes` reads."""
         head = {key: value for key, value in asdict(self).items() if key != "state"}
-        body = json.dumps(head).encode() + b"\n" + self.state
-        return _MAGIC + hashlib.sha256(body).digest() + body
+        return seal(_MAGIC, head, self.state)
 
     @classmethod
     def from_bytes(cls, raw: bytes) -> Checkpoint:
@@ -127,13 +125,7 @@ class Checkpoint:
         Raises:
             ValueError: If it is damaged, or none.
         """
-        start = len(_MAGIC) + hashlib.sha256().digest_size
-        if not raw.startswith(_MAGIC):
-            raise ValueError("it does not begin as a checkpoint does")
-        if hashlib.sha256(raw[start:]).digest() != raw[len(_MAGIC) : start]:
-            raise ValueError("its checksum differs")
-        line, state = raw[start:].split(b"\n", 1)
-        head = json.loads(line)
+        head, state = unseal(_MAGIC, raw)
         head["reports"] = {int(step): value for step, value in head["reports"].items()}
         return cls(**head, state=state)
 
