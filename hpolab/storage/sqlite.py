@@ -42,8 +42,6 @@ BUSY_TIMEOUT_SECONDS = 60.0
 # How long a buffered report waits at most, as long as others follow it.
 MAX_WAIT_SECONDS = 1.0
 
-_MAGIC = b"SQLite format 3\0"
-
 
 @final
 class SQLiteStorage(RDBStorage):
@@ -233,7 +231,7 @@ class SQLiteStorage(RDBStorage):
 
 
 def is_sqlite(path: Path) -> bool:
-    """Whether a file is a SQLite database or still empty, judged by its first 16 bytes.
+    """Whether a file is a SQLite database or still empty, as far as SQLite tells.
 
     Example:
         >>> import pathlib, tempfile
@@ -243,9 +241,15 @@ def is_sqlite(path: Path) -> bool:
         ...     is_sqlite(notes)
         False
     """
-    with path.open("rb") as file:
-        head = file.read(len(_MAGIC))
-    return head in (b"", _MAGIC)
+    # Never by reading the file: to close it would end all locks that this process has on it
+    # (https://sqlite.org/howtocorrupt.html, section 2.2), and the next program that closes the
+    # database would take itself for the last one and remove the log that is being written here.
+    try:
+        with closing(_connect(path, timeout=0)) as connection:
+            connection.execute("PRAGMA schema_version")
+    except sqlite3.DatabaseError as error:
+        return error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_NOTADB
+    return True
 
 
 @dataclass
@@ -364,14 +368,16 @@ def _has_schema(path: Path) -> bool:
     """Whether Optuna's tables are all there: the migration's version is what it writes last."""
     if not path.exists():
         return False
-    # mode=rw creates nothing; mode=ro could not undo what a killed process has left half-written.
-    with closing(
-        sqlite3.connect(f"{path.as_uri()}?mode=rw", uri=True, timeout=BUSY_TIMEOUT_SECONDS)
-    ) as connection:
+    with closing(_connect(path, BUSY_TIMEOUT_SECONDS)) as connection:
         tables = connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'alembic_version'")
         if tables.fetchone() is None:
             return False
         return connection.execute("SELECT 1 FROM alembic_version").fetchone() is not None
+
+
+def _connect(path: Path, timeout: float) -> sqlite3.Connection:
+    # mode=rw creates nothing; mode=ro could not undo what a killed process has left half-written.
+    return sqlite3.connect(f"{path.absolute().as_uri()}?mode=rw", uri=True, timeout=timeout)
 
 
 def _enter_wal(path: Path) -> None:

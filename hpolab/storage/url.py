@@ -125,7 +125,12 @@ def _open_sqlite(url: str) -> BaseStorage:
 
     if url in ("sqlite://", "sqlite:///", "sqlite:///:memory:"):
         raise InvalidArgument(f"`storage` must name a file or be 'memory://', got {url!r}.")
-    path = _file(url, "a SQLite database", is_sqlite)
+    path = _file(
+        url,
+        "a SQLite database",
+        is_sqlite,
+        "Name another file; of a damaged one `sqlite3 FILE .recover` saves what can be read",
+    )
     return _at_the_border(
         lambda: SQLiteStorage(path),
         # RuntimeError is how Optuna refuses the tables of another version.
@@ -285,7 +290,9 @@ _OPENERS: dict[str, Callable[[str], BaseStorage]] = {
 _CHECK_THE_SERVER = "Check that the server runs there and takes this user, password and database"
 
 
-def _file(url: str, kind: str, is_of_kind: Callable[[Path], bool]) -> Path:
+def _file(
+    url: str, kind: str, is_of_kind: Callable[[Path], bool], advice: str = "Name another file"
+) -> Path:
     """The file that a URL names, after every check that needs no change to it."""
     scheme, rest = split_scheme(url)
     if not rest.startswith("/") or "?" in rest or not Path(rest[1:]).name:
@@ -299,7 +306,7 @@ def _file(url: str, kind: str, is_of_kind: Callable[[Path], bool]) -> Path:
         if place.exists() and not _is_writable(place):
             raise _unavailable(url, f"{str(place)!r} is read-only", "Make it writable")
     if path.exists() and not is_of_kind(path):
-        raise _unavailable(url, f"{str(path)!r} is not {kind}", "Name another file")
+        raise _unavailable(url, f"{str(path)!r} is not {kind}", advice)
     return path
 
 

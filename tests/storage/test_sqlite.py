@@ -23,6 +23,7 @@ from sqlalchemy import event, text
 
 import hpolab.storage.sqlite
 from hpolab.errors import StorageUnavailable
+from hpolab.storage import open_storage
 from hpolab.storage.sqlite import BUSY_TIMEOUT_SECONDS, SQLiteStorage, is_sqlite
 
 if TYPE_CHECKING:
@@ -176,6 +177,30 @@ def test_a_file_made_by_optuna_is_taken_over(tmp_path: Path) -> None:
     assert len(optuna.load_study(study_name="a", storage=storage).trials) == 2
     for each in (plain, storage):
         each.engine.dispose()
+
+
+LOOK = """
+import sqlite3, sys
+connection = sqlite3.connect(sys.argv[1])
+print(connection.execute("SELECT count(*) FROM trials").fetchone()[0], end=" ")
+print(connection.execute("PRAGMA integrity_check").fetchone()[0])
+connection.close()
+"""
+
+
+def test_opened_again_the_file_keeps_its_log_when_another_program_closes_it(tmp_path: Path) -> None:
+    # A second `make_study` in one script, and somebody who looks at the file meanwhile.
+    path = tmp_path / "study.db"
+    first, second = (open_storage(f"sqlite:///{path}") for _ in range(2))
+    study = optuna.create_study(study_name="a", storage=first)
+    seen = []
+    for _ in range(3):
+        study.add_trial(create_trial(value=1.0))
+        look = [sys.executable, "-c", LOOK, str(path)]
+        seen.append(subprocess.run(look, capture_output=True, text=True, check=True).stdout)
+        assert path.with_name("study.db-wal").exists()
+    assert seen == ["1 ok\n", "2 ok\n", "3 ok\n"]
+    assert len(optuna.load_study(study_name="a", storage=second).trials) == 3
 
 
 def test_an_empty_file_counts_as_new(tmp_path: Path) -> None:

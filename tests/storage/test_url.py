@@ -273,7 +273,7 @@ def test_a_damaged_sqlite_file_is_refused_and_left_alone(tmp_path: Path) -> None
     path = tmp_path / "study.db"
     path.write_bytes(b"SQLite format 3\0" + b"\xff" * 4096)
     before = fingerprint(tmp_path)
-    with pytest.raises(StorageUnavailable, match="file is not a database"):
+    with pytest.raises(StorageUnavailable, match=r"is not a SQLite database.* \.recover"):
         open_storage(f"sqlite:///{path}")
     assert fingerprint(tmp_path) == before
 
