@@ -73,9 +73,11 @@ def main(
     shared_lr=1e-4,
     n_workers=1,
     folder=".",
+    data=None,
 ):
-    has_movielens = "HPOLAB_DATA" in os.environ
-    data = load_movielens_100k() if has_movielens else make_taste_clusters().interactions
+    if data is None:
+        has_movielens = "HPOLAB_DATA" in os.environ
+        data = load_movielens_100k() if has_movielens else make_taste_clusters().interactions
     splits = leave_last_out(data)
 
     def tune(name, space, sampler="tpe", n_trials=n_trials, **settings):

@@ -22,6 +22,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
+# Before torch is there, and for child processes: beside another busy process two threads of torch
+# mostly wait for each other.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 import psycopg
 import pytest
 import redis
@@ -157,9 +161,9 @@ def postgres_url() -> Iterator[str]:
         }
         settings = [word for key, value in options.items() for word in ("-c", f"{key}={value}")]
         url = f"postgresql://ada:{quote(PASSWORD, safe='')}@127.0.0.1:{port}/postgres"
-        # SIGINT is PostgreSQL's fast shutdown; SIGTERM waits for the clients to leave.
+        # SIGQUIT is PostgreSQL's immediate shutdown, which writes nothing of what is thrown away.
         with running(
-            [programs / "postgres", "-D", data, *settings], folder, user=user, stop=signal.SIGINT
+            [programs / "postgres", "-D", data, *settings], folder, user=user, stop=signal.SIGQUIT
         ) as server:
             wait_until(lambda: psycopg.connect(url).close(), psycopg.OperationalError, server)
             yield url

@@ -14,6 +14,7 @@ from typer.testing import CliRunner
 
 from hpolab import load_study
 from hpolab.cli import app
+from hpolab.datasets import make_taste_clusters
 
 ROOT = Path(__file__).parent.parent
 SMALL = {
@@ -34,7 +35,11 @@ SMALL = {
     "sweep_report": {},
     "lightgbm_cv": {"n_trials": 3},
     "search_methods": {"n_trials": 3},
-    "recommender_optimizers": {"n_trials": 1, "max_epochs": 1},
+    "recommender_optimizers": {
+        "n_trials": 1,
+        "max_epochs": 1,
+        "data": make_taste_clusters(n_users=60, n_items=120).interactions,
+    },
     "recommender_outside_trainer": {"n_trials": 3},
 }
 

@@ -479,23 +479,29 @@ def fused_worker(
     return done.returncode
 
 
-def test_killed_members_go_on_from_their_checkpoints_as_if_nothing_had_happened(tmp_path):
-    whole, killed = (f"sqlite:///{tmp_path}/{name}.db" for name in ("whole", "killed"))
-    assert fused_worker(whole, 6, 6) == 0
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Study:
+    """A study of six trials that nothing has interrupted."""
+    url = f"sqlite:///{tmp_path_factory.mktemp('whole')}/s.db"
+    assert fused_worker(url, 6, 6) == 0
+    return load_study("s", storage=url)
+
+
+def test_killed_members_go_on_from_their_checkpoints_as_if_nothing_had_happened(whole, tmp_path):
+    killed = f"sqlite:///{tmp_path}/s.db"
     assert fused_worker(killed, 6, 6, die_after=2) == -signal.SIGKILL
     assert fused_worker(killed, 6, 6, die_after=2) == -signal.SIGKILL
     assert fused_worker(killed, 6, 6) == 0
-    check_same(load_study("s", storage=killed), load_study("s", storage=whole), 1e-8)
+    check_same(load_study("s", storage=killed), whole, 1e-8)
     assert not list(tmp_path.glob("*.checkpoints/*"))
 
 
-@pytest.mark.parametrize(("first", "then"), [(4, 1), (1, 4)], ids=["then alone", "then fused"])
-def test_checkpoints_of_fused_and_lone_trials_are_of_one_kind(first, then, tmp_path):
-    whole, killed = (f"sqlite:///{tmp_path}/{name}.db" for name in ("whole", "killed"))
-    assert fused_worker(whole, 4, 4) == 0
-    assert fused_worker(killed, 4, first, die_after=3) == -signal.SIGKILL
-    assert fused_worker(killed, 4, then) == 0
-    check_same(load_study("s", storage=killed), load_study("s", storage=whole), 1e-8)
+@pytest.mark.parametrize(("first", "then"), [(6, 1), (1, 6)], ids=["then alone", "then fused"])
+def test_checkpoints_of_fused_and_lone_trials_are_of_one_kind(first, then, whole, tmp_path):
+    killed = f"sqlite:///{tmp_path}/s.db"
+    assert fused_worker(killed, 6, first, die_after=3) == -signal.SIGKILL
+    assert fused_worker(killed, 6, then) == 0
+    check_same(load_study("s", storage=killed), whole, 1e-8)
 
 
 def test_study_of_seventy_trials_killed_twice_ends_with_seventy(tmp_path):
