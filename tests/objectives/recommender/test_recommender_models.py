@@ -118,7 +118,7 @@ def test_dropout_acts_in_training_alone(name):
 
 @pytest.mark.parametrize("p", [0.0, 0.1, 0.5, 0.9, 1 - 1e-9])
 def test_dropout_drops_its_part_and_keeps_the_mean(p):
-    dropout = models.Dropout(p)
+    dropout = models.ReLUDropout(p)
     with seeded(0, torch.device("cpu")):
         kept = dropout(torch.ones(301, 999))
     assert (kept == 0).float().mean().item() == pytest.approx(p, abs=0.003)
@@ -127,7 +127,19 @@ def test_dropout_drops_its_part_and_keeps_the_mean(p):
     if p < 0.95:
         assert kept.mean().item() == pytest.approx(1, abs=0.02)
         assert values.item() == pytest.approx(1 / (1 - p), rel=1e-4)
-    assert torch.equal(dropout.eval()(kept), kept)
+    assert torch.equal(dropout.eval()(kept.clone()), kept)
+
+
+@pytest.mark.parametrize("p", [0.0, 0.4])
+def test_what_is_negative_becomes_nothing_and_has_no_gradient(p):
+    inputs = torch.randn(50, 30, requires_grad=True)
+    outputs = models.ReLUDropout(p)(inputs)
+    assert (outputs[inputs < 0] == 0).all()
+    outputs.sum().backward()
+    # The scale of what is kept, as the output is of the input.
+    torch.testing.assert_close(inputs.grad * inputs, outputs)
+    evaluated = models.ReLUDropout(p).eval()(inputs.detach().clone())
+    assert torch.equal(evaluated, inputs.clamp_min(0))
 
 
 def test_matrix_factorization_is_a_product_and_a_bias():
@@ -153,8 +165,8 @@ def test_deepfm_is_a_machine_and_a_network_over_the_same_embeddings():
     machine = machine + sum(a[:-1] @ b[:-1] for a, b in combinations(fields, 2))
     first = torch.cat([model.user_half.weight, model.item_half.weight], 1)
     layer = first @ torch.cat([field[:-1] for field in fields]) + model.user_half.bias
-    for linear in (model.head[2], model.head[5]):
-        layer = linear(layer.relu())
+    for linear in (model.head[1], model.head[3]):
+        layer = F.linear(layer.relu(), linear.weight, linear.bias)
     torch.testing.assert_close(model.table(torch.tensor([4]))[0, 2], machine + layer[0])
 
 
@@ -163,8 +175,8 @@ def test_neumf_is_a_weighted_product_and_a_network():
     user, item = model.users.weight[4], model.items.weight[2]
     product = (user[:SIZE] * item[:SIZE]) @ model.product.weight[0]
     layer = model.user_half(user[SIZE:]) + model.item_half(item[SIZE:])
-    for linear in (model.head[2], model.head[5]):
-        layer = linear(layer.relu())
+    for linear in (model.head[1], model.head[3]):
+        layer = F.linear(layer.relu(), linear.weight, linear.bias)
     torch.testing.assert_close(model.table(torch.tensor([4]))[0, 2], product + layer[0])
 
 
