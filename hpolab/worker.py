@@ -241,12 +241,15 @@ class Worker:
             return self._fail(trial, error)
         except KeyboardInterrupt:
             interrupts.pressed = interrupts.pressed or signal.SIGINT
-            put_back_trial(self._study, trial.number)
-            return None
         except BaseException:
             put_back_trial(self._study, trial.number)
             raise
-        return self._tell(trial, value)
+        else:
+            return self._tell(trial, value)
+        # Not in the handler, where the traceback keeps alive what was interrupted: SQLite refuses a
+        # write while a read of the same connection is still open that others have written behind.
+        put_back_trial(self._study, trial.number)
+        return None
 
     def _tell(
         self, trial: Trial, value: Any = None, state: TrialState | None = None

@@ -482,6 +482,26 @@ def test_ctrl_c_in_this_process_raises_keyboard_interrupt_and_restores_the_handl
     assert [t.state for t in study.trials] == [TrialState.COMPLETE] * 5
 
 
+def test_ctrl_c_in_the_middle_of_a_read_puts_the_trial_back_beside_other_writers(tmp_path):
+    url = f"sqlite:///{tmp_path}/s.db"
+    study = make_study("s", storage=url, sampler="random")
+    other = load_study("s", storage=url)
+
+    def objective(trial):
+        # As a read of the storage that the signal cuts short: its cursor lives in this frame.
+        connection = study._storage._backend.engine.raw_connection()
+        cursor = connection.dbapi_connection.cursor()
+        cursor.execute("SELECT 1 FROM studies UNION ALL SELECT 2 UNION ALL SELECT 3").fetchone()
+        connection.close()  # back to the pool
+        other.set_user_attr("by", "another worker")
+        signal.raise_signal(signal.SIGINT)
+        return square(trial)
+
+    with pytest.raises(KeyboardInterrupt, match="after 0 of 5 trials"):
+        run(study, objective, n_trials=5)
+    assert load_study("s", storage=url).trials[0].state == TrialState.WAITING
+
+
 @pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGHUP])
 def test_notice_of_preemption_puts_the_trial_back_at_once(signum):
     def objective(trial):
