@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import optuna
 
 from hpolab import _optuna
-from hpolab.errors import WorkersDied
+from hpolab.errors import WorkersDied, in_brief
 from hpolab.tables import tally
 from hpolab.worker import Interrupts, Plan, work
 
@@ -75,7 +75,9 @@ def run_in_processes(
                 for worker in [worker for worker in workers if worker.poll() is not None]:
                     workers.remove(worker)
                     _reap(worker)
-                    _raise_error(payload, worker.pid)
+                    error = _error_of(payload, worker.pid)
+                    if error is not None:
+                        raise error
                     if worker.returncode != 0:
                         n_deaths += 1
                         _logger.warning(f"A worker died ({_cause(worker)}); another takes over.")
@@ -87,6 +89,13 @@ def run_in_processes(
                         workers.append(_start(payload, n_workers))
         finally:
             _stop(workers)
+            for worker in workers:
+                error = _error_of(payload, worker.pid)
+                if error is not None:
+                    _logger.warning(
+                        f"A worker could not put its trial back ({in_brief(error)}); it goes on "
+                        "when the study does."
+                    )
 
 
 def _start(payload: Path, n_workers: int) -> subprocess.Popen[bytes]:
@@ -127,12 +136,15 @@ def _cause(worker: subprocess.Popen[bytes]) -> str:
     return signal.Signals(-code).name if code < 0 else f"exit status {code}"
 
 
-def _raise_error(payload: Path, pid: int) -> None:
+def _error_of(payload: Path, pid: int) -> Exception | None:
+    """Return what a worker raised, None if it ended otherwise."""
     import cloudpickle
 
-    error = _error_file(payload, pid)
-    if error.exists():
-        raise cloudpickle.loads(error.read_bytes())
+    file = _error_file(payload, pid)
+    if not file.exists():
+        return None
+    error: Exception = cloudpickle.loads(file.read_bytes())
+    return error
 
 
 def _error_file(payload: Path, pid: int) -> Path:

@@ -165,6 +165,30 @@ def test_stopped_or_killed_parent_leaves_no_worker_and_no_running_trial(url, sig
     assert running_trials(url) == []
 
 
+def test_worker_that_cannot_put_its_trial_back_is_told_of(url):
+    script = """
+import sys, time
+from hpolab import make_study, run
+from hpolab.errors import StorageUnavailable
+def objective(trial):
+    try:
+        trial.set_user_attr("begun", True)
+        time.sleep(60)
+    except KeyboardInterrupt:
+        raise StorageUnavailable("the disk is gone")
+run(make_study("s", storage=sys.argv[1]), objective, n_trials=5, n_workers=2)
+"""
+    command = [sys.executable, "-c", script, url]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as parent:
+        deadline = time.monotonic() + 60
+        while sum("begun" in trial.user_attrs for trial in running_trials(url)) < 2:
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        parent.send_signal(signal.SIGINT)
+        errors = parent.communicate(timeout=30)[1]
+    assert errors.count("could not put its trial back (StorageUnavailable: the disk is gone)") == 2
+
+
 def noisy(trial: optuna.Trial) -> float:
     x = trial.suggest_float("x", -1, 1)
     y = trial.suggest_float("y", 1e-3, 1, log=True)
