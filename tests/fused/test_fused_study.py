@@ -539,8 +539,10 @@ def test_ctrl_c_puts_all_members_back():
 
 @pytest.mark.parametrize(
     ("hidden", "n_members_of_memory"),
-    [("[4000]", 110), ("[40, 4000]", 60)],
-    ids=["found by measuring", "found in training"],
+    [
+        pytest.param("[4000]", 110, id="found by measuring", marks=pytest.mark.long),
+        pytest.param("[40, 4000]", 60, id="found in training"),
+    ],
 )
 def test_more_members_than_memory_holds_go_on_in_smaller_stacks(
     hidden, n_members_of_memory, tmp_path
