@@ -100,7 +100,7 @@ class RecommenderModule(nn.Module, abc.ABC):
 
     def __init__(self) -> None:
         super().__init__()
-        self.head: nn.Module | None = None
+        self.head: nn.Sequential | None = None
 
     @abc.abstractmethod
     def sides(self, users: Tensor, items: Tensor | None) -> tuple[Side, Side]:
@@ -143,15 +143,37 @@ class RecommenderModule(nn.Module, abc.ABC):
         scores = users.vectors @ items.vectors.T
         if self.head is None or users.hidden is None or items.hidden is None:
             return scores
-        n_rows = max(1, _CHUNK // items.hidden.numel())
-        parts = [
-            self._behind(part.unsqueeze(1) + items.hidden)
-            for part in torch.split(users.hidden, n_rows)
-        ]
-        return scores + torch.cat(parts)
+        if torch.is_grad_enabled():
+            return scores + self._behind(users.hidden.unsqueeze(1) + items.hidden)
+        return scores + self._behind_all(users.hidden, items.hidden)
+
+    def _behind_all(self, users: Tensor, items: Tensor) -> Tensor:
+        """Return what the network makes of the sums of (b, h) and (n_items, h): (b, n_items)."""
+        assert self.head is not None
+        *inner, last = self.head
+        n_rows = max(1, _CHUNK // items.numel())
+        # Written anew for each part: memory that is freed and claimed again may have to be cleared
+        # by the system each time, which takes as long as all the rest.
+        sums = items.new_empty((n_rows, *items.shape))
+        outputs = {
+            layer: items.new_empty((n_rows * len(items), layer.out_features))
+            for layer in inner
+            if isinstance(layer, nn.Linear)
+        }
+        found = items.new_empty((len(users), len(items)))
+        for part, rows in zip(torch.split(users, n_rows), torch.split(found, n_rows), strict=True):
+            hidden = torch.add(part.unsqueeze(1), items, out=sums[: len(part)]).flatten(0, -2)
+            for layer in inner:
+                if isinstance(layer, nn.Linear):
+                    out = outputs[layer][: len(hidden)]
+                    hidden = torch.addmm(layer.bias, hidden, layer.weight.T, out=out)
+                else:
+                    hidden = layer(hidden)
+            rows.copy_(last(hidden).view_as(rows))
+        return found
 
     def _behind(self, hidden: Tensor) -> Tensor:
-        """Return what the network makes of sums (..., h), which are changed: (...)."""
+        """Return what the network makes of sums (..., h): (...)."""
         assert self.head is not None
         # Flat, as a linear layer's result of more dimensions than two is a view, which takes copies
         # where it is changed in place.
