@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from hpolab.fused.architecture import Architecture
     from hpolab.objectives import TorchObjective
 
-__all__ = ["Speed", "choose"]
+__all__ = ["Speed", "choose", "is_too_short"]
 
 _logger = get_logger(__name__)
 
@@ -64,6 +64,11 @@ class Speed:
     seconds: float
 
 
+def is_too_short(objective: TorchObjective, batch_size: int, n_trials: int) -> bool:
+    """Tell whether a study has too few steps for it to pay to measure what is fastest."""
+    return not _sizes(n_trials, _n_lone_steps(objective, batch_size, n_trials))
+
+
 def choose(
     objective: TorchObjective,
     architecture: Architecture,
@@ -77,16 +82,13 @@ def choose(
         objective: What is trained.
         architecture: That of the default configuration, which can be stacked.
         fuse: How many trials at once, of which only is measured whether their steps are compiled;
-            or "auto" for the fastest of 1, 4, 16 and 64, as far as a quarter of ``n_trials``.
+            or "auto" for the fastest of 1, 4, 16 and 64, as far as a quarter of ``n_trials``, in a
+            study that is not too short to measure them.
         n_trials: Trials that are left.
         seconds_left: Seconds that are left.
     """
-    n_batches = architecture.task.train.n_batches(architecture.batch_size) or 1
-    n_lone_steps = n_trials * objective.max_steps * n_batches
+    n_lone_steps = _n_lone_steps(objective, architecture.batch_size, n_trials)
     sizes = _sizes(n_trials, n_lone_steps) if fuse == "auto" else [int(fuse)]
-    if not sizes:
-        _logger.info("Trials train one by one: too few steps to measure what is fastest.")
-        return Speed(1, compiled=False, seconds=0.0)
     n_steps = _n_steps(sizes, n_lone_steps)
     lone = _lone_speed(objective, n_steps)
     measure = partial(_stack_speed, objective, architecture, n_steps=n_steps)
@@ -116,6 +118,12 @@ def _compile_from(lone: Speed) -> float:
     """Return from how many seconds of lone training compiling a size is tried."""
     is_small = lone.seconds < _SMALL_STEP_SECONDS
     return _COMPILE_SMALL_FROM_SECONDS if is_small else _COMPILE_FROM_SECONDS
+
+
+def _n_lone_steps(objective: TorchObjective, batch_size: int, n_trials: int) -> int:
+    """Return the steps that the trials make if each trains to its end."""
+    n_batches = objective.task.train.n_batches(batch_size) or 1
+    return n_trials * objective.max_steps * n_batches
 
 
 def _sizes(n_trials: int, n_lone_steps: int) -> list[int]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import signal
 import time
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, NoReturn
 
@@ -15,11 +16,11 @@ from hpolab.fused.architecture import Architecture
 from hpolab.fused.group import Group
 from hpolab.fused.grouping import is_of, obstacle, signature
 from hpolab.fused.member import Member
-from hpolab.fused.speed import Speed, choose
+from hpolab.fused.speed import Speed, choose, is_too_short
 from hpolab.reporter import StepReport, is_out_of_memory, report_together
 from hpolab.storage.lease import is_spent, put_back_trial, release_lease
 from hpolab.tables import tally
-from hpolab.worker import Worker
+from hpolab.worker import Worker, work
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable
@@ -238,12 +239,24 @@ def work_fused(
     deadline = time.monotonic() + plan.timeout_seconds
     worker = Worker(study, objective, plan)
     n_left = max(0, plan.n_trials - tally(study.get_trials(deepcopy=False)).finished)
+
+    def alone() -> None:
+        left = replace(plan, fuse=None, timeout_seconds=deadline - time.monotonic())
+        work(study, objective, left, interrupts, after_trial)
+
     first = Member.outside(objective, objective.search_space.defaults(), 0)
+    if plan.fuse == "auto" and is_too_short(objective, first.training.batch_size, n_left):
+        _logger.info("Trials train one by one: too few steps to measure what is fastest.")
+        alone()
+        return
     architecture = architecture_of(first)
     if architecture is None:
         speed = Speed(_SIZE_UNMEASURED if plan.fuse == "auto" else int(plan.fuse), False, 0.0)
     else:
         speed = choose(objective, architecture, plan.fuse, n_left, plan.timeout_seconds)
+    if speed.size == 1:
+        alone()
+        return
     crew = Crew(study, objective, speed, {signature(first.training): architecture}, deadline)
     with _optuna.optimize_loop(study):
         try:

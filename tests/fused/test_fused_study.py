@@ -466,6 +466,16 @@ def counted(crew):
     return ended
 
 worker.Crew.advance = counted
+train, n_alone = TorchTraining.epoch, 0
+
+def counted_alone(training, n_batches=None):
+    global n_alone
+    n_alone += 1
+    if fuse == "1" and n_alone == int(die_after):
+        os.kill(os.getpid(), signal.SIGKILL)
+    train(training, n_batches)
+
+TorchTraining.epoch = counted_alone
 run(study, objective, n_trials=int(n_trials), fuse=int(fuse), show_progress_bar=False)
 """
 
