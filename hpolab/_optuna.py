@@ -151,6 +151,18 @@ def storage_file(study: Study) -> str | None:
     return None if path is None else str(path)
 
 
+def folder_beside(study: Study, what: str) -> str | None:
+    """Return where a study's files of a kind lie, or None for a study in memory.
+
+    Beside the storage's file, ``<file>.<what>``; of a server, whose workers share the folder that
+    they run in, ``hpolab-<what>`` there.
+    """
+    if is_in_memory(study):
+        return None
+    file = storage_file(study)
+    return f"hpolab-{what}" if file is None else f"{file}.{what}"
+
+
 def buffer_reports(study: Study, trial: Trial) -> None:
     """Let the storage write a trial's reports together, if nothing needs them sooner.
 

@@ -29,7 +29,6 @@ __all__ = ["ArtefactCache", "default_cache", "digest_of", "fingerprint"]
 
 _logger = optuna.logging.get_logger(__name__)
 
-_FOLDER_OF_SERVERS = "hpolab-artefacts"
 _SUFFIX = ".artefact"
 
 # The line that every version's entries begin with, up to the number of the format.
@@ -198,10 +197,8 @@ def default_cache(study: Study) -> ArtefactCache | None:
     A file's artefacts lie in ``<file>.artefacts``, a server's in ``hpolab-artefacts`` in the
     working folder of the worker.
     """
-    if _optuna.is_in_memory(study):
-        return None
-    file = _optuna.storage_file(study)
-    return ArtefactCache(_FOLDER_OF_SERVERS if file is None else f"{file}.artefacts")
+    folder = _optuna.folder_beside(study, "artefacts")
+    return None if folder is None else ArtefactCache(folder)
 
 
 class _Hashing:

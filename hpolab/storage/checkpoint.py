@@ -27,9 +27,6 @@ __all__ = ["ArtifactStore", "Checkpoint", "CheckpointFolder", "TrialCheckpoints"
 
 _logger = optuna.logging.get_logger(__name__)
 
-# Where the storage is a server, workers of one host share the folder that they run in.
-_FOLDER_OF_SERVERS = "hpolab-checkpoints"
-
 _MAGIC = b"hpolab checkpoint 1\n"
 
 
@@ -176,7 +173,5 @@ def default_store(study: Study) -> ArtifactStore | None:
     A file's checkpoints lie in ``<file>.checkpoints``, a server's in ``hpolab-checkpoints`` in the
     working folder of the worker; a worker that cannot see it starts the trial over.
     """
-    if _optuna.is_in_memory(study):
-        return None
-    file = _optuna.storage_file(study)
-    return CheckpointFolder(_FOLDER_OF_SERVERS if file is None else f"{file}.checkpoints")
+    folder = _optuna.folder_beside(study, "checkpoints")
+    return None if folder is None else CheckpointFolder(folder)
