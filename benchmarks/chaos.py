@@ -28,8 +28,7 @@ from typing import TYPE_CHECKING
 
 import optuna
 
-from hpolab import load_study
-from hpolab.errors import HpolabError
+from hpolab import HpolabError, load_study
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -31,12 +31,10 @@ import torch
 from torch import nn
 from torch_objective import build_cnn, build_mlp
 
-from hpolab import make_study, run
-from hpolab.fused.architecture import Architecture
-from hpolab.fused.member import Member
-from hpolab.fused.stack import Stack
-from hpolab.objectives import TorchObjective
-from hpolab.search_space import optimizer_space
+from hpolab import TorchObjective, make_study, optimizer_space, run
+from hpolab.torch.fused.architecture import Architecture
+from hpolab.torch.fused.member import Member
+from hpolab.torch.fused.stack import Stack
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

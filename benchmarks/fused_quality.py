@@ -19,10 +19,7 @@ import torch
 from scipy import stats
 from torch import nn
 
-from hpolab import make_study, run
-from hpolab.datasets import load_digits, split_four
-from hpolab.objectives import TorchObjective
-from hpolab.search_space import optimizer_space
+from hpolab import TorchObjective, load_digits, make_study, optimizer_space, run, split_four
 
 if TYPE_CHECKING:
     from optuna import Study

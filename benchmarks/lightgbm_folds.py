@@ -25,9 +25,7 @@ import pandas as pd
 from sklearn.datasets import make_classification
 from sklearn.model_selection import StratifiedKFold
 
-from hpolab import make_study, run
-from hpolab.objectives import LightGBMObjective
-from hpolab.search_space import lightgbm_space
+from hpolab import LightGBMObjective, lightgbm_space, make_study, run
 
 if TYPE_CHECKING:
     from optuna.trial import FrozenTrial

@@ -22,8 +22,7 @@ from _compare import compare
 from sklearn.datasets import make_classification
 from sklearn.model_selection import KFold
 
-from hpolab import make_study, run
-from hpolab.objectives import LightGBMObjective
+from hpolab import LightGBMObjective, make_study, run
 
 MAX_ROUNDS, PATIENCE = 300, 50
 

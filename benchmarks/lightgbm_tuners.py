@@ -45,7 +45,7 @@ ROUNDS, PATIENCE = 1000, 50
 
 @dataclass(frozen=True)
 class Task:
-    """One table, split in three, and what is optimised on it."""
+    """One table, split in three, and what is optimized on it."""
 
     objective: str
     metric: str
@@ -109,9 +109,8 @@ def load(name: str, seed: int) -> Task:
 
 
 def run_hpolab(task: Task, seed: int, seconds: float, moments: list[float]) -> list[Found]:
-    from hpolab import make_study, run
-    from hpolab.objectives import LightGBMObjective
-    from hpolab.reporter import trial_seed
+    from hpolab import LightGBMObjective, make_study, run
+    from hpolab.trial.reporter import trial_seed
 
     started = time.time()
     objective = LightGBMObjective(

@@ -59,7 +59,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from hpolab.objectives.recommender import Features, Interactions, Splits
+    from hpolab import Features, Interactions, Splits
 
 BATCH_SIZE, LR, TOP = 2048, 1e-3, 10
 SIZES = {"bpr": 64, "deepfm": 16}
@@ -70,9 +70,7 @@ RECBOLE_EVAL_BATCH = {"bpr": 200_000, "deepfm": 4096}
 
 def load() -> tuple[str, Splits]:
     """Return the name of the data, and its parts: each user's last row is for test."""
-    from hpolab.datasets import load_movielens_100k, make_taste_clusters
-    from hpolab.errors import DataNotFound
-    from hpolab.objectives.recommender import leave_last_out
+    from hpolab import DataNotFound, leave_last_out, load_movielens_100k, make_taste_clusters
 
     try:
         return "MovieLens-100K", leave_last_out(load_movielens_100k())
@@ -103,9 +101,8 @@ class Contender(abc.ABC):
 
 class Hpolab(Contender):
     def __init__(self, model: str, seed: int, max_epochs: int) -> None:
-        from hpolab.objectives.recommender import RankingTask
-        from hpolab.objectives.recommender.training import TorchTrainer
-        from hpolab.search_space import recommender_space
+        from hpolab import RankingTask, recommender_space
+        from hpolab.recommender.training import TorchTrainer
 
         name, loss = {"bpr": ("mf", "bpr"), "deepfm": ("deepfm", "bce")}[model]
         params = recommender_space(name, loss=loss, optimizer="adam").defaults()

@@ -20,8 +20,8 @@ from _compare import compare
 from implicit.cpu.als import AlternatingLeastSquares
 from threadpoolctl import threadpool_limits
 
-from hpolab.objectives.recommender.implicit import Als
-from hpolab.objectives.recommender.interactions import Interactions
+from hpolab import Interactions
+from hpolab.recommender.implicit import Als
 
 
 def load() -> tuple[str, Interactions]:

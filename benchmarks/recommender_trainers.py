@@ -26,10 +26,16 @@ from dataclasses import replace
 import numpy as np
 import torch
 
-from hpolab import make_study, run
-from hpolab.datasets import load_movielens_100k
-from hpolab.objectives.recommender import Interactions, RecommenderObjective, leave_last_out
-from hpolab.search_space import RECOMMENDERS, recommender_space
+from hpolab import (
+    RECOMMENDERS,
+    Interactions,
+    RecommenderObjective,
+    leave_last_out,
+    load_movielens_100k,
+    make_study,
+    recommender_space,
+    run,
+)
 
 METRICS = ("hr@10", "ndcg@10")
 # Full softmax beside BPR for matrix factorization; all others with their own loss.

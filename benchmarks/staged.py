@@ -29,11 +29,9 @@ from typing import TYPE_CHECKING, Any
 import optuna
 import torch
 
-from hpolab import make_study, run
+from hpolab import ArtifactCache, FunctionObjective, make_study, run
 from hpolab.analysis.statistics import intervals, p_values
-from hpolab.objectives import FunctionObjective
-from hpolab.reporter import METRICS_KEY, training_seed
-from hpolab.storage.artefacts import ArtefactCache
+from hpolab.trial.reporter import METRICS_KEY, training_seed
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -96,7 +94,7 @@ def in_stages(example: ModuleType, scenes: Any, sizes: Sizes, seed: int, **budge
             scenes,
             max_epochs=sizes.max_epochs,
             n_post_trials=sizes.n_post_trials,
-            cache=ArtefactCache(folder),
+            cache=ArtifactCache(folder),
             tune=tune,
         )
         study = make_study(tune, storage="memory://", objective=objective, seed=seed)
@@ -104,7 +102,7 @@ def in_stages(example: ModuleType, scenes: Any, sizes: Sizes, seed: int, **budge
         tuned = objective.tune(study)
         number = study.best_trial.number
         params = objective.search_space.from_trial(study.best_trial.params)
-        maps = objective.artefact(params, training_seed(study, number))
+        maps = objective.artifact(params, training_seed(study, number))
         scored = example.score(maps, tuned.post_params, "test", scenes=scenes)
     return Outcome(scored["H-mean"], len(study.trials), cpu_seconds)
 
@@ -137,7 +135,7 @@ def flat(example: ModuleType, scenes: Any, sizes: Sizes, seed: int, cpu_seconds:
 def default(example: ModuleType, scenes: Any, sizes: Sizes, seed: int) -> Outcome:
     objective = example.make_objective(scenes, max_epochs=sizes.max_epochs, n_post_trials=1)
     started = time.process_time()
-    maps = objective.artefact(objective.search_space.defaults(), seed)
+    maps = objective.artifact(objective.search_space.defaults(), seed)
     spent = time.process_time() - started
     scored = example.score(maps, example.POST_DEFAULTS, "test", scenes=scenes)
     return Outcome(scored["H-mean"], 1, spent)

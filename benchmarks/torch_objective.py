@@ -18,9 +18,7 @@ from _compare import compare
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
-from hpolab import make_study, run
-from hpolab.objectives import TorchObjective
-from hpolab.search_space import optimizer_space
+from hpolab import TorchObjective, make_study, optimizer_space, run
 
 N_EPOCHS = 2
 

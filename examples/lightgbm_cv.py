@@ -14,8 +14,7 @@ from pathlib import Path
 from sklearn.datasets import load_breast_cancer
 from sklearn.model_selection import train_test_split
 
-from hpolab import make_study, run
-from hpolab.objectives import LightGBMModel, LightGBMObjective
+from hpolab import LightGBMModel, LightGBMObjective, make_study, run
 
 
 def main(storage="sqlite:///lightgbm.db", n_trials=30, folder="."):

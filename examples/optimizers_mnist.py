@@ -21,12 +21,18 @@ import numpy as np
 from optuna.pruners import MedianPruner
 from torch import nn
 
-from hpolab.analysis import compare, confirm
-from hpolab.datasets import FourSplits, load_digits, load_mnist, split_four
-from hpolab.errors import DataNotFound
-from hpolab.objectives import TorchObjective
-from hpolab.report import write_report
-from hpolab.search_space import optimizer_space
+from hpolab import (
+    DataNotFound,
+    FourSplits,
+    TorchObjective,
+    compare,
+    confirm,
+    load_digits,
+    load_mnist,
+    optimizer_space,
+    split_four,
+    write_report,
+)
 
 # Adam's learning rate 1e-4 to 1e-2, beta1 0.8 to 0.95 and beta2 0.99 to 0.9999; AdamW's besides a
 # weight decay of 1e-4 to 2e-2; Adadelta's rho 0.5 to 0.999: the ranges that hpolab has for them.

@@ -5,9 +5,15 @@ python examples/own_loop.py
 
 import torch
 
-from hpolab import Reporter, make_study, run
-from hpolab.datasets import load_digits, split_four
-from hpolab.search_space import build_optimizer, optimizer_space
+from hpolab import (
+    Reporter,
+    build_optimizer,
+    load_digits,
+    make_study,
+    optimizer_space,
+    run,
+    split_four,
+)
 
 SPACE = optimizer_space(["sgd", "adam", "adamw"])  # the optimizer itself is a parameter
 DATA = split_four(load_digits(), n_train=500, n_valid=300, n_score=497, n_test=500)

@@ -5,10 +5,15 @@ python examples/quickstart.py
 
 import torch
 
-from hpolab import make_study, run
-from hpolab.datasets import load_digits, split_four
-from hpolab.objectives import TorchObjective
-from hpolab.search_space import SearchSpace, optimizer_space
+from hpolab import (
+    SearchSpace,
+    TorchObjective,
+    load_digits,
+    make_study,
+    optimizer_space,
+    run,
+    split_four,
+)
 
 
 def build_model(params):

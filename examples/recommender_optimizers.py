@@ -10,13 +10,18 @@ goes on where it was; each step prints its table, and the first two end in a rep
 import os
 from pathlib import Path
 
-from hpolab import make_study, run
-from hpolab.analysis import Comparison
-from hpolab.datasets import load_movielens_100k, make_taste_clusters
-from hpolab.objectives.recommender import RecommenderObjective, leave_last_out
-from hpolab.report import write_report
-from hpolab.reporter import METRICS_KEY
-from hpolab.search_space import recommender_space
+from hpolab import (
+    Comparison,
+    RecommenderObjective,
+    leave_last_out,
+    load_movielens_100k,
+    make_study,
+    make_taste_clusters,
+    recommender_space,
+    run,
+    write_report,
+)
+from hpolab.trial.reporter import METRICS_KEY
 
 OPTIMIZERS = [
     "adam",

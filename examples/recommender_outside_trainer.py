@@ -9,11 +9,15 @@ reporter. Here a small one stands in for it, matrix factorization by gradient de
 
 import numpy as np
 
-from hpolab import make_study, run
-from hpolab.datasets import make_taste_clusters
-from hpolab.objectives import FunctionObjective
-from hpolab.objectives.recommender import RankingTask, leave_last_out
-from hpolab.search_space import SearchSpace
+from hpolab import (
+    FunctionObjective,
+    RankingTask,
+    SearchSpace,
+    leave_last_out,
+    make_study,
+    make_taste_clusters,
+    run,
+)
 
 
 class OutsideTrainer:

@@ -17,9 +17,7 @@ from optuna.visualization import (
 from sklearn.datasets import load_breast_cancer
 from sklearn.model_selection import train_test_split
 
-from hpolab import make_study, run
-from hpolab.objectives import LightGBMObjective
-from hpolab.search_space import lightgbm_space
+from hpolab import LightGBMObjective, lightgbm_space, make_study, run
 
 RANGES = {"learning_rate": (0.02, 0.3), "num_leaves": (4, 64), "min_data_in_leaf": (2, 60)}
 BY_HAND = {

@@ -21,10 +21,7 @@ from sklearn.datasets import load_breast_cancer
 from sklearn.model_selection import train_test_split
 from sklearn.preprocessing import StandardScaler
 
-from hpolab.analysis import compare
-from hpolab.objectives import Objective
-from hpolab.report import write_report
-from hpolab.search_space import optimizer_space
+from hpolab import Objective, compare, optimizer_space, write_report
 
 SHARED_LR = 0.01
 # A convex loss bears larger rates than the networks that hpolab's own ranges are for.

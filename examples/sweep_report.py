@@ -10,9 +10,8 @@ Each becomes a study, so that all of `hpolab.analysis` works on it and a report 
 import os
 from pathlib import Path
 
-from hpolab.analysis import import_runs, influence, recommend
-from hpolab.export import RUN_KEY
-from hpolab.report import write_report
+from hpolab import import_runs, influence, recommend, write_report
+from hpolab.studies.imported import RUN_KEY
 
 # H-mean of a text detector in percent, one run each; cells that were not published are missing.
 DETECTION = """

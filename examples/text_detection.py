@@ -5,7 +5,7 @@
 
 Scenes are rendered from real digit images, at random places and sizes on cluttered backgrounds:
 from MNIST where $HPOLAB_DATA/mnist is, from scikit-learn's digits otherwise. A small fully
-convolutional network predicts for each pixel how likely it is text. The post-processing binarises
+convolutional network predicts for each pixel how likely it is text. The post-processing binarizes
 that map at `thresh`, finds its components, and keeps the boxes with a mean probability of
 `box_thresh`, at most `max_candidates`. What counts is the H-mean of precision and recall at an IoU
 of 0.5.
@@ -29,17 +29,23 @@ from optuna.trial import TrialState
 from scipy import ndimage
 from torch import nn
 
-from hpolab import make_study, run
-from hpolab.analysis import confirm, fold_ensemble, recommend
+from hpolab import (
+    ArtifactCache,
+    DataNotFound,
+    SearchSpace,
+    StagedObjective,
+    as_overrides,
+    confirm,
+    fold_ensemble,
+    load_digits,
+    load_mnist,
+    make_study,
+    recommend,
+    run,
+    write_report,
+)
 from hpolab.analysis.statistics import intervals
-from hpolab.datasets import load_digits, load_mnist
-from hpolab.errors import DataNotFound
-from hpolab.export import as_overrides
-from hpolab.objectives import StagedObjective
 from hpolab.objectives.epochs import train_epochs
-from hpolab.report import write_report
-from hpolab.search_space import SearchSpace
-from hpolab.storage.artefacts import ArtefactCache
 
 SIDE = 64
 # The trainer's own configuration, which must be beaten.
@@ -134,7 +140,7 @@ def _render_scene(digits, rng):
 
 def shrunk_masks(boxes_of_scenes):
     """Return what the network shall predict: boxes, a pixel smaller on each side, so that
-    neighbours stay apart."""
+    neighbors stay apart."""
     masks = np.zeros((len(boxes_of_scenes), 1, SIDE, SIDE), np.float32)
     for mask, boxes in zip(masks, boxes_of_scenes, strict=True):
         for top, left, bottom, right in boxes:
@@ -330,7 +336,7 @@ def print_baseline_as_it_came(objective, confirmed, scenes):
     """Print what the baseline has with its own post-processing, on the confirmation's seeds."""
     values = [
         score(
-            objective.artefact(confirmed.baseline.params, seed),
+            objective.artifact(confirmed.baseline.params, seed),
             POST_DEFAULTS,
             "test",
             scenes=scenes,
@@ -343,7 +349,7 @@ def print_baseline_as_it_came(objective, confirmed, scenes):
 
 def ensemble_of(objective, params, study, *, n_rows, n_folds, n_seeds):
     def fit(params, seed, rows):
-        return objective.artefact(params, seed, rows=rows)
+        return objective.artifact(params, seed, rows=rows)
 
     def h_mean(maps):
         return objective.evaluate(objective.tuned(maps), "test")["H-mean"]
@@ -373,7 +379,7 @@ def main(
     folder=".",
 ):
     scenes = make_scenes(n_scenes)
-    cache = ArtefactCache(Path(folder) / "text_detection.artefacts")
+    cache = ArtifactCache(Path(folder) / "text_detection.artifacts")
     objective = make_objective(
         scenes, max_epochs=max_epochs, n_post_trials=n_post_trials, cache=cache
     )

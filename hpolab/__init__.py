@@ -1,8 +1,49 @@
-"""Studies that prune, resume exactly and stay in budget, on top of Optuna."""
+"""Studies that prune, resume exactly and stay in budget, on top of Optuna.
 
-from hpolab.copying import copy_study
-from hpolab.reporter import Reporter
-from hpolab.run import run
-from hpolab.study import load_study, make_study
+Every public name is imported from here; ``__init__.pyi`` says where each stands. A name is loaded
+when it is asked for, so that ``import hpolab`` needs no extra and stays quick.
+"""
 
-__all__ = ["Reporter", "copy_study", "load_study", "make_study", "run"]
+from typing import Any
+
+import lazy_loader
+
+_load, _names, __all__ = lazy_loader.attach_stub(__name__, __file__)
+
+# What a family's file cannot import without its extra: package -> (its name, the extra).
+_EXTRAS = {
+    "lightgbm": ("LightGBM", "lightgbm"),
+    "lightning": ("Lightning", "lightning"),
+    "sklearn": ("scikit-learn", "sklearn"),
+    "torch": ("PyTorch", "torch"),
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name == "__version__":
+        from importlib.metadata import version
+
+        return version(__name__)
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}.{_hint(name)}")
+    try:
+        return _load(name)
+    except ModuleNotFoundError as error:
+        package = str(error.name).partition(".")[0]
+        if package not in _EXTRAS:
+            raise
+        from hpolab.errors import MissingExtra
+
+        raise MissingExtra(f"`{name}`", *_EXTRAS[package]) from error
+
+
+def __dir__() -> list[str]:
+    return [*_names(), "__version__"]
+
+
+def _hint(name: str) -> str:
+    from difflib import get_close_matches
+
+    known = {each.lower(): each for each in __all__}
+    near = get_close_matches(name.lower(), known, n=1)
+    return f" Did you mean {known[near[0]]!r}?" if near else ""

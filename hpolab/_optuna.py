@@ -230,24 +230,17 @@ def report_again(trial: Trial, value: float, step: int) -> None:
     trial._cached_frozen_trial.intermediate_values[step] = value
 
 
-def report_together(reports: Sequence[tuple[Trial, float, int]]) -> None:
-    """Store reports (trial, value, step) of one study's running trials in one write."""
-    from hpolab.storage.bulk import Report, write_reports
+def note_report(trial: Trial, value: float, step: int) -> int:
+    """Let a trial know of a report that is written past it; return its id in its storage."""
+    trial._cached_frozen_trial.intermediate_values[step] = value
+    return trial._trial_id
 
-    for trial, value, step in reports:
-        trial._cached_frozen_trial.intermediate_values[step] = value
-    if not reports:
-        return
-    study = reports[0][0].study
-    if isinstance(study.pruner, optuna.pruners.NopPruner) and hasattr(
+
+def buffers_reports(study: Study) -> bool:
+    """Tell whether reports of this study wait in memory until something needs them."""
+    return isinstance(study.pruner, optuna.pruners.NopPruner) and hasattr(
         _backend(study), "buffer_reports"
-    ):
-        # They wait in memory anyhow.
-        for trial, value, step in reports:
-            trial.storage.set_trial_intermediate_value(trial._trial_id, step, value)
-        return
-    rows = [Report(trial._trial_id, step, value) for trial, value, step in reports]
-    write_reports(_backend(study), rows)
+    )
 
 
 def stored_reports(trial: Trial) -> dict[int, float]:

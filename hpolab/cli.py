@@ -13,15 +13,23 @@ from optuna.study import StudyDirection, get_all_study_names
 from rich.console import Console
 from rich.table import Table
 
-from hpolab.copying import copy_study
 from hpolab.errors import HpolabError, InvalidArgument, RecipeMismatch, StudyNotFound
-from hpolab.export import as_json, as_overrides, as_yaml, delivered_params, trainer_params
-from hpolab.recipe import read_recipe
-from hpolab.run import BUDGET_KEY
-from hpolab.search_space import SearchSpace
-from hpolab.storage import DEFAULT_URL, check, open_storage, redact
-from hpolab.study import stored_study, without_post_studies
-from hpolab.tables import best_of, tally
+from hpolab.running.copying import copy_study
+from hpolab.running.run import BUDGET_KEY
+from hpolab.search_space.space import SearchSpace
+from hpolab.storage.promises import check_storage
+from hpolab.storage.redaction import redact
+from hpolab.storage.url import DEFAULT_URL, open_storage
+from hpolab.studies.export import (
+    as_json,
+    as_overrides,
+    as_yaml,
+    delivered_params,
+    trainer_params,
+)
+from hpolab.studies.recipe import read_recipe
+from hpolab.studies.study import stored_study, without_post_studies
+from hpolab.studies.trials import best_of, tally
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -126,7 +134,7 @@ def demo(
 def status(
     study_name: StudyArgument = None,
     storage: StorageOption = DEFAULT_URL,
-    check_storage: Annotated[
+    show_promises: Annotated[
         bool,
         typer.Option(
             "--check",
@@ -143,8 +151,8 @@ def status(
     `hpolab status --check -s redis://localhost:6379/0`
     """
     with _errors_as_messages():
-        if check_storage:
-            _out.print(str(check(storage)), highlight=False, soft_wrap=True)
+        if show_promises:
+            _out.print(str(check_storage(storage)), highlight=False, soft_wrap=True)
         opened = open_storage(storage)
         studies = [stored_study(study_name, opened)] if study_name else _loadable_studies(opened)
         names = get_all_study_names(opened)
@@ -288,8 +296,8 @@ def report(
     **Examples:** `hpolab report demo -s sqlite:///hpolab-demo.db -o demo.html`;
     `hpolab report --terminal -s sqlite:///hpolab-demo.db`
     """
-    from hpolab.report import terminal_report, write_images, write_report
     from hpolab.report.source import find_source
+    from hpolab.report.write import terminal_report, write_images, write_report
 
     with _errors_as_messages():
         source = find_source(study_name, open_storage(storage))

@@ -13,14 +13,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from hpolab.errors import DataNotFound, InvalidArgument, MissingExtra, check_count
+from hpolab.errors import DataNotFound, InvalidArgument, check_count, needs
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from numpy.typing import NDArray
 
-    from hpolab.objectives.recommender.interactions import Interactions
+    from hpolab.recommender.interactions import Interactions
 
     Arrays = tuple[NDArray[Any], NDArray[Any]]
 
@@ -92,10 +92,8 @@ def load_digits() -> Arrays:
         >>> images.shape, labels.shape
         ((1797, 1, 8, 8), (1797,))
     """
-    try:
+    with needs("`load_digits`", "scikit-learn", "sklearn"):
         from sklearn.datasets import load_digits as load
-    except ImportError:
-        raise MissingExtra("`load_digits`", "scikit-learn", "sklearn") from None
     images, labels = load(return_X_y=True)
     return (images / 16).astype(np.float32).reshape(-1, 1, 8, 8), labels.astype(np.int64)
 
@@ -173,11 +171,9 @@ def load_movielens_100k(folder: str | Path | None = None) -> Interactions:
         DataNotFound: If a file is missing, or is not the published one.
         MissingExtra: If pandas is not installed.
     """
-    try:
+    with needs("`load_movielens_100k`", "pandas", "recommender"):
         import pandas as pd
-    except ImportError:
-        raise MissingExtra("`load_movielens_100k`", "pandas", "recommender") from None
-    from hpolab.objectives.recommender.interactions import Interactions
+    from hpolab.recommender.interactions import Interactions
 
     files = _read_files("MovieLens-100K", "ml-100k", folder, _MOVIELENS_FILES)
     rows, users, items = (
@@ -238,7 +234,7 @@ def make_taste_clusters(
         InvalidArgument: If a number is out of its range.
 
     Example:
-        >>> from hpolab.objectives.recommender import RankingTask, leave_last_out
+        >>> from hpolab import leave_last_out, RankingTask
         >>> data = make_taste_clusters()
         >>> splits = leave_last_out(data.interactions)
         >>> task = RankingTask(seen=[splits.train, splits.valid], held_out=splits.test)
@@ -246,8 +242,8 @@ def make_taste_clusters(
         >>> bool(best.estimate("ndcg@10").mean > 0.1)
         True
     """
-    from hpolab.objectives.recommender.features import Features
-    from hpolab.objectives.recommender.interactions import Interactions
+    from hpolab.recommender.features import Features
+    from hpolab.recommender.interactions import Interactions
 
     counts = {"n_users": n_users, "n_items": n_items, "n_clusters": n_clusters}
     for argument, count in {**counts, "n_per_user": n_per_user}.items():

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from hpolab.datasets import load_digits, split_four
-from hpolab.errors import MissingExtra
-from hpolab.run import run
-from hpolab.search_space import optimizer_space
-from hpolab.study import make_study
+from hpolab.errors import needs
+from hpolab.running.run import run
+from hpolab.studies.study import make_study
+from hpolab.torch.optimizers import optimizer_space
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from torch import nn
 
     from hpolab.datasets import FourSplits
-    from hpolab.objectives import TorchObjective
+    from hpolab.torch.objective import TorchObjective
 
 __all__ = ["DEMO_STORAGE", "DEMO_STUDY", "HeldOut", "demo_objective", "judge", "run_demo"]
 
@@ -77,10 +77,8 @@ def demo_splits() -> FourSplits:
 
 def demo_objective(splits: FourSplits) -> TorchObjective:
     """Return the objective: accuracy of the CNN trained by AdamW."""
-    try:
-        from hpolab.objectives import TorchObjective
-    except ImportError:
-        raise MissingExtra("`hpolab demo`", "PyTorch", "torch") from None
+    with needs("`hpolab demo`", "PyTorch", "torch"):
+        from hpolab.torch.objective import TorchObjective
     return TorchObjective(
         build_cnn,
         train=splits.train,

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
 
 __all__ = [
     "CacheMismatch",
@@ -24,6 +25,7 @@ __all__ = [
     "WorkersDied",
     "check_count",
     "in_brief",
+    "needs",
     "one_of",
 ]
 
@@ -45,6 +47,30 @@ class MissingExtra(HpolabError, ImportError):
 
     def __init__(self, what: str, package: str, extra: str) -> None:
         super().__init__(f"{what} needs {package}: pip install 'hpolab[{extra}]'")
+
+
+@contextmanager
+def needs(what: str, package: str, extra: str) -> Iterator[None]:
+    """Name the extra to install if an import inside fails.
+
+    Args:
+        what: What needs the package, as the user knows it.
+        package: The package's name, as its makers write it.
+        extra: The extra of hpolab that brings it.
+
+    Raises:
+        MissingExtra: If an import inside fails.
+
+    Example:
+        >>> with needs("`TorchObjective`", "PyTorch", "torch"):
+        ...     import no_such_package
+        Traceback (most recent call last):
+        hpolab.errors.MissingExtra: `TorchObjective` needs PyTorch: pip install 'hpolab[torch]'
+    """
+    try:
+        yield
+    except ImportError as error:
+        raise MissingExtra(what, package, extra) from error
 
 
 class LeaseLost(HpolabError, RuntimeError):

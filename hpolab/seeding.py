@@ -11,7 +11,7 @@ def derive_seed(seed: int, *path: int | str) -> int:
     """Derive an independent 32-bit seed for one use of a study's seed.
 
     NumPy's ``SeedSequence`` mixes the entropy (O'Neill 2015, "Developing a seed_seq alternative"),
-    so neighbouring trials get unrelated streams.
+    so neighboring trials get unrelated streams.
 
     Args:
         seed: The study's seed, 0 or above.

@@ -15,11 +15,8 @@ from optuna.distributions import FloatDistribution
 from optuna.pruners import MedianPruner
 from typer.testing import CliRunner
 
-from hpolab import load_study, make_study, run
+from hpolab import Objective, SearchSpace, StudyNotFound, load_study, make_study, run
 from hpolab.cli import app
-from hpolab.errors import StudyNotFound
-from hpolab.objectives import Objective
-from hpolab.search_space import SearchSpace
 
 invoke = CliRunner(env={"COLUMNS": "200", "TERM": "dumb", "NO_COLOR": "1"}).invoke
 

@@ -10,15 +10,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from hpolab.datasets import (
+from hpolab import (
+    DataNotFound,
+    InvalidArgument,
+    RankingTask,
+    leave_last_out,
     load_digits,
     load_mnist,
     load_movielens_100k,
     make_taste_clusters,
     split_four,
 )
-from hpolab.errors import DataNotFound, InvalidArgument
-from hpolab.objectives.recommender import RankingTask, leave_last_out
 
 # Only $HPOLAB_DATA tells where the larger data is; pytest lists what did not run for want of it.
 needs_mnist, needs_movielens = (

@@ -12,9 +12,8 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
-from hpolab import load_study
+from hpolab import load_study, make_taste_clusters
 from hpolab.cli import app
-from hpolab.datasets import make_taste_clusters
 
 ROOT = Path(__file__).parent.parent
 SMALL = {

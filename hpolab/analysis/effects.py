@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from hpolab.errors import one_of
-from hpolab.export import as_table
+from hpolab.studies.export import as_table
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

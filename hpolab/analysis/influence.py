@@ -24,7 +24,6 @@ from hpolab.analysis.effects import (
     Interaction,
     ParameterInfluence,
 )
-from hpolab.analysis.import_runs import IMPORT_KEY
 from hpolab.analysis.importances import Draws, Measure, judge, of_the_best
 from hpolab.analysis.trials import (
     check_single_objective,
@@ -34,6 +33,7 @@ from hpolab.analysis.trials import (
 )
 from hpolab.errors import InvalidArgument, InvalidType, check_count, one_of
 from hpolab.seeding import derive_seed
+from hpolab.studies.imported import IMPORT_KEY
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -6,7 +6,14 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from hpolab.analysis.statistics import CONFIDENCE, Estimate, differences, holm, intervals, p_values
+from hpolab.analysis.statistics import (
+    CONFIDENCE,
+    Estimate,
+    differences,
+    holm,
+    intervals,
+    p_values,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -11,12 +11,11 @@ from optuna.distributions import FloatDistribution, IntDistribution
 from optuna.study import StudyDirection
 from optuna.trial import create_trial
 
-from hpolab.analysis.import_runs import IMPORT_KEY, imported_baseline
-from hpolab.analysis.neighbours import Landscape
+from hpolab.analysis.neighbors import Landscape
 from hpolab.analysis.trials import check_single_objective, common_ranges, is_complete
 from hpolab.errors import InvalidArgument, InvalidType, one_of
-from hpolab.export import (
-    RUN_KEY,
+from hpolab.search_space.space import SearchSpace
+from hpolab.studies.export import (
     as_json,
     as_overrides,
     as_python,
@@ -25,8 +24,8 @@ from hpolab.export import (
     params_of_yaml,
     trainer_params,
 )
-from hpolab.recipe import read_recipe
-from hpolab.search_space import SearchSpace
+from hpolab.studies.imported import IMPORT_KEY, RUN_KEY, imported_baseline
+from hpolab.studies.recipe import read_recipe
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -36,7 +35,7 @@ if TYPE_CHECKING:
     from optuna.trial import FrozenTrial
 
     from hpolab.analysis.confirmation import Configuration, Confirmation
-    from hpolab.analysis.neighbours import Around, Noise
+    from hpolab.analysis.neighbors import Around, Noise
     from hpolab.analysis.statistics import Estimate
 
 __all__ = ["Change", "Recommendation", "Recommended", "recommend"]
@@ -110,7 +109,7 @@ class Recommendation:
 
     Attributes:
         best: The best mean on test data, or the best value where nothing was confirmed.
-        robust: The best lower bound, with neighbours that are as good.
+        robust: The best lower bound, with neighbors that are as good.
         hybrid: Between the two: numbers half way, on a log scale where the range has one, choices
             as in ``best``.
         baseline: What they are compared with, in trainer units; None if there is none.
@@ -221,14 +220,14 @@ def recommend(
 
     With a confirmation the candidates are what it has trained, the baseline among them: ``best``
     has the best mean score on test data, ``robust`` the best lower end of its interval, less what
-    its neighbours in the study are worse than its own trial. Without one, candidates are the
+    its neighbors in the study are worse than its own trial. Without one, candidates are the
     study's complete trials: ``best`` has the best value, ``robust`` the best lower end of the
     interval of the value that the trials around it lead to expect, which a peak, a lucky run or a
     place where values scatter does not have, nor one with nothing near it. ``hybrid`` is half way
     between them.
 
     Without a confirmation the noise is that among repeated trials of one configuration, or else
-    what the trials' neighbours do not explain; the risk says that nothing was confirmed.
+    what the trials' neighbors do not explain; the risk says that nothing was confirmed.
 
     Args:
         study: The study that was tuned, of one objective value. It is only read.
@@ -344,7 +343,7 @@ class _Candidate:
         if expected is None:
             return False, -math.inf, self.goodness
         bound = min(self.sign * expected.low, self.sign * expected.high)
-        # Around a trial, the estimate is a mean over its neighbours already.
+        # Around a trial, the estimate is a mean over its neighbors already.
         drop = 0.0 if self.configuration is None else self.around.drop or 0.0
         return self.around.n_near > 0, bound - max(drop, 0.0), self.goodness
 

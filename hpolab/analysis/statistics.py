@@ -124,8 +124,8 @@ def spread(samples: ArrayLike, *, n_spent: int = 1) -> NDArray[np.float64]:
     samples = np.asarray(samples, float)
     n_before = np.arange(1, samples.shape[-1])
     # About the first number: equal numbers have no spread, not one of rounding.
-    centred = samples - samples[..., :1]
-    residuals = centred[..., 1:] - np.cumsum(centred, axis=-1)[..., :-1] / n_before
+    centered = samples - samples[..., :1]
+    residuals = centered[..., 1:] - np.cumsum(centered, axis=-1)[..., :-1] / n_before
     squares = residuals**2 * n_before / (n_before + 1)
     left = squares[..., n_spent - 1 :].mean(axis=-1)
     # Where scores are coarse, such as an accuracy of few rows, the later seeds may not differ.

@@ -8,7 +8,8 @@ import math
 from typing import TYPE_CHECKING, Any, final
 
 from hpolab.errors import InvalidArgument, InvalidType, check_count, one_of
-from hpolab.reporter import Reporter
+from hpolab.search_space.space import SearchSpace
+from hpolab.trial.reporter import Reporter
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -16,8 +17,8 @@ if TYPE_CHECKING:
 
     from optuna import Study, Trial
 
-    from hpolab.search_space import SearchSpace
-    from hpolab.storage.checkpoint import ArtifactStore
+    from hpolab.objectives.crew import Crew
+    from hpolab.trial.checkpoint import ArtifactStore
 
 __all__ = ["Objective"]
 
@@ -46,7 +47,7 @@ class Objective(abc.ABC):
 
     Example:
         >>> from optuna.distributions import FloatDistribution
-        >>> from hpolab.search_space import SearchSpace
+        >>> from hpolab import SearchSpace
         >>> class Descent(Objective):
         ...     def train(self, params, reporter):
         ...         weight = 5.0
@@ -86,8 +87,6 @@ class Objective(abc.ABC):
         checkpoint_every: int = 1,
         checkpoint_seconds: float = 10.0,
     ) -> None:
-        from hpolab.search_space import SearchSpace  # here, as in `make_study`: import time
-
         if not isinstance(search_space, SearchSpace):
             raise InvalidType(
                 f"`search_space` must be a SearchSpace, got {type(search_space).__name__}."
@@ -180,6 +179,33 @@ class Objective(abc.ABC):
         other = copy.copy(self)
         other.search_space = search_space
         return other
+
+    def check_fuse(self, fuse: int | str) -> None:
+        """Refuse to train several trials as one, unless a subclass can.
+
+        Args:
+            fuse: How many trials, 1 or above, or "auto" for as many as are fastest.
+
+        Raises:
+            InvalidType: If this objective trains its trials one by one only.
+            InvalidArgument: If ``fuse`` is neither a count nor "auto", or the data does not allow
+                it.
+        """
+        raise InvalidType(
+            "`fuse` needs a TorchObjective, whose trials can be one model, got "
+            f"{type(self).__name__}."
+        )
+
+    def crew(self, study: Study, *, fuse: int | str, n_trials: int, deadline: float) -> Crew | None:
+        """Return what trains several trials of a study as one, or None to train them one by one.
+
+        Args:
+            study: The study.
+            fuse: As in `check_fuse`, which has accepted it.
+            n_trials: Trials that are left.
+            deadline: The moment of ``time.monotonic()`` at which training ends with what it has.
+        """
+        return None
 
     def check_direction(self, study: Study) -> None:
         """Refuse a study whose direction contradicts the objective's.

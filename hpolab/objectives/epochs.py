@@ -10,7 +10,7 @@ from hpolab.errors import Diverged
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from hpolab.reporter import Reporter
+    from hpolab.trial.reporter import Reporter
 
 __all__ = ["EpochTraining", "state_of", "train_epochs"]
 

@@ -7,9 +7,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from hpolab.errors import InvalidArgument, InvalidType, MissingExtra, check_count
+from hpolab.errors import InvalidArgument, InvalidType, check_count, needs
 
-try:
+with needs("Folds", "scikit-learn", "sklearn"):
     from sklearn.model_selection import (
         GroupKFold,
         GroupShuffleSplit,
@@ -19,8 +19,6 @@ try:
         StratifiedKFold,
         StratifiedShuffleSplit,
     )
-except ImportError:
-    raise MissingExtra("Folds", "scikit-learn", "sklearn") from None
 
 __all__ = ["Fold", "hold_out", "make_folds"]
 

@@ -10,8 +10,8 @@ from hpolab.objectives.base import Objective
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from hpolab.reporter import Reporter
-    from hpolab.search_space import SearchSpace
+    from hpolab.search_space.space import SearchSpace
+    from hpolab.trial.reporter import Reporter
 
 __all__ = ["FunctionObjective"]
 
@@ -35,7 +35,7 @@ class FunctionObjective(Objective):
 
     Example:
         >>> from hpolab import make_study, run
-        >>> from hpolab.search_space import SearchSpace
+        >>> from hpolab import SearchSpace
         >>> def descend(params, reporter):
         ...     weight = 5.0
         ...     for step in reporter.steps(20):

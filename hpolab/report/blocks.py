@@ -47,7 +47,7 @@ class Table:
     Attributes:
         head: The columns' headings.
         rows: Cells as text, as many as headings.
-        strong: Places of rows to emphasise.
+        strong: Places of rows to emphasize.
         note: Said below it.
         may_be_cut: Whether a terminal leaves out the last columns where it has no room.
     """
@@ -82,7 +82,7 @@ class Plot:
 
 @dataclass(frozen=True)
 class Plots:
-    """Small figures side by side, with one legend for all: name -> colour."""
+    """Small figures side by side, with one legend for all: name -> color."""
 
     plots: Sequence[Plot]
     legend: Mapping[str, str] = field(default_factory=dict)

@@ -21,7 +21,7 @@ from hpolab.report.wording import count, percent, short
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from hpolab.analysis.compare import Comparison, Contender
+    from hpolab.analysis.trained.compare import Comparison, Contender
     from hpolab.report.blocks import Block
     from hpolab.report.reading import Reading
 

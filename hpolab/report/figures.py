@@ -1,6 +1,6 @@
 """Figures as plotly.js takes them: data and layout. What they show is gathered elsewhere.
 
-Colours are of middle lightness, so that one figure reads on a light and on a dark page; text and
+Colors are of middle lightness, so that one figure reads on a light and on a dark page; text and
 grid lines get theirs from the page.
 """
 
@@ -11,7 +11,7 @@ import json
 import math
 from typing import TYPE_CHECKING, Any
 
-from hpolab.errors import MissingExtra
+from hpolab.errors import needs
 from hpolab.report.wording import short
 
 if TYPE_CHECKING:
@@ -57,7 +57,7 @@ __all__ = [
 Figure = dict[str, Any]
 
 _BLUE, _ORANGE, _GREEN, _RED = "#3f83c8", "#e07b2c", "#2f9e6e", "#d3504c"
-_GREY, _LINE = "#8b949e", "rgba(128,136,144,0.25)"
+_GRAY, _LINE = "#8b949e", "rgba(128,136,144,0.25)"
 PALETTE = (_BLUE, _ORANGE, _GREEN, "#8b6fc8", "#c8639d", "#1f9aa8", "#9a8f2f", _RED, "#6c7bd1")
 # From far to near, for values and for trials in their order.
 _SCALE = ((0.0, "#aab1b9"), (1.0, "#2f78c4"))
@@ -72,7 +72,7 @@ _MOST_LABEL_CHARS = 36
 
 
 def color_of(place: int) -> str:
-    """Return the colour of the contender at a place."""
+    """Return the color of the contender at a place."""
     return PALETTE[place % len(PALETTE)]
 
 
@@ -84,7 +84,7 @@ def draw_history(shown: History, *, direction: str, baseline: str = "default") -
         direction: "minimize" or "maximize".
         baseline: What to call the baseline.
     """
-    colors = [_GREY if infeasible else _BLUE for infeasible in shown.infeasible]
+    colors = [_GRAY if infeasible else _BLUE for infeasible in shown.infeasible]
     traces: list[dict[str, Any]] = [
         {
             **_dots(shown.numbers, shown.values, colors),
@@ -116,7 +116,7 @@ def draw_history(shown: History, *, direction: str, baseline: str = "default") -
                 "hovertemplate": f"{baseline}: %{{y:.5g}}<extra></extra>",
             }
         )
-    traces += _rug(shown.pruned, "pruned", _GREY) + _rug(shown.failed, "failed", _RED)
+    traces += _rug(shown.pruned, "pruned", _GRAY) + _rug(shown.failed, "failed", _RED)
     layout = _layout(380, x="trial", y=f"value ({direction}d)", view=shown.view)
     layout["xaxis"] |= _whole(numbers)
     layout["yaxis2"] = {"overlaying": "y", "range": [0, 1], "visible": False, "fixedrange": True}
@@ -191,7 +191,7 @@ def draw_course(shown: Course, colors: Mapping[str, str], *, direction: str) -> 
             "x": shown.best_counts,
             "y": _rounded(shown.best_values),
             "name": "best so far",
-            "line": {"color": _GREY, "width": 2, "shape": "hv"},
+            "line": {"color": _GRAY, "width": 2, "shape": "hv"},
             "hovertemplate": "best so far: %{y:.5g}<extra></extra>",
         }
     ]
@@ -242,7 +242,7 @@ def draw_slice(shown: Slice) -> Figure:
 
 
 def draw_slice_of_many(shown: SliceOfMany, colors: Mapping[str, str]) -> Figure:
-    """Draw values against one parameter, one colour for each contender."""
+    """Draw values against one parameter, one color for each contender."""
     traces = []
     for series in shown.series:
         traces.append(
@@ -269,13 +269,13 @@ def draw_importances(found: Influence, titles: Mapping[str, str]) -> Figure:
         "orientation": "h",
         "y": names,
         "x": _rounded([share.share for share in shares]),
-        "marker": {"color": [_BLUE if share.is_told else _GREY for share in shares]},
+        "marker": {"color": [_BLUE if share.is_told else _GRAY for share in shares]},
         "error_x": {
             "type": "data",
             "symmetric": False,
             "array": _rounded([max(0.0, share.high - share.share) for share in shares]),
             "arrayminus": _rounded([max(0.0, share.share - share.low) for share in shares]),
-            "color": _GREY,
+            "color": _GRAY,
             "thickness": 1.5,
             "width": 4,
         },
@@ -299,18 +299,16 @@ def draw_importances(found: Influence, titles: Mapping[str, str]) -> Figure:
 
 
 def draw_parallel(study: Study, names: Mapping[str, str]) -> Figure:
-    """Draw trials as lines through their parameters: Optuna's figure, in our colours.
+    """Draw trials as lines through their parameters: Optuna's figure, in our colors.
 
     Args:
         study: The study, or a view of it with few trials.
         names: The parameters, by their name in the trials, and what to call them.
     """
-    try:
+    with needs("A report", "plotly", "report"):
         from optuna.visualization import plot_parallel_coordinate
 
         drawn = plot_parallel_coordinate(study, params=list(names))
-    except ImportError:
-        raise MissingExtra("A report", "plotly", "report") from None
     figure: Figure = json.loads(drawn.to_json())
     n_values = len(study.directions)
     reverse = study.directions[0].name == "MINIMIZE"
@@ -418,9 +416,9 @@ def draw_intervals(shown: Confirmation, labels: Mapping[int, str]) -> Figure:
         for seed in each.scores.keys() & shown.baseline.scores.keys():
             seeds_x.append(sign * (each.scores[seed] - shown.baseline.scores[seed]))
             seeds_y.append(_markup(label))
-    dots = {**_dots(seeds_x, seeds_y, _GREY), "showlegend": False}
+    dots = {**_dots(seeds_x, seeds_y, _GRAY), "showlegend": False}
     dots |= {"hovertemplate": "%{x:.5g}<extra></extra>"}
-    dots["marker"] = {"size": 6, "color": _GREY, "opacity": 0.45}
+    dots["marker"] = {"size": 6, "color": _GRAY, "opacity": 0.45}
     leads = [each.lead for _, each in rows if each.lead is not None]
     whiskers = _whiskers(
         [lead.mean for lead in leads],
@@ -457,7 +455,7 @@ def draw_shrinkage(shown: Confirmation, labels: Mapping[int, str]) -> Figure:
             )
     layout = _layout(320, x="", y=f"lead over {shown.baseline_name}")
     layout["xaxis"] |= {"type": "category", "range": [-0.25, 1.25]}
-    layout["yaxis"] |= {"zeroline": True, "zerolinecolor": _GREY, "zerolinewidth": 1.5}
+    layout["yaxis"] |= {"zeroline": True, "zerolinecolor": _GRAY, "zerolinewidth": 1.5}
     return {"data": traces, "layout": layout}
 
 
@@ -524,7 +522,7 @@ def _whiskers(
     below: Sequence[float],
     colors: Sequence[str],
 ) -> dict[str, Any]:
-    """Return a mean with whiskers for each row: a trace for each, as whiskers have one colour."""
+    """Return a mean with whiskers for each row: a trace for each, as whiskers have one color."""
     return {
         "traces": [
             {
@@ -568,7 +566,7 @@ def _layout(height: int, *, x: str, y: str, view: View | None = None) -> dict[st
             "font": {"color": "#ffffff"},
         },
         "hovermode": "closest",
-        "modebar": {"bgcolor": "rgba(0,0,0,0)", "color": _GREY, "activecolor": _BLUE},
+        "modebar": {"bgcolor": "rgba(0,0,0,0)", "color": _GRAY, "activecolor": _BLUE},
         # Above the data, not over them.
         "legend": {"orientation": "h", "x": 0, "xanchor": "left", "y": 1.02, "yanchor": "bottom"},
         "xaxis": {**axis, "title": {"text": _markup(x), "standoff": 8}},
@@ -651,7 +649,7 @@ def _said(axis: Axis, place: float) -> str:
 
 
 def _restyle(line: dict[str, Any], titles: Sequence[str], *, reverse: bool, faint: float) -> None:
-    """Give a line of Optuna's figure a colour by its value, which reads on any ground."""
+    """Give a line of Optuna's figure a color by its value, which reads on any ground."""
     place = 1 - line["y"][0] if reverse else line["y"][0]
     line["line"] |= {"color": _shade(place), "width": 1 + 1.5 * place**4}
     line["opacity"] = faint + (0.85 - faint) * place**4
@@ -660,7 +658,7 @@ def _restyle(line: dict[str, Any], titles: Sequence[str], *, reverse: bool, fain
 
 
 def _shade(place: float) -> str:
-    """Return the colour of a place in [0, 1] on the scale."""
+    """Return the color of a place in [0, 1] on the scale."""
     for (low, first), (high, second) in itertools.pairwise(_SCALE):
         if place <= high:
             share = (place - low) / (high - low)
@@ -674,7 +672,7 @@ def _channels(color: str) -> list[int]:
 
 
 def _zero_line() -> dict[str, Any]:
-    line = {"color": _GREY, "width": 1.5, "dash": "dash"}
+    line = {"color": _GRAY, "width": 1.5, "dash": "dash"}
     return {"type": "line", "x0": 0, "x1": 0, "yref": "paper", "y0": 0, "y1": 1, "line": line}
 
 

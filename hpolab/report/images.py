@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
-from hpolab.errors import HpolabError, MissingExtra
+from hpolab.errors import HpolabError, needs
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -35,9 +34,8 @@ def draw_images(plots: Mapping[Path, Plot]) -> None:
         MissingExtra: If kaleido is not installed.
         BrowserNotFound: If kaleido finds no Chrome.
     """
-    if find_spec("kaleido") is None:
-        raise MissingExtra("`write_images`", "kaleido", "images")
-    import kaleido
+    with needs("`write_images`", "kaleido", "images"):
+        import kaleido
     from kaleido.errors import ChromeNotFoundError
 
     figures: list[dict[str, Any]] = [

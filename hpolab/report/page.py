@@ -8,7 +8,7 @@ import json
 from importlib.resources import files
 from typing import TYPE_CHECKING, Any
 
-from hpolab.errors import MissingExtra
+from hpolab.errors import needs
 
 if TYPE_CHECKING:
     from hpolab.report.blocks import Document
@@ -25,11 +25,9 @@ def html_of(document: Document) -> str:
     Raises:
         MissingExtra: If jinja2 or plotly is not installed.
     """
-    try:
+    with needs("A report", "jinja2", "report"):
         from jinja2 import Environment
         from markupsafe import Markup
-    except ImportError:
-        raise MissingExtra("A report", "jinja2", "report") from None
     drawn = {plot.name: plot.draw() for plot in document.plots()}
     scripts = {"page": _resource("page.js"), "plotly": _plotly_script() if drawn else ""}
     environment = Environment(autoescape=True, trim_blocks=True)
@@ -45,10 +43,8 @@ def html_of(document: Document) -> str:
 
 
 def _plotly_script() -> str:
-    try:
+    with needs("A report", "plotly", "report"):
         from plotly.offline import get_plotlyjs
-    except ImportError:
-        raise MissingExtra("A report", "plotly", "report") from None
     # What a browser makes of them: digests are of the text it sees.
     return str(get_plotlyjs()).replace("\r\n", "\n").replace("\r", "\n").replace("\0", "\ufffd")
 

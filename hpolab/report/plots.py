@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from optuna import Study
     from optuna.trial import FrozenTrial
 
-    from hpolab.analysis.compare import Comparison
-    from hpolab.analysis.sweep import Stage, Sweep
+    from hpolab.analysis.trained.compare import Comparison
+    from hpolab.analysis.trained.sweep import Stage, Sweep
     from hpolab.report.reading import Reading
 
 __all__ = [

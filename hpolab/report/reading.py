@@ -10,14 +10,13 @@ from typing import TYPE_CHECKING, Any
 
 from optuna.trial import TrialState
 
-from hpolab.analysis.import_runs import imported_baseline
 from hpolab.errors import InvalidArgument
-from hpolab.export import RUN_KEY
-from hpolab.recipe import read_recipe
-from hpolab.reporter import METRICS_KEY, REASON_KEY
-from hpolab.search_space import SearchSpace
-from hpolab.storage.lease import ERROR_KEY
-from hpolab.tables import best_of
+from hpolab.search_space.space import SearchSpace
+from hpolab.studies.imported import RUN_KEY, imported_baseline
+from hpolab.studies.recipe import read_recipe
+from hpolab.studies.trials import best_of
+from hpolab.trial.lease import ERROR_KEY
+from hpolab.trial.reporter import METRICS_KEY, REASON_KEY
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -26,7 +25,7 @@ if TYPE_CHECKING:
     from optuna.study import StudyDirection
     from optuna.trial import FrozenTrial
 
-    from hpolab.recipe import Recipe
+    from hpolab.studies.recipe import Recipe
 
 __all__ = ["Reading", "is_feasible", "read"]
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from hpolab.recipe import REFERENCES_KEY
 from hpolab.report.blocks import Section, Table, Text
 from hpolab.report.wording import short
-from hpolab.reporter import METRICS_KEY
+from hpolab.studies.recipe import REFERENCES_KEY
+from hpolab.trial.reporter import METRICS_KEY
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -83,7 +83,7 @@ def _words(rows: Sequence[_Row], metric: str) -> str:
 
 def _note(references: Mapping[str, Any]) -> str:
     notes = [
-        "Emphasised: the best of the trials, which is an overestimate where they are many; simple "
+        "Emphasized: the best of the trials, which is an overestimate where they are many; simple "
         "solutions are at their defaults."
     ]
     notes += [f"{name}: {why}." for name, why in references.items() if isinstance(why, str)]

@@ -6,19 +6,19 @@ from typing import TYPE_CHECKING
 
 from optuna.study import get_all_study_names
 
-from hpolab.analysis.compare import load_comparison
-from hpolab.analysis.confirm import load_confirmation
 from hpolab.analysis.confirmation import CONFIRMED
-from hpolab.analysis.sweep import load_sweep
+from hpolab.analysis.trained.compare import load_comparison
+from hpolab.analysis.trained.confirm import load_confirmation
+from hpolab.analysis.trained.sweep import load_sweep
 from hpolab.errors import InvalidArgument, StudyNotFound
-from hpolab.study import stored_study, without_post_studies
+from hpolab.studies.study import stored_study, without_post_studies
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from optuna.storages import BaseStorage
 
-    from hpolab.report import Source
+    from hpolab.report.write import Source
 
 __all__ = ["find_source"]
 

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from hpolab.export import as_overrides, as_python, as_yaml
 from hpolab.report.blocks import Snippets
+from hpolab.studies.export import as_overrides, as_python, as_yaml
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

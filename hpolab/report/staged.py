@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from hpolab.analysis.ensemble import load_ensemble
-from hpolab.export import POST_KEY
+from hpolab.analysis.trained.ensemble import load_ensemble
 from hpolab.report.blocks import Section, Table, Text
 from hpolab.report.confirmation import estimated
 from hpolab.report.spelling import spelled
 from hpolab.report.wording import count, short
+from hpolab.studies.export import POST_KEY
 
 if TYPE_CHECKING:
     from hpolab.report.blocks import Block
@@ -38,7 +38,7 @@ def ensemble_section(reading: Reading) -> list[Section]:
 
 
 def post_section(reading: Reading) -> list[Section]:
-    """Return the cheap parameters that were tuned on the best trial's artefact, to copy."""
+    """Return the cheap parameters that were tuned on the best trial's artifact, to copy."""
     best = reading.best
     tuned = {} if best is None else best.user_attrs.get(POST_KEY, {})
     snippets = [

@@ -12,14 +12,11 @@ from optuna.study import get_all_study_names
 from optuna.trial import TrialState
 
 from hpolab import _optuna
-from hpolab.analysis.confirm import load_confirmation
 from hpolab.analysis.confirmation import CONFIRMED
-from hpolab.analysis.import_runs import IMPORT_KEY
 from hpolab.analysis.influence import influence
 from hpolab.analysis.recommend import recommend
+from hpolab.analysis.trained.confirm import load_confirmation
 from hpolab.errors import HpolabError, InvalidArgument
-from hpolab.export import RUN_KEY
-from hpolab.recipe import FACTS_KEY
 from hpolab.report import figures, plots
 from hpolab.report.blocks import (
     Details,
@@ -39,10 +36,12 @@ from hpolab.report.sparkline import sparkline
 from hpolab.report.spelling import spelled
 from hpolab.report.staged import ensemble_section, post_section
 from hpolab.report.wording import change, count, duration, percent, short
-from hpolab.reporter import METRICS_KEY
-from hpolab.run import BUDGET_KEY
-from hpolab.study import stored_study
-from hpolab.tables import tally
+from hpolab.running.run import BUDGET_KEY
+from hpolab.studies.imported import IMPORT_KEY, RUN_KEY
+from hpolab.studies.recipe import FACTS_KEY
+from hpolab.studies.study import stored_study
+from hpolab.studies.trials import tally
+from hpolab.trial.reporter import METRICS_KEY
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -65,7 +64,7 @@ _MAX_LINES = 10
 # seconds: so many trials, and so many resamples for few parameters and for many. Sixty are the
 # least whose upper end still is a quantile of theirs and not their largest.
 _MAX_JUDGED = 500
-_MAX_NEIGHBOURS = 1000
+_MAX_NEIGHBORS = 1000
 _RESAMPLES, _RESAMPLES_OF_MANY, _MANY = 100, 60, 8
 
 
@@ -206,7 +205,7 @@ def _confirmed(confirmation: Confirmation | None, unfinished: str) -> list[Secti
         return [Section("confirmation", "Confirmed on test data", blocks, for_terminal=True)]
     words = unfinished or (
         "Nothing has been confirmed: the best of many noisy values is an overestimate. "
-        "hpolab.analysis.confirm trains the best configurations and the baseline again on "
+        "hpolab.analysis.trained.confirm trains the best configurations and the baseline again on "
         "fresh seeds, and scores them on data that no trial has seen."
     )
     section = Section("confirmation", "Confirmation", [Text([words], "note")], for_terminal=True)
@@ -272,7 +271,7 @@ def _leaderboard(reading: Reading) -> Section:
     if len(reading.complete) > _LEADERS:
         notes.append(f"The best {_LEADERS} of {count(len(reading.complete), 'complete trial')}.")
     if strong:
-        notes.append(f"Emphasised: {reading.baseline_name}.")
+        notes.append(f"Emphasized: {reading.baseline_name}.")
     if any(not is_feasible(trial) for trial in leaders):
         notes.append("Trials in brackets violate a constraint.")
     table = Table(head, rows, strong, " ".join(notes), may_be_cut=True)
@@ -304,8 +303,8 @@ def _leader(
 
 def _recommendation(reading: Reading, confirmation: Confirmation | None) -> Recommendation | None:
     study = reading.study
-    if len(reading.complete) > _MAX_NEIGHBOURS:
-        study = plots.with_trials(study, plots.best_and_evenly(reading, _MAX_NEIGHBOURS))
+    if len(reading.complete) > _MAX_NEIGHBORS:
+        study = plots.with_trials(study, plots.best_and_evenly(reading, _MAX_NEIGHBORS))
     try:
         return recommend(study, confirmation)
     except InvalidArgument:

@@ -17,7 +17,7 @@ from hpolab.report.wording import count, short
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from hpolab.analysis.sweep import Stage, Sweep, Tried
+    from hpolab.analysis.trained.sweep import Stage, Sweep, Tried
     from hpolab.report.blocks import Block
 
 __all__ = ["sweep_document"]
@@ -54,7 +54,7 @@ def _stages(sweep: Sweep) -> Section:
         "what two parameters only do together is seen where one stage has both.",
     ]
     head = ["stage", "tried", "best of it", "its value", "gain on the stages before"]
-    note = "Emphasised: what has brought something." if strong else ""
+    note = "Emphasized: what has brought something." if strong else ""
     blocks: list[Block] = [Text(words, "finding"), Table(head, rows, strong, note)]
     return Section("stages", "Stages", blocks, for_terminal=True)
 

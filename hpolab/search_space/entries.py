@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Entry", "Fixed", "Range", "make_distribution", "make_fixed", "merge"]
 
-# Neighbouring floats just below 1 are half of this apart: what 1 - x loses at most.
+# Neighboring floats just below 1 are half of this apart: what 1 - x loses at most.
 _SPACING_AT_ONE = 2.0**-52
 
 

@@ -15,7 +15,7 @@ from hpolab.storage.url import DEFAULT_URL, open_storage
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["Promise", "StoragePromises", "check"]
+__all__ = ["Promise", "StoragePromises", "check_storage"]
 
 # As the operating systems name them.
 _NETWORK_FILE_SYSTEMS = frozenset(
@@ -96,7 +96,7 @@ _TITLES = {
 }
 
 
-def check(url: str | None = None) -> StoragePromises:
+def check_storage(url: str | None = None) -> StoragePromises:
     """Tell what the storage at a URL promises, by what its file system or server says of itself.
 
     The storage is opened for it; a file is not created.
@@ -109,7 +109,7 @@ def check(url: str | None = None) -> StoragePromises:
         InvalidArgument: As from `open_storage`.
 
     Example:
-        >>> print(check("memory://"))
+        >>> print(check_storage("memory://"))
         memory://
           survives a process kill NO   it is this process's memory
           survives a server kill  NO   it is this process's memory

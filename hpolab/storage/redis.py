@@ -28,14 +28,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn, TypeVar, final
 from optuna.logging import get_logger
 from optuna.storages.journal import BaseJournalBackend
 
-from hpolab.errors import MissingExtra, StorageUnavailable
+from hpolab.errors import StorageUnavailable, needs
 
-try:
+with needs("`RedisJournalBackend`", "redis", "redis"):
     import redis
     from redis.backoff import NoBackoff
     from redis.retry import Retry
-except ImportError:
-    raise MissingExtra("`RedisJournalBackend`", "redis", "redis") from None
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence

@@ -25,7 +25,7 @@ from optuna.storages import (
     RDBStorage,
 )
 
-from hpolab.errors import InvalidArgument, InvalidType, MissingExtra, StorageUnavailable, one_of
+from hpolab.errors import InvalidArgument, InvalidType, StorageUnavailable, needs, one_of
 from hpolab.storage.database import DatabaseStorage
 from hpolab.storage.journal import ForkSafeJournalStorage, JournalFile
 from hpolab.storage.redaction import reason_of, redact, split_scheme
@@ -357,10 +357,8 @@ def _database_address(url: str, dialect: str) -> sqlalchemy.URL:
 
 
 def _driver(url: str, module: str, package: str, extra: str) -> Any:
-    try:
+    with needs(f"`storage={redact(url)!r}`", package, extra):
         return importlib.import_module(module)
-    except ImportError as error:
-        raise MissingExtra(f"`storage={redact(url)!r}`", package, extra) from error
 
 
 @contextmanager

@@ -9,9 +9,7 @@ from optuna.distributions import CategoricalDistribution, FloatDistribution, Int
 from optuna.importance import FanovaImportanceEvaluator
 from optuna.trial import TrialState, create_trial
 
-from hpolab.analysis.import_runs import import_runs
-from hpolab.analysis.influence import influence
-from hpolab.errors import InvalidArgument, InvalidType
+from hpolab import InvalidArgument, InvalidType, import_runs, influence
 
 RANGES = {
     "lr": FloatDistribution(1e-4, 1e-1, log=True),

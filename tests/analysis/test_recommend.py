@@ -11,12 +11,16 @@ import yaml
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.trial import TrialState, create_trial
 
-from hpolab import make_study, run
-from hpolab.analysis.confirm import confirm
-from hpolab.analysis.recommend import recommend
-from hpolab.errors import InvalidArgument, InvalidType
-from hpolab.objectives import Objective
-from hpolab.search_space import SearchSpace
+from hpolab import (
+    InvalidArgument,
+    InvalidType,
+    Objective,
+    SearchSpace,
+    confirm,
+    make_study,
+    recommend,
+    run,
+)
 
 RANGES = {
     "lr": FloatDistribution(1e-4, 1.0, log=True),
@@ -140,7 +144,7 @@ def test_end_of_a_range_is_told(lr, ends):
     assert ("At the end of its range: lr." in recommend(study_of(rows)).best.risk) == ends
 
 
-def test_one_disaster_does_not_pull_its_neighbours_down():
+def test_one_disaster_does_not_pull_its_neighbors_down():
     study = plateau_and_peak()
     params = {"lr": 10**-3.0}
     study.add_trial(create_trial(value=-1e9, params=params, distributions={"lr": RANGES["lr"]}))

@@ -12,16 +12,12 @@ from optuna.distributions import CategoricalDistribution, FloatDistribution
 from optuna.storages import InMemoryStorage
 from optuna.trial import TrialState, create_trial
 
-from hpolab import make_study, run
-from hpolab.analysis import compare, confirm, sweep
-from hpolab.objectives import Objective
-from hpolab.search_space import SearchSpace, optimizer_space
+from hpolab import Objective, SearchSpace, compare, confirm, make_study, optimizer_space, run, sweep
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from hpolab import Reporter
-    from hpolab.analysis import Comparison, Confirmation, Sweep
+    from hpolab import Comparison, Confirmation, Reporter, Sweep
 
 SPACE = optimizer_space("adamw") | SearchSpace(
     {"hidden": (16, 128), "activation": ["relu", "tanh"]}

@@ -16,16 +16,29 @@ from optuna.distributions import CategoricalDistribution, FloatDistribution
 from optuna.storages import InMemoryStorage
 from optuna.trial import TrialState, create_trial
 
-from hpolab import make_study
-from hpolab.analysis import Comparison, Contender, compare, import_runs, load_confirmation, sweep
-from hpolab.errors import InvalidArgument, InvalidType, MissingExtra
-from hpolab.objectives import FunctionObjective
-from hpolab.recipe import REFERENCES_KEY
-from hpolab.report import plots, terminal_report, write_images, write_report
+from hpolab import (
+    Comparison,
+    Contender,
+    FunctionObjective,
+    InvalidArgument,
+    InvalidType,
+    MissingExtra,
+    SearchSpace,
+    compare,
+    import_runs,
+    load_confirmation,
+    make_study,
+    optimizer_space,
+    sweep,
+    terminal_report,
+    write_images,
+    write_report,
+)
+from hpolab.report import plots
 from hpolab.report.document import document_of
 from hpolab.report.reading import read
 from hpolab.report.wording import change, short
-from hpolab.search_space import SearchSpace, optimizer_space
+from hpolab.studies.recipe import REFERENCES_KEY
 
 HOSTILE_PARTS = ("<img", "onerror")
 

@@ -6,7 +6,7 @@ import optuna
 import pytest
 from optuna.trial import create_trial
 
-from hpolab.report import terminal_report
+from hpolab import terminal_report
 from hpolab.report.sparkline import sparkline
 
 

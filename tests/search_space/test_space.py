@@ -17,8 +17,7 @@ from optuna.distributions import (
 )
 from optuna.trial import FixedTrial
 
-from hpolab.errors import InvalidArgument, InvalidType
-from hpolab.search_space import SearchSpace
+from hpolab import InvalidArgument, InvalidType, SearchSpace
 
 
 def flat() -> SearchSpace:

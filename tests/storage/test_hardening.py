@@ -23,8 +23,7 @@ from sqlalchemy import event
 
 import hpolab.storage.database
 import hpolab.storage.sqlite
-from hpolab.errors import StorageUnavailable
-from hpolab.storage import open_storage
+from hpolab import StorageUnavailable, open_storage
 from hpolab.storage.sqlite import SQLiteStorage
 
 if TYPE_CHECKING:

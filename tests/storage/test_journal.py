@@ -22,8 +22,8 @@ from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
 from optuna.testing.pytest_storages import StorageTestCase
 from optuna.trial import create_trial
 
-from hpolab.errors import StorageUnavailable
-from hpolab.storage import journal, open_storage
+from hpolab import StorageUnavailable, open_storage
+from hpolab.storage import journal
 from hpolab.storage.journal import ForkSafeJournalStorage, JournalFile
 
 if TYPE_CHECKING:

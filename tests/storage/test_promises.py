@@ -1,4 +1,4 @@
-"""What `check` says of each kind of storage, read off real files and servers."""
+"""What `check_storage` says of each kind of storage, read off real files and servers."""
 
 from __future__ import annotations
 
@@ -11,8 +11,16 @@ import pytest
 import redis
 from sqlalchemy import text
 
-from hpolab.errors import HpolabError, InvalidArgument, StorageUnavailable
-from hpolab.storage import Promise, StoragePromises, check, open_storage, redact
+from hpolab import (
+    HpolabError,
+    InvalidArgument,
+    Promise,
+    StoragePromises,
+    StorageUnavailable,
+    check_storage,
+    open_storage,
+    redact,
+)
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -26,7 +34,7 @@ def kept(promises: StoragePromises) -> list[bool | None]:
 
 def test_every_storage_answers_and_shows_no_password(storage_url: str) -> None:
     open_storage(storage_url)
-    promises = check(storage_url)
+    promises = check_storage(storage_url)
     assert promises.url == redact(storage_url)
     lines = str(promises).splitlines()
     assert len(lines) == 6
@@ -37,11 +45,11 @@ def test_every_storage_answers_and_shows_no_password(storage_url: str) -> None:
 
 def test_promises_are_frozen() -> None:
     with pytest.raises(dataclasses.FrozenInstanceError):
-        check("memory://").url = "other"  # type: ignore[misc]
+        check_storage("memory://").url = "other"  # type: ignore[misc]
 
 
 def test_memory_promises_nothing() -> None:
-    assert kept(check("memory://")) == [False] * 5
+    assert kept(check_storage("memory://")) == [False] * 5
 
 
 def mounted(monkeypatch: pytest.MonkeyPatch, folder: Path, kind: str) -> None:
@@ -73,7 +81,7 @@ def test_a_file_promises_what_its_file_system_does(
     url = f"{scheme}:///{tmp_path}/study"
     open_storage(url)
     mounted(monkeypatch, tmp_path, kind)
-    promises = check(url)
+    promises = check_storage(url)
     assert kept(promises) == expected
     assert kind == "ext4" or kind in str(promises)
 
@@ -81,7 +89,7 @@ def test_a_file_promises_what_its_file_system_does(
 @pytest.mark.parametrize("scheme", ["sqlite", "journal"])
 def test_a_question_creates_no_file(scheme: str, tmp_path: Path) -> None:
     with pytest.raises(StorageUnavailable, match="there is no such file yet"):
-        check(f"{scheme}:///{tmp_path}/study")
+        check_storage(f"{scheme}:///{tmp_path}/study")
     assert list(tmp_path.iterdir()) == []
 
 
@@ -91,7 +99,7 @@ def test_a_question_creates_no_file(scheme: str, tmp_path: Path) -> None:
 )
 def test_bad_urls_are_refused_as_by_open_storage(url: str, error: type[HpolabError]) -> None:
     with pytest.raises(error):
-        check(url)
+        check_storage(url)
 
 
 @pytest.mark.parametrize(
@@ -114,7 +122,7 @@ def test_redis_promises_what_it_is_configured_for(
     with redis.Redis.from_url(redis_server.url) as client:
         for name, value in options.items():
             client.config_set(name, value)
-    promises = check(redis_server.url)
+    promises = check_storage(redis_server.url)
     assert kept(promises) == [True, server_kill, power_cut, True, True]
     assert reason in str(promises)
 
@@ -126,7 +134,7 @@ def test_a_redis_that_hides_its_settings_is_not_trusted(
         raise redis.ResponseError("unknown command 'CONFIG'")
 
     monkeypatch.setattr(redis.Redis, "config_get", refuse)
-    assert check(redis_server.url).power_cut.kept is None
+    assert check_storage(redis_server.url).power_cut.kept is None
 
 
 @pytest.mark.parametrize(("setting", "server_kill"), [(None, True), ("synchronous_commit", False)])
@@ -139,12 +147,12 @@ def test_postgresql_promises_what_it_is_configured_for(
         name = postgres_database.rpartition("/")[2]
         with storage.engine.begin() as connection:
             connection.execute(text(f"ALTER DATABASE {name} SET {setting} = off"))
-    promises = check(postgres_database)
+    promises = check_storage(postgres_database)
     assert kept(promises) == [True, server_kill, False, True, True]
     assert "fsync=off" in promises.power_cut.reason
 
 
 def test_grpc_says_that_another_storage_decides(grpc_url: str) -> None:
-    promises = check(grpc_url)
+    promises = check_storage(grpc_url)
     behind = Promise(None, "the storage behind the gRPC server decides")
     assert promises.server_kill == promises.power_cut == behind

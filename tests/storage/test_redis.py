@@ -27,8 +27,7 @@ from optuna.testing.pytest_storages import StorageTestCase
 from optuna.trial import TrialState
 
 import hpolab.storage.redis
-from hpolab.errors import StorageUnavailable
-from hpolab.storage import open_storage
+from hpolab import StorageUnavailable, open_storage
 from hpolab.storage.journal import ForkSafeJournalStorage
 from hpolab.storage.redis import CHUNK, DEFAULT_KEY, RedisJournalBackend, check_server
 

@@ -22,8 +22,7 @@ from optuna.trial import TrialState, create_trial
 from sqlalchemy import event, text
 
 import hpolab.storage.sqlite
-from hpolab.errors import StorageUnavailable
-from hpolab.storage import open_storage
+from hpolab import StorageUnavailable, open_storage
 from hpolab.storage.sqlite import BUSY_TIMEOUT_SECONDS, SQLiteStorage, is_sqlite
 
 if TYPE_CHECKING:
@@ -355,15 +354,15 @@ def test_pickling_writes_what_waits(storage: SQLiteStorage, trial: optuna.Trial)
 def test_a_trial_that_another_worker_finished_takes_no_report(
     storage: SQLiteStorage, study: optuna.Study, trial: optuna.Trial
 ) -> None:
-    neighbour = study.ask()
-    storage.buffer_reports(neighbour._trial_id)
-    neighbour.report(0.5, 0)
+    neighbor = study.ask()
+    storage.buffer_reports(neighbor._trial_id)
+    neighbor.report(0.5, 0)
     trial.report(0.5, 0)
     other = SQLiteStorage(storage._path)
     other.set_trial_state_values(trial._trial_id, TrialState.FAIL)
     with pytest.raises(UpdateFinishedTrialError):
         storage.set_trial_user_attr(trial._trial_id, "a", 1)
-    neighbour.report(0.6, 1)
+    neighbor.report(0.6, 1)
     assert study.trials[0].intermediate_values == {}
     with pytest.raises(UpdateFinishedTrialError):
         storage.set_trial_intermediate_value(trial._trial_id, 1, 0.6)

@@ -22,14 +22,16 @@ import redis
 
 import hpolab.storage
 import hpolab.storage.url
-from hpolab.errors import (
+from hpolab import (
+    DEFAULT_URL,
     HpolabError,
     InvalidArgument,
     InvalidType,
     MissingExtra,
     StorageUnavailable,
+    open_storage,
+    redact,
 )
-from hpolab.storage import DEFAULT_URL, open_storage, redact
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

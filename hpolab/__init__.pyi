@@ -1,0 +1,197 @@
+"""The public names of hpolab, and where each stands."""
+
+from .analysis.confirmation import Configuration, Confirmation
+from .analysis.effects import Influence
+from .analysis.influence import influence
+from .analysis.leads import Lead
+from .analysis.recommend import Recommendation, Recommended, recommend
+from .analysis.trained.compare import Comparison, Contender, compare, load_comparison
+from .analysis.trained.confirm import confirm, load_confirmation
+from .analysis.trained.ensemble import Ensemble, average, fold_ensemble, load_ensemble
+from .analysis.trained.import_runs import import_runs
+from .analysis.trained.sweep import Stage, Sweep, Tried, load_sweep, sweep
+from .datasets import (
+    FourSplits,
+    TasteClusters,
+    load_digits,
+    load_mnist,
+    load_movielens_100k,
+    make_taste_clusters,
+    split_four,
+)
+from .errors import (
+    CacheMismatch,
+    DataNotFound,
+    Diverged,
+    HpolabError,
+    InvalidArgument,
+    InvalidType,
+    LeaseLost,
+    MissingExtra,
+    RecipeMismatch,
+    StorageUnavailable,
+    StudyNotFound,
+    TooManyFailures,
+    WorkersDied,
+)
+from .lightgbm.callback import LightGBMPruning
+from .lightgbm.model import FoldModels, LightGBMModel
+from .lightgbm.objective import LightGBMObjective
+from .lightgbm.space import LIGHTGBM_PRESETS, LIGHTGBM_STAGES, lightgbm_space
+from .objectives.base import Objective
+from .objectives.function import FunctionObjective
+from .recommender.features import Features
+from .recommender.interactions import Interactions
+from .recommender.objective import Recommender, RecommenderObjective
+from .recommender.ranking import RANKING_METRICS, Estimate, Ranking, RankingTask
+from .recommender.space import RECOMMENDER_LOSSES, RECOMMENDERS, recommender_space
+from .recommender.splits import Splits, leave_last_out, split_by_time, split_users_by_ratio
+from .recommender.trainer import Trainer, Training
+from .report.write import terminal_report, write_images, write_report
+from .running.copying import copy_study
+from .running.run import run
+from .search_space.space import SearchSpace
+from .sklearn.callback import fit_by_epochs
+from .sklearn.objective import SklearnObjective
+from .sklearn.space import ESTIMATORS, estimator_space
+from .staged.artifacts import ArtifactCache
+from .staged.objective import Staged, StagedObjective
+from .staged.post import Tuned
+from .storage.promises import Promise, StoragePromises, check_storage
+from .storage.redaction import redact
+from .storage.url import DEFAULT_URL, open_storage
+from .studies.export import as_json, as_overrides, as_python, as_yaml, params_of_yaml
+from .studies.pruner import PRUNERS, make_pruner
+from .studies.racing import RacingPruner
+from .studies.sampler import SAMPLERS, ManualSampler, TrialSeededSampler, make_sampler
+from .studies.stepwise import LIGHTGBM_ORDER, StepwiseSampler
+from .studies.study import load_study, make_study
+from .torch.build import build_optimizer, build_schedule
+from .torch.lightning import LightningPruningCallback
+from .torch.objective import TorchObjective
+from .torch.optimizers import OPTIMIZERS, optimizer_space
+from .torch.schedules import SCHEDULES, schedule_space
+from .trial.checkpoint import CheckpointFolder
+from .trial.reporter import Reporter
+
+__all__ = [
+    "DEFAULT_URL",
+    "ESTIMATORS",
+    "LIGHTGBM_ORDER",
+    "LIGHTGBM_PRESETS",
+    "LIGHTGBM_STAGES",
+    "OPTIMIZERS",
+    "PRUNERS",
+    "RANKING_METRICS",
+    "RECOMMENDERS",
+    "RECOMMENDER_LOSSES",
+    "SAMPLERS",
+    "SCHEDULES",
+    "ArtifactCache",
+    "CacheMismatch",
+    "CheckpointFolder",
+    "Comparison",
+    "Configuration",
+    "Confirmation",
+    "Contender",
+    "DataNotFound",
+    "Diverged",
+    "Ensemble",
+    "Estimate",
+    "Features",
+    "FoldModels",
+    "FourSplits",
+    "FunctionObjective",
+    "HpolabError",
+    "Influence",
+    "Interactions",
+    "InvalidArgument",
+    "InvalidType",
+    "Lead",
+    "LeaseLost",
+    "LightGBMModel",
+    "LightGBMObjective",
+    "LightGBMPruning",
+    "LightningPruningCallback",
+    "ManualSampler",
+    "MissingExtra",
+    "Objective",
+    "Promise",
+    "RacingPruner",
+    "Ranking",
+    "RankingTask",
+    "RecipeMismatch",
+    "Recommendation",
+    "Recommended",
+    "Recommender",
+    "RecommenderObjective",
+    "Reporter",
+    "SearchSpace",
+    "SklearnObjective",
+    "Splits",
+    "Stage",
+    "Staged",
+    "StagedObjective",
+    "StepwiseSampler",
+    "StoragePromises",
+    "StorageUnavailable",
+    "StudyNotFound",
+    "Sweep",
+    "TasteClusters",
+    "TooManyFailures",
+    "TorchObjective",
+    "Trainer",
+    "Training",
+    "TrialSeededSampler",
+    "Tried",
+    "Tuned",
+    "WorkersDied",
+    "__version__",
+    "as_json",
+    "as_overrides",
+    "as_python",
+    "as_yaml",
+    "average",
+    "build_optimizer",
+    "build_schedule",
+    "check_storage",
+    "compare",
+    "confirm",
+    "copy_study",
+    "estimator_space",
+    "fit_by_epochs",
+    "fold_ensemble",
+    "import_runs",
+    "influence",
+    "leave_last_out",
+    "lightgbm_space",
+    "load_comparison",
+    "load_confirmation",
+    "load_digits",
+    "load_ensemble",
+    "load_mnist",
+    "load_movielens_100k",
+    "load_study",
+    "load_sweep",
+    "make_pruner",
+    "make_sampler",
+    "make_study",
+    "make_taste_clusters",
+    "open_storage",
+    "optimizer_space",
+    "params_of_yaml",
+    "recommend",
+    "recommender_space",
+    "redact",
+    "run",
+    "schedule_space",
+    "split_by_time",
+    "split_four",
+    "split_users_by_ratio",
+    "sweep",
+    "terminal_report",
+    "write_images",
+    "write_report",
+]
+
+__version__: str

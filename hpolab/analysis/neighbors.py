@@ -1,0 +1,278 @@
+"""What the trials around a configuration say of it: a study's values, smoothed over its space."""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
+
+from hpolab.analysis.statistics import CONFIDENCE, Estimate
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from numpy.typing import NDArray
+    from optuna.distributions import BaseDistribution
+    from optuna.trial import FrozenTrial
+
+__all__ = ["Around", "Landscape", "Noise"]
+
+# Distances within which trials may count as neighbors: root mean square over the parameters, each
+# from 0 to 1 on its range's own scale.
+_BANDWIDTHS = (0.05, 0.1, 0.15, 0.2, 0.3, 0.5)
+# Below it, nothing can be said of neighbors: the spread of all values is taken for noise.
+_MIN_TRIALS = 6
+_MIN_REPEATS = 3
+# A configuration with less than half a neighbor's weight near it has none.
+_MIN_WEIGHT = 0.5
+# A plane's tilt is shrunk by about a tenth.
+_RIDGE = 0.1
+# Trials by which the kernel's width is chosen, at most.
+_MOST_JUDGED = 300
+
+
+@dataclass(frozen=True)
+class Noise:
+    """How far values of one configuration lie apart.
+
+    Attributes:
+        deviation: The standard deviation of one value.
+        freedom: Degrees of freedom of it.
+        source: Where it is from, in words.
+    """
+
+    deviation: float
+    freedom: int
+    source: str
+
+    def of_difference(self, n_chosen_from: int = 1) -> float:
+        """Return by how much two single values may differ for nothing, in 95 of 100 cases.
+
+        Args:
+            n_chosen_from: Values of which the better one is the best (Bonferroni).
+        """
+        from scipy.stats import t
+
+        quantile = t.ppf(1 - (1 - CONFIDENCE) / 2 / n_chosen_from, self.freedom)
+        return float(quantile * self.deviation * math.sqrt(2))
+
+
+@dataclass(frozen=True)
+class Around:
+    """What the trials around a configuration say.
+
+    Attributes:
+        n_near: Trials near it, itself not counted.
+        estimate: What value to expect, with its interval; None where nothing is near.
+        drop: By how much those near are worse than it on average, below 0 if better; None where
+            nothing is near, or it has no value.
+        is_flat: Whether that drop is no more than noise; None likewise.
+    """
+
+    n_near: int
+    estimate: Estimate | None
+    drop: float | None = None
+    is_flat: bool | None = None
+
+
+class Landscape:
+    """A study's values over its space, smoothed: planes fitted to the trials around each place.
+
+    Trials count by a Gaussian kernel of their distance. Its width is the one, of a few, that best
+    tells the better half of the trials from the others (leave one out). A trial that differs in a
+    choice, or in having a parameter at all, is as far in that parameter as the two ends of a range.
+    What the fit misses in the better half is taken for noise, unless configurations were run
+    repeatedly; where values change faster than neighbors can tell, that is more than the noise.
+
+    Cleveland & Devlin 1988, "Locally weighted regression".
+
+    Args:
+        trials: Complete trials.
+        ranges: The parameters that vary, each with one range for all trials.
+        maximize: Whether more is better.
+    """
+
+    def __init__(
+        self,
+        trials: Sequence[FrozenTrial],
+        ranges: Mapping[str, BaseDistribution],
+        *,
+        maximize: bool,
+    ) -> None:
+        self._ranges = dict(ranges)
+        self._sign = 1.0 if maximize else -1.0
+        is_number = [not isinstance(d, CategoricalDistribution) for d in ranges.values()]
+        self._is_number = np.array(is_number, dtype=bool)
+        values = self._sign * np.array([trial.value for trial in trials], dtype=np.float64)
+        self._values = _without_disasters(values)
+        places = [self._place(trial.params) for trial in trials]
+        self._places = np.array(places, dtype=np.float64).reshape(len(trials), len(ranges))
+        misses = self._misses() if len(trials) >= _MIN_TRIALS else {_BANDWIDTHS[0]: np.empty(0)}
+        self._bandwidth = min(misses, key=lambda width: float((misses[width] ** 2).sum()))
+        repeated = _repeated(trials, values)
+        self.noise = repeated or _left_over(misses[self._bandwidth], values)
+
+    def around(self, params: Mapping[str, Any], *, row: int | None = None) -> Around:
+        """Return what the trials around a configuration say.
+
+        Args:
+            params: The configuration, as a trial has it.
+            row: Its place among the trials; None if it is none of them.
+        """
+        offsets, distances = self._seen_from(self._place(params))
+        kernel = _kernel(distances, self._bandwidth)
+        near = distances <= 2 * self._bandwidth
+        if row is not None:
+            near[row] = False
+        n_near = int(near.sum())
+        if self.noise is None or kernel.sum() < _MIN_WEIGHT:
+            return Around(n_near, None)
+        estimate = self._estimate(offsets, kernel, self.noise)
+        if row is None or not n_near:
+            return Around(n_near, estimate)
+        drop = float(self._values[row] - np.average(self._values[near], weights=kernel[near]))
+        noise = self.noise.of_difference() * math.sqrt((1 + 1 / n_near) / 2)
+        return Around(n_near, estimate, drop, drop <= noise)
+
+    def at_ends(self, params: Mapping[str, Any]) -> list[str]:
+        """Return the numbers that lie in the last fiftieth of their range, at either end.
+
+        Of one that was tried at two places, each is an end and says nothing.
+        """
+        here = self._place(params)
+        return [
+            name
+            for column, name in enumerate(self._ranges)
+            if self._is_number[column]
+            and abs(here[column] - 0.5) >= 0.48
+            and self._n_places(column) > 2
+        ]
+
+    def _n_places(self, column: int) -> int:
+        places = self._places[:, column]
+        return len(np.unique(places[~np.isnan(places)]))
+
+    def _estimate(
+        self, offsets: NDArray[np.float64], kernel: NDArray[np.float64], noise: Noise
+    ) -> Estimate:
+        from scipy.stats import t
+
+        weights = _plane(offsets, kernel, self._bandwidth)
+        mean = float(weights @ self._values)
+        # Where values fall off around it, more than noise is at stake.
+        n = float(kernel.sum() ** 2 / (kernel**2).sum())
+        spread = float(np.average((self._values - mean) ** 2, weights=kernel)) * n / max(n - 1, 1)
+        deviation = max(noise.deviation, math.sqrt(spread)) * float(np.linalg.norm(weights))
+        half = float(t.ppf((1 + CONFIDENCE) / 2, noise.freedom)) * deviation
+        low, high = sorted((self._sign * (mean - half), self._sign * (mean + half)))
+        return Estimate(self._sign * mean, low, high)
+
+    def _misses(self) -> dict[float, NDArray[np.float64]]:
+        """Return by how much each of the better half differs from what the others say, by width."""
+        rows = np.flatnonzero(self._values >= np.median(self._values))[:_MOST_JUDGED]
+        misses: dict[float, list[float]] = {width: [] for width in _BANDWIDTHS}
+        for row in rows:
+            offsets, distances = self._seen_from(self._places[row])
+            for width in _BANDWIDTHS:
+                # A trial without neighbors is told by all others alike.
+                kernel = _kernel(distances, width) + 1e-6
+                kernel[row] = 0.0
+                weights = _plane(offsets, kernel, width)
+                miss = float(self._values[row] - weights @ self._values)
+                misses[width].append(miss / math.sqrt(1 + float(weights @ weights)))
+        return {width: np.array(found) for width, found in misses.items()}
+
+    def _place(self, params: Mapping[str, Any]) -> list[float]:
+        """Return where a configuration lies, NaN for a parameter that it does not have."""
+        return [
+            _position(distribution, params[name]) if name in params else math.nan
+            for name, distribution in self._ranges.items()
+        ]
+
+    def _seen_from(
+        self, place: Sequence[float] | NDArray[np.float64]
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Return how far the trials are in each number, (n, numbers), and in all, (n,)."""
+        if not self._ranges:
+            return np.zeros((len(self._places), 0)), np.zeros(len(self._places))
+        here = np.asarray(place, dtype=np.float64)
+        gaps = self._places - here
+        sizes = np.where(self._is_number, np.abs(gaps), np.abs(np.sign(gaps)))
+        absent_in_both = np.isnan(self._places) & np.isnan(here)
+        sizes = np.where(absent_in_both, 0.0, np.nan_to_num(sizes, nan=1.0))
+        return np.nan_to_num(gaps[:, self._is_number]), np.sqrt((sizes**2).mean(axis=1))
+
+
+def _position(distribution: BaseDistribution, value: Any) -> float:
+    """Return where a value lies in its range, from 0 to 1 on its own scale; a choice's index."""
+    if isinstance(distribution, CategoricalDistribution):
+        return float(distribution.to_internal_repr(value))
+    assert isinstance(distribution, FloatDistribution | IntDistribution)
+    low, high = float(distribution.low), float(distribution.high)
+    if low == high:
+        return 0.0
+    if distribution.log:
+        return math.log(value / low) / math.log(high / low)
+    return float((value - low) / (high - low))
+
+
+def _without_disasters(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the values, those that are far below the others moved up to where outliers begin.
+
+    One diverged trial would otherwise pull down all that is near it, and that is what a mean over
+    neighbors is made of.
+    """
+    if not len(values):
+        return values
+    first, third = np.quantile(values, [0.25, 0.75])
+    return np.maximum(values, first - 3 * (third - first)) if third > first else values
+
+
+def _kernel(distances: NDArray[np.float64], bandwidth: float) -> NDArray[np.float64]:
+    weights: NDArray[np.float64] = np.exp(-((distances / bandwidth) ** 2) / 2)
+    return weights
+
+
+def _plane(
+    offsets: NDArray[np.float64], kernel: NDArray[np.float64], bandwidth: float
+) -> NDArray[np.float64]:
+    """Return what each trial's value counts in the fitted plane's height at no offset, (n,)."""
+    design = np.hstack([np.ones((len(offsets), 1)), offsets])
+    squares = design.T @ (kernel[:, None] * design)
+    # Keeps a plane level where trials are too few, or too much alike, to tilt it.
+    tilt = np.arange(1, len(squares))
+    squares[tilt, tilt] += _RIDGE * kernel.sum() * bandwidth**2
+    weights: NDArray[np.float64] = np.linalg.solve(squares, (kernel[:, None] * design).T)[0]
+    return weights
+
+
+def _left_over(misses: NDArray[np.float64], values: NDArray[np.float64]) -> Noise | None:
+    """Return the noise that the smoothed values leave, None where there are too few trials."""
+    if len(values) < 3:
+        return None
+    if not len(misses):
+        spread = float(values.std(ddof=1))
+        return Noise(spread, len(values) - 1, "the spread of all values") if spread else None
+    # Half of the misses of a normal distribution lie within 0.6745 standard deviations.
+    deviation = float(np.median(np.abs(misses))) / 0.6745
+    source = "how far the better half of the trials lies from its neighbors"
+    return Noise(deviation, len(misses) - 1, source) if deviation else None
+
+
+def _repeated(trials: Sequence[FrozenTrial], values: NDArray[np.float64]) -> Noise | None:
+    """Return the noise among trials of one configuration, None where too few were repeated."""
+    groups: dict[str, list[float]] = defaultdict(list)
+    for trial, value in zip(trials, values, strict=True):
+        groups[str(sorted(trial.params.items()))].append(float(value))
+    freedom = sum(len(group) - 1 for group in groups.values())
+    if freedom < _MIN_REPEATS:
+        return None
+    squares = sum(len(group) * float(np.var(group)) for group in groups.values())
+    source = (
+        f"{freedom + sum(len(g) > 1 for g in groups.values())} trials of repeated configurations"
+    )
+    return Noise(math.sqrt(squares / freedom), freedom, source) if squares else None

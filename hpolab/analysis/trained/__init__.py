@@ -1,0 +1,1 @@
+"""Results that take trainings: comparison, confirmation, sweeps, ensembles, imported runs."""

@@ -1,0 +1,1 @@
+"""LightGBM: the objective, its search space, and a pruning callback."""

@@ -1,0 +1,205 @@
+"""Metrics by LightGBM's own code: its names, its directions, its values."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from difflib import get_close_matches
+from typing import TYPE_CHECKING, Any
+
+import lightgbm as lgb
+import numpy as np
+
+from hpolab.errors import InvalidArgument, InvalidType
+from hpolab.lightgbm.names import of_objective
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from numpy.typing import NDArray
+
+    from hpolab.lightgbm.table import Labels, Table
+
+    MetricFunction = Callable[[Any, lgb.Dataset], tuple[str, float, bool]]
+
+__all__ = ["Metrics"]
+
+# For the hint of a misspelled name alone; LightGBM decides what is one.
+# https://lightgbm.readthedocs.io/en/stable/Parameters.html#metric and #objective
+# fmt: off
+_OBJECTIVES = (
+    "regression", "regression_l1", "huber", "fair", "poisson", "quantile", "mape", "gamma",
+    "tweedie", "binary", "multiclass", "multiclassova", "cross_entropy", "cross_entropy_lambda",
+    "lambdarank", "rank_xendcg",
+)
+_NAMES = (
+    "l1", "l2", "rmse", "quantile", "mape", "huber", "fair", "poisson", "gamma", "gamma_deviance",
+    "tweedie", "ndcg@10", "map@10", "auc", "average_precision", "binary_logloss", "binary_error",
+    "auc_mu", "multi_logloss", "multi_error", "cross_entropy", "cross_entropy_lambda",
+    "kullback_leibler", "r2",
+)
+# fmt: on
+
+
+@dataclass(frozen=True)
+class Metrics:
+    """The metrics of an objective; the first one steers trials.
+
+    Attributes:
+        settings: What LightGBM is told of them.
+        functions: Those of the user's own.
+        names: As LightGBM reports them.
+        direction: "minimize" or "maximize", of the first.
+    """
+
+    settings: Mapping[str, Any]
+    functions: tuple[MetricFunction, ...]
+    names: tuple[str, ...]
+    direction: str
+
+    @classmethod
+    def find(
+        cls,
+        metric: str | MetricFunction | None,
+        more: Sequence[str | MetricFunction],
+        objective: Mapping[str, Any],
+        labels: Labels,
+        table: Table,
+    ) -> Metrics:
+        """Ask LightGBM for names and directions, by evaluating a constant on real labels.
+
+        Args:
+            metric: LightGBM's name, of a ranking's with its cut as in "ndcg@10", or a function
+                (predictions, Dataset) -> (name, value, whether more is better). None takes the
+                objective's own.
+            more: Further metrics.
+            objective: LightGBM's objective, and its parameters.
+            labels: What the labels are.
+            table: Rows to evaluate on.
+
+        Raises:
+            InvalidArgument: If LightGBM does not know a name, not for this objective, or two
+                metrics have one name.
+            InvalidType: If a metric is neither a name nor a function.
+        """
+        if isinstance(more, str):
+            raise InvalidType(f"`metrics` must be a list of metrics, got {more!r}.")
+        found = [_probe(metric, objective, labels, table)]
+        if metric is None:
+            metric = found[0][0]
+        found += [_probe(other, objective, labels, table) for other in more]
+        names = tuple(name for name, _, _ in found)
+        if len(set(names)) < len(names):
+            raise InvalidArgument(f"`metrics` must differ, got {', '.join(map(repr, names))}.")
+        settings, functions = _settings([metric, *more], labels)
+        return cls(settings, functions, names, "maximize" if found[0][2] else "minimize")
+
+    def of(self, booster: lgb.Booster) -> dict[str, float]:
+        """Return name -> value on a booster's validation data."""
+        results = booster.eval_valid([*self.functions])
+        values = {result[1]: float(result[2]) for result in results}
+        return {name: values[name] for name in self.names}
+
+    def evaluate(
+        self, table: Table, raw: NDArray[np.float64], objective: Mapping[str, Any]
+    ) -> dict[str, float]:
+        """Return name -> value for raw predictions (n,), or (n, classes).
+
+        Args:
+            table: The rows.
+            raw: What boosters predict with ``raw_score=True``.
+            objective: LightGBM's objective, and its parameters.
+        """
+        results = _results(table, raw, {**objective, **self.settings}, self.functions)
+        values = {name: value for name, value, _ in results}
+        return {name: values[name] for name in self.names}
+
+
+def _probe(
+    metric: str | MetricFunction | None,
+    objective: Mapping[str, Any],
+    labels: Labels,
+    table: Table,
+) -> tuple[str, float, bool]:
+    settings, functions = _settings([] if metric is None else [metric], labels)
+    results = _results(table, None, {**objective, **settings}, functions)
+    if len(results) != 1:
+        raise InvalidArgument(_unknown(metric, labels, [name for name, _, _ in results]))
+    return results[0]
+
+
+def _settings(
+    metrics: Sequence[str | MetricFunction], labels: Labels
+) -> tuple[dict[str, Any], tuple[MetricFunction, ...]]:
+    functions = tuple(metric for metric in metrics if not isinstance(metric, str))
+    for metric in functions:
+        if not callable(metric):
+            raise InvalidType(
+                f"`metric` must be a name or a function, got {type(metric).__name__}."
+            )
+    names = [metric for metric in metrics if isinstance(metric, str)]
+    settings: dict[str, Any] = {}
+    cuts = {int(name.partition("@")[2]) for name in names if name.partition("@")[2].isdigit()}
+    if cuts:
+        settings["eval_at"] = sorted(cuts)
+    if names:
+        settings["metric"] = list(dict.fromkeys(name.partition("@")[0] for name in names))
+    elif functions:
+        settings["metric"] = "None"
+    elif labels.ranking:
+        settings["eval_at"] = [10]
+    return settings, functions
+
+
+def _results(
+    table: Table,
+    raw: NDArray[np.float64] | None,
+    settings: Mapping[str, Any],
+    functions: tuple[MetricFunction, ...],
+) -> list[tuple[str, float, bool]]:
+    """Evaluate raw predictions as those of a booster of no rounds that starts from them."""
+    n_outputs = settings.get("num_class", 1)
+    start = np.zeros(len(table) * n_outputs) if raw is None else raw.ravel(order="F")
+    dataset = lgb.Dataset(
+        np.zeros((len(table), 1)),
+        table.labels,
+        weight=table.weight,
+        group=table.query_sizes,
+        init_score=start,
+        params={"verbosity": -1, "feature_pre_filter": False},
+    )
+    try:
+        # Of the boosting's own parameters some need the real features, and random forests refuse
+        # to start from scores.
+        booster = lgb.Booster(
+            {**of_objective(settings), "verbosity": -1, "num_threads": 1}, dataset
+        )
+        results = booster.eval_train(feval=[*functions])
+    except lgb.basic.LightGBMError as error:
+        if str(error).startswith("Unknown objective"):
+            raise InvalidArgument(
+                "`objective` must be one that LightGBM knows, got "
+                f"{settings['objective']!r}.{_hint(settings['objective'], _OBJECTIVES)}"
+            ) from error
+        raise InvalidArgument(f"`objective` or `metric` is refused by LightGBM: {error}") from error
+    return [(result[1], float(result[2]), bool(result[3])) for result in results]
+
+
+def _unknown(metric: Any, labels: Labels, names: list[str]) -> str:
+    if metric is None:
+        return (
+            f"`metric` must be given where the objective has none of its own, got None for "
+            f"{labels.objective!r}."
+        )
+    if not isinstance(metric, str):
+        return f"`metric` must give one value, got {len(names)}: {names}."
+    if names:
+        return f"`metric` must say where it cuts, such as '{metric}@10', got {metric!r}."
+    return (
+        f"`metric` must be one that LightGBM knows for objective {labels.objective!r}, got "
+        f"{metric!r}.{_hint(metric, _NAMES)}"
+    )
+
+
+def _hint(name: str, known: Sequence[str]) -> str:
+    near = get_close_matches(name.lower(), known, n=1, cutoff=0.5)
+    return f" Did you mean {near[0]!r}?" if near and near[0] != name else ""

@@ -1,0 +1,132 @@
+"""LightGBMModel: a trained booster with the columns and classes that it was trained on."""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import lightgbm as lgb
+import numpy as np
+
+from hpolab.errors import DataNotFound, InvalidArgument, one_of
+from hpolab.lightgbm.columns import Columns
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+__all__ = ["FoldModels", "LightGBMModel"]
+
+# Stands in LightGBM's own model file, before the line that its Python package adds.
+_MARK = "hpolab:"
+
+
+@dataclass(frozen=True)
+class LightGBMModel:
+    """A booster that takes data in the form of its training data.
+
+    Attributes:
+        booster: The ``lightgbm.Booster``, which sees categories as codes.
+        columns: The columns, and the codes of their categories.
+        classes: The classes in the order of predicted probabilities; None where labels are
+            numbers.
+    """
+
+    booster: lgb.Booster
+    columns: Columns
+    classes: tuple[Any, ...] | None
+
+    def predict(self, features: Any, **options: Any) -> NDArray[np.float64]:
+        """Return predictions: (n,), or (n, classes) for more than two classes.
+
+        Args:
+            features: Rows of the columns trained on, frames matched by name.
+            **options: Further arguments of ``lightgbm.Booster.predict``, such as ``raw_score``.
+
+        Raises:
+            InvalidArgument: If columns are missing or too many.
+            InvalidType: If a column's type is not understood.
+        """
+        encoded = self.columns.encode("features", features)
+        return np.asarray(self.booster.predict(encoded, **options))
+
+    def importance(self, kind: str = "gain") -> dict[str, float]:
+        """Return the importance of each feature, the largest first: name -> importance.
+
+        Args:
+            kind: "gain", the loss that splits on a feature saved, or "split", their number.
+
+        Raises:
+            InvalidArgument: If ``kind`` is neither.
+        """
+        values = self.booster.feature_importance(one_of("kind", kind, ("gain", "split")))
+        order = np.argsort(-values, kind="stable")
+        return {self.columns.names[i]: float(values[i]) for i in order}
+
+    def save(self, path: str | Path) -> None:
+        """Write the model to a file, for `load`.
+
+        It is a model file of LightGBM's, which ``lightgbm.Booster(model_file=path)`` reads as well.
+        Written beside, then moved: an earlier model is there until the new one is whole.
+
+        Args:
+            path: The file.
+        """
+        text, tail, rest = self.booster.model_to_string().rpartition("\npandas_categorical:")
+        ours = json.dumps({"columns": asdict(self.columns), "classes": self.classes})
+        beside = Path(f"{path}.{os.getpid()}.tmp")
+        beside.write_text(f"{text}\n{_MARK}{ours}\n{tail}{rest}", encoding="utf-8")
+        os.replace(beside, path)
+
+    @classmethod
+    def load(cls, path: str | Path) -> LightGBMModel:
+        """Read a model that `save` wrote.
+
+        Raises:
+            DataNotFound: If there is no such file.
+            InvalidArgument: If hpolab did not write it.
+        """
+        if not Path(path).is_file():
+            raise DataNotFound(f"`path` must name a file, got {str(path)!r}.")
+        text = Path(path).read_text(encoding="utf-8")
+        ours = [line for line in text.splitlines() if line.startswith(_MARK)]
+        if len(ours) != 1:
+            raise InvalidArgument(
+                f"`path` must name a model that `save` wrote, got {str(path)!r}; LightGBM's own "
+                "are read by `lightgbm.Booster(model_file=path)`."
+            )
+        stored = json.loads(ours[0].removeprefix(_MARK))
+        columns = stored["columns"]
+        return cls(
+            lgb.Booster(model_str=text),
+            Columns(
+                names=tuple(columns["names"]),
+                categorical=tuple(columns["categorical"]),
+                categories={name: tuple(values) for name, values in columns["categories"].items()},
+                named=columns["named"],
+            ),
+            None if stored["classes"] is None else tuple(stored["classes"]),
+        )
+
+
+@dataclass(frozen=True)
+class FoldModels:
+    """A model for each fold, and what they predict for the rows they were not trained on.
+
+    Attributes:
+        models: One for each fold.
+        out_of_fold: Predictions of the training rows, (n,) or (n, classes), each by the model
+            that has not seen it; the mean where there are several, NaN where there is none.
+    """
+
+    models: Sequence[LightGBMModel]
+    out_of_fold: NDArray[np.float64]
+
+    def predict(self, features: Any) -> NDArray[np.float64]:
+        """Return the mean of the models' predictions: (n,) or (n, classes)."""
+        parts = [model.predict(features) for model in self.models]
+        return np.mean(parts, axis=0)  # type: ignore[no-any-return]

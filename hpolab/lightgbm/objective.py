@@ -1,0 +1,468 @@
+"""LightGBMObjective: data, LightGBM's objective and metric, and a search space."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import lightgbm as lgb
+import numpy as np
+
+from hpolab.errors import InvalidArgument, InvalidType, check_count, one_of
+from hpolab.lightgbm.bins import Bins
+from hpolab.lightgbm.boosting import Boosting, predict_raw, train_booster
+from hpolab.lightgbm.data import TrainingData
+from hpolab.lightgbm.metrics import Metrics
+from hpolab.lightgbm.model import FoldModels, LightGBMModel
+from hpolab.lightgbm.names import canonical, of_bins, of_objective
+from hpolab.lightgbm.space import lightgbm_space
+from hpolab.lightgbm.splits import check_fold, split_rows
+from hpolab.lightgbm.table import class_weights
+from hpolab.objectives.base import Objective
+from hpolab.objectives.folds import Fold
+from hpolab.trial.reporter import Reporter
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from hpolab.lightgbm.boosting import ObjectiveFunction
+    from hpolab.lightgbm.metrics import MetricFunction
+    from hpolab.lightgbm.table import Table
+    from hpolab.search_space.space import SearchSpace
+
+__all__ = ["LightGBMObjective"]
+
+# LightGBM's default: reports are this far apart at this learning rate, others in proportion.
+_LEARNING_RATE = 0.1
+
+# The part of `train` that steers trials where nothing else is said.
+_HOLD_OUT = 0.2
+
+
+class LightGBMObjective(Objective):
+    """Trains LightGBM in each trial, on a hold-out or on folds that advance together.
+
+    Features are binned once and shared by all trials, folds and worker processes. The boosters of
+    all folds advance side by side, so that what a trial reports is the mean of the metric over
+    folds: a pruner and early stopping decide on that, and the number of rounds is one for all.
+
+    A report stands for equal progress, rounds x learning rate, not for equal rounds: at
+    ``learning_rate`` 0.01 it comes after ten times as many rounds as at 0.1. Pruners compare trials
+    at equal steps, and at equal rounds a small learning rate always looks bad.
+
+    ``make_study(objective=...)`` takes the sampler `lightgbm`, which tries the default first, then
+    moves one or two parameters at a time around the best, then takes turns with TPE: in a handful
+    of trials that finds more than a joint search, and in many no less. Trials are short and stop
+    early by themselves, and pruning them by their curves has cost more good trials than it saved
+    time, so no pruner is taken. Between folds it pays: ``fidelity="folds"`` trains one fold after
+    the other, and the pruner `race` ends a trial that will hardly be the best, mostly after one.
+
+    A trial that was put back starts over: LightGBM cannot go on with a booster exactly where it
+    was, and trials are short. It ends as it would have, since all that is random is seeded.
+
+    Args:
+        train: (features, labels), or a ``lightgbm.Dataset``. Features are a data frame of pandas
+            or polars, an array (n, d) or a sparse matrix; labels (n,) of numbers, or classes of
+            any kind. A Dataset that is binned already keeps its bins.
+        objective: LightGBM's name, such as "regression", "binary", "multiclass", "quantile",
+            "lambdarank", or a function (predictions, Dataset) -> (gradient, Hessian).
+        metric: What is optimized: LightGBM's name, such as "auc" or "ndcg@10", or a function
+            (predictions, Dataset) -> (name, value, whether more is better). None takes the
+            objective's own. The direction is what LightGBM says it is.
+        metrics: More metrics, recorded with each trial.
+        valid: What steers trials: a fraction of `train` drawn once, or data like `train`. Not
+            with ``folds``. A fifth by default.
+        folds: A number of folds, a splitter of scikit-learn or pairs of rows (train, valid), the
+            same in all trials. Numbers make stratified folds of classes, and keep groups whole.
+        score: Data like `train` that is read once, at a trial's end, by the mean of the folds'
+            boosters: the trial's value. None takes the best report, which is a little optimistic,
+            as it has chosen the number of rounds.
+        search_space: What is suggested, by LightGBM's names; None takes
+            ``lightgbm_space(n_rows=...)``.
+        params: Further parameters of LightGBM, the same in all trials, such as
+            ``{"alpha": 0.9}`` for quantiles. ``num_threads`` is 1 unless given: beside any other
+            busy process two threads of LightGBM are slower than one.
+        categorical: Categorical features by name or position, besides those that are by type.
+        weight: Weights of the rows of `train`, (n,), also in its metrics.
+        groups: What each row of `train` belongs to, (n,): kept whole by folds; for rankings its
+            query.
+        class_weight: "balanced" or class -> weight, for training alone, not for metrics.
+        fidelity: What a report is: "rounds", the mean over folds after some rounds of all, or
+            "folds", the best value of one fold after the other, for the pruner `race`.
+        max_rounds: Boosting rounds of a full training, at most. None takes as many as 40 million
+            rows pass through, from 500 on 80,000 training rows or more to 5,000 on 8,000 or less.
+        report_every: Rounds between two reports, at learning rate 0.1.
+        patience: Reports without improvement after which training stops; None never stops.
+        min_delta: What a report must gain on the best one to count as an improvement.
+        timeout_seconds: Time limit of one trial; None for none.
+        seed: Seeds the hold-out or the folds, and the sample of rows that bins are made of.
+
+    Raises:
+        InvalidArgument: If an argument is out of its range, labels are missing, constant or not
+            what the objective takes, a class is missing in a fold, or LightGBM knows no such
+            objective, metric or parameter.
+        InvalidType: If an argument or a column is of the wrong type.
+
+    Example:
+        >>> from sklearn.datasets import load_breast_cancer
+        >>> from hpolab import make_study, run
+        >>> from hpolab import LightGBMObjective
+        >>> X, y = load_breast_cancer(return_X_y=True)
+        >>> objective = LightGBMObjective(
+        ...     (X, y), objective="binary", metric="auc", folds=3, max_rounds=50
+        ... )
+        >>> study = make_study("cancer", storage="memory://", objective=objective)
+        >>> run(study, objective, n_trials=3)
+        >>> study.best_value > 0.97
+        True
+        >>> model = objective.fit(objective.search_space.from_trial(study.best_params), seed=0)
+        >>> model.predict(X).shape
+        (569,)
+    """
+
+    default_sampler = "lightgbm"
+
+    def __init__(
+        self,
+        train: Any,
+        *,
+        objective: str | ObjectiveFunction,
+        metric: str | MetricFunction | None = None,
+        metrics: Sequence[str | MetricFunction] = (),
+        valid: Any = None,
+        folds: Any = None,
+        score: Any = None,
+        search_space: SearchSpace | None = None,
+        params: Mapping[str, Any] | None = None,
+        categorical: Sequence[str | int] = (),
+        weight: Any = None,
+        groups: Any = None,
+        class_weight: str | Mapping[Any, float] | None = None,
+        fidelity: str = "rounds",
+        max_rounds: int | None = None,
+        report_every: int = 5,
+        patience: int | None = 10,
+        min_delta: float = 0.0,
+        timeout_seconds: float | None = None,
+        seed: int = 0,
+    ) -> None:
+        if max_rounds is not None:
+            check_count("max_rounds", max_rounds)
+        check_count("report_every", report_every)
+        _checked_seed(seed)
+        self._function = None if isinstance(objective, str) else objective
+        if self._function is not None and not callable(objective):
+            raise InvalidType(
+                f"`objective` must be a name or a function, got {type(objective).__name__}."
+            )
+        name = "custom" if self._function is not None else str(objective)
+        self._data = TrainingData.of(
+            train, name, weight=weight, groups=groups, categorical=categorical
+        )
+        given = canonical("params", params or {}, allowed=["num_class"] if self._function else [])
+        self._fixed = {
+            "num_threads": 1,
+            "deterministic": True,
+            # Else LightGBM measures at each start which way of building histograms is faster. With
+            # one thread both give the same model; this one took 0.85 to 0.97 of the other's time.
+            "force_row_wise": not given.get("force_col_wise", False),
+            **self._data.bin_params,
+            **given,
+        }
+        self._table, self._folds = self._split(valid, folds, seed)
+        self._score = None if score is None else self._data.read("score", score)
+        self._metrics = Metrics.find(
+            metric,
+            metrics,
+            self._objective_settings,
+            self._data.labels,
+            self._table.rows(self._folds[0][1]),
+        )
+        self._fidelity = one_of("fidelity", fidelity, ("rounds", "folds"))
+        self.default_pruner = "none" if fidelity == "rounds" else "race"
+        if fidelity == "folds" and len(self._folds) < 2:
+            raise InvalidArgument("`fidelity` must be 'rounds' without folds, got 'folds'.")
+        n_rows = len(self._folds[0].train)
+        self._max_rounds = _usual_rounds(n_rows) if max_rounds is None else max_rounds
+        self._report_every = report_every
+        self._patience_of_curve = patience
+        if search_space is None:
+            search_space = self._default_space()
+        super().__init__(
+            search_space=search_space,
+            direction=self._metrics.direction,
+            max_steps=len(self._folds) if fidelity == "folds" else self._n_steps(_LEARNING_RATE),
+            patience=patience if fidelity == "rounds" else None,
+            min_delta=min_delta,
+            timeout_seconds=timeout_seconds,
+        )
+        self._watch()  # refuses a bad patience now, also where `Objective` was given none
+        self._check_search_space()
+        self._bins = Bins(
+            self._table,
+            self._data.columns,
+            self._folds,
+            train_weight=self._train_weight(class_weight),
+            seed=seed,
+            given=self._data.given,
+        )
+        # A Dataset does not pickle; the bins have it and know how to travel.
+        self._data = replace(self._data, given=None)
+
+    def train(self, params: Mapping[str, Any], reporter: Reporter) -> float:
+        """Train the boosters of one trial; see `Objective.train`."""
+        settings = self._settings(params, reporter.seed)
+        train = self._train_rounds if self._fidelity == "rounds" else self._train_folds
+        best = train(settings, reporter)
+        reporter.record(rounds=best.n_rounds, **best.values)
+        return best.values[self._metrics.names[0]]
+
+    def fit(
+        self, params: Mapping[str, Any], seed: int, *, n_rounds: int | None = None
+    ) -> LightGBMModel:
+        """Train with ``params`` on all rows, those that steer trials included.
+
+        Args:
+            params: Name -> value, as the search space suggests them.
+            seed: Seeds everything random, 0 or above.
+            n_rounds: Boosting rounds; None trains as in a trial before, and takes the number that
+                was best there.
+
+        Raises:
+            Diverged: If the metric becomes NaN or infinite.
+            InvalidArgument: If ``seed`` or ``n_rounds`` is out of its range.
+        """
+        settings = self._settings(params, _checked_seed(seed))
+        dataset = self._bins.whole(settings)
+        return self._model(dataset, settings, self._rounds(params, seed, n_rounds))
+
+    def fit_folds(
+        self, params: Mapping[str, Any], seed: int, *, n_rounds: int | None = None
+    ) -> FoldModels:
+        """Train a model for each fold, with predictions for the rows that it has not seen.
+
+        Args:
+            params: Name -> value, as the search space suggests them.
+            seed: Seeds everything random, 0 or above.
+            n_rounds: As in `fit`.
+
+        Raises:
+            Diverged: If the metric becomes NaN or infinite.
+            InvalidArgument: If ``seed`` or ``n_rounds`` is out of its range, or `train` is a
+                Dataset that kept no raw data to predict.
+        """
+        if self._table.features is None:
+            raise InvalidArgument(
+                "`train` must hold raw data to be predicted, got a Dataset that is binned: give "
+                "`free_raw_data=False` to it."
+            )
+        settings = self._settings(params, _checked_seed(seed))
+        n_rounds = self._rounds(params, seed, n_rounds)
+        models = [
+            self._model(dataset, settings, n_rounds) for dataset, _ in self._bins.folds(settings)
+        ]
+        predictions = [
+            np.asarray(model.booster.predict(self._table.rows(valid).features))
+            for model, (_, valid) in zip(models, self._folds, strict=True)
+        ]
+        sums = np.zeros((len(self._table), *predictions[0].shape[1:]))
+        counts = np.zeros((len(self._table), *[1] * (sums.ndim - 1)))
+        for (_, valid), predicted in zip(self._folds, predictions, strict=True):
+            sums[valid] += predicted
+            counts[valid] += 1
+        with np.errstate(invalid="ignore"):  # 0 / 0: no model has left the row out
+            return FoldModels(models, sums / counts)
+
+    def evaluate(self, model: LightGBMModel, data: Any) -> dict[str, float]:
+        """Return all metrics of a model on data like `train`: name -> value."""
+        rows = self._data.read("data", data)
+        raw = predict_raw(model.booster, rows.features, model.booster.current_iteration())
+        # A parameter such as `reg_sqrt`, which says what raw predictions are, may be a trial's own.
+        settings = {**of_objective(model.booster.params), **self._objective_settings}
+        return self._metrics.evaluate(rows, raw, settings)
+
+    def check(self) -> None:
+        """Bin the features, and boost the space's defaults for one round.
+
+        Raises:
+            InvalidArgument: If LightGBM refuses the parameters.
+        """
+        super().check()
+        settings = self._settings(self.search_space.defaults(), seed=0)
+        try:
+            self._boosting(self._bins.folds(settings)[:1], settings).advance_to(1)
+        except lgb.basic.LightGBMError as error:
+            raise InvalidArgument(
+                f"`search_space` or `params` is refused by LightGBM: {error}"
+            ) from error
+
+    def _train_rounds(self, settings: Mapping[str, Any], reporter: Reporter) -> _Best:
+        pairs = self._bins.folds(settings)
+        best, boosting = self._boost(pairs, settings, reporter)
+        if self._score is not None:
+            raw = boosting.raw_predictions(self._score.features, best.n_rounds)
+            return _Best(best.n_rounds, self._metrics.evaluate(self._score, raw, settings))
+        return best
+
+    def _train_folds(self, settings: Mapping[str, Any], reporter: Reporter) -> _Best:
+        bests, raws = [], []
+        for fold in reporter.steps(len(self._folds)):
+            pairs = self._bins.folds(settings)[fold : fold + 1]
+            best, boosting = self._boost(pairs, settings, self._watch())
+            bests.append(best)
+            reporter.report(best.values[self._metrics.names[0]], fold)
+            if self._score is not None:
+                raws.append(boosting.raw_predictions(self._score.features, best.n_rounds))
+        n_rounds = round(float(np.mean([best.n_rounds for best in bests])))
+        if self._score is not None:
+            mean = np.mean(raws, axis=0)
+            return _Best(n_rounds, self._metrics.evaluate(self._score, mean, settings))
+        names = self._metrics.names
+        return _Best(n_rounds, {n: float(np.mean([b.values[n] for b in bests])) for n in names})
+
+    def _boost(
+        self,
+        pairs: Sequence[tuple[lgb.Dataset, lgb.Dataset]],
+        settings: Mapping[str, Any],
+        reporter: Reporter,
+    ) -> tuple[_Best, Boosting]:
+        """Boost the folds together until the rounds or the reporter's patience run out."""
+        boosting = self._boosting(pairs, settings)
+        best = None
+        learning_rate = settings.get("learning_rate", _LEARNING_RATE)
+        interval = self._interval(learning_rate)
+        for step in reporter.steps(self._n_steps(learning_rate)):
+            values = boosting.advance_to(min((step + 1) * interval, self._max_rounds))
+            reporter.report(values[self._metrics.names[0]], step)
+            if reporter.improved:
+                best = _Best(boosting.n_rounds, values)
+        assert best is not None, "the first report is always an improvement"
+        if self._score is not None and settings.get("boosting") == "dart":
+            # Later rounds have changed the weights of earlier trees.
+            boosting = self._boosting(pairs, settings)
+            boosting.advance_to(best.n_rounds)
+        return best, boosting
+
+    def _boosting(
+        self, pairs: Sequence[tuple[lgb.Dataset, lgb.Dataset]], settings: Mapping[str, Any]
+    ) -> Boosting:
+        return Boosting(pairs, settings, self._metrics, self._function)
+
+    def _interval(self, learning_rate: float) -> int:
+        return max(1, round(self._report_every * _LEARNING_RATE / learning_rate))
+
+    def _n_steps(self, learning_rate: float) -> int:
+        return math.ceil(self._max_rounds / self._interval(learning_rate))
+
+    def _rounds(self, params: Mapping[str, Any], seed: int, n_rounds: int | None) -> int:
+        if n_rounds is not None:
+            check_count("n_rounds", n_rounds)
+            return n_rounds
+        settings = self._settings(params, seed)
+        if self._fidelity == "folds":
+            return self._train_folds(settings, self._watch()).n_rounds
+        return self._boost(self._bins.folds(settings), settings, self._watch())[0].n_rounds
+
+    def _watch(self) -> Reporter:
+        """Return a reporter for one curve outside any trial."""
+        return Reporter(
+            None,
+            direction=self.direction,
+            patience=self._patience_of_curve,
+            min_delta=self.min_delta,
+        )
+
+    def _model(
+        self, dataset: lgb.Dataset, settings: Mapping[str, Any], n_rounds: int
+    ) -> LightGBMModel:
+        booster = train_booster(dataset, settings, n_rounds, self._function)
+        return LightGBMModel(booster, self._data.columns, self._data.labels.classes)
+
+    def _settings(self, params: Mapping[str, Any], seed: int) -> dict[str, Any]:
+        """Return all of LightGBM's parameters for one training."""
+        return {
+            **self._objective_settings,
+            **canonical("search_space", params),
+            **self._metrics.settings,
+            "seed": seed % 2**31,
+            "verbosity": -1,
+        }
+
+    @property
+    def _objective_settings(self) -> dict[str, Any]:
+        """What LightGBM is told of the objective, and all that is the same in each trial."""
+        labels = self._data.labels
+        settings = {"objective": "none" if self._function else labels.objective, **self._fixed}
+        return settings | ({} if labels.n_classes is None else {"num_class": labels.n_classes})
+
+    def _split(self, valid: Any, folds: Any, seed: int) -> tuple[Table, list[Fold]]:
+        """Return all rows, and those to train on and to validate on."""
+        table, labels = self._data.table, self._data.labels
+        if folds is not None and valid is not None:
+            raise InvalidArgument("`valid` must be None where `folds` are given, got both.")
+        if valid is None or isinstance(valid, float):
+            part = _HOLD_OUT if valid is None else valid
+            return table, split_rows(table, labels, valid=part, folds=folds, seed=seed)
+        if self._data.given is not None:
+            raise InvalidArgument(
+                "`valid` must be a fraction where `train` is a Dataset that is binned, got data."
+            )
+        other = self._data.read("valid", valid)
+        rows = np.arange(len(table) + len(other))
+        joined, fold = table.joined(other), Fold(rows[: len(table)], rows[len(table) :])
+        check_fold("valid", fold, joined, labels)
+        return joined, [fold]
+
+    def _train_weight(self, class_weight: str | Mapping[Any, float] | None) -> Any:
+        if class_weight is None:
+            return self._table.weight
+        weight = class_weights(class_weight, self._data.labels, self._table.labels)
+        return weight if self._table.weight is None else weight * self._table.weight
+
+    def _default_space(self) -> SearchSpace:
+        """Return LightGBM's space without what ``params`` fixes."""
+        space = lightgbm_space(n_rows=len(self._folds[0][0]))
+        fixed = {k: v for k, v in self._fixed.items() if k in space.defaults()}
+        if "goss" in (self._fixed.get("boosting"), self._fixed.get("data_sample_strategy")):
+            # It is a way of sampling rows itself, and LightGBM refuses both.
+            fixed = {"bagging_fraction": 1.0, "bagging_freq": 0} | fixed
+        return space.override(**fixed)
+
+    def _check_search_space(self) -> None:
+        params = canonical("search_space", self.search_space.defaults())
+        for name in self.search_space.distributions():
+            # A branch's parameter is named `branch.name`; defaults are those of one branch.
+            name = name.rpartition(".")[2].removeprefix("one_minus_")
+            params |= dict.fromkeys(canonical("search_space", {name: None}))
+        for name in params.keys() & self._fixed.keys():
+            if params[name] is None or params[name] != self._fixed[name]:
+                raise InvalidArgument(
+                    f"`params` must leave out what `search_space` suggests, got {name!r} in both."
+                )
+        if self._data.given is not None and of_bins(params):
+            raise InvalidArgument(
+                "`search_space` must leave the bins of a Dataset that is binned as they are, got "
+                f"{', '.join(map(repr, of_bins(params)))}."
+            )
+
+    def _value_name(self) -> str:
+        return f"metric {self._metrics.names[0]!r}"
+
+
+@dataclass(frozen=True)
+class _Best:
+    """The best report of a training: after how many rounds, and all metrics there."""
+
+    n_rounds: int
+    values: Mapping[str, float]
+
+
+def _usual_rounds(n_rows: int) -> int:
+    return min(max(40_000_000 // n_rows, 500), 5_000)
+
+
+def _checked_seed(seed: int, argument: str = "seed") -> int:
+    if seed < 0:
+        raise InvalidArgument(f"`{argument}` must be 0 or above, got {seed}.")
+    return seed

@@ -1,0 +1,1 @@
+"""Recommenders: interactions, splits, ranking metrics, trainers, and the objective."""

@@ -1,0 +1,327 @@
+"""Recommenders with a closed form, which one epoch solves: popularity, EASE, item neighbors."""
+
+from __future__ import annotations
+
+import abc
+import io
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from hpolab.errors import InvalidArgument, check_count, one_of
+from hpolab.recommender.trainer import Trainer, Training, count_param, number_param, param
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from numpy.typing import NDArray
+
+    from hpolab.recommender.interactions import Interactions
+
+__all__ = [
+    "Ease",
+    "ItemKnn",
+    "Popularity",
+    "arrays_from_bytes",
+    "arrays_to_bytes",
+]
+
+# Cells of a dense block of the items-by-items matrix: 16 MB of float32.
+_BLOCK_CELLS = 2**22
+
+# Bytes a pair of items, at the peak: the inverse in float64 beside the weights in float32.
+_EASE_BYTES = 12
+
+# BM25's saturation and length normalization (Robertson and Zaragoza 2009, section 3.2).
+_BM25_K1, _BM25_B = 1.2, 0.75
+
+_SIMILARITIES = ("bm25", "cosine", "tfidf_cosine")
+
+
+class _ClosedForm(Training):
+    """A training of one epoch, which has no better model than its only one."""
+
+    def __init__(self, matrix: Any) -> None:
+        self._matrix = matrix
+        self._solution: dict[str, NDArray[Any]] = {}
+
+    @abc.abstractmethod
+    def _solve(self) -> dict[str, NDArray[Any]]:
+        """Return the model as arrays by name."""
+
+    def epoch(self) -> None:
+        self._solution = self._solve()
+
+    def keep_best(self) -> None:
+        """Do nothing: whenever it is solved, the model is the same."""
+
+    def load_best(self) -> None:
+        """Do nothing, likewise."""
+
+    def to_bytes(self) -> bytes:
+        return arrays_to_bytes(self._solution)
+
+    def from_bytes(self, state: bytes) -> None:
+        self._solution = arrays_from_bytes(state)
+
+
+class Popularity(Trainer):
+    """Recommends what most users took: the baseline that every other recommender must beat.
+
+    It has no parameters.
+
+    Example:
+        >>> from hpolab import Interactions
+        >>> train = Interactions.of(["ann", "bob", "bob"], ["tea", "tea", "milk"])
+        >>> training = Popularity().start({}, train, seed=0, max_epochs=1)
+        >>> training.epoch()
+        >>> training.scores(train.encode_users(["ann"]))
+        array([[1., 2.]], dtype=float32)
+    """
+
+    name = "popularity"
+    max_epochs = 1
+
+    def start(
+        self, params: Mapping[str, Any], train: Interactions, *, seed: int, max_epochs: int
+    ) -> Training:
+        return _PopularityTraining(train.matrix())
+
+
+class _PopularityTraining(_ClosedForm):
+    def _solve(self) -> dict[str, NDArray[Any]]:
+        return {"counts": _column_counts(self._matrix)}
+
+    def scores(self, users: NDArray[Any]) -> NDArray[Any]:
+        return np.repeat(self._solution["counts"][None], len(users), axis=0)
+
+
+class Ease(Trainer):
+    """EASE^R: a linear model from items to items, fitted by ridge regression.
+
+    With P the inverse of (X^T X + l2 I) the weights are B = I - P diag(1 / diag(P)), whose
+    diagonal is zero (Steck 2019, "Embarrassingly Shallow Autoencoders for Sparse Data", WWW,
+    equation 8). It takes 12 bytes a pair of items while it is solved and 4 after, and time that
+    grows with the cube of the number of items.
+
+    Parameters of a trial: `l2`, above 0.
+
+    Args:
+        max_items: Items above which it refuses to start; the default, 20,000, takes 4.8 GB.
+
+    Raises:
+        InvalidArgument: If ``max_items`` is below 1.
+
+    Example:
+        >>> from hpolab import Interactions
+        >>> train = Interactions.of([1, 1, 2, 2, 3], ["tea", "milk", "tea", "milk", "tea"])
+        >>> training = Ease().start({"l2": 1.0}, train, seed=0, max_epochs=1)
+        >>> training.epoch()
+        >>> training.scores(train.encode_users([3])).round(2)  # milk, tea
+        array([[0.5, 0. ]], dtype=float32)
+    """
+
+    name = "ease"
+    max_epochs = 1
+
+    def __init__(self, *, max_items: int = 20_000) -> None:
+        check_count("max_items", max_items)
+        self._max_items = max_items
+
+    def start(
+        self, params: Mapping[str, Any], train: Interactions, *, seed: int, max_epochs: int
+    ) -> Training:
+        l2 = number_param(params, "l2", above=0.0)
+        if train.n_items > self._max_items:
+            gigabytes = _EASE_BYTES * train.n_items**2 / 1e9
+            raise InvalidArgument(
+                f"`train` must have at most {self._max_items} items for EASE, got "
+                f"{train.n_items}, which would take {gigabytes:.1f} GB. Leave out rare items, or "
+                "raise `max_items` where there is the memory."
+            )
+        return _EaseTraining(train.matrix(), l2)
+
+
+class _EaseTraining(_ClosedForm):
+    def __init__(self, matrix: Any, l2: float) -> None:
+        super().__init__(matrix)
+        self._l2 = l2
+
+    def _solve(self) -> dict[str, NDArray[Any]]:
+        # A triangle with zeros above: both triangles are each other's transpose.
+        weights = _inverse_triangle(_gram(self._matrix), self._l2).astype(np.float32)
+        diagonal = weights.diagonal().copy()
+        weights += weights.T
+        weights /= -diagonal
+        np.fill_diagonal(weights, 0)
+        return {"weights": weights}
+
+    def scores(self, users: NDArray[Any]) -> NDArray[Any]:
+        scores: NDArray[Any] = self._matrix[users] @ self._solution["weights"]
+        return scores
+
+
+def _gram(matrix: Any) -> NDArray[np.float64]:
+    """Return X^T X, (n_items, n_items)."""
+    n_items = matrix.shape[1]
+    gram = np.empty((n_items, n_items))
+    for rows, block in _gram_blocks(matrix):
+        gram[rows] = block
+    return gram
+
+
+def _inverse_triangle(gram: NDArray[np.float64], l2: float) -> NDArray[np.float64]:
+    """Return the lower triangle of the inverse of ``gram`` + ``l2`` I, which replaces ``gram``.
+
+    In float64: with a small ``l2`` the condition is so bad that float32 leaves two digits.
+    """
+    from scipy.linalg.lapack import dpotrf, dpotri
+
+    gram[np.diag_indices_from(gram)] += l2
+    # It is symmetric, so that its transpose is the same in the order that LAPACK needs in place.
+    factor, failed = dpotrf(gram.T, lower=1, clean=1, overwrite_a=1)
+    if failed:
+        raise InvalidArgument(f"`l2` must be larger for these interactions, got {l2}.")
+    inverse, _ = dpotri(factor, lower=1, overwrite_c=1)
+    triangle: NDArray[np.float64] = inverse
+    return triangle
+
+
+class ItemKnn(Trainer):
+    """Recommends the nearest neighbors of a user's items.
+
+    A well-tuned one is hard to beat (Ferrari Dacrema et al. 2021, "A Troubling Analysis of
+    Reproducibility and Progress in Recommender Systems Research", ACM TOIS). An item's score is
+    the sum of its similarities to those of the user's items that are among its neighbors.
+
+    Parameters of a trial:
+
+    - `n_neighbors`: Neighbors kept of each item, 1 or above.
+    - `shrink`: 0 or above; a similarity of items with n and m interactions is multiplied by
+      s / (s + shrink), s = sqrt(n m). For the cosine that is the usual
+      dot / (|a| |b| + shrink); here it has one scale for all similarities.
+    - `similarity`: "cosine"; "tfidf_cosine", in which a user counts for the less the more items
+      they took; "bm25": dot products of items under BM25's weights (k1 = 1.2, b = 0.75), which
+      stand in for their norms.
+
+    It takes 8 bytes a neighbor kept, and about 100 MB more while they are sought.
+
+    Example:
+        >>> from hpolab import Interactions
+        >>> train = Interactions.of([1, 1, 2, 2, 3], ["tea", "milk", "tea", "milk", "tea"])
+        >>> params = {"n_neighbors": 1, "shrink": 0.0, "similarity": "cosine"}
+        >>> training = ItemKnn().start(params, train, seed=0, max_epochs=1)
+        >>> training.epoch()
+        >>> training.scores(train.encode_users([3])).round(2)  # milk, tea
+        array([[0.82, 0.  ]], dtype=float32)
+    """
+
+    name = "item_knn"
+    max_epochs = 1
+
+    def start(
+        self, params: Mapping[str, Any], train: Interactions, *, seed: int, max_epochs: int
+    ) -> Training:
+        return _ItemKnnTraining(
+            train.matrix(),
+            n_neighbors=count_param(params, "n_neighbors"),
+            shrink=number_param(params, "shrink", at_least=0.0),
+            similarity=one_of("similarity", param(params, "similarity"), _SIMILARITIES),
+        )
+
+
+class _ItemKnnTraining(_ClosedForm):
+    def __init__(self, matrix: Any, *, n_neighbors: int, shrink: float, similarity: str) -> None:
+        super().__init__(matrix)
+        self._n_neighbors = min(n_neighbors, matrix.shape[1])
+        self._shrink = shrink
+        self._similarity = similarity
+
+    def _solve(self) -> dict[str, NDArray[Any]]:
+        # At least 1, against a division by zero: what nobody took is similar to nothing anyway.
+        support = np.sqrt(np.maximum(_column_counts(self._matrix), 1))
+        neighbors, similarities = [], []
+        for rows, block in _gram_blocks(_weighted(self._matrix, self._similarity)):
+            support_of_pair = np.outer(support[rows], support)
+            block *= support_of_pair / (support_of_pair + np.float32(self._shrink))
+            block[np.arange(len(block)), np.arange(rows.start, rows.stop)] = 0
+            nearest = np.argpartition(block, -self._n_neighbors, axis=1)[:, -self._n_neighbors :]
+            neighbors.append(nearest.astype(np.int32))
+            similarities.append(np.take_along_axis(block, nearest, axis=1))
+        weights = _sparse_columns(np.concatenate(neighbors), np.concatenate(similarities))
+        return {"data": weights.data, "indices": weights.indices, "indptr": weights.indptr}
+
+    def scores(self, users: NDArray[Any]) -> NDArray[Any]:
+        from scipy.sparse import csr_matrix
+
+        columns = tuple(self._solution[name] for name in ("data", "indices", "indptr"))
+        weights = csr_matrix(columns, shape=(self._matrix.shape[1],) * 2)
+        scores: NDArray[Any] = (self._matrix[users] @ weights).toarray()
+        return scores
+
+
+def _sparse_columns(rows: NDArray[np.int32], values: NDArray[np.float32]) -> Any:
+    """Return a CSR matrix (n, n) whose column i has ``values[i]`` in ``rows[i]``, both (n, k)."""
+    from scipy.sparse import csc_matrix
+
+    n, k = rows.shape
+    starts = np.arange(0, n * k + 1, k)
+    matrix = csc_matrix((values.ravel(), rows.ravel(), starts), shape=(n, n)).tocsr()
+    matrix.eliminate_zeros()
+    return matrix
+
+
+def _weighted(matrix: Any, similarity: str) -> Any:
+    """Return ``matrix``, weighted so that its columns' dot products are the similarities."""
+    from scipy.sparse import diags
+
+    if similarity == "cosine":
+        return _with_unit_columns(matrix)
+    n_items = matrix.shape[1]
+    rarity = np.log(n_items / (1 + np.diff(matrix.indptr)))
+    weighted = (diags(rarity) @ matrix).astype(np.float32)
+    if similarity == "tfidf_cosine":
+        return _with_unit_columns(weighted)
+    lengths = _column_counts(matrix)
+    relative = 1 - _BM25_B + _BM25_B * lengths / lengths.mean()
+    return (weighted @ diags((_BM25_K1 + 1) / (_BM25_K1 * relative + 1))).astype(np.float32)
+
+
+def _with_unit_columns(matrix: Any) -> Any:
+    from scipy.sparse import diags
+
+    norms = np.sqrt(np.bincount(matrix.indices, matrix.data**2, minlength=matrix.shape[1]))
+    return (matrix @ diags(1 / np.where(norms == 0, 1, norms))).astype(np.float32)
+
+
+def _column_counts(matrix: Any) -> NDArray[np.float32]:
+    return np.bincount(matrix.indices, minlength=matrix.shape[1]).astype(np.float32)
+
+
+def _gram_blocks(matrix: Any) -> Iterator[tuple[slice, NDArray[np.float32]]]:
+    """Yield X^T X, some rows (b, n_items) at a time, each with the slice of its rows.
+
+    Args:
+        matrix: X, a CSR matrix (n_users, n_items).
+    """
+    n_items = matrix.shape[1]
+    by_item = matrix.T.tocsr()
+    n_rows = max(1, _BLOCK_CELLS // n_items)
+    for start in range(0, n_items, n_rows):
+        rows = slice(start, min(start + n_rows, n_items))
+        yield rows, (by_item[rows] @ matrix).toarray()
+
+
+def arrays_to_bytes(arrays: Mapping[str, NDArray[Any]]) -> bytes:
+    """Return arrays as bytes, without pickle."""
+    file = io.BytesIO()
+    # Typed apart: NumPy 2.1 has a flag of its own among the names, which 1.26 stores as an array.
+    named: dict[str, Any] = dict(arrays)
+    np.savez(file, **named)
+    return file.getvalue()
+
+
+def arrays_from_bytes(state: bytes) -> dict[str, NDArray[Any]]:
+    """Return the arrays that `arrays_to_bytes` has packed."""
+    with np.load(io.BytesIO(state), allow_pickle=False) as arrays:
+        return dict(arrays)

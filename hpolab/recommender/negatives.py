@@ -1,0 +1,151 @@
+"""Negatives: items that a user has not taken, drawn uniformly and without rejection."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from hpolab.errors import InvalidArgument
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    import torch
+    from numpy.typing import NDArray
+
+    from hpolab.recommender.interactions import Interactions
+
+__all__ = ["NegativeSampler", "TensorNegativeSampler"]
+
+# Random numbers below this, modulo the number of untaken items: the bias is below 1e-12.
+_N_RANDOM = 2**62
+
+
+@dataclass(frozen=True)
+class _Untaken:
+    """Numbers the items that each user has not taken; of NumPy arrays, or of torch tensors.
+
+    Of a user's taken items s_0 < s_1 < ..., s_j - j untaken ones lie below s_j. The r-th untaken
+    item, from 0, is therefore r + #{j: s_j - j <= r}. With a stretch of n_items + 1 numbers for
+    each user, all users' s_j - j are one sorted array, and one binary search answers for all.
+
+    Attributes:
+        gaps: user * (n_items + 1) + s_j - j of all users, rising, (n_taken,).
+        starts: Where each user begins in `gaps`, (n_users,).
+        counts: How many items each user has not taken, (n_users,).
+        n_items: The number of items.
+        searchsorted: NumPy's or torch's.
+    """
+
+    gaps: Any
+    starts: Any
+    counts: Any
+    n_items: int
+    searchsorted: Callable[..., Any]
+
+    def pick(self, users: Any, numbers: Any) -> Any:
+        """Return the untaken items that random numbers stand for.
+
+        Args:
+            users: (n,) codes of users who have untaken items.
+            numbers: (n, m) of 0 to _N_RANDOM - 1.
+        """
+        ranks = numbers % self.counts[users][:, None]
+        keys = users[:, None] * (self.n_items + 1) + ranks
+        n_below = self.searchsorted(self.gaps, keys, side="right") - self.starts[users][:, None]
+        return ranks + n_below
+
+
+class NegativeSampler:
+    """Draws items that users have not taken, each with the same probability.
+
+    Args:
+        taken: What users have taken; a row may occur more than once.
+
+    Example:
+        >>> from hpolab import Interactions
+        >>> taken = Interactions.of([0, 0, 1, 1, 1], [0, 2, 0, 1, 3])
+        >>> sampler = NegativeSampler(taken)
+        >>> sampler.draw(np.array([0, 1]), 5, np.random.default_rng(0))
+        array([[3, 1, 1, 3, 1],
+               [2, 2, 2, 2, 2]])
+    """
+
+    def __init__(self, taken: Interactions) -> None:
+        n_users, n_items = taken.n_users, taken.n_items
+        users, items = np.divmod(np.unique(taken.users * n_items + taken.items), n_items)
+        n_taken = np.bincount(users, minlength=n_users)
+        starts = np.cumsum(n_taken) - n_taken
+        gaps = users * (n_items + 1) + items - (np.arange(len(users)) - starts[users])
+        self._untaken = _Untaken(gaps, starts, n_items - n_taken, n_items, np.searchsorted)
+
+    def check(self, users: NDArray[Any]) -> None:
+        """Refuse users who have taken every item.
+
+        Raises:
+            InvalidArgument: If there is one.
+        """
+        full = users[self._untaken.counts[users] == 0]
+        if len(full):
+            raise InvalidArgument(
+                "`users` must have items that they have not taken, to draw negatives from, got "
+                f"the user of code {full[0]}, who has taken all {self._untaken.n_items}."
+            )
+
+    def draw(self, users: NDArray[Any], n: int, rng: np.random.Generator) -> NDArray[np.int64]:
+        """Return n items for each user, (len(users), n), none of which the user has taken.
+
+        The same item may come more than once.
+
+        Args:
+            users: User codes, (k,).
+            n: How many for each.
+            rng: Draws them.
+
+        Raises:
+            InvalidArgument: If a user has taken every item.
+        """
+        self.check(users)
+        numbers = rng.integers(_N_RANDOM, size=(len(users), n))
+        picked: NDArray[np.int64] = self._untaken.pick(users, numbers)
+        return picked
+
+    def to(self, device: torch.device) -> TensorNegativeSampler:
+        """Return the same sampler for tensors on a device."""
+        import torch
+
+        untaken = self._untaken
+        gaps, starts, counts = (
+            torch.as_tensor(part).to(device)
+            for part in (untaken.gaps, untaken.starts, untaken.counts)
+        )
+        return TensorNegativeSampler(
+            _Untaken(gaps, starts, counts, untaken.n_items, torch.searchsorted)
+        )
+
+
+class TensorNegativeSampler:
+    """Draws as `NegativeSampler` does, on tensors; made by its `to`."""
+
+    def __init__(self, untaken: _Untaken) -> None:
+        self._untaken = untaken
+
+    def draw(self, users: torch.Tensor, n: int, generator: torch.Generator) -> torch.Tensor:
+        """Return n items for each user, (len(users), n), none of which the user has taken.
+
+        Users are not checked, which would make the device wait: see `NegativeSampler.check`.
+
+        Args:
+            users: User codes, int64 (k,), on the device.
+            n: How many for each.
+            generator: Draws them; one of the device.
+        """
+        import torch
+
+        numbers = torch.randint(
+            _N_RANDOM, (len(users), n), generator=generator, device=users.device
+        )
+        picked: torch.Tensor = self._untaken.pick(users, numbers)
+        return picked

@@ -1,0 +1,333 @@
+"""RecommenderObjective: trains a recommender and ranks the items held out of its training."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from hpolab.errors import InvalidArgument, InvalidType, MissingExtra, check_count, one_of
+from hpolab.objectives.base import Objective
+from hpolab.objectives.epochs import train_epochs
+from hpolab.recommender.ranking import LOWER_IS_BETTER, RankingTask
+from hpolab.recommender.space import RECOMMENDERS, recommender_space
+from hpolab.recommender.trainer import Trainer
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from numpy.typing import NDArray
+
+    from hpolab.recommender.interactions import Interactions
+    from hpolab.recommender.ranking import Estimate
+    from hpolab.recommender.splits import Splits
+    from hpolab.recommender.trainer import Training
+    from hpolab.search_space.space import SearchSpace
+    from hpolab.trial.reporter import Reporter
+
+__all__ = ["Recommender", "RecommenderObjective"]
+
+BASELINES = ("popularity", "ease", "als")
+"""A second's work each on 100,000 interactions: what a tuned model must beat to be worth it."""
+
+# EASE inverts a matrix of items by items: of more than these, its time and memory are no aside.
+_MOST_ITEMS_OF_EASE = 5000
+
+# Where each trainer's class is; all others are models of torch.
+_CLASSES = {
+    "popularity": ("classical", "Popularity"),
+    "ease": ("classical", "Ease"),
+    "item_knn": ("classical", "ItemKnn"),
+    "als": ("implicit", "Als"),
+    "bpr_implicit": ("implicit", "BprImplicit"),
+    "logistic_mf": ("implicit", "LogisticMf"),
+}
+
+
+@dataclass(frozen=True)
+class Recommender:
+    """A trained recommender.
+
+    Attributes:
+        name: Its trainer's name.
+        params: What it was trained with.
+        n_epochs: Epochs that its weights have seen.
+        train: What it was trained on.
+        training: The training, at its best epoch.
+    """
+
+    name: str
+    params: Mapping[str, Any]
+    n_epochs: int
+    train: Interactions
+    training: Training
+
+    def scores(self, users: NDArray[Any]) -> NDArray[Any]:
+        """Return the scores of all items for user codes (b,): (b, n_items)."""
+        return self.training.scores(users)
+
+    def recommend(self, user_ids: Sequence[Any], k: int = 10) -> NDArray[Any]:
+        """Return the ids of the best items for some users, the best first, (b, k).
+
+        Items that a user has in `train` are left out. A user who is not known there gets the items
+        that most users have taken.
+
+        Args:
+            user_ids: (b,) ids, as they were given.
+            k: How many, 1 to n_items.
+
+        Raises:
+            InvalidArgument: If ``k`` is out of its range, or larger than what a user has left.
+        """
+        check_count("k", k)
+        users = self.train.encode_users(user_ids)
+        known = users >= 0
+        table = np.empty((len(users), self.train.n_items))
+        table[~known] = np.bincount(self.train.items, minlength=self.train.n_items)
+        if known.any():
+            table[known] = self.scores(users[known])
+            seen = self.train.matrix()[users[known]].tocoo()
+            table[np.flatnonzero(known)[seen.row], seen.col] = -np.inf
+        best = np.argsort(-table, axis=1, kind="stable")[:, :k]
+        if k > best.shape[1] or np.isinf(np.take_along_axis(table, best, axis=1)).any():
+            raise InvalidArgument(
+                f"`k` must be at most the number of items that each user has not seen, got {k}."
+            )
+        ids: NDArray[Any] = self.train.item_ids[best]
+        return ids
+
+
+class RecommenderObjective(Objective):
+    """Trains a recommender; a trial's value is a ranking metric over all users.
+
+    Each epoch the held-out items of `valid` are ranked among all items that their users have not
+    seen; that metric is reported, pruned on and stops the training early. At the end the best
+    epoch's model ranks `score` (`valid` again where there is none), which is the trial's value.
+    All of ``metrics`` are stored with the trial, each with its standard error over users.
+
+    Args:
+        trainer: One of ``hpolab.search_space.RECOMMENDERS``, or a `Trainer`.
+        splits: What trains, steers, ranks and tests; nothing here reads `test`.
+        search_space: By default `recommender_space` of the trainer.
+        metric: What is tuned: one of `RANKING_METRICS` with its cut. A steadier one than that
+            which is reported in the end may choose better: NDCG@100 for NDCG@10.
+        metrics: What is stored besides.
+        max_epochs: Of the longest training, 1 or above; a closed form has one.
+        patience: Epochs without improvement after which a training stops; None never stops.
+        n_sampled: Rank each held-out item among so many sampled items in place of all: for
+            comparison with published figures only. See `RankingTask`.
+        device: Where models of torch live.
+        references: Recommenders, of ``hpolab.search_space.RECOMMENDERS``, whose metrics at their
+            defaults stand beside the trials in reports; () for none.
+        **reporting: ``min_delta``, ``timeout_seconds``, ``checkpoints``, ``checkpoint_every`` and
+            ``checkpoint_seconds``, as for `Objective`.
+
+    Raises:
+        InvalidArgument: If an argument is out of its range, or the trainer or a metric is unknown.
+        InvalidType: If ``trainer`` is neither a name nor a `Trainer`.
+        MissingExtra: If the trainer's package is not installed.
+
+    Example:
+        >>> from hpolab import make_study, run
+        >>> from hpolab import make_taste_clusters
+        >>> from hpolab import leave_last_out
+        >>> splits = leave_last_out(make_taste_clusters(n_users=60, n_items=40).interactions)
+        >>> objective = RecommenderObjective("ease", splits, metric="ndcg@10")
+        >>> study = make_study("ease", storage="memory://", objective=objective, seed=0)
+        >>> run(study, objective, n_trials=3)
+        >>> model = objective.fit({"l2": 10.0}, seed=0)
+        >>> model.recommend([0, 1], k=5).shape
+        (2, 5)
+    """
+
+    def __init__(
+        self,
+        trainer: str | Trainer,
+        splits: Splits,
+        *,
+        search_space: SearchSpace | None = None,
+        metric: str = "ndcg@10",
+        metrics: Sequence[str] = ("hr@10", "ndcg@10"),
+        max_epochs: int = 200,
+        patience: int | None = 15,
+        n_sampled: int | None = None,
+        device: str = "cpu",
+        references: Sequence[str] = BASELINES,
+        **reporting: Any,
+    ) -> None:
+        check_count("max_epochs", max_epochs)
+        self._trainer = open_trainer(trainer, device)
+        if search_space is None:
+            search_space = recommender_space(self._trainer.name)
+        self.splits = splits
+        self.metric = metric
+        self._n_sampled = n_sampled
+        self._references = tuple(one_of("references", name, RECOMMENDERS) for name in references)
+        self._valid = self._task(splits.valid)
+        self._score = self._valid if splits.score is None else self._task(splits.score)
+        self._metrics = tuple(dict.fromkeys([metric, *metrics]))
+        for name in self._metrics:
+            self._valid.check_metric(name)
+        super().__init__(
+            search_space=search_space,
+            direction="minimize" if metric in LOWER_IS_BETTER else "maximize",
+            max_steps=min(max_epochs, self._trainer.max_epochs or max_epochs),
+            patience=patience,
+            **reporting,
+        )
+        # Without the protocol the value of a metric means nothing.
+        self.facts = {"metric": metric, **splits.facts, **self._score.facts}
+
+    def train(self, params: Mapping[str, Any], reporter: Reporter) -> float:
+        """Train one model; see the class for what is reported and returned."""
+        with self._trainer.seeded(reporter.seed):
+            training = self._fit(params, self.splits.train, reporter)
+            estimates = self._score.estimate(training.scores, self._metrics)
+        reporter.record(**_flat(estimates))
+        return estimates[self.metric].mean
+
+    def fit(self, params: Mapping[str, Any], seed: int) -> Recommender:
+        """Train with ``params`` outside any trial and return the best epoch's model.
+
+        It is the model of a trial that has these parameters and this seed and is not pruned.
+
+        Args:
+            params: Name -> value, as the search space suggested them.
+            seed: Seeds everything random, 0 or above.
+
+        Raises:
+            Diverged: If the training reaches NaN or infinity.
+        """
+        reporter = self.reporter(seed=seed)
+        with self._trainer.seeded(seed):
+            training = self._fit(params, self.splits.train, reporter)
+        n_epochs = 0 if reporter.best_step is None else reporter.best_step + 1
+        return Recommender(self._trainer.name, dict(params), n_epochs, self.splits.train, training)
+
+    def refit(self, params: Mapping[str, Any], seed: int, *, n_epochs: int) -> Recommender:
+        """Train on `train`, `valid` and `score` together, for a number of epochs known by now.
+
+        Args:
+            params: Name -> value.
+            seed: Seeds everything random, 0 or above.
+            n_epochs: The `n_epochs` of the model that `fit` returned, 1 or above.
+        """
+        check_count("n_epochs", n_epochs)
+        rows = self.splits.train.join(self.splits.valid)
+        if self.splits.score is not None:
+            rows = rows.join(self.splits.score)
+        with self._trainer.seeded(seed):
+            training = self._trainer.start(dict(params), rows, seed=seed, max_epochs=self.max_steps)
+            for _ in range(n_epochs):
+                training.epoch()
+        return Recommender(self._trainer.name, dict(params), n_epochs, rows, training)
+
+    def evaluate(self, model: Recommender, data: Interactions) -> dict[str, float]:
+        """Return all metrics of a model: name -> value, and its standard error; see `estimates`."""
+        return _flat(self.estimates(model, data))
+
+    def estimates(self, model: Recommender, data: Interactions) -> dict[str, Estimate]:
+        """Return all metrics of a model with their standard errors over users.
+
+        Args:
+            model: From `fit` or `refit`.
+            data: The split to rank; what comes before it in the order `train`, `valid`, `score`,
+                `test` is seen.
+        """
+        return self._task(data).estimate(model.scores, self._metrics)
+
+    def baselines(
+        self, data: Interactions, names: Sequence[str] = BASELINES
+    ) -> dict[str, dict[str, Estimate]]:
+        """Return the metrics of simple recommenders at their defaults, to stand beside a model's.
+
+        Args:
+            data: The split to rank.
+            names: Which ones, of ``hpolab.search_space.RECOMMENDERS``.
+        """
+        return {name: self.estimates(self._baseline(name), data) for name in names}
+
+    def references(self) -> dict[str, dict[str, float] | str]:
+        """Return the metrics of simple recommenders on what gives trials their value."""
+        return {name: self._reference(name) for name in self._references}
+
+    def check(self) -> None:
+        """Start a training with the space's defaults: are they complete, and in their ranges?"""
+        super().check()
+        with self._trainer.seeded(0):
+            self._trainer.start(
+                self.search_space.defaults(), self.splits.train, seed=0, max_epochs=self.max_steps
+            )
+
+    def _reference(self, name: str) -> dict[str, float] | str:
+        n_items = self.splits.train.n_items
+        if name == "ease" and n_items > _MOST_ITEMS_OF_EASE:
+            return f"left out: it inverts a matrix of all {n_items:,} items"
+        try:
+            model = self._baseline(name)
+        except MissingExtra as error:
+            return f"left out: {error}"
+        return _flat(self._score.estimate(model.scores, self._metrics))
+
+    def _baseline(self, name: str) -> Recommender:
+        """Return a recommender at its defaults."""
+        objective = RecommenderObjective(
+            name, self.splits, metric=self.metric, metrics=self._metrics
+        )
+        return objective.fit(objective.search_space.defaults(), seed=0)
+
+    def _fit(self, params: Mapping[str, Any], rows: Interactions, reporter: Reporter) -> Training:
+        training = self._trainer.start(
+            dict(params), rows, seed=reporter.seed, max_epochs=self.max_steps
+        )
+
+        def read() -> float:
+            return self._valid.estimate(training.scores, [self.metric])[self.metric].mean
+
+        train_epochs(training, reporter, self.max_steps, read)
+        return training
+
+    def _task(self, data: Interactions) -> RankingTask:
+        before: list[Interactions] = [self.splits.train]
+        for part in (self.splits.valid, self.splits.score):
+            if data is part:
+                break
+            if part is not None:
+                before.append(part)
+        return RankingTask(seen=before, held_out=data, n_sampled=self._n_sampled)
+
+    def _value_name(self) -> str:
+        return f"metric {self.metric!r}"
+
+
+def open_trainer(trainer: str | Trainer, device: str = "cpu") -> Trainer:
+    """Return a trainer by its name, or as it is.
+
+    Raises:
+        InvalidArgument: If there is no such trainer.
+        InvalidType: If it is neither a name nor a `Trainer`.
+    """
+    if isinstance(trainer, Trainer):
+        return trainer
+    if not isinstance(trainer, str):
+        raise InvalidType(f"`trainer` must be a name or a Trainer, got {type(trainer).__name__}.")
+    one_of("trainer", trainer, RECOMMENDERS)
+    if trainer in _CLASSES:
+        file, name = _CLASSES[trainer]
+        module = import_module(f"hpolab.recommender.{file}")
+        opened: Trainer = getattr(module, name)()
+        return opened
+    from hpolab.recommender.training import TorchTrainer
+
+    return TorchTrainer(trainer, device=device)
+
+
+def _flat(estimates: Mapping[str, Estimate]) -> dict[str, float]:
+    """Return metrics with their standard errors as metrics of their own."""
+    return {
+        key: value
+        for name, estimate in estimates.items()
+        for key, value in ((name, estimate.mean), (f"{name} (error)", estimate.standard_error))
+    }

@@ -1,0 +1,249 @@
+"""Recommenders' search spaces, one for each trainer.
+
+Nothing here imports torch or implicit: a space is distributions, and what trains with it is an
+objective. One row of `_TRAINERS` states what is tuned of a trainer and where each range comes from.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from optuna.distributions import FloatDistribution, IntDistribution
+
+from hpolab.errors import InvalidArgument, one_of
+from hpolab.search_space.space import SearchSpace, named_space
+from hpolab.search_space.tuned import Tuned, space_of
+from hpolab.torch.optimizers import optimizer_space
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+__all__ = ["RECOMMENDERS", "RECOMMENDER_LOSSES", "recommender_space"]
+
+_KNN = "Ferrari Dacrema, Cremonesi, Jannach 2019, 'Are we really making much progress?', RecSys"
+_TROUBLE = "Ferrari Dacrema et al. 2021, 'A troubling analysis', TOIS 39, ranges of the baselines"
+_IMPLICIT = "default: implicit's"
+_ML100K = "default: best on MovieLens-100K, by validation"
+_BPR = "Rendle et al. 2009 (BPR)"
+_NCF = "He et al. 2017 (NeuMF, arXiv:1708.05031), section 4.1"
+_LIGHTGCN = "He et al. 2020 (LightGCN, arXiv:2002.02126), section 4.1.2"
+_DEEPFM = "Guo et al. 2017 (DeepFM, arXiv:1703.04247), section 3"
+_REVISITED = (
+    "Rendle et al. 2020, 'Neural collaborative filtering vs. matrix factorization revisited'"
+)
+_IALS = "Rendle et al. 2022, 'Revisiting the performance of iALS', arXiv:2110.14037"
+_SSM = "Wu et al. 2022 (arXiv:2201.02327): softmax gains with more negatives"
+
+
+def recommender_space(
+    trainer: str,
+    *,
+    loss: str | Sequence[str] | None = None,
+    optimizer: str | Sequence[str] = "adam",
+) -> SearchSpace:
+    """Return the search space of a recommender's trainer.
+
+    ==================  ================================================================
+    trainer             what is tuned
+    ==================  ================================================================
+    ``popularity``      nothing
+    ``ease``            l2
+    ``item_knn``        n_neighbors, shrink, similarity
+    ``als``             factors, regularization, alpha
+    ``bpr_implicit``    factors, learning_rate, regularization
+    ``logistic_mf``     factors, learning_rate, regularization
+    ``mf``, ``fm``      embedding_size, embedding_l2, batch_size, n_negatives, optimizer
+    ``lightgcn``        these and n_layers
+    ``neumf``,          these of ``mf``, hidden and dropout
+    ``deepfm``,
+    ``two_tower``
+    ==================  ================================================================
+
+    The first six and their defaults are those of the papers and of implicit. Of the others,
+    `embedding_l2` is the weight of half the squared norm of the embeddings that a row has used,
+    `hidden` the width of the first of two hidden layers, the second of which is half as wide, and
+    `n_negatives` is there for a loss that samples. The number of epochs is not in the space: it is
+    found by early stopping. A learning-rate schedule joins with ``| schedule_space(...)``.
+
+    Args:
+        trainer: One of `RECOMMENDERS`.
+        loss: "bce", "bpr", "sampled_softmax" or "softmax", or several of them, which makes the
+            loss a parameter; None for the trainer's own, the first of its `RECOMMENDER_LOSSES`.
+            Only for the last six, as ``optimizer``.
+        optimizer: One of `OPTIMIZERS` or several, which makes the optimizer a parameter.
+
+    Raises:
+        InvalidArgument: If the trainer is unknown, or it has no such loss or optimizer.
+        InvalidType: If a loss or an optimizer is no name or list of names.
+
+    Example:
+        >>> recommender_space("item_knn")
+        SearchSpace(
+          n_neighbors: 5 .. 800 (log scale), default 200
+          shrink: 0 .. 1000, default 10
+          similarity: 'cosine' | 'tfidf_cosine' | 'bm25', default 'tfidf_cosine'
+        )
+        >>> space = recommender_space("lightgcn")
+        >>> list(space.distributions())[:5]
+        ['embedding_size', 'embedding_l2', 'batch_size', 'n_layers', 'n_negatives']
+        >>> space.defaults()["loss"], space.defaults()["n_layers"]
+        ('bpr', 3)
+    """
+    one_of("trainer", trainer, RECOMMENDERS)
+    space = space_of(_TRAINERS[trainer])
+    losses = RECOMMENDER_LOSSES.get(trainer)
+    if losses is None:
+        if loss is not None:
+            raise InvalidArgument(
+                f"`loss` must be None for the trainer {trainer!r}, which has none, got {loss!r}."
+            )
+        return space
+    chosen = losses[0] if loss is None else loss
+    return (
+        space
+        | named_space("loss", chosen, losses, partial(_loss_space, trainer))
+        | optimizer_space(optimizer)
+    )
+
+
+def _loss_space(trainer: str, loss: str) -> SearchSpace:
+    fixed = SearchSpace({"loss": loss})
+    return fixed if loss == "softmax" else fixed | space_of({"n_negatives": _N_NEGATIVES[loss]})
+
+
+def _log(low: float, high: float) -> FloatDistribution:
+    return FloatDistribution(low, high, log=True)
+
+
+def _log_int(low: int, high: int) -> IntDistribution:
+    return IntDistribution(low, high, log=True)
+
+
+def _factors(default: int, source: str = _IMPLICIT) -> Tuned:
+    return Tuned(
+        _log_int(8, 256),
+        default,
+        f"8: {_NCF}; 256: {_TROUBLE} goes to 200, {_REVISITED} to 192; {source}",
+    )
+
+
+def _embedding(upper: int, default: int) -> dict[str, Tuned]:
+    return {
+        "embedding_size": Tuned(
+            _log_int(8, upper),
+            default,
+            f"8: {_NCF}; {upper}: {_REVISITED} goes to 192 for dot products, networks over "
+            f"embeddings to 64 in {_NCF}",
+        ),
+        "embedding_l2": Tuned(
+            _log(1e-6, 1e-1),
+            1e-4,
+            f"{_LIGHTGCN}: 1e-6 .. 1e-2, default 1e-4; ten times that for small data, where "
+            f"{_BPR} and its successors use 0.01 and more",
+        ),
+        "batch_size": Tuned(
+            _log_int(256, 4096),
+            1024,
+            f"{_NCF}: 128 .. 1024, {_LIGHTGCN}: 1024 and 2048; both moved up for speed",
+        ),
+    }
+
+
+_NETWORK = {
+    "hidden": Tuned(
+        _log_int(16, 256),
+        64,
+        f"16, 32, 64 as the first layer of towers that halve: {_NCF}; 256: {_DEEPFM} has 100 .. "
+        "800, which small data do not need",
+    ),
+    "dropout": Tuned(
+        FloatDistribution(0.0, 0.5), 0.2, f"{_DEEPFM}: 0 .. 0.5; default between its ends"
+    ),
+}
+_N_NEGATIVES = {
+    "bce": Tuned(_log_int(1, 16), 4, f"{_NCF} and figure 7: 1 .. 10, best 3 to 6"),
+    "bpr": Tuned(_log_int(1, 16), 1, f"{_BPR}: one; as far up as for the other losses"),
+    "sampled_softmax": Tuned(_log_int(1, 16), 16, _SSM),
+}
+
+_TRAINERS: Mapping[str, Mapping[str, Any]] = {
+    "popularity": {},
+    "ease": {
+        "l2": Tuned(
+            _log(1.0, 1e4),
+            200.0,
+            f"the lower half of {_TROUBLE}: 1 .. 1e7; default: best on MovieLens-100K, where Steck "
+            "2019 (arXiv:1905.03375) has 500 for MovieLens-20M",
+        ),
+    },
+    "item_knn": {
+        "n_neighbors": Tuned(_log_int(5, 800), 200, f"{_KNN}: 5 .. 800; {_ML100K}"),
+        "shrink": Tuned((0, 1000), 10, f"{_KNN}: 0 .. 1000; {_ML100K}"),
+        "similarity": Tuned(
+            ["cosine", "tfidf_cosine", "bm25"],
+            "tfidf_cosine",
+            f"{_KNN}: its feature weightings; {_ML100K}",
+        ),
+    },
+    "als": {
+        "factors": _factors(64, _ML100K),
+        "regularization": Tuned(
+            _log(1e-3, 1e2),
+            10.0,
+            f"{_TROUBLE}: 1e-5 .. 1e-2, which implicit does not scale by a row's length; moved up "
+            f"to Hu, Koren, Volinsky 2008, which is near 100; {_ML100K}",
+        ),
+        "alpha": Tuned(
+            _log(1.0, 100.0),
+            1.0,
+            f"{_TROUBLE}: 1e-3 .. 50, below 1 of which a missing interaction weighs more than one "
+            f"that is there; 40 in Hu, Koren, Volinsky 2008; {_IALS} finds it to matter most, "
+            f"beside the penalty; {_IMPLICIT}",
+        ),
+    },
+    "bpr_implicit": {
+        "factors": _factors(100),
+        "learning_rate": Tuned(_log(1e-4, 1e-1), 0.01, f"{_TROUBLE}; {_IMPLICIT}"),
+        "regularization": Tuned(_log(1e-5, 1e-1), 0.01, f"{_TROUBLE}, ten times up; {_IMPLICIT}"),
+    },
+    "logistic_mf": {
+        "factors": _factors(30),
+        "learning_rate": Tuned(
+            _log(0.1, 10.0), 1.0, "decades(1, 1, 1) around implicit's default, an AdaGrad step"
+        ),
+        "regularization": Tuned(
+            _log(0.06, 6.0), 3.0, f"decades(0.6, 1, 1) around implicit's 0.6; {_ML100K}"
+        ),
+        # implicit draws at most factors + 2 negatives for a row, so that this changes little.
+        "neg_prop": 30,
+    },
+    "mf": _embedding(256, 64),
+    "neumf": {**_embedding(128, 32), **_NETWORK},
+    "fm": _embedding(256, 64),
+    "deepfm": {**_embedding(128, 16), **_NETWORK},
+    "two_tower": {
+        **_embedding(256, 64),
+        # Its scores are cosines, which know no scale, and a strong penalty leaves nothing of them.
+        "embedding_l2": Tuned(_log(1e-6, 1e-3), 1e-4, f"{_LIGHTGCN}, the lower part"),
+        **_NETWORK,
+    },
+    "lightgcn": {
+        **_embedding(256, 64),
+        "n_layers": Tuned((1, 4), 3, f"{_LIGHTGCN}: 1 to 4, default 3"),
+    },
+}
+
+RECOMMENDERS: tuple[str, ...] = tuple(_TRAINERS)
+"""The trainers that `recommender_space` knows."""
+
+RECOMMENDER_LOSSES: Mapping[str, tuple[str, ...]] = {
+    "mf": ("bpr", "bce", "sampled_softmax", "softmax"),
+    # The full softmax of a network would compute it for every item in every row.
+    "neumf": ("bce", "bpr", "sampled_softmax"),
+    "fm": ("bpr", "bce", "sampled_softmax", "softmax"),
+    "deepfm": ("bce", "bpr", "sampled_softmax"),
+    "two_tower": ("sampled_softmax", "bce", "bpr", "softmax"),
+    "lightgcn": ("bpr", "bce", "sampled_softmax", "softmax"),
+}
+"""Trainer -> the losses that it can be trained with, its own first."""

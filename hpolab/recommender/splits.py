@@ -1,0 +1,194 @@
+"""Splits of interactions: into what trains, what steers a trial, and what is kept for the end."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from hpolab.errors import InvalidArgument
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from numpy.typing import NDArray
+
+    from hpolab.recommender.interactions import Interactions
+
+__all__ = ["Splits", "leave_last_out", "split_by_time", "split_users_by_ratio"]
+
+
+@dataclass(frozen=True)
+class Splits:
+    """Interactions in parts with different jobs, which share their users and items.
+
+    Attributes:
+        train: Weights are fitted on it.
+        valid: It steers a trial.
+        test: Read by nothing but the final confirmation.
+        score: It ranks trials; None lets `valid` do that too.
+        facts: What a reader of results must know of the split: its name and settings, and counts.
+            Of the splits below: `n_users`, `n_items`, `n_train`, `n_valid`, `n_test`,
+            `n_duplicates` (rows dropped as interactions were encoded), `n_items_only_held_out`
+            (items without a row in `train`: candidates all the same, mostly never found).
+    """
+
+    train: Interactions
+    valid: Interactions
+    test: Interactions
+    score: Interactions | None = None
+    facts: Mapping[str, Any] = field(default_factory=dict)
+
+
+def leave_last_out(interactions: Interactions, *, seed: int = 0) -> Splits:
+    """Hold out each user's last interaction for test, and the one before it to validate on.
+
+    A user with fewer than three interactions has all of them in `train`. Rows of one user with the
+    same timestamp are in an order drawn at random, the same for the same seed.
+
+    Args:
+        interactions: With timestamps; without, the order of the rows is taken for time.
+        seed: Seeds the order of ties.
+
+    Returns:
+        The splits; their own facts are `n_users_held_out`, `n_users_too_short` and
+        `n_users_with_ties`: users whose last timestamp is that of several rows, so that chance
+        decides which of them is the last.
+
+    Raises:
+        InvalidArgument: If no user has three interactions.
+
+    Example:
+        >>> from hpolab import Interactions
+        >>> data = Interactions.of(["a"] * 4, [1, 2, 3, 4], timestamps=[30, 10, 40, 20])
+        >>> splits = leave_last_out(data)
+        >>> data.item_ids[splits.test.items], data.item_ids[splits.valid.items]
+        (array([3]), array([1]))
+    """
+    times = _times(interactions)
+    # Last by user, then by time, then at random.
+    order = np.lexsort((_draw(len(interactions), seed), times, interactions.users))
+    places = _places_from_the_end(interactions.users[order])
+    counts = np.bincount(interactions.users, minlength=interactions.n_users)
+    long_enough = counts[interactions.users[order]] >= 3
+    if not long_enough.any():
+        raise InvalidArgument(
+            "`interactions` must hold three rows of a user at least, one for each part, got at "
+            f"most {counts.max()}."
+        )
+    part = np.empty(len(order), np.int64)
+    part[order] = np.where(long_enough & (places < 2), 2 - places, 0)
+    tied = long_enough & (places == 1) & _tied_with_next(interactions.users[order], times[order])
+    return _in_parts(
+        interactions,
+        part,
+        split="leave last out",
+        seed=seed,
+        n_users_held_out=int((part == 2).sum()),
+        n_users_too_short=int(((counts > 0) & (counts < 3)).sum()),
+        n_users_with_ties=int(tied.sum()),
+    )
+
+
+def split_by_time(interactions: Interactions, *, valid: float = 0.1, test: float = 0.1) -> Splits:
+    """Split at two moments for all users: what comes last is for test, as in production.
+
+    Rows at the very moment of a cut go to the earlier part, all of them.
+
+    Args:
+        interactions: With timestamps.
+        valid: The part of the rows to validate on.
+        test: The part of the rows to test on.
+
+    Raises:
+        InvalidArgument: If there are no timestamps, or a part is out of its range or empty.
+    """
+    if interactions.timestamps is None:
+        raise InvalidArgument("`interactions` must have timestamps to be split by, got none.")
+    _check_parts(valid, test)
+    times = np.sort(interactions.timestamps)
+    first_cut = times[int(len(times) * (1 - valid - test)) - 1]
+    second_cut = times[int(len(times) * (1 - test)) - 1]
+    part = np.searchsorted(np.array([first_cut, second_cut]), interactions.timestamps, side="left")
+    return _in_parts(interactions, part, split="by time", valid=valid, test=test)
+
+
+def split_users_by_ratio(
+    interactions: Interactions, *, valid: float = 0.1, test: float = 0.2, seed: int = 0
+) -> Splits:
+    """Draw a part of each user's interactions at random, without regard to time.
+
+    Of a user with n interactions ``round(test * n)`` are for test and ``round(valid * n)`` to
+    validate on, as long as one is left to train on.
+
+    Args:
+        interactions: The interactions.
+        valid: The part of a user's rows to validate on.
+        test: The part of a user's rows to test on.
+        seed: Seeds the draw.
+
+    Raises:
+        InvalidArgument: If a part is out of its range or empty.
+    """
+    _check_parts(valid, test)
+    order = np.lexsort((_draw(len(interactions), seed), interactions.users))
+    users = interactions.users[order]
+    places = _places_from_the_end(users)
+    counts = np.bincount(interactions.users, minlength=interactions.n_users)[users]
+    n_test = np.minimum(np.round(test * counts), counts - 1)
+    n_valid = np.minimum(np.round(valid * counts), counts - 1 - n_test)
+    part = np.empty(len(order), np.int64)
+    part[order] = np.where(places < n_test, 2, np.where(places < n_test + n_valid, 1, 0))
+    return _in_parts(interactions, part, split="users by ratio", valid=valid, test=test, seed=seed)
+
+
+def _in_parts(interactions: Interactions, part: NDArray[Any], **facts: Any) -> Splits:
+    train, valid, test = (interactions.rows(np.flatnonzero(part == i)) for i in range(3))
+    for name, rows in (("train", train), ("valid", valid), ("test", test)):
+        if not len(rows):
+            raise InvalidArgument(
+                f"`{name}` must be left at least one interaction, got none of {len(interactions)}."
+            )
+        facts[f"n_{name}"] = len(rows)
+    facts |= {
+        "n_users": interactions.n_users,
+        "n_items": interactions.n_items,
+        "n_duplicates": interactions.n_duplicates,
+        "n_items_only_held_out": len(np.setdiff1d(interactions.items, train.items)),
+    }
+    return Splits(train, valid, test, facts=facts)
+
+
+def _check_parts(valid: float, test: float) -> None:
+    for name, value in (("valid", valid), ("test", test)):
+        if not 0 < value < 1:
+            raise InvalidArgument(f"`{name}` must be above 0 and below 1, got {value}.")
+    if valid + test >= 1:
+        raise InvalidArgument(
+            f"`valid` and `test` must leave rows to train on, got {valid} and {test}."
+        )
+
+
+def _times(interactions: Interactions) -> NDArray[Any]:
+    if interactions.timestamps is None:
+        return np.arange(len(interactions))
+    return interactions.timestamps
+
+
+def _draw(n: int, seed: int) -> NDArray[np.int64]:
+    if seed < 0:
+        raise InvalidArgument(f"`seed` must be 0 or above, got {seed}.")
+    return np.random.default_rng(seed).permutation(n)
+
+
+def _places_from_the_end(sorted_users: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return 0 for each user's last row, 1 for the one before it, and so on."""
+    ends = np.flatnonzero(np.append(sorted_users[1:] != sorted_users[:-1], True))
+    end_of_row = ends[np.searchsorted(ends, np.arange(len(sorted_users)))]
+    return end_of_row - np.arange(len(sorted_users))
+
+
+def _tied_with_next(users: NDArray[np.int64], times: NDArray[Any]) -> NDArray[np.bool_]:
+    same = (users[1:] == users[:-1]) & (times[1:] == times[:-1])
+    return np.append(same, False)

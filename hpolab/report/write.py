@@ -1,0 +1,126 @@
+"""Reports: a study, comparison, confirmation or sweep as one HTML file, as images, as text."""
+
+from __future__ import annotations
+
+import os
+import uuid
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeAlias
+
+from hpolab.errors import InvalidArgument, one_of
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from optuna import Study
+
+    from hpolab.analysis.confirmation import Confirmation
+    from hpolab.analysis.trained.compare import Comparison
+    from hpolab.analysis.trained.sweep import Sweep
+
+    Source: TypeAlias = Study | Comparison | Confirmation | Sweep
+
+__all__ = ["terminal_report", "write_images", "write_report"]
+
+_FORMATS = ("pdf", "png", "svg")
+
+
+def write_report(
+    source: Source, path: str | Path, *, prefixes: Mapping[str, str | None] | None = None
+) -> Path:
+    """Write a report as one HTML file that opens without a network.
+
+    A study's has the confirmation too where its storage has one, under the study's name with
+    ``-confirm``. Large studies are capped: figures show the best trials and others evenly, and say
+    so. The study is only read.
+
+    Args:
+        source: What is reported. Any Optuna study will do; one of hpolab's says more.
+        path: The file; one that exists is replaced, in one step.
+        prefixes: Of a study's parameters, what the trainer calls them on its command line:
+            ``{"lr": "models.optimizer.lr"}``; None leaves one out.
+
+    Returns:
+        The path.
+
+    Raises:
+        InvalidArgument: If the folder is not there.
+        InvalidType: If ``source`` is none of them.
+        MissingExtra: If plotly or jinja2 is not installed.
+
+    Example:
+        >>> import optuna, tempfile
+        >>> study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
+        >>> study.optimize(lambda trial: trial.suggest_float("x", -1, 1) ** 2, n_trials=12)
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     write_report(study, f"{folder}/report.html").name
+        'report.html'
+    """
+    from hpolab.report.document import document_of
+    from hpolab.report.page import html_of
+
+    path = Path(path)
+    if not path.parent.is_dir() or path.is_dir():
+        raise InvalidArgument(f"`path` must be a file in a folder that is there, got {path}.")
+    _write(path, html_of(document_of(source, prefixes)))
+    return path
+
+
+def terminal_report(source: Source, *, width: int = 100) -> str:
+    """Return a short report as plain text: verdicts, tables and a history in one line.
+
+    Args:
+        source: As for `write_report`.
+        width: Columns of the terminal.
+
+    Raises:
+        InvalidType: If ``source`` is none of them.
+
+    Example:
+        >>> import optuna
+        >>> study = optuna.create_study(study_name="squares")
+        >>> study.add_trial(optuna.trial.create_trial(value=0.25))
+        >>> print(terminal_report(study).partition(chr(10))[0])
+        squares
+    """
+    from hpolab.report.document import document_of
+    from hpolab.report.terminal import text_of
+
+    return text_of(document_of(source), width=width)
+
+
+def write_images(source: Source, folder: str | Path, *, format: str = "svg") -> list[Path]:
+    """Write each figure of a report as an image of its own.
+
+    Args:
+        source: As for `write_report`.
+        folder: Where to; made if it is not there.
+        format: "svg", "png" or "pdf".
+
+    Returns:
+        The files.
+
+    Raises:
+        InvalidArgument: If the format is unknown.
+        InvalidType: If ``source`` is none of them.
+        MissingExtra: If kaleido is not installed.
+        BrowserNotFound: If it finds no Chrome or Chromium.
+    """
+    from hpolab.report.document import document_of
+    from hpolab.report.images import draw_images
+
+    one_of("format", format, _FORMATS)
+    plots = {Path(folder, f"{plot.name}.{format}"): plot for plot in document_of(source).plots()}
+    Path(folder).mkdir(parents=True, exist_ok=True)
+    draw_images(plots)
+    return list(plots)
+
+
+def _write(path: Path, text: str) -> None:
+    """Write beside and move, so that nobody reads half a report."""
+    beside = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
+    try:
+        beside.write_text(text, encoding="utf-8", newline="\n")
+        os.replace(beside, path)
+    finally:
+        beside.unlink(missing_ok=True)

@@ -1,0 +1,1 @@
+"""Running a study: the budget, the workers that spend it, and copies of studies."""

@@ -1,0 +1,264 @@
+"""run(): a budget of trials that any number of workers and restarts spend exactly."""
+
+from __future__ import annotations
+
+import math
+import signal
+import sys
+import time
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import optuna
+
+from hpolab import _optuna
+from hpolab.errors import InvalidArgument, InvalidType, RecipeMismatch, check_count
+from hpolab.objectives.base import Objective
+from hpolab.running.progress import ProgressBar
+from hpolab.running.worker import Interrupts, Plan, work
+from hpolab.studies.pruner import with_max_resource
+from hpolab.studies.recipe import REFERENCES_KEY, check_facts, check_search_space, read_recipe
+from hpolab.studies.sampler import ManualSampler
+from hpolab.studies.trials import tally
+from hpolab.trial.lease import GRACE_SECONDS, MAX_RETRIES
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from optuna import Study
+
+    from hpolab.running.worker import Callback, ObjectiveFunction
+
+__all__ = ["BUDGET_KEY", "run"]
+
+BUDGET_KEY = "hpolab:n_trials"
+_WINDOW_KEY = "hpolab:window"
+
+
+def run(
+    study: Study,
+    objective: ObjectiveFunction,
+    *,
+    n_trials: int | None = None,
+    n_workers: int = 1,
+    reproducible: bool = False,
+    fuse: int | str | None = None,
+    timeout_seconds: float | None = None,
+    default_first: bool = True,
+    max_failures: int = 3,
+    max_retries: int = MAX_RETRIES,
+    grace_seconds: float = GRACE_SECONDS,
+    callbacks: Sequence[Callback] = (),
+    show_progress_bar: bool | None = None,
+) -> None:
+    """Bring a study to ``n_trials`` finished trials in total.
+
+    ``n_trials`` is the study's whole budget, whoever spends it: started again after a crash, or in
+    several processes and on several machines at once, `run` goes on to ``n_trials`` and no
+    further. It returns when all are finished.
+
+    A trial whose worker died goes on under its own number, with its parameters, its reports and
+    its checkpoint: on the same host at once, on another when its lease has stood still for the
+    grace period. A trial whose objective raises is stored as failed, with its error under the user
+    attribute `hpolab:error`, and the study goes on; one that returns NaN or infinity is pruned,
+    marked so that samplers avoid its region.
+
+    Ctrl-C, SIGTERM (a scheduler's notice before preemption) and SIGHUP put the running trial back
+    at once. Ctrl-C then raises `KeyboardInterrupt` with a message that says how to go on, the
+    others `SystemExit`.
+
+    Args:
+        study: Any ``optuna.Study``.
+        objective: An hpolab objective, or any function of a trial.
+        n_trials: Trials of all states that the study shall have; failed ones count. None, with
+            ``timeout_seconds``, for as many as fit; None for `sampler="manual"`, for those that
+            are enqueued.
+        n_workers: Processes to run trials in, each with its share of the cores; one that dies is
+            replaced. With 1, trials run in this process.
+        reproducible: Whether the result shall depend on ``n_workers`` and the study's seed, but
+            not on timing: trial n starts when all trials numbered below n - n_workers + 1 are
+            finished, and its sampler and pruner see these alone. The price is waiting: for the
+            slowest of each n_workers trials in flight.
+        fuse: How many trials of a `TorchObjective` this process trains as one model, each with its
+            own numbers, seed and data order, and with the result that it would have alone. "auto"
+            measures 1, 4, 16 and 64 first, as far as a quarter of the trials that are left, and
+            takes the fastest. Steps are compiled where the study is long enough to gain by it.
+            Trials whose models differ in shape, or in batch size, are trained in groups; those
+            that cannot be stacked one by one, with a line that says why. One that ends makes room
+            for a new one, of which the sampler knows no more than what has ended by then;
+            ``partial(TPESampler, constant_liar=True)`` keeps away from those in training.
+        timeout_seconds: No trial is started after this time, and those of an hpolab objective end
+            at their next report, with the best value that they have; None for no limit.
+        default_first: Whether trial 0 of an hpolab objective tries the default configuration of
+            its search space (unless trial 0 was enqueued).
+        max_failures: If no trial of the study has succeeded and this many fail in a row, stop.
+        max_retries: A trial that kills its worker more often than this fails.
+        grace_seconds: How long this worker may be silent before workers on other hosts take over
+            its trial, 1 or above. A thread renews the lease, so a long epoch is no silence.
+        callbacks: Called with (study, trial) after each trial, as in ``Study.optimize``, in the
+            process that ran it.
+        show_progress_bar: None shows it where standard error is a terminal.
+
+    Raises:
+        InvalidArgument: If an argument is out of its range, the study's direction contradicts the
+            objective's, or a study in memory shall have several workers.
+        InvalidType: If ``study`` or ``objective`` is of the wrong type.
+        RecipeMismatch: If the study has trials of a search space that this one cannot follow, or
+            was begun with another ``n_workers`` under ``reproducible``.
+        TooManyFailures: If the first ``max_failures`` trials failed; from the last one's error.
+        WorkersDied: If worker processes die over and over without finishing a trial.
+        KeyboardInterrupt: After Ctrl-C, once the running trial is put back.
+
+    Example:
+        >>> from hpolab import make_study, run
+        >>> study = make_study("squares", storage="memory://", sampler="random", seed=0)
+        >>> run(study, lambda trial: trial.suggest_float("x", -1, 1) ** 2, n_trials=5)
+        >>> run(study, lambda trial: trial.suggest_float("x", -1, 1) ** 2, n_trials=5)
+        >>> len(study.trials)
+        5
+    """
+    started = time.monotonic()
+    n_trials = _check_arguments(study, objective, n_trials, timeout_seconds, n_workers)
+    plan = Plan(
+        n_trials=sys.maxsize if n_trials is None else n_trials,
+        timeout_seconds=math.inf if timeout_seconds is None else timeout_seconds,
+        max_failures=max_failures,
+        max_retries=max_retries,
+        grace_seconds=grace_seconds,
+        window=n_workers if reproducible else None,
+        shared=n_workers > 1,
+        fuse=fuse,
+        callbacks=callbacks,
+    )
+    if fuse is not None:
+        _check_fuse(objective, fuse, reproducible)
+    if isinstance(objective, Objective):
+        _check_objective(study, objective)
+        _note_references(study, objective)
+        if default_first:
+            first_params = objective.search_space.to_trial(objective.search_space.defaults())
+            plan = replace(plan, first_params=first_params)
+    _note_budget(study, n_trials, plan.window)
+    recipe = read_recipe(study)
+    if recipe is not None and recipe.exhausted:
+        return
+    # What the checks have taken, such as binning a large table, is part of the user's time.
+    left = max(0.0, plan.timeout_seconds - (time.monotonic() - started))
+    plan = replace(plan, timeout_seconds=left)
+    with ProgressBar(study, n_trials, show_progress_bar) as bar, Interrupts() as interrupts:
+        if n_workers == 1:
+            work(study, objective, plan, interrupts, after_trial=bar.update)
+        else:
+            from hpolab.running.executors import run_in_processes
+
+            run_in_processes(study, objective, plan, n_workers, interrupts, after_trial=bar.update)
+    if interrupts.pressed == signal.SIGINT:
+        raise KeyboardInterrupt(_how_to_go_on(study, n_trials))
+    if interrupts.pressed is not None:
+        raise SystemExit(128 + interrupts.pressed)
+
+
+def _check_arguments(
+    study: Study,
+    objective: ObjectiveFunction,
+    n_trials: int | None,
+    timeout_seconds: float | None,
+    n_workers: int,
+) -> int | None:
+    """Refuse bad arguments; return the budget."""
+    if not isinstance(study, optuna.Study):
+        raise InvalidType(f"`study` must be an optuna.Study, got {type(study).__name__}.")
+    if not callable(objective):
+        raise InvalidType(
+            f"`objective` must be a callable of a trial, got {type(objective).__name__}."
+        )
+    if timeout_seconds is not None and timeout_seconds <= 0:
+        raise InvalidArgument(f"`timeout_seconds` must be above 0, or None, got {timeout_seconds}.")
+    check_count("n_workers", n_workers)
+    if n_workers > 1 and _optuna.is_in_memory(study):
+        raise InvalidArgument(
+            "`n_workers` must be 1 for a study in memory, which other processes cannot see, got "
+            f"{n_workers}. Give `make_study` a `storage`, such as 'sqlite:///hpolab.db'."
+        )
+    manual = isinstance(study.sampler, ManualSampler)
+    n_existing = len(study.get_trials(deepcopy=False)) if manual else 0
+    if n_trials is None and manual:
+        n_trials = n_existing
+    if n_trials is None and timeout_seconds is None:
+        raise InvalidArgument("`n_trials` or `timeout_seconds` must be given, got None for both.")
+    if manual and n_existing == 0:
+        raise InvalidArgument(
+            "`study` must have configurations enqueued, as `sampler='manual'` draws none itself, "
+            "got none: give them to `study.enqueue_trial`."
+        )
+    if n_trials is not None:
+        check_count("n_trials", n_trials)
+    if manual and n_trials is not None and n_trials > n_existing:
+        raise InvalidArgument(
+            f"`n_trials` must be at most the {n_existing} configurations enqueued, as "
+            f"`sampler='manual'` draws none itself, got {n_trials}."
+        )
+    return n_trials
+
+
+def _check_objective(study: Study, objective: Objective) -> None:
+    """Refuse, before a trial is spent, an objective that does not fit its study or its data."""
+    objective.check_direction(study)
+    objective.check()
+    check_search_space(study, objective.search_space)
+    check_facts(study, objective.facts)
+    recipe = read_recipe(study)
+    if recipe is not None and recipe.pruner.name == "hyperband":
+        study.pruner = with_max_resource(objective.max_steps)
+
+
+def _check_fuse(objective: ObjectiveFunction, fuse: int | str, reproducible: bool) -> None:
+    if not isinstance(objective, Objective):
+        raise InvalidType(
+            "`fuse` needs a TorchObjective, whose trials can be one model, got "
+            f"{type(objective).__name__}."
+        )
+    objective.check_fuse(fuse)
+    if reproducible:
+        raise InvalidArgument(
+            "`fuse` must be None where `reproducible` is True: which trials have ended when one "
+            f"begins depends on how long each trains, got {fuse!r}."
+        )
+
+
+def _note_references(study: Study, objective: Objective) -> None:
+    """Store what simple solutions reach, once: the facts that they depend on never change."""
+    if REFERENCES_KEY not in study.user_attrs:
+        found = {
+            name: metrics if isinstance(metrics, str) else dict(metrics)
+            for name, metrics in objective.references().items()
+        }
+        if found:
+            study.set_user_attr(REFERENCES_KEY, found)
+
+
+def _note_budget(study: Study, n_trials: int | None, window: int | None) -> None:
+    """Store what `hpolab status` shows, and what a reproducible study must be resumed with."""
+    noted = study.user_attrs
+    if noted.get(_WINDOW_KEY) != window:
+        if study.get_trials(deepcopy=False):
+            raise RecipeMismatch(
+                f"Study {study.study_name!r} must go on as it began, as its trials depend on it: "
+                f"stored {_describe(noted.get(_WINDOW_KEY))}, asked for {_describe(window)}."
+            )
+        study.set_user_attr(_WINDOW_KEY, window)
+    if noted.get(BUDGET_KEY) != n_trials:
+        study.set_user_attr(BUDGET_KEY, n_trials)
+
+
+def _describe(window: int | None) -> str:
+    return "reproducible=False" if window is None else f"reproducible=True, n_workers={window}"
+
+
+def _how_to_go_on(study: Study, n_trials: int | None) -> str:
+    n = tally(study.get_trials(deepcopy=False))
+    of = "" if n_trials is None else f" of {n_trials}"
+    return (
+        f"study {study.study_name!r} stopped after {n.finished}{of} trials, and what was running "
+        "is put back; start it again to go on"
+    )

@@ -1,0 +1,393 @@
+"""A worker: claims trials one after another, runs them, and stores how each ended."""
+
+from __future__ import annotations
+
+import math
+import signal
+import threading
+import time
+import traceback
+from collections.abc import Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import optuna
+from optuna.trial import TrialState
+
+from hpolab import _optuna
+from hpolab.errors import (
+    InvalidArgument,
+    InvalidType,
+    LeaseLost,
+    StorageUnavailable,
+    TooManyFailures,
+    check_count,
+)
+from hpolab.objectives.base import Objective
+from hpolab.objectives.crew import OneByOne
+from hpolab.studies.recipe import read_recipe, write_recipe
+from hpolab.studies.trials import tally
+from hpolab.trial.lease import (
+    ERROR_KEY,
+    GRACE_SECONDS,
+    MAX_RETRIES,
+    Lease,
+    claiming,
+    hold_lease,
+    is_spent,
+    put_back_dead_trials,
+    put_back_trial,
+    release_lease,
+)
+from hpolab.trial.reporter import give_up
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+    from types import FrameType, TracebackType
+    from typing import Self
+
+    from optuna import Study, Trial
+    from optuna.trial import FrozenTrial
+
+    from hpolab.objectives.crew import Crew, Outcome
+
+    Callback = Callable[[Study, FrozenTrial], None]
+    ObjectiveFunction = Callable[[Trial], float | Sequence[float]]
+
+__all__ = ["Interrupts", "Plan", "Worker", "work"]
+
+# How often a worker without a trial looks for a slot, or a trial that was put back: at first, and
+# when it has waited for long.
+_POLL_SECONDS = 0.05
+_MAX_POLL_SECONDS = 1.0
+
+# How long it waits for the worker of the last trial to open the next slot: a few writes' time.
+_PATIENCE_SECONDS = 1.0
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a worker is to do; it travels to worker processes.
+
+    Attributes:
+        n_trials: The study's budget, `sys.maxsize` for none.
+        first_params: What trial 0 tries, as trial params; None leaves it to the sampler.
+        timeout_seconds: No trial is started after this time, and objectives of hpolab's end the
+            one they are in; infinity for no limit.
+        max_failures: Failures in a row, without any success in the study, that end it.
+        max_retries: Deaths of a worker in one trial that are forgiven.
+        grace_seconds: How long the worker's lease may stand still.
+        window: Trials that may run at once where the study must not depend on timing.
+        shared: Whether other workers start with this one.
+        fuse: How many trials to train as one, or "auto"; None for one after the other.
+        callbacks: Called with (study, trial) after each trial.
+    """
+
+    n_trials: int
+    first_params: Mapping[str, Any] | None = None
+    timeout_seconds: float = math.inf
+    max_failures: int = 3
+    max_retries: int = MAX_RETRIES
+    grace_seconds: float = GRACE_SECONDS
+    window: int | None = None
+    shared: bool = False
+    fuse: int | str | None = None
+    callbacks: Sequence[Callback] = ()
+
+    def __post_init__(self) -> None:
+        check_count("max_failures", self.max_failures)
+        if self.max_retries < 0:
+            raise InvalidArgument(f"`max_retries` must be 0 or above, got {self.max_retries}.")
+        if self.grace_seconds < 1:
+            raise InvalidArgument(f"`grace_seconds` must be 1 or above, got {self.grace_seconds}.")
+
+
+def work(
+    study: Study,
+    objective: ObjectiveFunction,
+    plan: Plan,
+    interrupts: Interrupts,
+    after_trial: Callable[[], None],
+) -> None:
+    """Run trials until the budget is spent, also by others, or something ends the study.
+
+    Args:
+        study: The study.
+        objective: A function of a trial.
+        plan: The budget and the rules.
+        interrupts: Tells of Ctrl-C and its like, entered by the caller.
+        after_trial: Called after each trial.
+    """
+    deadline = time.monotonic() + plan.timeout_seconds
+    crew = _crew(study, objective, plan, deadline)
+    with _optuna.optimize_loop(study):
+        try:
+            _work(crew, Worker(study, plan), deadline, interrupts, after_trial)
+        except KeyboardInterrupt:
+            interrupts.pressed = interrupts.pressed or signal.SIGINT
+        finally:
+            # After Ctrl-C or an error of ours; there are none otherwise.
+            crew.requeue()
+
+
+def _crew(study: Study, objective: ObjectiveFunction, plan: Plan, deadline: float) -> Crew:
+    if not isinstance(objective, Objective):
+        return OneByOne(objective)
+    crew = None
+    if plan.fuse is not None:
+        n_left = max(0, plan.n_trials - tally(study.get_trials(deepcopy=False)).finished)
+        crew = objective.crew(study, fuse=plan.fuse, n_trials=n_left, deadline=deadline)
+    return crew or OneByOne(partial(objective, deadline=deadline))
+
+
+def _work(
+    crew: Crew,
+    worker: Worker,
+    deadline: float,
+    interrupts: Interrupts,
+    after_trial: Callable[[], None],
+) -> None:
+    while interrupts.pressed is None:
+        while crew.has_room and not worker.is_to_stop(interrupts, deadline):
+            trial = worker.claim()
+            if trial is None:
+                break
+            outcome = crew.begin(trial)
+            if outcome is not None:
+                worker.run_trial(trial, outcome, interrupts)
+                after_trial()
+        if crew.trials:
+            with interrupts.allowed():
+                ended = crew.advance()
+            for trial, outcome in ended:
+                worker.run_trial(trial, outcome, interrupts)
+            if ended:
+                after_trial()
+        elif worker.is_to_stop(interrupts, deadline) or worker.is_done():
+            return
+        else:
+            # Others run what is left; a worker of theirs may die yet.
+            interrupts.sleep(worker.seconds_to_wait())
+            after_trial()
+
+
+# The trial is another's, or its storage cannot be reached: its lease lets it go on later.
+_NOT_THE_TRIALS_FAULT = (
+    LeaseLost,
+    StorageUnavailable,
+    optuna.exceptions.StorageInternalError,
+    optuna.exceptions.UpdateFinishedTrialError,
+)
+
+
+class Worker:
+    """Claims a study's trials for this process, and stores how they end.
+
+    Args:
+        study: The study.
+        plan: The budget and the rules.
+    """
+
+    def __init__(self, study: Study, plan: Plan) -> None:
+        self._study = study
+        self._plan = plan
+        self._failures_in_a_row = 0
+        self._idle_since: float | None = None
+
+    def is_to_stop(self, interrupts: Interrupts, deadline: float) -> bool:
+        """Tell whether no trial is to be begun any more."""
+        return (
+            interrupts.pressed is not None
+            or _optuna.stop_requested(self._study)
+            or time.monotonic() >= deadline
+        )
+
+    def is_done(self) -> bool:
+        """Tell whether the budget is spent, and nobody runs or waits for a trial of it."""
+        return is_spent(self._study, self._plan.n_trials)
+
+    def claim(self) -> Trial | None:
+        """Start the next trial, a dead worker's before a new one; None if there is none now."""
+        lease = Lease.mine(self._plan.grace_seconds)
+        with claiming:
+            trials = self._study.get_trials(deepcopy=False)
+            if any(trial.state == TrialState.RUNNING for trial in trials):
+                put_back_dead_trials(self._study, self._plan.max_retries)
+                trials = self._study.get_trials(deepcopy=False)
+            trial = _optuna.claim_trial(
+                self._study,
+                trials,
+                self._plan.n_trials,
+                mark=lease.as_mark(),
+                is_mine=_is_mine,
+                first_params=self._plan.first_params,
+                window=self._plan.window,
+                shared=self._plan.shared,
+                may_open=self._idle_seconds() >= _PATIENCE_SECONDS,
+            )
+            if trial is not None:
+                hold_lease(trial, lease)
+        self._idle_since = None if trial is not None else self._idle_since or time.monotonic()
+        return trial
+
+    def seconds_to_wait(self) -> float:
+        """Return when to look for a trial again: soon at first, and more and more seldom."""
+        return min(max(_POLL_SECONDS, self._idle_seconds() / 4), _MAX_POLL_SECONDS)
+
+    def _idle_seconds(self) -> float:
+        return 0.0 if self._idle_since is None else time.monotonic() - self._idle_since
+
+    def run_trial(self, trial: Trial, outcome: Outcome, interrupts: Interrupts) -> None:
+        """Run one trial, tell its outcome, unless another has taken it, and call the callbacks.
+
+        Args:
+            trial: The trial.
+            outcome: Returns its value or raises what ended it, such as an objective.
+            interrupts: Tells of Ctrl-C and its like, which put it back.
+        """
+        try:
+            finished = self._run_trial(trial, outcome, interrupts)
+        except (LeaseLost, optuna.exceptions.UpdateFinishedTrialError):
+            return
+        finally:
+            release_lease(trial)
+        if finished is not None:
+            for callback in self._plan.callbacks:
+                callback(self._study, finished)
+
+    def _run_trial(
+        self, trial: Trial, outcome: Outcome, interrupts: Interrupts
+    ) -> FrozenTrial | None:
+        _optuna.buffer_reports(self._study, trial)
+        try:
+            with interrupts.allowed():
+                value = _finite(trial, outcome(trial))
+        except optuna.TrialPruned:
+            return self._tell(trial, state=TrialState.PRUNED)
+        except _NOT_THE_TRIALS_FAULT:
+            raise
+        except Exception as error:  # noqa: BLE001 - stored with the trial, and the study goes on
+            return self._fail(trial, error)
+        except KeyboardInterrupt:
+            interrupts.pressed = interrupts.pressed or signal.SIGINT
+        except BaseException:
+            put_back_trial(self._study, trial.number)
+            raise
+        else:
+            return self._tell(trial, value)
+        # Not in the handler, where the traceback keeps alive what was interrupted: SQLite refuses a
+        # write while a read of the same connection is still open that others have written behind.
+        put_back_trial(self._study, trial.number)
+        return None
+
+    def _tell(
+        self, trial: Trial, value: Any = None, state: TrialState | None = None
+    ) -> FrozenTrial:
+        latest = _optuna.reread(self._study, trial.number)
+        lease = Lease.of(latest)
+        if latest.state != TrialState.RUNNING or lease is None or not lease.is_mine:
+            raise LeaseLost(f"another worker has taken trial {trial.number}")
+        stopped_before = _optuna.stop_requested(self._study)
+        finished = self._study.tell(trial, value, state=state)
+        if _optuna.stop_requested(self._study) and not stopped_before:
+            # Grid and brute force call `study.stop` in `tell` once no point is left; without
+            # this, a resumed study would try a point of theirs again.
+            recipe = read_recipe(self._study)
+            if recipe is not None:
+                write_recipe(self._study, replace(recipe, exhausted=True))
+        return finished
+
+    def _fail(self, trial: Trial, error: Exception) -> FrozenTrial:
+        trial.set_user_attr(ERROR_KEY, traceback.format_exception_only(error)[-1].strip())
+        finished = self._tell(trial, state=TrialState.FAIL)
+        self._failures_in_a_row += 1
+        if self._failures_in_a_row >= self._plan.max_failures:
+            n = tally(self._study.get_trials(deepcopy=False))
+            if n.complete + n.pruned == 0:
+                raise TooManyFailures(
+                    f"The first {n.failed} trials all failed (`max_failures` is "
+                    f"{self._plan.max_failures}); the last one with: {error!r}"
+                ) from error
+        return finished
+
+
+def _is_mine(trial: FrozenTrial) -> bool:
+    lease = Lease.of(trial)
+    return lease is None or lease.is_mine
+
+
+def _finite(trial: Trial, value: Any) -> Any:
+    """Return the objective's value, or give the trial up if it is NaN or infinite."""
+    values = value if isinstance(value, Sequence) and not isinstance(value, str) else [value]
+    if len(values) != len(trial.study.directions) or None in values:
+        raise InvalidType(
+            f"The objective must return {len(trial.study.directions)} number(s), got {value!r}."
+        )
+    for number in values:
+        if not math.isfinite(number):
+            give_up(trial, f"diverged: the objective returned {number}")
+    return value
+
+
+class Interrupts:
+    """Ctrl-C and its like stop an objective at once, but never a write to the storage half-way.
+
+    A scheduler's notice before preemption is a SIGTERM; a closed terminal sends SIGHUP. Only the
+    main thread may set handlers, and those of the user's own are left alone.
+
+    Attributes:
+        pressed: The signal that came, None before.
+    """
+
+    def __init__(self) -> None:
+        self.pressed: signal.Signals | None = None
+        self._allowed = False
+        self._replaced: dict[signal.Signals, Any] = {}
+
+    def __enter__(self) -> Self:
+        if threading.current_thread() is threading.main_thread():
+            for name in ("SIGINT", "SIGTERM", "SIGHUP"):
+                number = getattr(signal, name, None)  # Windows has no SIGHUP
+                if number is None:
+                    continue
+                handler = signal.getsignal(number)
+                if handler in (signal.SIG_DFL, signal.default_int_handler):
+                    self._replaced[number] = handler
+                    signal.signal(number, self._handle)
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        for number, handler in self._replaced.items():
+            signal.signal(number, handler)
+
+    @contextmanager
+    def allowed(self) -> Iterator[None]:
+        """Let a signal raise `KeyboardInterrupt` inside, also one that has come just before."""
+        self._allowed = True
+        try:
+            if self.pressed is not None:
+                raise KeyboardInterrupt
+            yield
+        finally:
+            self._allowed = False
+
+    def sleep(self, seconds: float) -> None:
+        """Sleep, but wake for a signal."""
+        try:
+            with self.allowed():
+                time.sleep(seconds)
+        except KeyboardInterrupt:
+            self.pressed = self.pressed or signal.SIGINT
+
+    def _handle(self, signum: int, frame: FrameType | None) -> None:
+        again = self.pressed is not None
+        self.pressed = signal.Signals(signum)
+        if self._allowed or again:
+            raise KeyboardInterrupt

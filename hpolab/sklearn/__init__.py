@@ -1,0 +1,1 @@
+"""scikit-learn: the objective, search spaces of estimators, and training by epochs."""

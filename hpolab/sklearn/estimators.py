@@ -1,0 +1,172 @@
+"""What hpolab asks of a scikit-learn estimator, wherever one is trained."""
+
+from __future__ import annotations
+
+import math
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from hpolab.errors import InvalidArgument, InvalidType, needs, one_of
+
+with needs("hpolab's use of estimators", "scikit-learn", "sklearn"):
+    from sklearn.metrics import check_scoring, get_scorer_names
+
+    # Part of scikit-learn's documented API in spite of its name: rows of whatever a fit takes.
+    from sklearn.utils import _safe_indexing, gen_batches, indexable
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+
+    from hpolab.trial.reporter import Reporter
+
+    Scorer = Callable[[Any, Any, Any], float]
+
+__all__ = [
+    "divergence_ends",
+    "find_scorer",
+    "fit_epoch",
+    "n_rows",
+    "open_pair",
+    "seeded",
+    "take_rows",
+]
+
+
+def open_pair(name: str, data: Any) -> tuple[Any, Any]:
+    """Return (inputs, targets) of which rows can be taken.
+
+    Args:
+        name: The argument's name, for messages.
+        data: A pair of arrays, sparse matrices, data frames or lists, n rows each.
+
+    Raises:
+        InvalidArgument: If the lengths differ, there is no row, or targets are not finite.
+        InvalidType: If ``data`` is no pair.
+    """
+    if not isinstance(data, (tuple, list)) or len(data) != 2:
+        raise InvalidType(f"`{name}` must be a pair (inputs, targets), got {_describe(data)}.")
+    n_inputs, n_targets = (n_rows(part) for part in data)
+    if n_inputs != n_targets:
+        raise InvalidArgument(
+            f"`{name}` inputs and targets must be of one length, got {n_inputs} and {n_targets}."
+        )
+    if n_targets == 0:
+        raise InvalidArgument(f"`{name}` must hold at least one row, got none.")
+    # Else a scorer would meet them as it meets the predictions of a model that diverged.
+    targets = np.asarray(data[1])
+    if targets.dtype.kind == "f" and not np.isfinite(targets).all():
+        n_bad = int((~np.isfinite(targets)).sum())
+        raise InvalidArgument(
+            f"`{name}` targets must be finite, got {n_bad} NaN or infinite values."
+        )
+    inputs, targets = indexable(*data)
+    return inputs, targets
+
+
+def n_rows(data: Any) -> int:
+    """Return the number of rows."""
+    # Sparse matrices have no length.
+    return int(data.shape[0]) if hasattr(data, "shape") else len(data)
+
+
+def take_rows(data: Any, rows: np.ndarray) -> Any:
+    """Return some rows of an array, a sparse matrix, a data frame or a list."""
+    return _safe_indexing(data, rows)
+
+
+def find_scorer(estimator: Any, scoring: Any) -> Scorer:
+    """Return scikit-learn's scorer for a name, a callable, or None: the estimator's ``score``.
+
+    Raises:
+        InvalidArgument: If no scorer has that name, or the estimator has no ``score``.
+        InvalidType: If ``scoring`` is none of these.
+    """
+    if isinstance(scoring, str):
+        one_of("scoring", scoring, get_scorer_names())
+    elif scoring is None:
+        if not hasattr(estimator, "score"):
+            raise InvalidArgument(
+                f"`scoring` must be given for an estimator without `score`, got None for "
+                f"{estimator!r}."
+            )
+    elif not callable(scoring):
+        # `check_scoring` takes lists and dicts too, for scorers of several values.
+        raise InvalidType(
+            f"`scoring` must be a scorer's name, a callable or None, got {type(scoring).__name__}."
+        )
+    return check_scoring(estimator, scoring=scoring)  # type: ignore[no-any-return]
+
+
+def seeded(model: Any, seed: int) -> Any:
+    """Seed every ``random_state`` of ``model`` that is None, nested ones too, and return it."""
+    unseeded = {
+        name: seed % 2**32
+        for name, value in model.get_params().items()
+        if value is None and name.rpartition("__")[2] == "random_state"
+    }
+    return model.set_params(**unseeded)
+
+
+def fit_epoch(
+    model: Any,
+    data: tuple[Any, Any],
+    rows: np.ndarray,
+    *,
+    batch_size: int | None,
+    options: Mapping[str, Any],
+    sample_weight: np.ndarray | None = None,
+) -> None:
+    """Give ``model.partial_fit`` the rows once.
+
+    Args:
+        model: Any estimator with ``partial_fit``.
+        data: (inputs, targets).
+        rows: Which rows, in their order.
+        batch_size: Rows given to one call; None gives it all of them.
+        options: What else ``partial_fit`` gets.
+        sample_weight: A weight for each row of ``data``.
+    """
+    inputs, targets = data
+    for batch in gen_batches(len(rows), batch_size or len(rows)):
+        taken = rows[batch]
+        weight = {} if sample_weight is None else {"sample_weight": sample_weight[taken]}
+        model.partial_fit(
+            _safe_indexing(inputs, taken), _safe_indexing(targets, taken), **options, **weight
+        )
+
+
+@contextmanager
+def divergence_ends(reporter: Reporter, where: str) -> Iterator[None]:
+    """End the training where scikit-learn meets weights or predictions that are not finite.
+
+    Args:
+        reporter: The training's reporter.
+        where: For the stored reason: "at step 3".
+
+    Raises:
+        optuna.TrialPruned: If that happens in a trial.
+        Diverged: If it happens outside any.
+    """
+    try:
+        yield
+    except ValueError as error:
+        if not str(error).startswith(_DIVERGENCES):
+            raise
+        reporter.diverged(math.nan, where, cause=error)
+
+
+# What scikit-learn says where its weights, or a model's predictions, are no longer finite. (Of
+# NaN in the inputs it says "Input X contains NaN".)
+_DIVERGENCES = (
+    "Floating-point under-/overflow occurred",
+    "Solver produced non-finite parameter weights",
+    "Input contains NaN",
+    "Input contains infinity",
+)
+
+
+def _describe(data: Any) -> str:
+    kind = type(data).__name__
+    return f"a {kind} of {len(data)}" if isinstance(data, (tuple, list)) else kind

@@ -1,0 +1,366 @@
+"""SklearnObjective: a scikit-learn estimator, its data and a search space make an objective."""
+
+from __future__ import annotations
+
+from difflib import get_close_matches
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from sklearn.base import clone, is_classifier
+from sklearn.utils.validation import has_fit_parameter
+
+from hpolab.errors import InvalidArgument, InvalidType, check_count, one_of
+from hpolab.objectives.base import Objective
+from hpolab.objectives.folds import make_folds
+from hpolab.sklearn.data import open_rows
+from hpolab.sklearn.estimators import find_scorer, open_pair, seeded
+from hpolab.sklearn.fidelity import FIDELITIES, Epochs, Folds, RowParts, Trees, grown_argument
+from hpolab.sklearn.space import estimator_space
+from hpolab.sklearn.training import Task, Training, last_step
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping, Sequence
+
+    from numpy.typing import ArrayLike
+
+    from hpolab.search_space.space import SearchSpace
+    from hpolab.sklearn.fidelity import Fidelity
+    from hpolab.trial.checkpoint import ArtifactStore
+    from hpolab.trial.reporter import Reporter
+
+__all__ = ["SklearnObjective"]
+
+_DEFAULT_STEPS = {"epochs": 20, "trees": 10}
+_DEFAULT_FRACTIONS = (1 / 9, 1 / 3, 1.0)
+
+# What can judge the reports of each fidelity.
+_PRUNERS = {
+    "folds": "race",
+    "fold_means": "median",
+    "epochs": "median",
+    "trees": "median",
+    "rows": "hyperband",
+}
+
+
+class SklearnObjective(Objective):
+    """Cross-validates a scikit-learn estimator in each trial.
+
+    A trial sets its parameters on a copy of the estimator and returns the mean score over the
+    folds, which are the same rows for every trial. Every ``random_state`` of the estimator that is
+    None, in the steps of a Pipeline too, is seeded by the trial; ``n_jobs`` stays as it is. A fit
+    that does not converge counts all the same, without its warning; how many did is stored with
+    the trial, as `n_unconverged` beside `fold_std` in its metrics. A fit that meets NaN or
+    infinity in its own weights or predictions is one that diverged.
+
+    What is reported, and so pruned, is the ``fidelity``:
+
+    - "folds": each fold's own score, at the fold's number. `pruner="race"` compares them fold by
+      fold with the best trial's, and gives up what will hardly end better. (`"wilcoxon"` asks
+      whether it is significantly worse, for which it takes four folds at least, and ten to be of
+      use. A median of the scores at a step is a weak rule here, as folds differ in difficulty.)
+    - "fold_means": the mean over the folds so far, for every other pruner: median, patient.
+    - "epochs": the mean over all folds after each epoch of ``partial_fit``; the transformers of a
+      Pipeline are fitted once. The value is the best epoch's.
+    - "trees": the mean over all folds as the trees of a `warm_start` ensemble grow to the
+      estimator's `n_estimators` (`max_iter` for histogram gradient boosting, whose own early
+      stopping "auto" is then off). The value is the best step's.
+    - "rows": the mean over all folds, fitted on growing parts of their rows, each within the next,
+      scored on the same. A step counts the smallest part: 1, 3, 9 for a ninth, a third and the
+      whole, the rungs of `pruner="hyperband"`. Those of "asha" are 1, 4, 16: give it
+      ``fractions=(1 / 16, 1 / 4, 1)``. The value is that of the last part.
+
+    Take it for a study that prunes, stops and resumes like every other of hpolab's, and whose
+    workers are processes. Take ``optuna_integration.OptunaSearchCV`` where code wants an estimator,
+    with ``fit``, ``predict`` and ``best_params_``, in place of ``GridSearchCV``. That one prunes
+    epochs of ``partial_fit`` only, of an estimator that is no Pipeline; asks the splitter for its
+    folds again every epoch, so that one that shuffles without ``random_state`` scores rows it has
+    been fitted on; leaves folds whose fit failed out of a trial's mean; knows no conditional
+    parameters; and runs its workers as threads. Given a `study` it adds `n_trials` to it each time.
+
+    The objective can be pickled if the estimator, the data and any callables can.
+
+    Args:
+        estimator: Any estimator or Pipeline; it is left as it is.
+        train: (inputs, targets) with n rows each, as arrays, sparse matrices, data frames of
+            pandas or polars, or lists.
+        search_space: What is suggested, by the estimator's own names, ``step__name`` in a
+            Pipeline. None takes `estimator_space(estimator)`, for the usual estimators.
+        folds: How many (stratified for classifiers, shuffled, and whole groups where there are
+            any); a splitter of scikit-learn; or (train, valid) pairs of row indices.
+        scoring: A scorer's name as `sklearn.metrics.get_scorer_names` lists it, or (estimator,
+            inputs, targets) -> number, more is better; None takes ``estimator.score``.
+        groups: (n,) what group a row belongs to.
+        sample_weight: (n,) given to ``fit``, or to that of a Pipeline's last step; scores are not
+            weighted.
+        fidelity: "folds", "fold_means", "epochs", "trees" or "rows".
+        max_steps: Epochs (20) or steps in which trees grow (10) of a full training.
+        batch_size: For "epochs", rows given to one call of ``partial_fit``; None gives it all.
+        fractions: For "rows", the growing parts; the last is 1.
+        patience: For "epochs" and "trees", steps without improvement after which a trial stops.
+        min_delta: What a step must gain on the best one to count as an improvement.
+        timeout_seconds: Time limit of one trial, looked at after each report; what is reached by
+            then counts.
+        checkpoints: Where the scores of a running trial are kept; see `Reporter`. Epochs and trees
+            are trained again from the start, to the same values.
+        checkpoint_every: Reports between two checkpoints, at least.
+        checkpoint_seconds: Seconds between them, at least.
+        seed: Seeds the folds, so that a resumed study has the same.
+
+    Raises:
+        InvalidArgument: If an argument is out of its range or set of names, targets are missing or
+            constant, rows cannot be split so, a class is missing in a fold, the search space has a
+            parameter that the estimator has not, or the estimator cannot be trained by this
+            fidelity.
+        InvalidType: If an argument is of the wrong type.
+
+    Example:
+        >>> import optuna
+        >>> from sklearn.datasets import load_iris
+        >>> from sklearn.pipeline import make_pipeline
+        >>> from sklearn.preprocessing import StandardScaler
+        >>> from sklearn.svm import SVC
+        >>> objective = SklearnObjective(
+        ...     make_pipeline(StandardScaler(), SVC()), load_iris(return_X_y=True), folds=10
+        ... )
+        >>> list(objective.search_space.distributions())
+        ['svc__C', 'svc__gamma']
+        >>> study = optuna.create_study(
+        ...     direction="maximize",
+        ...     sampler=optuna.samplers.RandomSampler(seed=0),
+        ...     pruner=optuna.pruners.WilcoxonPruner(),
+        ... )
+        >>> study.optimize(objective, n_trials=2)
+        >>> study.best_value > 0.9
+        True
+        >>> model = objective.fit(study.best_params, seed=0)
+        >>> objective.evaluate(model, load_iris(return_X_y=True))["score"] > 0.9
+        True
+    """
+
+    def __init__(
+        self,
+        estimator: Any,
+        train: tuple[Any, Any],
+        *,
+        search_space: SearchSpace | None = None,
+        folds: int | Any | Iterable[tuple[ArrayLike, ArrayLike]] = 5,
+        scoring: str | Callable[[Any, Any, Any], float] | None = None,
+        groups: ArrayLike | None = None,
+        sample_weight: ArrayLike | None = None,
+        fidelity: str = "folds",
+        max_steps: int | None = None,
+        batch_size: int | None = None,
+        fractions: Sequence[float] | None = None,
+        patience: int | None = None,
+        min_delta: float = 0.0,
+        timeout_seconds: float | None = None,
+        checkpoints: ArtifactStore | None = None,
+        checkpoint_every: int = 1,
+        checkpoint_seconds: float = 10.0,
+        seed: int = 0,
+    ) -> None:
+        _check_estimator(estimator)
+        one_of("fidelity", fidelity, FIDELITIES)
+        _check_options(
+            fidelity,
+            max_steps=max_steps,
+            batch_size=batch_size,
+            fractions=fractions,
+            patience=patience,
+        )
+        if seed < 0:
+            raise InvalidArgument(f"`seed` must be 0 or above, got {seed}.")
+        self._estimator = clone(estimator)
+        self._scoring_name = _scoring_name(scoring)
+        self._scorer = find_scorer(self._estimator, scoring)
+        classifier = is_classifier(estimator)
+        rows = open_rows(train, sample_weight=sample_weight, groups=groups, classifier=classifier)
+        made = make_folds(
+            folds,
+            np.asarray(rows.targets),
+            labels=rows.labels,
+            groups=rows.groups,
+            seed=seed,
+            inputs=rows.inputs,
+        )
+        self._task = Task(rows, made, self._scorer, seed)
+        self._fidelity = _make_fidelity(fidelity, len(made), max_steps, batch_size, fractions)
+        if search_space is None:
+            search_space = _usual_space(estimator, fidelity)
+        super().__init__(
+            search_space=search_space,
+            direction="maximize",
+            max_steps=self._fidelity.max_steps,
+            patience=patience,
+            min_delta=min_delta,
+            timeout_seconds=timeout_seconds,
+            checkpoints=checkpoints,
+            checkpoint_every=checkpoint_every,
+            checkpoint_seconds=checkpoint_seconds,
+        )
+        self.default_pruner = _PRUNERS[fidelity]
+        self._check_search_space(fidelity)
+        self._fidelity.check(self._task, self._new_model(search_space.defaults(), seed=0))
+        if sample_weight is not None and not has_fit_parameter(
+            last_step(estimator)[1], "sample_weight"
+        ):
+            raise InvalidArgument(
+                "`sample_weight` must be None for an estimator whose `fit` takes none, got one for "
+                f"{type(last_step(estimator)[1]).__name__}."
+            )
+
+    def train(self, params: Mapping[str, Any], reporter: Reporter) -> float:
+        """Cross-validate one configuration; see the class for what is reported and returned."""
+        return self._fidelity.train(self._training(params, reporter))
+
+    def fit(self, params: Mapping[str, Any], seed: int) -> Any:
+        """Return an estimator with ``params``, fitted on all rows.
+
+        Under "epochs" and "trees" the folds are trained again first, to find the number of epochs
+        or trees with the best score: the one that a trial of these parameters and this seed has.
+
+        Args:
+            params: Name -> value, as the search space suggests them.
+            seed: Seeds everything random, 0 or above.
+
+        Raises:
+            Diverged: If scikit-learn, or a score, meets NaN or infinity in it.
+            InvalidArgument: If ``seed`` is below 0.
+        """
+        if seed < 0:
+            raise InvalidArgument(f"`seed` must be 0 or above, got {seed}.")
+        return self._fidelity.fit(self._training(params, self.reporter(seed=seed)))
+
+    def evaluate(self, model: Any, data: tuple[Any, Any]) -> dict[str, float]:
+        """Return the score of a fitted estimator on (inputs, targets), under the scoring's name."""
+        return {self._scoring_name: float(self._scorer(model, *open_pair("data", data)))}
+
+    def check(self) -> None:
+        """Refuse a space whose default lies outside it, or cannot be set on the estimator."""
+        super().check()
+        self._new_model(self.search_space.defaults(), seed=0)
+
+    def _training(self, params: Mapping[str, Any], reporter: Reporter) -> Training:
+        return Training(self._task, self._new_model(params, reporter.seed), reporter)
+
+    def _new_model(self, params: Mapping[str, Any], seed: int) -> Any:
+        return seeded(clone(self._estimator).set_params(**params), seed)
+
+    def _check_search_space(self, fidelity: str) -> None:
+        known = self._estimator.get_params(deep=True)
+        for name in _names(self.search_space):
+            if name not in known:
+                raise InvalidArgument(
+                    f"`search_space` must hold parameters of {type(self._estimator).__name__}, got "
+                    f"{name!r}.{_near(name, known)}"
+                )
+        if fidelity == "trees":
+            prefix, learner = last_step(self._estimator)
+            grown = f"{prefix}{grown_argument(learner)}"
+            if any(name.rpartition(".")[2] == grown for name in self.search_space.distributions()):
+                raise InvalidArgument(
+                    f"`search_space` must not tune {grown!r} under fidelity='trees', which grows "
+                    "it in every trial: set it on the estimator."
+                )
+
+    def _value_name(self) -> str:
+        return f"scoring {self._scoring_name!r}"
+
+
+def _check_estimator(estimator: Any) -> None:
+    if isinstance(estimator, type):
+        raise InvalidType(
+            f"`estimator` must be an estimator, got the class {estimator.__name__}: take "
+            f"{estimator.__name__}()."
+        )
+    for method in ("fit", "get_params", "set_params"):
+        if not hasattr(estimator, method):
+            raise InvalidType(
+                f"`estimator` must be a scikit-learn estimator, got {type(estimator).__name__}, "
+                f"which has no `{method}`."
+            )
+
+
+def _check_options(fidelity: str, **options: Any) -> None:
+    """Refuse an option that the fidelity does not read."""
+    read = {
+        "epochs": {"max_steps", "batch_size", "patience"},
+        "trees": {"max_steps", "patience"},
+        "rows": {"fractions"},
+    }.get(fidelity, set())
+    for name, value in options.items():
+        if value is not None and name not in read:
+            raise InvalidArgument(
+                f"`{name}` must be None under fidelity={fidelity!r}, which does not read it, got "
+                f"{value!r}."
+            )
+
+
+def _make_fidelity(
+    name: str,
+    n_folds: int,
+    max_steps: int | None,
+    batch_size: int | None,
+    fractions: Sequence[float] | None,
+) -> Fidelity:
+    if name in ("folds", "fold_means"):
+        return Folds(n_folds, mean=name == "fold_means")
+    if name == "rows":
+        return _open_parts(_DEFAULT_FRACTIONS if fractions is None else fractions)
+    n_steps = _DEFAULT_STEPS[name] if max_steps is None else max_steps
+    check_count("max_steps", n_steps)
+    if name == "trees":
+        return Trees(n_steps)
+    if batch_size is not None:
+        check_count("batch_size", batch_size)
+    return Epochs(n_steps, batch_size)
+
+
+def _open_parts(fractions: Sequence[float]) -> RowParts:
+    opened = tuple(map(float, fractions))
+    if not opened or min(opened) <= 0 or opened[-1] != 1:
+        raise InvalidArgument(f"`fractions` must be above 0 and end with 1, got {opened}.")
+    steps = tuple(round(fraction / opened[0]) for fraction in opened)
+    if sorted(set(steps)) != list(steps):
+        raise InvalidArgument(
+            f"`fractions` must grow, by about the first of them or more each time, got {opened}."
+        )
+    return RowParts(steps[-1], opened, steps)
+
+
+def _usual_space(estimator: Any, fidelity: str) -> SearchSpace:
+    space = estimator_space(estimator)
+    if fidelity == "trees":
+        prefix, learner = last_step(estimator)
+        grown = grown_argument(learner)
+        if grown is not None and f"{prefix}{grown}" in space.defaults():
+            space = space.override(**{f"{prefix}{grown}": getattr(learner, grown)})
+    return space
+
+
+def _names(search_space: SearchSpace) -> list[str]:
+    """Return what the space may set, of all branches of its choices."""
+
+    def names(values: Mapping[str, Any]) -> list[str]:
+        found = []
+        for row in values["parameters"]:
+            found.append(row["name"])
+            for branch in row.get("branches", ()):
+                found.extend(names(branch))
+        return found
+
+    return names(search_space.to_dict())
+
+
+def _near(name: str, known: Iterable[str]) -> str:
+    last = name.rpartition("__")[2]
+    same = [each for each in known if each.rpartition("__")[2] == last]
+    near = same[:3] or get_close_matches(name, list(known), n=3, cutoff=0.5)
+    return f" Did you mean {' or '.join(map(repr, near))}?" if near else ""
+
+
+def _scoring_name(scoring: Any) -> str:
+    if isinstance(scoring, str):
+        return scoring
+    return "score" if scoring is None else str(getattr(scoring, "__name__", "scoring"))

@@ -1,0 +1,1 @@
+"""Staged objectives: parameters tuned on what a training made, without training again."""

@@ -1,0 +1,66 @@
+"""Pruners by name."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from optuna.pruners import (
+    BasePruner,
+    HyperbandPruner,
+    MedianPruner,
+    NopPruner,
+    PatientPruner,
+    SuccessiveHalvingPruner,
+    WilcoxonPruner,
+)
+
+from hpolab.errors import one_of
+from hpolab.studies.racing import RacingPruner
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+__all__ = ["PRUNERS", "make_pruner", "with_max_resource"]
+
+# Reports without improvement that `patient` waits for before it asks the median.
+_PATIENCE = 3
+
+PRUNERS: Mapping[str, Callable[[], BasePruner]] = {
+    "none": NopPruner,
+    "median": MedianPruner,
+    "hyperband": HyperbandPruner,
+    # Optuna guesses the first rung from the trials finished so far, and so guesses otherwise after
+    # a restart; the rung of one step is what it guesses for up to 200 steps.
+    "asha": lambda: SuccessiveHalvingPruner(min_resource=1),
+    "patient": lambda: PatientPruner(MedianPruner(), patience=_PATIENCE),
+    "wilcoxon": WilcoxonPruner,
+    "race": RacingPruner,
+}
+"""Pruners by name, each with Optuna's defaults unless said beside it."""
+
+
+def make_pruner(pruner: str | BasePruner) -> BasePruner:
+    """Make a pruner from its name, one of `PRUNERS`.
+
+    Args:
+        pruner: A name, or a pruner object, which is returned as it is.
+
+    Raises:
+        InvalidArgument: If the name is unknown.
+
+    Example:
+        >>> type(make_pruner("asha")).__name__
+        'SuccessiveHalvingPruner'
+    """
+    if isinstance(pruner, BasePruner):
+        return pruner
+    return PRUNERS[one_of("pruner", pruner, PRUNERS)]()
+
+
+def with_max_resource(max_steps: int) -> HyperbandPruner:
+    """Return `hyperband` for trials of ``max_steps`` reports.
+
+    Left alone, Optuna takes the longest trial finished so far for the longest possible, and so
+    takes another one after a restart.
+    """
+    return HyperbandPruner(max_resource=max_steps)

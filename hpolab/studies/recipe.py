@@ -1,0 +1,234 @@
+"""What made a study, stored with it and compared before a trial is spent."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, replace
+from importlib.metadata import version
+from typing import TYPE_CHECKING, Any
+from weakref import WeakKeyDictionary
+
+from optuna.distributions import CategoricalDistribution
+
+from hpolab.errors import RecipeMismatch
+from hpolab.studies.sampler import TrialSeededSampler
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Mapping
+
+    from optuna import Study
+    from optuna.distributions import BaseDistribution
+    from optuna.pruners import BasePruner
+    from optuna.samplers import BaseSampler
+
+    from hpolab.search_space.space import SearchSpace
+
+__all__ = [
+    "FACTS_KEY",
+    "REFERENCES_KEY",
+    "Part",
+    "Recipe",
+    "check_facts",
+    "check_search_space",
+    "describe_part",
+    "read_recipe",
+    "study_seed",
+    "write_recipe",
+]
+
+_RECIPE_KEY = "hpolab:recipe"
+FACTS_KEY = "hpolab:facts"
+REFERENCES_KEY = "hpolab:references"
+"""What simple solutions reach, as `Objective.references` returns it."""
+
+# Asked for by `study_seed` once a trial; a study's seed never changes.
+_seeds: WeakKeyDictionary[Study, int] = WeakKeyDictionary()
+
+
+@dataclass(frozen=True)
+class Part:
+    """A sampler or a pruner as the recipe knows it.
+
+    Attributes:
+        name: The name it was asked for by, or its class for an object or a factory.
+        settings: Its effective settings, as far as they are plain numbers, strings and flags.
+    """
+
+    name: str
+    settings: Mapping[str, Any]
+
+    def __str__(self) -> str:
+        settings = ", ".join(f"{key}={value!r}" for key, value in self.settings.items())
+        return f"{self.name}({settings})"
+
+    def same_as(self, other: Part) -> bool:
+        """Tell whether both have one name and agree in each setting that both know.
+
+        A later Optuna may add a setting; that alone must not stop a study from being resumed.
+        """
+        shared = self.settings.keys() & other.settings.keys()
+        return self.name == other.name and all(
+            self.settings[key] == other.settings[key] for key in shared
+        )
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Everything that made a study.
+
+    Attributes:
+        sampler: Its sampler.
+        pruner: Its pruner.
+        directions: "minimize" or "maximize", one for each objective value.
+        seed: The study's seed.
+        versions: Package name -> version, at the study's creation.
+        search_space: ``SearchSpace.to_dict()`` of the objective that ran last, None before.
+        exhausted: Whether the sampler has said that no point is left.
+    """
+
+    sampler: Part
+    pruner: Part
+    directions: tuple[str, ...]
+    seed: int
+    versions: Mapping[str, str]
+    search_space: Mapping[str, Any] | None = None
+    exhausted: bool = False
+
+    def check(self, asked: Recipe, *, study_name: str, allow_change: Collection[str]) -> None:
+        """Compare this recipe, a stored one, with what is asked for now.
+
+        Args:
+            asked: The recipe that the caller's arguments make.
+            study_name: For the message.
+            allow_change: Of "sampler" and "pruner", those that may differ.
+
+        Raises:
+            RecipeMismatch: If a part differs that must not; the message shows both sides.
+        """
+        differences = [
+            f"{part}: stored {getattr(self, part)}, asked for {getattr(asked, part)}"
+            for part in ("sampler", "pruner")
+            if part not in allow_change and not getattr(self, part).same_as(getattr(asked, part))
+        ]
+        if self.directions != asked.directions:
+            differences.append(
+                f"direction: stored {', '.join(self.directions)}, "
+                f"asked for {', '.join(asked.directions)}"
+            )
+        if self.seed != asked.seed:
+            differences.append(f"seed: stored {self.seed}, asked for {asked.seed}")
+        if differences:
+            raise RecipeMismatch(
+                f"Study {study_name!r} exists and was made by another recipe; nothing was "
+                "changed.\n  " + "\n  ".join(differences) + "\nGive the stored settings or leave "
+                "them out, take another `study_name`, or name what may change: "
+                "`allow_change=['sampler']`, `['pruner']`."
+            )
+
+
+def describe_part(part: BaseSampler | BasePruner, asked: Any) -> Part:
+    """Return the recipe's entry for a sampler or pruner that was made from ``asked``."""
+    if isinstance(part, TrialSeededSampler):
+        part = part.fresh(0)
+    name = asked if isinstance(asked, str) else type(part).__name__
+    # Samplers and pruners of Optuna keep their settings under the argument's name with an
+    # underscore before it; reading whatever is there avoids a list for each of them.
+    settings = {
+        key.lstrip("_"): value
+        for key, value in sorted(vars(part).items())
+        if isinstance(value, (bool, int, float, str)) and key.lstrip("_") != "seed"
+    }
+    return Part(name=name, settings=settings)
+
+
+def current_versions() -> dict[str, str]:
+    """Return the versions that a study's results may depend on: package -> version."""
+    return {package: version(package) for package in ("hpolab", "optuna", "numpy")}
+
+
+def read_recipe(study: Study) -> Recipe | None:
+    """Return the recipe stored in ``study``, or None if hpolab did not make it."""
+    stored = study.user_attrs.get(_RECIPE_KEY)
+    if stored is None:
+        return None
+    fields = dict(stored)
+    fields["sampler"] = Part(**fields["sampler"])
+    fields["pruner"] = Part(**fields["pruner"])
+    fields["directions"] = tuple(fields["directions"])
+    return Recipe(**fields)
+
+
+def write_recipe(study: Study, recipe: Recipe) -> None:
+    """Store ``recipe`` in ``study``."""
+    study.set_user_attr(_RECIPE_KEY, asdict(recipe))
+
+
+def study_seed(study: Study) -> int:
+    """Return the seed of ``study``: its recipe's, or 0 for a study that hpolab did not make."""
+    if study not in _seeds:
+        recipe = read_recipe(study)
+        _seeds[study] = 0 if recipe is None else recipe.seed
+    return _seeds[study]
+
+
+def check_search_space(study: Study, search_space: SearchSpace) -> None:
+    """Compare a search space with the one stored in ``study``, and store it if it may replace it.
+
+    A range may become wider or narrower, parameters may come or go: Optuna's samplers take each.
+    A changed choice list, scale, step or kind would mix values that cannot be compared.
+
+    Raises:
+        RecipeMismatch: If a parameter's distribution cannot follow the stored one; the message
+            shows both sides.
+    """
+    recipe = read_recipe(study)
+    if recipe is None:
+        return
+    asked = search_space.to_dict()
+    if asked == recipe.search_space:
+        return
+    if recipe.search_space is not None:
+        stored = type(search_space).from_dict(recipe.search_space).distributions()
+        differences = [
+            f"{name!r}: stored {stored[name]}, asked for {distribution}"
+            for name, distribution in search_space.distributions().items()
+            if name in stored and not _may_follow(stored[name], distribution)
+        ]
+        if differences:
+            raise RecipeMismatch(
+                f"Study {study.study_name!r} has trials of another search space; nothing was "
+                "changed.\n  " + "\n  ".join(differences) + "\nA range may be widened or "
+                "narrowed; choices, scale, step and kind must stay. Take another `study_name`."
+            )
+    write_recipe(study, replace(recipe, search_space=asked, exhausted=False))
+
+
+def check_facts(study: Study, facts: Mapping[str, Any]) -> None:
+    """Compare what an objective's values depend on with what is stored, and store it if new.
+
+    Raises:
+        RecipeMismatch: If a fact differs; the message shows both sides.
+    """
+    asked = json.loads(json.dumps(dict(facts)))
+    stored = study.user_attrs.get(FACTS_KEY)
+    if stored is None and asked:
+        study.set_user_attr(FACTS_KEY, asked)
+    elif stored is not None and stored != asked:
+        differences = [
+            f"{name!r}: stored {stored.get(name)!r}, asked for {asked.get(name)!r}"
+            for name in sorted({**stored, **asked})
+            if stored.get(name) != asked.get(name)
+        ]
+        raise RecipeMismatch(
+            f"Study {study.study_name!r} has values of another kind, which cannot be compared with "
+            "these; nothing was changed.\n  " + "\n  ".join(differences) + "\nTake another "
+            "`study_name`."
+        )
+
+
+def _may_follow(stored: BaseDistribution, asked: BaseDistribution) -> bool:
+    if type(stored) is not type(asked):
+        return False
+    if isinstance(stored, CategoricalDistribution):
+        return stored == asked
+    return all(getattr(stored, field) == getattr(asked, field) for field in ("log", "step"))

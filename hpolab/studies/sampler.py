@@ -1,0 +1,262 @@
+"""Samplers by name, and the wrapper that makes a resumed study repeat the uninterrupted one."""
+
+from __future__ import annotations
+
+import threading
+from typing import TYPE_CHECKING, Any, Protocol
+
+import optuna
+from optuna.samplers import BaseSampler
+
+from hpolab import _optuna
+from hpolab.errors import InvalidArgument, MissingExtra, one_of
+from hpolab.seeding import derive_seed
+from hpolab.studies.stepwise import LIGHTGBM_ORDER, StepwiseSampler
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from optuna import Study
+    from optuna.distributions import BaseDistribution
+    from optuna.trial import FrozenTrial, TrialState
+
+    from hpolab.search_space.space import SearchSpace
+
+__all__ = ["SAMPLERS", "ManualSampler", "SamplerFactory", "TrialSeededSampler", "make_sampler"]
+
+# `cmaes` and `gp` import their packages only when the first trial is sampled.
+_EXTRAS = {"cmaes": ("cmaes", "cmaes"), "gp": ("torch", "torch")}
+
+# Points per numeric range that `sampler="grid"` lays.
+_GRID_POINTS = 3
+
+
+class SamplerFactory(Protocol):
+    """Makes a sampler from a seed: a sampler class, or ``functools.partial`` of one."""
+
+    def __call__(self, *, seed: int) -> BaseSampler:
+        """Return a new sampler seeded with ``seed``."""
+        ...
+
+
+class TrialSeededSampler(BaseSampler):
+    """Samples each trial with a fresh inner sampler seeded from (study seed, trial number).
+
+    A sampler's random state is lost with its process, so an ordinary sampler draws other
+    parameters after a restart than it would have drawn without. Here nothing is carried from one
+    trial to the next but what the storage holds, so a study that stops anywhere and goes on draws
+    what the uninterrupted one draws. Parameters sampled one by one are seeded by their names too,
+    so a trial that was put back half-way through its suggestions draws the rest as before.
+
+    Args:
+        factory: Makes the inner sampler from a seed, e.g. ``TPESampler`` or
+            ``functools.partial(TPESampler, multivariate=True)``.
+        seed: The study's seed, 0 or above.
+
+    Example:
+        >>> from optuna.samplers import TPESampler
+        >>> sampler = TrialSeededSampler(TPESampler, seed=0)
+        >>> str(sampler)
+        'TrialSeededSampler(TPESampler, seed=0)'
+    """
+
+    def __init__(self, factory: SamplerFactory, seed: int) -> None:
+        self.seed = seed
+        self._factory = factory
+        self._name = type(factory(seed=seed)).__name__
+        self._current = _CurrentSampler()
+
+    def __str__(self) -> str:
+        return f"TrialSeededSampler({self._name}, seed={self.seed})"
+
+    def fresh(self, number: int, *path: int | str) -> BaseSampler:
+        """Return a new inner sampler for one trial, or for one part of it."""
+        return self._factory(seed=derive_seed(self.seed, number, *path))
+
+    def before_trial(self, study: Study, trial: FrozenTrial) -> None:
+        """See Optuna's ``BaseSampler``."""
+        self.fresh(trial.number, "before").before_trial(study, trial)
+
+    def infer_relative_search_space(
+        self, study: Study, trial: FrozenTrial
+    ) -> dict[str, BaseDistribution]:
+        """See Optuna's ``BaseSampler``."""
+        # Some samplers (TPE with groups) remember between this call and `sample_relative`.
+        self._current.sampler = self.fresh(trial.number)
+        return self._current.sampler.infer_relative_search_space(study, trial)
+
+    def sample_relative(
+        self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
+    ) -> dict[str, Any]:
+        """See Optuna's ``BaseSampler``."""
+        sampler = self._current.sampler or self.fresh(trial.number)
+        self._current.sampler = None
+        if isinstance(sampler, optuna.samplers.GPSampler):
+            drawn = _optuna.gp_params_drawn(trial)
+            if drawn:
+                return drawn
+        return sampler.sample_relative(study, trial, search_space)
+
+    def sample_independent(
+        self,
+        study: Study,
+        trial: FrozenTrial,
+        param_name: str,
+        param_distribution: BaseDistribution,
+    ) -> Any:
+        """See Optuna's ``BaseSampler``."""
+        sampler = self.fresh(trial.number, param_name)
+        return sampler.sample_independent(study, trial, param_name, param_distribution)
+
+    def after_trial(
+        self,
+        study: Study,
+        trial: FrozenTrial,
+        state: TrialState,
+        values: Sequence[float] | None,
+    ) -> None:
+        """See Optuna's ``BaseSampler``."""
+        self.fresh(trial.number, "after").after_trial(study, trial, state, values)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {key: value for key, value in vars(self).items() if key != "_current"}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state, _current=_CurrentSampler())
+
+
+class _CurrentSampler(threading.local):
+    sampler: BaseSampler | None = None
+
+
+class ManualSampler(BaseSampler):
+    """Draws nothing: every trial must be enqueued with all its parameters."""
+
+    def infer_relative_search_space(
+        self, study: Study, trial: FrozenTrial
+    ) -> dict[str, BaseDistribution]:
+        """Return nothing: there is nothing to draw."""
+        return {}
+
+    def sample_relative(
+        self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
+    ) -> dict[str, Any]:
+        """Return nothing: there is nothing to draw."""
+        return {}
+
+    def sample_independent(
+        self,
+        study: Study,
+        trial: FrozenTrial,
+        param_name: str,
+        param_distribution: BaseDistribution,
+    ) -> Any:
+        """Refuse.
+
+        Raises:
+            InvalidArgument: Always: the parameter was not enqueued.
+        """
+        raise InvalidArgument(
+            f"`sampler='manual'` draws nothing, and trial {trial.number} was enqueued without "
+            f"{param_name!r}: give every parameter to `study.enqueue_trial`."
+        )
+
+
+class _Grid:
+    """Makes the same grid for every trial: its shuffle must not change from trial to trial."""
+
+    def __init__(self, points: Mapping[str, Sequence[Any]], seed: int) -> None:
+        self._points = points
+        self._seed = seed
+
+    def __call__(self, *, seed: int) -> BaseSampler:
+        return _GridSampler(self._points, seed=self._seed)
+
+
+class _GridSampler(optuna.samplers.GridSampler):
+    """Optuna's grid, which fails on an enqueued trial once one point is left to visit."""
+
+    def after_trial(
+        self,
+        study: Study,
+        trial: FrozenTrial,
+        state: TrialState,
+        values: Sequence[float] | None,
+    ) -> None:
+        # An enqueued trial stands on no point of the grid and cannot exhaust it.
+        if "grid_id" in trial.system_attrs:
+            super().after_trial(study, trial, state, values)
+
+
+def _stepwise_for_lightgbm(*, seed: int) -> BaseSampler:
+    return StepwiseSampler(order=LIGHTGBM_ORDER, seed=seed)
+
+
+SAMPLERS: Mapping[str, SamplerFactory] = {
+    "tpe": optuna.samplers.TPESampler,
+    "random": optuna.samplers.RandomSampler,
+    "cmaes": optuna.samplers.CmaEsSampler,
+    "gp": optuna.samplers.GPSampler,
+    "nsga2": optuna.samplers.NSGAIISampler,
+    "brute_force": optuna.samplers.BruteForceSampler,
+    "stepwise": StepwiseSampler,
+    "lightgbm": _stepwise_for_lightgbm,
+}
+"""The samplers that `TrialSeededSampler` wraps, by name."""
+
+
+def make_sampler(
+    sampler: str | BaseSampler | SamplerFactory,
+    *,
+    seed: int,
+    search_space: SearchSpace | None = None,
+) -> BaseSampler:
+    """Make a sampler whose study repeats itself when resumed.
+
+    Args:
+        sampler: A name (`tpe`, `random`, `cmaes`, `gp`, `nsga2`, `brute_force`, `stepwise`, `qmc`,
+            `grid`, `manual`), a factory called as ``factory(seed=...)`` (a sampler class, or a
+            ``functools.partial`` of one), or a sampler object, which is used as it is and keeps
+            its own random state, so that a resumed study goes on but does not repeat.
+        seed: The study's seed, 0 or above.
+        search_space: What `grid` lays its points on; unused otherwise.
+
+    Returns:
+        The sampler. `qmc` and `grid` keep the study's seed for all trials: a trial's number is
+        its place in the sequence or the grid.
+
+    Raises:
+        InvalidArgument: If the name is unknown, or `grid` comes without a search space.
+        MissingExtra: If the sampler's package is not installed.
+
+    Example:
+        >>> str(make_sampler("random", seed=1))
+        'TrialSeededSampler(RandomSampler, seed=1)'
+    """
+    if isinstance(sampler, BaseSampler):
+        return sampler
+    if not isinstance(sampler, str):
+        return TrialSeededSampler(sampler, seed)
+    one_of("sampler", sampler, [*SAMPLERS, "qmc", "grid", "manual"])
+    if sampler in _EXTRAS:
+        _require(sampler, *_EXTRAS[sampler])
+    if sampler == "manual":
+        return ManualSampler()
+    if sampler == "qmc":
+        return _optuna.NumberedQMCSampler(
+            seed=seed,
+            scramble=True,
+            independent_sampler=TrialSeededSampler(optuna.samplers.RandomSampler, seed),
+        )
+    if sampler == "grid":
+        if search_space is None:
+            raise InvalidArgument("`sampler='grid'` needs `search_space`, got None.")
+        return TrialSeededSampler(_Grid(search_space.grid(_GRID_POINTS), seed), seed)
+    return TrialSeededSampler(SAMPLERS[sampler], seed)
+
+
+def _require(sampler: str, package: str, extra: str) -> None:
+    from importlib.util import find_spec
+
+    if find_spec(package) is None:
+        raise MissingExtra(f"`sampler={sampler!r}`", package, extra)

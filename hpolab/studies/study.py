@@ -1,0 +1,342 @@
+"""make_study and load_study: name, storage URL, sampler and pruner -> ``optuna.Study``."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+from difflib import get_close_matches
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+
+import optuna
+from optuna.study import StudyDirection, get_all_study_names
+
+from hpolab.errors import InvalidArgument, InvalidType, RecipeMismatch, StudyNotFound, one_of
+from hpolab.search_space.space import SearchSpace
+from hpolab.storage.url import open_storage
+from hpolab.studies.pruner import make_pruner
+from hpolab.studies.recipe import (
+    Part,
+    Recipe,
+    current_versions,
+    describe_part,
+    read_recipe,
+    write_recipe,
+)
+from hpolab.studies.sampler import make_sampler
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterable, Sequence
+
+    from optuna import Study
+    from optuna.pruners import BasePruner
+    from optuna.samplers import BaseSampler
+    from optuna.storages import BaseStorage
+
+    from hpolab.studies.sampler import SamplerFactory
+
+__all__ = [
+    "COPY_KEY",
+    "load_study",
+    "make_study",
+    "post_studies_of",
+    "post_study_name",
+    "stored_study",
+    "without_post_studies",
+]
+
+COPY_KEY = "hpolab:copy"
+"""What a copied study remembers of it; `copy_study` writes it, half copies are refused by it."""
+
+# As `post_study_name` makes them.
+_POST_STUDY = re.compile(r"(.+)(-trial\d+-post(?:-.+)?)")
+
+_CHANGEABLE = ("sampler", "pruner")
+_DEFAULT_DIRECTIONS = ("minimize",)
+
+
+@runtime_checkable
+class StudiedObjective(Protocol):
+    """What a study takes from an hpolab objective."""
+
+    search_space: SearchSpace
+    direction: str
+    default_sampler: str
+    default_pruner: str
+
+
+def make_study(
+    study_name: str,
+    *,
+    storage: str | BaseStorage | None = None,
+    objective: StudiedObjective | None = None,
+    direction: str | Sequence[str] | None = None,
+    sampler: str | BaseSampler | SamplerFactory | None = None,
+    pruner: str | BasePruner | None = None,
+    search_space: SearchSpace | None = None,
+    seed: int | None = None,
+    allow_change: Collection[str] = (),
+) -> Study:
+    """Create a study, or go on with the one that exists under its name.
+
+    The study stores its recipe: sampler and pruner with their effective settings, direction, seed
+    and versions. Where it exists already, an argument left out means "as stored", and one that
+    differs from the stored recipe is an error before a trial is spent.
+
+    Args:
+        study_name: The study's name, unique in its storage.
+        storage: A URL (``sqlite:///file.db``, ``journal:///file.log``, ``redis://host:port/db``,
+            ``postgresql://…``, ``mysql://…``, ``grpc://host:port``, ``memory://``), an Optuna
+            storage, or None for ``sqlite:///hpolab.db``.
+        objective: An hpolab objective: what is left out of direction, search space and, for a new
+            study, sampler and pruner is what it asks for.
+        direction: "minimize" or "maximize", or a sequence of them for several objective values.
+            New studies minimize by default, as Optuna's do.
+        sampler: A name (`tpe`, `random`, `cmaes`, `gp`, `nsga2`, `brute_force`, `stepwise`, `qmc`,
+            `grid`, `manual`), a factory called as ``factory(seed=...)`` such as ``TPESampler`` or
+            ``functools.partial(TPESampler, multivariate=True)``, or a sampler object. New studies
+            take `tpe` by default. By name or factory a resumed study repeats the uninterrupted
+            one; an object keeps its own random state and does not.
+        pruner: A name (`none`, `median`, `hyperband`, `asha`, `patient`, `wilcoxon`, `race`) or a
+            pruner object. New studies take `median` by default, as Optuna's do; those of several
+            objective values `none`.
+        search_space: What `sampler="grid"` lays its points on.
+        seed: Seeds the sampler and, through the trial's number, each training. 0 by default.
+        allow_change: Of "sampler" and "pruner", what may differ from the stored recipe.
+
+    Returns:
+        A plain ``optuna.Study``.
+
+    Raises:
+        InvalidArgument: If an argument is out of its range or its set of names.
+        InvalidType: If an argument is of the wrong type.
+        RecipeMismatch: If the study exists and was made by another recipe.
+        StudyNotFound: If the study exists as a copy that was interrupted.
+        StorageUnavailable: If the storage cannot be opened.
+        MissingExtra: If the storage or the sampler needs a package that is not installed.
+
+    Example:
+        >>> study = make_study("squares", storage="memory://", sampler="random", seed=1)
+        >>> study.optimize(lambda trial: trial.suggest_float("x", -1, 1) ** 2, n_trials=3)
+        >>> len(study.trials)
+        3
+    """
+    if search_space is not None and not isinstance(search_space, SearchSpace):
+        raise InvalidType(
+            f"`search_space` must be a SearchSpace, got {type(search_space).__name__}."
+        )
+    _check_arguments(study_name, seed, allow_change)
+    if objective is not None:
+        _check_objective(objective)
+        direction = objective.direction if direction is None else direction
+        search_space = objective.search_space if search_space is None else search_space
+    directions = None if direction is None else _directions(direction)
+    opened = open_storage(storage)
+    stored = _stored_recipe(study_name, opened, directions or _DEFAULT_DIRECTIONS)
+    if stored is not None:
+        sampler = _as_stored("sampler", sampler, stored.sampler)
+        pruner = _as_stored("pruner", pruner, stored.pruner)
+        directions = stored.directions if directions is None else directions
+        seed = stored.seed if seed is None else seed
+        if search_space is None and stored.search_space is not None:
+            search_space = SearchSpace.from_dict(stored.search_space)
+    directions = directions or _DEFAULT_DIRECTIONS
+    asked_sampler = _default_sampler(objective) if sampler is None else sampler
+    asked_pruner = _default_pruner(objective, directions) if pruner is None else pruner
+    made_sampler = make_sampler(asked_sampler, seed=seed or 0, search_space=search_space)
+    made_pruner = make_pruner(asked_pruner)
+    recipe = Recipe(
+        sampler=describe_part(made_sampler, asked_sampler),
+        pruner=describe_part(made_pruner, asked_pruner),
+        directions=directions,
+        seed=seed or 0,
+        versions=current_versions(),
+        # A grid is laid on it: whoever resumes the study needs not give it again.
+        search_space=None if search_space is None else search_space.to_dict(),
+    )
+    if stored is None:
+        study = optuna.create_study(
+            study_name=study_name,
+            storage=opened,
+            directions=[StudyDirection[name.upper()] for name in directions],
+            sampler=made_sampler,
+            pruner=made_pruner,
+            load_if_exists=True,  # another worker may create it in this instant
+        )
+        write_recipe(study, recipe)
+        return study
+    stored.check(recipe, study_name=study_name, allow_change=allow_change)
+    study = optuna.load_study(
+        study_name=study_name, storage=opened, sampler=made_sampler, pruner=made_pruner
+    )
+    if allow_change:
+        write_recipe(study, replace(stored, sampler=recipe.sampler, pruner=recipe.pruner))
+    return study
+
+
+def load_study(study_name: str, *, storage: str | BaseStorage | None = None) -> Study:
+    """Load a study as it was made, its sampler and pruner included.
+
+    Args:
+        study_name: The study's name.
+        storage: As in `make_study`.
+
+    Returns:
+        A plain ``optuna.Study``. One that hpolab did not make has Optuna's default sampler and
+        pruner.
+
+    Raises:
+        StudyNotFound: If the storage has no study of that name, or a copy that was interrupted.
+        RecipeMismatch: If it was made with a sampler or pruner object, which only `make_study`
+            can be given again.
+        StorageUnavailable: If the storage cannot be opened.
+
+    Example:
+        >>> from optuna.storages import InMemoryStorage
+        >>> storage = InMemoryStorage()
+        >>> _ = make_study("squares", storage=storage, sampler="random")
+        >>> str(load_study("squares", storage=storage).sampler)
+        'TrialSeededSampler(RandomSampler, seed=0)'
+    """
+    opened = open_storage(storage)
+    study = stored_study(study_name, opened)
+    return study if read_recipe(study) is None else make_study(study_name, storage=opened)
+
+
+def stored_study(study_name: str, storage: BaseStorage) -> Study:
+    """Return a study to read, whatever it was made with: its sampler is Optuna's default.
+
+    Raises:
+        StudyNotFound: If the storage has no study of that name, or a copy that was interrupted.
+    """
+    names = get_all_study_names(storage)
+    if study_name not in names:
+        near = get_close_matches(study_name, names, n=1, cutoff=0.5)
+        hint = f" Did you mean {near[0]!r}?" if near else ""
+        listed = ", ".join(repr(name) for name in sorted(names)) or "no study"
+        raise StudyNotFound(f"No study {study_name!r}; the storage has {listed}.{hint}")
+    study = optuna.load_study(study_name=study_name, storage=storage)
+    _refuse_half_copy(study)
+    return study
+
+
+def post_study_name(study_name: str, number: int, suffix: str = "") -> str:
+    """Return the name of the study that tunes the cheap parameters of a trial.
+
+    Example:
+        >>> post_study_name("detector", 7, "-a")
+        'detector-trial7-post-a'
+    """
+    return f"{study_name}-trial{number}-post{suffix}"
+
+
+def post_studies_of(study_name: str, study_names: Iterable[str]) -> dict[str, str]:
+    """Return the studies that belong to trials of one: their names, and what makes them differ.
+
+    Example:
+        >>> post_studies_of("detector", ["detector", "detector-trial7-post", "other-trial1-post"])
+        {'detector-trial7-post': '-trial7-post'}
+    """
+    found = {name: _POST_STUDY.fullmatch(name) for name in study_names}
+    return {name: match[2] for name, match in found.items() if match and match[1] == study_name}
+
+
+def without_post_studies(study_names: Iterable[str]) -> list[str]:
+    """Return the names but for those of studies that belong to a trial of another.
+
+    Example:
+        >>> without_post_studies(["detector", "detector-trial7-post", "other-trial1-post"])
+        ['detector', 'other-trial1-post']
+    """
+    names = list(study_names)
+    found = {name: _POST_STUDY.fullmatch(name) for name in names}
+    return [name for name, match in found.items() if match is None or match[1] not in names]
+
+
+def _check_objective(objective: Any) -> None:
+    if not isinstance(objective, StudiedObjective):
+        raise InvalidType(
+            "`objective` must be an objective of hpolab's, which knows its direction, got "
+            f"{type(objective).__name__}: a function is given to `run` alone."
+        )
+
+
+def _default_sampler(objective: StudiedObjective | None) -> str:
+    return "tpe" if objective is None else objective.default_sampler
+
+
+def _default_pruner(objective: StudiedObjective | None, directions: Sequence[str]) -> str:
+    if objective is not None:
+        return objective.default_pruner
+    return "median" if len(directions) == 1 else "none"
+
+
+def _check_arguments(
+    study_name: str,
+    seed: int | None,
+    allow_change: Collection[str],
+) -> None:
+    if not isinstance(study_name, str):
+        raise InvalidType(f"`study_name` must be a str, got {type(study_name).__name__}.")
+    if not study_name:
+        raise InvalidArgument("`study_name` must not be empty, got ''.")
+    if seed is not None and (isinstance(seed, bool) or not isinstance(seed, int)):
+        raise InvalidType(f"`seed` must be an int, got {type(seed).__name__}.")
+    if seed is not None and seed < 0:
+        raise InvalidArgument(f"`seed` must be 0 or above, got {seed}.")
+    if isinstance(allow_change, str):
+        raise InvalidType(f"`allow_change` must be a list of names, got {allow_change!r}.")
+    for part in allow_change:
+        one_of("allow_change", part, _CHANGEABLE)
+
+
+def _directions(direction: str | Sequence[str]) -> tuple[str, ...]:
+    directions = (direction,) if isinstance(direction, str) else tuple(direction)
+    if not directions:
+        raise InvalidArgument("`direction` must name at least one direction, got none.")
+    return tuple(one_of("direction", name, ("minimize", "maximize")) for name in directions)
+
+
+def _stored_recipe(
+    study_name: str, storage: BaseStorage, directions: tuple[str, ...]
+) -> Recipe | None:
+    """Return the recipe of the study that exists, or None where a new one may be written."""
+    if study_name not in get_all_study_names(storage):
+        return None
+    study = stored_study(study_name, storage)
+    recipe = read_recipe(study)
+    # A study without a trial may be our own, killed between its creation and its recipe.
+    n_trials = len(study.get_trials(deepcopy=False))
+    same = _names(study.directions) == directions
+    if recipe is None and (n_trials or not same):
+        raise RecipeMismatch(
+            f"Study {study_name!r} exists ({', '.join(_names(study.directions))}; {n_trials} "
+            "trials) and hpolab did not make it; nothing was changed. Take another "
+            "`study_name`; `load_study` opens this one."
+        )
+    return recipe
+
+
+def _refuse_half_copy(study: Study) -> None:
+    copied = study.user_attrs.get(COPY_KEY)
+    if copied is not None and not copied["done"]:
+        n_trials = len(study.get_trials(deepcopy=False))
+        raise StudyNotFound(
+            f"Study {study.study_name!r} is half a copy of {copied['study_name']!r} from "
+            f"{copied['storage']}: {n_trials} of {copied['n_trials']} trials. Copy it again "
+            "(`hpolab copy`), which replaces this half."
+        )
+
+
+def _names(directions: Sequence[StudyDirection]) -> tuple[str, ...]:
+    return tuple(direction.name.lower() for direction in directions)
+
+
+def _as_stored(argument: str, asked: Any, stored: Part) -> Any:
+    if asked is not None:
+        return asked
+    if stored.name[:1].isupper():
+        raise RecipeMismatch(
+            f"The study was made with a {stored.name} given as an object, not by name: give "
+            f"`{argument}` to `make_study` again."
+        )
+    return stored.name

@@ -1,0 +1,1 @@
+"""PyTorch: the objective, optimizers and schedules with their spaces, and a Lightning callback."""

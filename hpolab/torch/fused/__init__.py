@@ -1,0 +1,1 @@
+"""Several trials of one architecture trained as one model."""

@@ -1,0 +1,126 @@
+"""Which trials may share a stack, and why one may not."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+
+from hpolab.errors import in_brief
+from hpolab.torch.data import map_arrays
+from hpolab.torch.fused.architecture import Architecture, split_model
+from hpolab.torch.fused.member import Member
+from hpolab.torch.fused.rules import rule_of
+from hpolab.torch.fused.stack import Stack
+
+if TYPE_CHECKING:
+    from collections.abc import Hashable
+
+    from hpolab.torch.training import TorchTraining
+
+__all__ = ["is_of", "obstacle", "signature"]
+
+# How far a stacked step may be from a lone one, as a part of the step's length. Rounding is far
+# less, but for a unit that it turns on or off; a member treated wrongly is wrong by far more.
+_TOLERANCE = 0.02
+# What counts as no step in a weight, as a part of the whole step's length.
+_NOTHING = 1e-4
+
+# Rows by which a member's model is held to its group's.
+_N_ROWS = 4
+
+
+def signature(training: TorchTraining) -> Hashable:
+    """Return what trainings of one stack have in common.
+
+    The batch size, the modules with all plain settings that they hold but for rates of dropout,
+    the shapes and types of all weights and buffers and which of them are trained.
+    """
+    modules = tuple(
+        (name, type(module), _settings(module)) for name, module in training.model.named_modules()
+    )
+    weights, buffers = split_model(training.model)
+    tensors = tuple(
+        (name, name in weights, tuple(part.shape), part.dtype)
+        for name, part in (weights | buffers).items()
+    )
+    # Those of an optimizer without a rule are no group with the others.
+    alone = None if rule_of(training.params) else training.params["optimizer"]
+    return alone, training.batch_size, modules, tensors
+
+
+def _settings(module: nn.Module) -> tuple[tuple[str, Any], ...]:
+    is_dropout = isinstance(module, nn.modules.dropout._DropoutNd)
+    return tuple(
+        (key, value)
+        for key, value in sorted(vars(module).items())
+        if isinstance(value, bool | int | float | str)
+        and not (is_dropout and key == "p")
+        # What a model says of the phase it is in is the same for all when they train.
+        and key != "training"
+    )
+
+
+def obstacle(member: Member) -> str | None:
+    """Return why a training cannot share a stack with others like it, or None if it can.
+
+    Two trainings like it, with other weights and rows each, make one step in a stack and one
+    alone: what cannot be stacked, and what lets one member see another, shows there.
+    """
+    params = member.training.params
+    if rule_of(params) is None:
+        return f"the optimizer {params['optimizer']!r} has no rule for several members"
+    weights, _ = split_model(member.training.model)
+    if len({part.dtype for part in weights.values()}) > 1:
+        return "its weights are of several types"
+    try:
+        return None if _steps_agree(member) else "several of it do not train as each does alone"
+    except Exception as error:  # noqa: BLE001 - told as the reason why the trial trains alone
+        return in_brief(error)
+
+
+def is_of(architecture: Architecture, member: Member) -> bool:
+    """Tell whether a member's model computes what its architecture does with its weights.
+
+    Another one of the same signature may hide what it does in a closure.
+    """
+    weights, buffers = split_model(member.training.model)
+    rows = map_arrays(lambda part: part[:_N_ROWS], architecture.train.inputs)
+    with torch.no_grad():
+        alone = member.training.model.eval()(rows)
+        stacked = architecture.outputs_of_one(weights, buffers, rows)
+    return alone.shape == stacked.shape and _length(alone - stacked) <= _TOLERANCE * _length(alone)
+
+
+def _steps_agree(member: Member) -> bool:
+    # Plain SGD, as others make a whole step of what is 0 but for rounding.
+    plain = {"optimizer": "sgd", "lr": 0.1, "weight_decay": 0.0, "schedule": "constant"}
+    params = {**member.training.params, **plain}
+    stacked, alone, before = (
+        [Member.outside(member.objective, params, seed) for seed in (0, 1)] for _ in range(3)
+    )
+    stack = Stack(Architecture(member.training), stacked)
+    stack.epoch(n_batches=1)
+    stack.values()
+    for slot, each in enumerate(alone):
+        stack.take_out(slot)
+        with each.random():
+            each.training.epoch(n_batches=1)
+    for models in zip(alone, stacked, before, strict=True):
+        steps = list(zip(*map(_tensors, models), strict=True))
+        whole = sum(_length(one - start) ** 2 for one, _, start in steps) ** 0.5
+        for one, other, start in steps:
+            allowed = _TOLERANCE * _length(one - start) + _NOTHING * whole
+            if not _length(one - other) <= allowed:
+                return False
+    return True
+
+
+def _tensors(member: Member) -> list[Tensor]:
+    weights, buffers = split_model(member.training.model)
+    return [part.detach() for part in (weights | buffers).values()]
+
+
+def _length(tensor: Tensor) -> float:
+    return float(tensor.double().norm())

@@ -1,0 +1,124 @@
+"""A member of a stack: a trial, its training and its reporter."""
+
+from __future__ import annotations
+
+import math
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from hpolab.objectives.epochs import state_of
+from hpolab.torch.rng import get_random_state, set_random_state
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from optuna import Trial
+    from torch import Tensor
+
+    from hpolab.torch.training import TorchTraining, TrainsByEpochs
+    from hpolab.trial.reporter import Reporter
+
+__all__ = ["Member"]
+
+
+@dataclass(eq=False)
+class Member:
+    """A trial in training.
+
+    Attributes:
+        objective: What its trial was asked for.
+        trial: The running trial; None where only the speed is measured.
+        reporter: Its reporter.
+        training: Its training. While it is in a stack, the stack holds what the last epochs have
+            made of it, and its random state alone is up to date.
+        error: What ended it, None while it trains and where it has come to its end.
+    """
+
+    objective: TrainsByEpochs
+    trial: Trial | None
+    reporter: Reporter
+    training: TorchTraining
+    _random: list[Tensor]
+    error: Exception | None = None
+
+    @classmethod
+    def start(cls, objective: TrainsByEpochs, trial: Trial, deadline: float) -> Member:
+        """Return a trial's training, as far as its last checkpoint has it."""
+        reporter = objective.reporter(trial, deadline=deadline)
+        return cls._start(objective, trial, reporter, objective.search_space.suggest(trial))
+
+    @classmethod
+    def outside(cls, objective: TrainsByEpochs, params: Mapping[str, Any], seed: int) -> Member:
+        """Return a training outside any trial."""
+        return cls._start(objective, None, objective.reporter(seed=seed), params)
+
+    @classmethod
+    def _start(
+        cls,
+        objective: TrainsByEpochs,
+        trial: Trial | None,
+        reporter: Reporter,
+        params: Mapping[str, Any],
+    ) -> Member:
+        task = objective.task
+        with task.seeded(reporter.seed):
+            training = objective.start(params, reporter.seed)
+            saved = reporter.restore()
+            if saved is not None:
+                training.from_bytes(saved)
+            random = get_random_state(task.device, ())
+        return cls(objective, trial, reporter, training, random)
+
+    @contextmanager
+    def random(self) -> Iterator[None]:
+        """Let torch draw from the member's own random state, which goes on from there."""
+        device = self.objective.task.device
+        outside = get_random_state(device, ())
+        set_random_state(self._random, device, ())
+        try:
+            yield
+        finally:
+            self._random = get_random_state(device, ())
+            set_random_state(outside, device, ())
+
+    @property
+    def is_done(self) -> bool:
+        """Whether it has come to its end, or something has ended it."""
+        return (
+            self.error is not None
+            or self.reporter.should_stop
+            or self.reporter.next_step >= self.objective.max_steps
+        )
+
+    def epoch(self) -> float:
+        """Train alone for one epoch and return the metric."""
+        with self.random():
+            self.training.epoch()
+            return self.training.value()
+
+    def state(self) -> bytes:
+        """Return its checkpoint; what the stack holds of it must be taken out before."""
+        with self.random():
+            return state_of(self.training, self.reporter)()
+
+    def place(self) -> list[Tensor]:
+        """Return where its random draws are, the order of its rows first."""
+        return [self.training.state.generators[0].get_state(), *self._random]
+
+    def go_back(self, place: list[Tensor]) -> None:
+        """Draw again from a place on."""
+        order, *self._random = place
+        self.training.state.generators[0].set_state(order)
+
+    def result(self, trial: Trial) -> float:
+        """Return the trial's value, that of its best epoch's model, or raise what ended it."""
+        with self.reporter:
+            if self.error is not None:
+                raise self.error
+            with self.random():
+                self.training.load_best()
+                value = self.objective.record(self.training.score(), self.reporter)
+            if not math.isfinite(value):
+                self.reporter.diverged(value, "at its end")
+            return value

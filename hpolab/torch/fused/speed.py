@@ -1,0 +1,197 @@
+"""How many trials to train as one, by measuring it."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING
+
+import torch
+from optuna.logging import get_logger
+
+from hpolab.errors import in_brief
+from hpolab.torch.fused.member import Member
+from hpolab.torch.fused.stack import Stack
+from hpolab.trial.reporter import is_out_of_memory
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from hpolab.torch.fused.architecture import Architecture
+    from hpolab.torch.training import TrainsByEpochs
+
+__all__ = ["Speed", "choose", "is_too_short"]
+
+_logger = get_logger(__name__)
+
+_SIZES = (4, 16, 64)
+
+# Under "auto" a study has so many trials for each that trains at once: a sampler learns from those
+# that have ended alone.
+_LEAST_ROUNDS = 4
+
+# A measurement is repeated, the least being the least disturbed, and its first step is not counted.
+_N_REPEATS = 3
+# Its steps, as many as the study is long enough for.
+_FEWEST_STEPS, _MOST_STEPS = 2, 8
+# Steps of members that may be spent so, as a part of all that the study makes.
+_MOST_SPENT = 0.02
+
+# Seconds of lone training, for each size, from which compiling the step is tried. It takes some ten
+# seconds for a size. Small steps, which pass in the launching of operations, may become ten times
+# as fast; others pass in the operations, which compiling hardly changes.
+_COMPILE_SMALL_FROM_SECONDS = 60.0
+_COMPILE_FROM_SECONDS = 600.0
+_SMALL_STEP_SECONDS = 0.003
+
+# What a stack must gain on a lone training, as a measurement may err by so much.
+_LEAST_GAIN = 1.1
+
+
+@dataclass(frozen=True)
+class Speed:
+    """How fast a stack of the default configuration trains.
+
+    Attributes:
+        size: Its members; 1 is a lone training.
+        compiled: Whether its steps are compiled.
+        seconds: Of a step, for each member.
+    """
+
+    size: int
+    compiled: bool
+    seconds: float
+
+
+def is_too_short(objective: TrainsByEpochs, batch_size: int, n_trials: int) -> bool:
+    """Tell whether a study has too few steps for it to pay to measure what is fastest."""
+    return not _sizes(n_trials, _n_lone_steps(objective, batch_size, n_trials))
+
+
+def choose(
+    objective: TrainsByEpochs,
+    architecture: Architecture,
+    fuse: int | str,
+    n_trials: int,
+    seconds_left: float,
+) -> Speed:
+    """Return how to train ``n_trials`` trials, the fastest way of those that ``fuse`` allows.
+
+    Args:
+        objective: What is trained.
+        architecture: That of the default configuration, which can be stacked.
+        fuse: How many trials at once, of which only is measured whether their steps are compiled;
+            or "auto" for the fastest of 1, 4, 16 and 64, as far as a quarter of ``n_trials``, in a
+            study that is not too short to measure them.
+        n_trials: Trials that are left.
+        seconds_left: Seconds that are left.
+    """
+    n_lone_steps = _n_lone_steps(objective, architecture.batch_size, n_trials)
+    sizes = _sizes(n_trials, n_lone_steps) if fuse == "auto" else [int(fuse)]
+    n_steps = _n_steps(sizes, n_lone_steps)
+    lone = _lone_speed(objective, n_steps)
+    measure = partial(_stack_speed, objective, architecture, n_steps=n_steps)
+    found = [measure(size, compiled=False) for size in sizes] if fuse == "auto" else []
+    seconds = min(lone.seconds * n_lone_steps, seconds_left)
+    if seconds >= _compile_from(lone) * len(sizes):
+        found += [measure(size, compiled=True) for size in sizes]
+    if fuse != "auto":
+        return found[0] if found and found[0] else Speed(sizes[0], compiled=False, seconds=0.0)
+    return _best(lone, [speed for speed in found if speed is not None])
+
+
+def _best(lone: Speed, stacks: Sequence[Speed]) -> Speed:
+    best = min(stacks, key=lambda speed: speed.seconds, default=lone)
+    if lone.seconds < _LEAST_GAIN * best.seconds:
+        best = lone
+    _logger.info(
+        f"{best.size} trials train as one{', compiled' if best.compiled else ''}, "
+        f"{lone.seconds / best.seconds:.1f} times as fast as one by one."
+        if best.size > 1
+        else "Trials train one by one, as fast as several at once."
+    )
+    return best
+
+
+def _compile_from(lone: Speed) -> float:
+    """Return from how many seconds of lone training compiling a size is tried."""
+    is_small = lone.seconds < _SMALL_STEP_SECONDS
+    return _COMPILE_SMALL_FROM_SECONDS if is_small else _COMPILE_FROM_SECONDS
+
+
+def _n_lone_steps(objective: TrainsByEpochs, batch_size: int, n_trials: int) -> int:
+    """Return the steps that the trials make if each trains to its end."""
+    n_batches = objective.task.train.n_batches(batch_size) or 1
+    return n_trials * objective.max_steps * n_batches
+
+
+def _sizes(n_trials: int, n_lone_steps: int) -> list[int]:
+    """Return the sizes that suit a study and that it is long enough to measure."""
+    sizes = [size for size in _SIZES if size * _LEAST_ROUNDS <= n_trials]
+    while sizes and _n_spent(sizes, _FEWEST_STEPS) > _MOST_SPENT * n_lone_steps:
+        sizes.pop()
+    return sizes
+
+
+def _n_steps(sizes: Sequence[int], n_lone_steps: int) -> int:
+    """Return the steps of a measurement, of all sizes alike."""
+    counts = range(_MOST_STEPS, _FEWEST_STEPS, -1)
+    affordable = (n for n in counts if _n_spent(sizes, n) <= _MOST_SPENT * n_lone_steps)
+    return next(affordable, _FEWEST_STEPS)
+
+
+def _n_spent(sizes: Sequence[int], n_steps: int) -> int:
+    """Return the steps of members that a measurement of some sizes and of a lone one makes."""
+    return (1 + sum(sizes)) * (1 + _N_REPEATS * n_steps)
+
+
+def _lone_speed(objective: TrainsByEpochs, n_steps: int) -> Speed:
+    member = Member.outside(objective, objective.search_space.defaults(), 0)
+
+    def train(n_batches: int) -> None:
+        with member.random():
+            member.training.epoch(n_batches)
+
+    return Speed(1, compiled=False, seconds=_seconds(train, n_steps, objective.task.device))
+
+
+def _stack_speed(
+    objective: TrainsByEpochs,
+    architecture: Architecture,
+    size: int,
+    *,
+    n_steps: int,
+    compiled: bool,
+) -> Speed | None:
+    """Return the speed of a stack, None if it does not fit in memory or does not compile."""
+    params = objective.search_space.defaults()
+    try:
+        members = [Member.outside(objective, params, seed) for seed in range(size)]
+        stack = Stack(architecture, members, compiled=compiled)
+        seconds = _seconds(stack.epoch, n_steps, objective.task.device)
+    except Exception as error:
+        if not compiled and not is_out_of_memory(error):
+            raise
+        how = "compiled as one" if compiled else "trained as one"
+        _logger.warning(f"{size} trials cannot be {how}: {in_brief(error)}")
+        return None
+    return Speed(size, compiled=compiled, seconds=seconds / size)
+
+
+def _seconds(train: Callable[[int], None], n_steps: int, device: torch.device) -> float:
+    """Return the least seconds of a step; ``train`` makes some."""
+    train(1)
+    taken = []
+    for _ in range(_N_REPEATS):
+        _wait_for(device)
+        started = time.perf_counter()
+        train(n_steps)
+        _wait_for(device)
+        taken.append((time.perf_counter() - started) / n_steps)
+    return min(taken)
+
+
+def _wait_for(device: torch.device) -> None:
+    if device.type != "cpu":
+        torch.get_device_module(device).synchronize(device)

@@ -1,0 +1,312 @@
+"""K trainings of one architecture as one: weights (K, ...), one step for all members."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from functools import partial
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.func import vmap
+
+from hpolab.torch.fused.architecture import split_model
+from hpolab.torch.fused.dropout import Masks
+from hpolab.torch.fused.recording import Recorder, tape_of
+from hpolab.torch.fused.rules import RULES, Steps, rule_of
+from hpolab.torch.metrics import read_metrics
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from hpolab.torch.data import ArraySplit
+    from hpolab.torch.fused.architecture import Architecture
+    from hpolab.torch.fused.member import Member
+    from hpolab.torch.training import Task
+
+    Named = dict[str, Tensor]
+
+__all__ = ["Stack"]
+
+# Numbers that masks may hold at once: 64 MiB in single precision.
+_MASK_NUMBERS = 2**24
+
+
+class Stack:
+    """Members that train side by side, each in a slot of its own.
+
+    All have the same architecture, rows and batch size; optimizers, their settings, schedules,
+    rates of dropout, seeds and the epochs they are in may differ. What a member is after an epoch
+    is what its training alone would be, but for rounding: its rows come in its own order, its
+    masks from its own random state, and no sum runs over members.
+
+    Attributes:
+        size: The number of slots.
+        compiled: Whether steps are compiled.
+        members: What stands in each slot.
+        is_new: Whether it has trained no epoch yet.
+
+    Args:
+        architecture: What they share.
+        members: Those that begin, one a slot.
+        size: The number of slots.
+        compiled: Whether steps are compiled by ``torch.compile``: faster by far on a CPU, and some
+            ten seconds for each shape of a batch at first.
+    """
+
+    def __init__(
+        self,
+        architecture: Architecture,
+        members: Sequence[Member],
+        *,
+        size: int | None = None,
+        compiled: bool = False,
+    ) -> None:
+        first = members[0]
+        self.size = len(members) if size is None else size
+        self.compiled = compiled
+        self.is_new = True
+        self.members: list[Member | None] = [None] * self.size
+        self._architecture = architecture
+        self._task = architecture.task
+        weights, buffers = split_model(first.training.model)
+        self._weights = {name: _stacked(part, self.size) for name, part in weights.items()}
+        self._buffers = {name: _stacked(part, self.size) for name, part in buffers.items()}
+        # What is written in place, and never replaced.
+        self._parts = self._weights | self._buffers
+        self._best = {name: part.clone() for name, part in self._parts.items()}
+        self._states: dict[str, Named] = {name: {} for name in weights}
+        tape = tape_of(self._task.device)
+        self._recorder = None if tape is None else Recorder(tape)
+        for slot, member in enumerate(members):
+            self.put(slot, member)
+
+    @property
+    def n_members(self) -> int:
+        """Slots that are taken."""
+        return sum(member is not None for member in self.members)
+
+    @torch.no_grad()
+    def put(self, slot: int, member: Member) -> None:
+        """Let a member's training go on in a slot."""
+        model, optimizer = member.training.model, member.training.state.optimizer
+        weights, buffers = split_model(model)
+        best = member.training.state.best
+        for name, part in (weights | buffers).items():
+            self._parts[name][slot] = part
+            self._best[name][slot] = best.get(name, part)
+        settings = optimizer.param_groups[0]
+        rule = RULES[_rule_of(member)]
+        initial = rule.initial(settings)
+        for name, weight in weights.items():
+            kept = optimizer.state.get(weight, {})
+            for state, shape in rule.state_shapes(tuple(weight.shape)).items():
+                if state not in self._states[name]:
+                    self._states[name][state] = weight.new_zeros((self.size, *shape))
+                self._states[name][state][slot] = kept.get(state, initial.get(state, 0.0))
+        self.members[slot] = member
+
+    @torch.no_grad()
+    def take_out(self, slot: int) -> None:
+        """Bring a member's training up to what the stack holds; it stays in its slot."""
+        member = self.members[slot]
+        assert member is not None
+        training = member.training
+        weights, buffers = split_model(training.model)
+        if member.reporter.best_step is not None:
+            self.take_best_out(slot)
+        for name, part in (weights | buffers).items():
+            part.copy_(self._parts[name][slot])
+        n_steps = _n_steps(member)
+        if n_steps == 0:
+            return
+        rule = RULES[_rule_of(member)]
+        optimizer = training.state.optimizer
+        scalars = rule.scalars(_steps(member, n_steps - 1, 1))
+        for name, weight in weights.items():
+            kept = optimizer.state[weight]
+            if type(optimizer) is not torch.optim.SGD:  # which counts no steps
+                kept["step"] = torch.tensor(float(n_steps))
+            kept.update({key: torch.tensor(value) for key, value in scalars.items()})
+            for state in rule.state_shapes(tuple(weight.shape)):
+                kept[state] = self._states[name][state][slot].clone()
+
+    @torch.no_grad()
+    def take_best_out(self, slot: int) -> None:
+        """Make a member's model that of its best epoch, and keep it as that."""
+        member = self.members[slot]
+        assert member is not None
+        weights, buffers = split_model(member.training.model)
+        for name, part in (weights | buffers).items():
+            part.copy_(self._best[name][slot])
+        member.training.keep_best()
+
+    def keep_best(self, slot: int) -> None:
+        """Take a member as it is for its best so far."""
+        for name, part in self._parts.items():
+            self._best[name][slot] = part[slot]
+
+    def remove(self, slot: int) -> None:
+        """Free a slot."""
+        self.members[slot] = None
+
+    def epoch(self, n_batches: int | None = None) -> None:
+        """Train all members for one epoch.
+
+        Args:
+            n_batches: Train on the first so many batches alone, to see how long they take.
+        """
+        train = self._architecture.train
+        orders = self._draw_orders(train)
+        bounds = train.bounds(self._architecture.batch_size)[:n_batches]
+        rules = self._rules(len(bounds))
+        step = self._architecture.step(compiled=self.compiled, mixed=len(rules) > 1)
+        step = partial(step, self._weights, self._buffers, self._states)
+        if self._recorder is not None:
+            step = partial(self._recorder, step)
+        for chunk in self._chunks(bounds):
+            masks = self._draw_masks(chunk)
+            for place, (number, start, stop) in enumerate(chunk):
+                step(
+                    orders[:, start:stop],
+                    masks.of_step(place),
+                    [(name, slots, c[:, number]) for name, slots, c in rules],
+                )
+        for member in self.members:
+            if member is not None:
+                _advance(member, len(bounds))
+        self.is_new = False
+
+    def values(self) -> list[float]:
+        """Return each slot's metric on `valid`."""
+        outputs, targets = self._architecture.outputs(self._weights, self._buffers)
+        found = _stacked_metric(self._task, outputs, targets)
+        if found is not None:
+            return found
+        name = self._task.metric_name
+        return [read_metrics(self._task.steering, each, targets)[name] for each in outputs]
+
+    def _draw_orders(self, train: ArraySplit) -> Tensor:
+        """Return the rows of each slot's epoch in its own order, (K, n)."""
+        n = len(train.targets)
+        orders = torch.zeros((self.size, n), dtype=torch.int64)
+        for slot, member in enumerate(self.members):
+            if member is not None:
+                orders[slot] = torch.randperm(n, generator=member.training.state.generators[0])
+        return orders.to(self._task.device)
+
+    def _rules(self, n_steps: int) -> list[tuple[str, Tensor | None, Tensor]]:
+        """Return what updates which slots in the next steps.
+
+        Returns:
+            A rule's name and those of its coefficients, "adam:lr,eps"; its slots, or None if it is
+            the only one; and the coefficients (names, steps, slots).
+        """
+        slots = defaultdict(list)
+        for slot, member in enumerate(self.members):
+            if member is not None:
+                slots[_rule_of(member)].append(slot)
+        return [
+            self._coefficients(name, range(self.size) if len(slots) == 1 else of_rule, n_steps)
+            for name, of_rule in slots.items()
+        ]
+
+    def _coefficients(
+        self, rule: str, slots: Sequence[int], n_steps: int
+    ) -> tuple[str, Tensor | None, Tensor]:
+        members = [self.members[slot] for slot in slots]
+        found = [
+            {}
+            if member is None
+            else RULES[rule].coefficients(_steps(member, _n_steps(member), n_steps))
+            for member in members
+        ]
+        names = sorted({name for each in found for name in each})
+        # Ones for free slots, which train nothing but must not slow the others by tiny numbers.
+        table = np.ones((len(names), n_steps, len(slots)))
+        for place, each in enumerate(found):
+            for row, name in enumerate(names):
+                if each:
+                    table[row, :, place] = each.get(name, 0.0)
+        weight = next(iter(self._weights.values()))
+        rows = None if len(slots) == self.size else torch.tensor(slots, device=weight.device)
+        coefficients = torch.as_tensor(table, dtype=weight.dtype).to(weight.device)
+        return f"{rule}:{','.join(names)}", rows, coefficients
+
+    def _chunks(self, bounds: Sequence[tuple[int, int]]) -> list[list[tuple[int, int, int]]]:
+        """Return the batches (number, start, stop) in runs of one size whose masks fit."""
+        chunks: list[list[tuple[int, int, int]]] = []
+        for number, (start, stop) in enumerate(bounds):
+            n_numbers = self._architecture.dropouts(stop - start).n_numbers * self.size
+            longest = max(1, _MASK_NUMBERS // max(1, n_numbers))
+            last = chunks[-1] if chunks else None
+            if last and len(last) < longest and last[0][2] - last[0][1] == stop - start:
+                last.append((number, start, stop))
+            else:
+                chunks.append([(number, start, stop)])
+        return chunks
+
+    def _draw_masks(self, chunk: Sequence[tuple[int, int, int]]) -> Masks:
+        weight = next(iter(self._weights.values()))
+        dropouts = self._architecture.dropouts(chunk[0][2] - chunk[0][1])
+        return Masks.draw(self.members, dropouts, len(chunk), weight.dtype, weight.device)
+
+
+def _stacked_metric(task: Task, outputs: Tensor, targets: Tensor) -> list[float] | None:
+    """Return the metric of each member at once, or None if it cannot be taken so."""
+    metric = task.steering[task.metric_name].function
+    try:
+        found = vmap(lambda each: torch.as_tensor(metric(each, targets)))(outputs)
+    except (RuntimeError, ValueError, TypeError):
+        return None  # it looks into its tensors, as a count of classes does
+    return [float(value) for value in found.reshape(-1)] if found.numel() == len(outputs) else None
+
+
+def _stacked(part: Tensor, size: int) -> Tensor:
+    return part.detach().unsqueeze(0).repeat(size, *[1] * part.ndim)
+
+
+def _rule_of(member: Member) -> str:
+    rule = rule_of(member.training.params)
+    assert rule is not None, "such a trial trains alone"
+    return rule
+
+
+def _n_steps(member: Member) -> int:
+    """Return the steps that a member has made."""
+    return member.training.state.schedule.last_epoch
+
+
+def _steps(member: Member, n_before: int, n_steps: int) -> Steps:
+    """Return a member's steps behind the first ``n_before``."""
+    schedule = member.training.state.schedule
+    (factor,) = schedule.lr_lambdas[:1]  # type: ignore[attr-defined]
+    base = schedule.base_lrs[0]
+    before = max(0, n_before - 1)
+    lr = np.array([base * factor(step) for step in range(before, n_before + n_steps)])
+    return Steps(
+        settings=member.training.state.optimizer.param_groups[0],
+        t=np.arange(n_before + 1.0, n_before + n_steps + 1),
+        lr=lr[n_before - before :],
+        lr_before=lr[: len(lr) - 1] if n_before else np.r_[lr[:1], lr[:-1]],
+    )
+
+
+def _advance(member: Member, n_steps: int) -> None:
+    """Note some steps in a member's schedule, which counts them."""
+    schedule, optimizer = member.training.state.schedule, member.training.state.optimizer
+    n_done = schedule.last_epoch + n_steps
+    rates = [
+        base * factor(n_done)
+        for base, factor in zip(
+            schedule.base_lrs,
+            schedule.lr_lambdas,  # type: ignore[attr-defined]
+            strict=True,
+        )
+    ]
+    schedule.load_state_dict(
+        schedule.state_dict() | {"last_epoch": n_done, "_step_count": n_done + 1, "_last_lr": rates}
+    )
+    for group, rate in zip(optimizer.param_groups, rates, strict=True):
+        group["lr"] = rate

@@ -1,0 +1,340 @@
+"""Every optimizer of `torch.optim` that trains on first-order gradients, with its own ranges.
+
+One row of `OPTIMIZER_ROWS` states an optimizer's torch class, what is tuned, what stays at torch's
+default, and where each range comes from. A source that reads ``decades(d, below, above)`` is a
+rule: from torch's default ``d`` so many powers of ten down and up. Where two optimizers share a
+range of learning rates, the source of one begins with ``shared with`` and says why.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
+
+from optuna.distributions import FloatDistribution
+
+from hpolab.errors import InvalidArgument
+from hpolab.search_space.space import SearchSpace, named_space
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+__all__ = ["OPTIMIZERS", "OPTIMIZER_ROWS", "OptimizerRow", "optimizer_space"]
+
+_STUDY = "the MNIST optimizer study"
+_ALGOPERF = "AlgoPerf's baselines (Dahl et al. 2023, arXiv:2306.07179, tuning_search_space.json)"
+
+
+@dataclass(frozen=True)
+class Tuned:
+    """A range of floats in trainer units, on a log scale of the value or of 1 - value."""
+
+    low: float
+    high: float
+    default: float
+    source: str
+    one_minus: bool = False
+
+
+@dataclass(frozen=True)
+class OptimizerRow:
+    """One optimizer.
+
+    Attributes:
+        torch_class: The class in `torch.optim`.
+        tuned: The ranges of its space by name.
+        fixed: What stays at torch's default unless a space's `override` opens it.
+        constants: Torch arguments that make this optimizer what it is.
+        since: The first torch version that has the class.
+    """
+
+    torch_class: str
+    tuned: Mapping[str, Tuned]
+    fixed: Mapping[str, Any] = field(default_factory=dict)
+    constants: Mapping[str, Any] = field(default_factory=dict)
+    since: str = "2.0"
+
+    def space(self, name: str) -> SearchSpace:
+        """Return the row's search space under the optimizer's name."""
+        ranges = {
+            key: (t.low, t.high) if t.one_minus else FloatDistribution(t.low, t.high, log=True)
+            for key, t in self.tuned.items()
+        }
+        return SearchSpace(
+            {"optimizer": name, **ranges, **self.fixed},
+            defaults={key: t.default for key, t in self.tuned.items()},
+            sources={key: t.source for key, t in self.tuned.items()},
+            one_minus=[key for key, t in self.tuned.items() if t.one_minus],
+        )
+
+    def arguments(self, params: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the torch class's keyword arguments.
+
+        Args:
+            params: Trainer params; names that are not the optimizer's are passed over, and a
+                fixed value that is missing is taken from the row.
+
+        Raises:
+            InvalidArgument: If a tuned parameter is missing.
+        """
+        missing = [key for key in self.tuned if key not in params]
+        if missing:
+            raise InvalidArgument(f"`params` must have {', '.join(map(repr, missing))}, missing")
+        found = {key: params[key] for key in self.tuned}
+        found |= {key: params.get(key, value) for key, value in self.fixed.items()}
+        for argument, pair in _PAIRS.items():
+            if found.keys() >= set(pair):
+                found[argument] = tuple(found.pop(key) for key in pair)
+        return {**found, **self.constants}
+
+
+# Arguments that torch takes as a pair; each half is a parameter of its own here.
+_PAIRS = {
+    "betas": ("beta1", "beta2"),
+    "eps": ("eps1", "eps2"),
+    "etas": ("eta_minus", "eta_plus"),
+    "step_sizes": ("step_min", "step_max"),
+}
+
+
+def _decades(default: float, below: int, above: int, why: str) -> Tuned:
+    source = f"decades({default:g}, {below}, {above}) around torch's default: {why}"
+    return Tuned(default / 10**below, default * 10**above, default, source)
+
+
+def _shared(other: str, tuned: Tuned, why: str) -> Tuned:
+    return replace(tuned, source=f"shared with {other}: {why}")
+
+
+_ADAM_LR = Tuned(1e-4, 1e-2, 1e-3, _STUDY)
+_ADAM_BETAS = {
+    "beta1": Tuned(0.8, 0.95, 0.9, _STUDY, one_minus=True),
+    "beta2": Tuned(0.99, 0.9999, 0.999, _STUDY, one_minus=True),
+}
+_SGD_LR = _decades(
+    1e-3, 1, 3, "networks without adaptive steps are usually begun far above it, at 0.01 to 0.1"
+)
+_MOMENTUM_LR = _decades(
+    1e-3,
+    2,
+    2,
+    "SGD's range a power of ten lower, as momentum 0.9 adds up ten gradients; "
+    "0.1 is where He et al. 2015 begin (arXiv:1512.03385, section 3.4)",
+)
+# Torch's default is no momentum at all, which would make these two rows plain SGD.
+_MOMENTUM = Tuned(
+    0.7,
+    0.995,
+    0.9,
+    f"{_ALGOPERF}: 1 - momentum in 5e-3 .. 0.3; default of He et al. 2015 (arXiv:1512.03385)",
+    one_minus=True,
+)
+
+
+def _betas_of_adam(why: str) -> dict[str, Tuned]:
+    return {key: _shared("adam", tuned, why) for key, tuned in _ADAM_BETAS.items()}
+
+
+OPTIMIZER_ROWS: Mapping[str, OptimizerRow] = {
+    "sgd": OptimizerRow(
+        "SGD",
+        tuned={"lr": _SGD_LR},
+        fixed={"weight_decay": 0.0},
+    ),
+    "momentum": OptimizerRow(
+        "SGD",
+        tuned={"lr": _MOMENTUM_LR, "momentum": _MOMENTUM},
+        fixed={"dampening": 0.0, "weight_decay": 0.0},
+    ),
+    "nesterov": OptimizerRow(
+        "SGD",
+        tuned={
+            "lr": _shared("momentum", _MOMENTUM_LR, "the same sum of gradients, one step ahead"),
+            "momentum": _shared("momentum", _MOMENTUM, "the same sum of gradients"),
+        },
+        fixed={"weight_decay": 0.0},
+        constants={"nesterov": True},
+    ),
+    "adagrad": OptimizerRow(
+        "Adagrad",
+        tuned={
+            "lr": _decades(
+                1e-2, 1, 2, "its step only shrinks, so that large beginnings are survivable"
+            )
+        },
+        fixed={
+            "lr_decay": 0.0,
+            "weight_decay": 0.0,
+            "initial_accumulator_value": 0.0,
+            "eps": 1e-10,
+        },
+    ),
+    "adadelta": OptimizerRow(
+        "Adadelta",
+        tuned={
+            "lr": _decades(
+                1.0, 1, 1, "Zeiler 2012 (arXiv:1212.5701) has no learning rate, that is, 1"
+            ),
+            "rho": Tuned(0.5, 0.999, 0.9, _STUDY, one_minus=True),
+        },
+        fixed={"eps": 1e-6, "weight_decay": 0.0},
+    ),
+    "rmsprop": OptimizerRow(
+        "RMSprop",
+        tuned={
+            "lr": _decades(
+                1e-2, 3, 0, "without bias correction the first step is lr / sqrt(1 - alpha), ten lr"
+            ),
+            "alpha": Tuned(
+                0.9,
+                0.999,
+                0.99,
+                "decades(0.01, 1, 1) around 1 - torch's default; Hinton's lecture 6e has 0.9",
+                one_minus=True,
+            ),
+        },
+        fixed={"eps": 1e-8, "weight_decay": 0.0, "momentum": 0.0, "centered": False},
+    ),
+    "adam": OptimizerRow(
+        "Adam",
+        tuned={"lr": _ADAM_LR, **_ADAM_BETAS},
+        fixed={"eps": 1e-8, "weight_decay": 0.0},
+    ),
+    "adam_amsgrad": OptimizerRow(
+        "Adam",
+        tuned={
+            "lr": _shared("adam", _ADAM_LR, "only the denominator differs, by a running maximum"),
+            **_betas_of_adam("the same two moments"),
+        },
+        fixed={"eps": 1e-8, "weight_decay": 0.0},
+        constants={"amsgrad": True},
+    ),
+    "adamw": OptimizerRow(
+        "AdamW",
+        tuned={
+            "lr": _shared("adam", _ADAM_LR, f"{_STUDY} tunes Adam's step in both"),
+            **_betas_of_adam("the same two moments"),
+            "weight_decay": Tuned(1e-4, 2e-2, 1e-2, _STUDY),
+        },
+        fixed={"eps": 1e-8},
+    ),
+    "nadam": OptimizerRow(
+        "NAdam",
+        tuned={
+            "lr": Tuned(1e-4, 1e-2, 2e-3, f"shared with adam: {_ALGOPERF} give NAdamW this range"),
+            **_betas_of_adam("the same two moments"),
+        },
+        fixed={
+            "eps": 1e-8,
+            "weight_decay": 0.0,
+            "momentum_decay": 4e-3,
+            "decoupled_weight_decay": False,
+        },
+    ),
+    "radam": OptimizerRow(
+        "RAdam",
+        tuned={
+            "lr": _shared("adam", _ADAM_LR, "Adam's step once the rectification has worn off"),
+            **_betas_of_adam("the same two moments"),
+        },
+        fixed={"eps": 1e-8, "weight_decay": 0.0, "decoupled_weight_decay": False},
+    ),
+    "adamax": OptimizerRow(
+        "Adamax",
+        tuned={
+            "lr": _decades(
+                2e-3, 1, 1, "Kingma & Ba 2015 (arXiv:1412.6980, section 7.1) give 0.002"
+            ),
+            **_betas_of_adam("the first moment is Adam's, the norm decays at Adam's rate"),
+        },
+        fixed={"eps": 1e-8, "weight_decay": 0.0},
+    ),
+    "adafactor": OptimizerRow(
+        "Adafactor",
+        tuned={
+            "lr": _decades(
+                1e-2, 1, 1, "a cap on the step relative to the weights' size, not a step itself"
+            )
+        },
+        fixed={"beta2_decay": -0.8, "eps1": None, "eps2": 1e-3, "d": 1.0, "weight_decay": 0.0},
+        since="2.5",
+    ),
+    "asgd": OptimizerRow(
+        "ASGD",
+        tuned={
+            "lr": replace(
+                _shared("sgd", _SGD_LR, "the weights walk as SGD's do, the average runs beside"),
+                default=1e-2,
+            )
+        },
+        fixed={"lambd": 1e-4, "alpha": 0.75, "t0": 1e6, "weight_decay": 0.0},
+    ),
+    "rprop": OptimizerRow(
+        "Rprop",
+        tuned={"lr": _decades(1e-2, 2, 1, "the first step only; each weight then finds its own")},
+        fixed={"eta_minus": 0.5, "eta_plus": 1.2, "step_min": 1e-6, "step_max": 50.0},
+    ),
+    "muon": OptimizerRow(
+        "Muon",
+        tuned={
+            "lr": Tuned(
+                1e-4,
+                0.2,
+                1e-3,
+                "decades(0.001, 1, 0) below torch's default, decades(0.02, 0, 1) above the 0.02 "
+                "of Jordan et al. 2024 (github.com/KellerJordan/Muon)",
+            ),
+            "weight_decay": _decades(
+                0.1, 2, 1, "tuned with lr alone (github.com/KellerJordan/Muon, which uses 0.01)"
+            ),
+            "adamw_lr": _shared("adamw", _ADAM_LR, "AdamW trains what Muon does not"),
+        },
+        fixed={"momentum": 0.95, "nesterov": True, "eps": 1e-7, "ns_steps": 5},
+        since="2.9",
+    ),
+    "sparse_adam": OptimizerRow(
+        "SparseAdam",
+        tuned={
+            "lr": _shared("adam", _ADAM_LR, "Adam's step for the rows that have gradients"),
+            **_betas_of_adam("the same two moments"),
+        },
+        fixed={"eps": 1e-8},
+    ),
+}
+
+OPTIMIZERS: tuple[str, ...] = tuple(OPTIMIZER_ROWS)
+"""The names that `optimizer_space` knows."""
+
+
+def optimizer_space(name: str | Sequence[str]) -> SearchSpace:
+    """Return the search space of an optimizer, or of a choice among several.
+
+    Only what people tune is a range; everything else of the torch class (``eps``, a
+    ``weight_decay`` of 0, ...) is in the space as a fixed value at torch's default, and
+    `SearchSpace.override` opens it. Defaults are torch's own; the one exception is the momentum
+    of ``momentum`` and ``nesterov``, 0.9, as torch's default is none. Decay rates (betas, rho,
+    alpha, momentum) are sampled as 1 - value on a log scale. `SearchSpace.sources` says where
+    each range comes from.
+
+    Args:
+        name: One of sgd, momentum, nesterov, adagrad, adadelta, rmsprop, adam, adam_amsgrad,
+            adamw, nadam, radam, adamax, adafactor, asgd, rprop, muon (hidden 2-D weights, AdamW
+            with ``adamw_lr`` for the rest) and sparse_adam (sparse gradients only); or a list of
+            them, which makes the optimizer itself a parameter. The first is then the default.
+
+    Raises:
+        InvalidArgument: If a name is unknown, or a list is empty or repeats a name.
+        InvalidType: If ``name`` is neither a string nor a sequence of strings.
+
+    Example:
+        >>> space = optimizer_space("adam")
+        >>> list(space.distributions())
+        ['lr', 'one_minus_beta1', 'one_minus_beta2']
+        >>> space.defaults()["beta2"]
+        0.999
+        >>> list(optimizer_space(["sgd", "adadelta"]).distributions())
+        ['optimizer', 'sgd.lr', 'adadelta.lr', 'adadelta.one_minus_rho']
+    """
+    return named_space(
+        "optimizer", name, OPTIMIZER_ROWS, lambda key: OPTIMIZER_ROWS[key].space(key)
+    )

@@ -1,0 +1,75 @@
+"""All that a training needs to go on behind an epoch exactly as it would have."""
+
+from __future__ import annotations
+
+import copy
+import io
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from hpolab.torch.rng import get_random_state, set_random_state
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from torch import nn
+    from torch.optim import Optimizer
+    from torch.optim.lr_scheduler import LRScheduler
+
+__all__ = ["TrainingState"]
+
+
+@dataclass
+class TrainingState:
+    """A training between two epochs.
+
+    Attributes:
+        model: The model.
+        optimizer: Its optimizer.
+        schedule: Its learning-rate schedule.
+        generators: What draws the order of the data.
+        device: Where the model lives.
+        best: Weights and buffers of the best epoch so far, and any extra state of the model.
+    """
+
+    model: nn.Module
+    optimizer: Optimizer
+    schedule: LRScheduler
+    generators: Sequence[torch.Generator]
+    device: torch.device
+    best: dict[str, Any] = field(default_factory=dict)
+
+    def keep_best(self) -> None:
+        """Take the model as it is for the best so far."""
+        self.best = {
+            key: part.clone() if isinstance(part, Tensor) else copy.deepcopy(part)
+            for key, part in self.model.state_dict().items()
+        }
+
+    def to_bytes(self) -> bytes:
+        """Return the state, torch's random state included."""
+        file = io.BytesIO()
+        torch.save(
+            {
+                "model": self.model.state_dict(),
+                "optimizer": self.optimizer.state_dict(),
+                "schedule": self.schedule.state_dict(),
+                "best": self.best,
+                "random": get_random_state(self.device, self.generators),
+            },
+            file,
+        )
+        return file.getvalue()
+
+    def from_bytes(self, state: bytes) -> None:
+        """Go back to what `to_bytes` has returned."""
+        # Random states must be on the CPU; the rest is copied to where it belongs.
+        saved = torch.load(io.BytesIO(state), map_location="cpu", weights_only=True)
+        self.model.load_state_dict(saved["model"])
+        self.optimizer.load_state_dict(saved["optimizer"])
+        self.schedule.load_state_dict(saved["schedule"])
+        self.best = saved["best"]
+        set_random_state(saved["random"], self.device, self.generators)

@@ -1,0 +1,1 @@
+"""One running trial: its reports, its lease and its checkpoints."""

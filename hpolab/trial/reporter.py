@@ -1,0 +1,464 @@
+"""Reporter: everything that happens between two epochs of a trial, in one place."""
+
+from __future__ import annotations
+
+import math
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, NoReturn
+
+import optuna
+
+from hpolab import _optuna
+from hpolab.errors import Diverged, InvalidArgument, InvalidType, LeaseLost, one_of
+from hpolab.seeding import derive_seed
+from hpolab.storage.bulk import Report, write_reports
+from hpolab.studies.recipe import study_seed
+from hpolab.trial.checkpoint import Checkpoint, TrialCheckpoints, default_store
+from hpolab.trial.lease import lease_lost, take_lease
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+    from types import TracebackType
+    from typing import Self
+
+    from optuna import Study, Trial
+    from optuna.trial import FrozenTrial
+
+    from hpolab.trial.checkpoint import ArtifactStore
+
+__all__ = [
+    "METRICS_KEY",
+    "REASON_KEY",
+    "Reporter",
+    "StepReport",
+    "give_up",
+    "is_out_of_memory",
+    "report_together",
+    "training_seed",
+]
+
+METRICS_KEY = "hpolab:metrics"
+REASON_KEY = "hpolab:reason"
+_DEAD = "hpolab:dead"  # the name of the constraint
+
+_DIRECTIONS = ("minimize", "maximize")
+
+
+class Reporter:
+    """Reports a training's progress to its trial, and says when to stop.
+
+    It prunes, stops early and at the time limit, and turns a training that diverges or runs out
+    of memory into a pruned trial with a violated constraint, so that samplers learn to keep away
+    from there: a failed trial is invisible to them and its region is proposed again.
+
+    Use it as a context manager: running out of memory then prunes the trial too, and its
+    checkpoint is removed when the training ends.
+
+    A training that gives its ``state`` with each report survives its process: the next worker that
+    gets the trial finds the last checkpoint by `restore`, and `steps` goes on behind it.
+
+    Args:
+        trial: The running trial, of any Optuna study with one objective value. None watches
+            without a trial: nothing is stored or pruned, and a divergence raises `Diverged`.
+        patience: Reports without improvement after which training stops; None never stops.
+        min_delta: What a value must gain on the best one to count as an improvement, 0 or above.
+        timeout_seconds: The trial's time limit, checked at each report; None for none.
+        direction: "minimize" or "maximize"; needed without a trial, whose study says it otherwise.
+        seed: The training's seed; by default derived from the study's seed and the trial's number.
+        checkpoints: Where checkpoints are kept: any artifact store of ``optuna.artifacts``. By
+            default a folder beside the storage's file, or in the working folder for a server.
+        checkpoint_every: Reports between two checkpoints, 1 or above.
+        checkpoint_seconds: And seconds between them, at least: what a checkpoint costs stays small
+            beside what it saves.
+        deadline: The moment of ``time.monotonic()`` at which training shall end; None for none.
+
+    Attributes:
+        trial: The trial; None outside any.
+        patience: As given.
+        direction: "minimize" or "maximize".
+        seed: Seeds everything random in this training.
+        best_value: The last value that improved on those before it by more than ``min_delta``,
+            None before the first report.
+        best_step: Its step.
+        improved: Whether the last report was such a value: the moment to keep the weights.
+        should_stop: Whether training shall end now: patience or time has run out, or the deadline
+            has come.
+
+    Raises:
+        InvalidArgument: If an argument is out of its range.
+
+    Example:
+        >>> def objective(trial):
+        ...     lr = trial.suggest_float("lr", 1e-3, 1e-1, log=True)
+        ...     weight, reporter = 5.0, Reporter(trial, patience=3)
+        ...     for epoch in reporter.steps(20):
+        ...         weight -= lr * 2 * weight
+        ...         reporter.report(weight**2, epoch)
+        ...     return reporter.best_value
+        >>> study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
+        >>> study.optimize(objective, n_trials=3)
+        >>> len(study.trials)
+        3
+    """
+
+    def __init__(
+        self,
+        trial: Trial | None,
+        *,
+        patience: int | None = None,
+        min_delta: float = 0.0,
+        timeout_seconds: float | None = None,
+        direction: str | None = None,
+        seed: int | None = None,
+        checkpoints: ArtifactStore | None = None,
+        checkpoint_every: int = 1,
+        checkpoint_seconds: float = 10.0,
+        deadline: float | None = None,
+    ) -> None:
+        if checkpoint_every < 1:
+            raise InvalidArgument(f"`checkpoint_every` must be 1 or above, got {checkpoint_every}.")
+        if checkpoint_seconds < 0:
+            raise InvalidArgument(
+                f"`checkpoint_seconds` must be 0 or above, got {checkpoint_seconds}."
+            )
+        if patience is not None and patience < 1:
+            raise InvalidArgument(f"`patience` must be 1 or above, or None, got {patience}.")
+        if min_delta < 0:
+            raise InvalidArgument(f"`min_delta` must be 0 or above, got {min_delta}.")
+        if timeout_seconds is not None and timeout_seconds <= 0:
+            raise InvalidArgument(
+                f"`timeout_seconds` must be above 0, or None, got {timeout_seconds}."
+            )
+        self.best_value: float | None = None
+        self.best_step: int | None = None
+        self.improved = False
+        self.should_stop = False
+        self.trial = trial
+        self.patience = patience
+        self._min_delta = min_delta
+        self._timeout_seconds = timeout_seconds
+        self._deadline = math.inf if deadline is None else deadline
+        self._started = time.monotonic()
+        self._reports: dict[int, float] = {}
+        self._without_improvement = 0
+        self._checkpoint_every = checkpoint_every
+        self._checkpoint_seconds = checkpoint_seconds
+        self._checkpointed = self._started
+        self._checkpoints: TrialCheckpoints | None = None
+        self._stored: dict[int, float] = {}
+        if trial is None:
+            self.direction = one_of("direction", direction, _DIRECTIONS)
+            self.seed = 0 if seed is None else seed
+        else:
+            if len(trial.study.directions) > 1:
+                raise InvalidArgument(
+                    "`trial` must belong to a study with one objective value, got one with "
+                    f"{len(trial.study.directions)}: Optuna cannot prune those."
+                )
+            self.direction = trial.study.direction.name.lower()
+            self.seed = trial_seed(trial) if seed is None else seed
+            self._stored = _optuna.stored_reports(trial)
+            store = checkpoints or default_store(trial.study)
+            if store is not None:
+                self._checkpoints = TrialCheckpoints(store, trial.study.study_name, trial.number)
+            take_lease(trial)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        # Ctrl-C and a worker's end leave the checkpoint to the next worker.
+        if self._checkpoints is not None and (error is None or isinstance(error, Exception)):
+            self._checkpoints.remove()
+        if self.trial is not None and error is not None and is_out_of_memory(error):
+            give_up(self.trial, f"out of memory: {error}", error)
+
+    def restore(self) -> bytes | None:
+        """Take up the training where its last checkpoint left it.
+
+        Returns:
+            The ``state`` of the last checkpoint, or None: there is none, or it is damaged, and the
+            training starts over.
+        """
+        checkpoint = None if self._checkpoints is None else self._checkpoints.load()
+        if checkpoint is None or self.trial is None:
+            return None
+        self._reports = dict(checkpoint.reports)
+        self.best_value = checkpoint.progress["best_value"]
+        self.best_step = checkpoint.progress["best_step"]
+        self.improved = checkpoint.step == self.best_step
+        self._without_improvement = checkpoint.progress["without_improvement"]
+        self._started -= checkpoint.progress["elapsed_seconds"]
+        self._decide_to_stop()
+        for step in self._reports.keys() - self._stored.keys():
+            self.trial.report(self._reports[step], step)
+        return checkpoint.state
+
+    @property
+    def next_step(self) -> int:
+        """The step behind the last one reported."""
+        return max(self._reports, default=-1) + 1
+
+    def steps(self, n_steps: int) -> Iterator[int]:
+        """Return the steps to train, up to ``n_steps - 1``, until training shall stop.
+
+        The first is 0, or the one behind the checkpoint that `restore` has found.
+
+        Args:
+            n_steps: Steps of a full training, 1 or above.
+
+        Raises:
+            InvalidArgument: If ``n_steps`` is below 1.
+        """
+        if n_steps < 1:
+            raise InvalidArgument(f"`n_steps` must be 1 or above, got {n_steps}.")
+        return self._steps(n_steps)
+
+    def _steps(self, n_steps: int) -> Iterator[int]:
+        for step in range(self.next_step, n_steps):
+            if self.should_stop:
+                return
+            yield step
+
+    def report(self, value: float, step: int, *, state: Callable[[], bytes] | None = None) -> None:
+        """Report the training's value at a step, once a step.
+
+        Args:
+            value: The metric that steers the trial, in the study's direction.
+            step: The epoch, round or batch it belongs to, 0 or above.
+            state: Returns all that training needs to go on behind this step exactly as it would
+                have (weights, optimizer, schedule, random states), for `restore`. Called when a
+                checkpoint is due. With it, steps must be reported in order.
+
+        Raises:
+            optuna.TrialPruned: If the pruner gives the trial up, or ``value`` is not finite.
+            Diverged: If ``value`` is not finite and there is no trial.
+            LeaseLost: Under `run`, if another worker has taken the trial in the meantime.
+            InvalidArgument: If ``step`` is below 0 or was reported before.
+            InvalidType: If ``value`` is not a number or ``step`` not an integer.
+        """
+        value, step = self._note(value, step)
+        if self.trial is not None:
+            self._refuse_if_lost()
+            if step in self._stored:
+                _optuna.report_again(self.trial, value, step)  # `Trial.report` would ignore it
+            else:
+                self.trial.report(value, step)
+            self._prune(value, step)
+        self._checkpoint(step, state)
+
+    def _note(self, value: float, step: int) -> tuple[float, int]:
+        value, step = _as_float(value), _as_step(step)
+        if step in self._reports:
+            raise InvalidArgument(f"`step` must be reported once, got step {step} again.")
+        if not math.isfinite(value):
+            self.diverged(value, f"at step {step}")
+        self._reports[step] = value
+        self._watch(value, step)
+        return value, step
+
+    def _refuse_if_lost(self) -> None:
+        if self.trial is not None and lease_lost(self.trial):
+            raise LeaseLost(f"another worker has taken trial {self.trial.number}")
+
+    def _prune(self, value: float, step: int, seen: Sequence[FrozenTrial] | None = None) -> None:
+        # Where the trial's earlier life has gone beyond this step, it was not pruned here.
+        if (
+            self.trial is not None
+            and step >= max(self._stored, default=step)
+            and _optuna.should_prune(self.trial, step, seen)
+        ):
+            raise optuna.TrialPruned(f"pruned at step {step} with value {value}")
+
+    def _checkpoint(self, step: int, state: Callable[[], bytes] | None) -> None:
+        if state is not None and self._checkpoints is not None and self._checkpoint_is_due():
+            self._checkpoints.save(
+                Checkpoint(
+                    step=step, reports=self._reports, progress=self._progress(), state=state()
+                )
+            )
+            self._checkpointed = time.monotonic()
+
+    def record(self, **metrics: float) -> None:
+        """Store metrics beside the trial's value, under its user attribute `hpolab:metrics`.
+
+        Args:
+            **metrics: Metric name -> value.
+        """
+        if self.trial is not None:
+            self.trial.set_user_attr(METRICS_KEY, {key: float(v) for key, v in metrics.items()})
+
+    def diverged(self, value: float, where: str, *, cause: BaseException | None = None) -> NoReturn:
+        """End a training that reached NaN or infinity.
+
+        Args:
+            value: What it reached.
+            where: When, for the stored reason: "at step 3".
+            cause: The exception that told so, if one did.
+
+        Raises:
+            optuna.TrialPruned: Always, if there is a trial.
+            Diverged: Always, if there is none.
+        """
+        reason = f"diverged: {value} {where}"
+        if self.trial is None:
+            raise Diverged(reason) from cause
+        give_up(self.trial, reason, cause)
+
+    def _watch(self, value: float, step: int) -> None:
+        gain = math.inf
+        if self.best_value is not None:
+            gain = value - self.best_value
+            gain = gain if self.direction == "maximize" else -gain
+        self.improved = gain > self._min_delta
+        if self.improved:
+            self.best_value, self.best_step, self._without_improvement = value, step, 0
+        else:
+            self._without_improvement += 1
+        self._decide_to_stop()
+
+    def _decide_to_stop(self) -> None:
+        out_of_patience = self.patience is not None and self._without_improvement >= self.patience
+        elapsed = time.monotonic() - self._started
+        out_of_time = self._timeout_seconds is not None and elapsed >= self._timeout_seconds
+        too_late = time.monotonic() >= self._deadline
+        self.should_stop = out_of_patience or out_of_time or too_late
+
+    def _checkpoint_is_due(self) -> bool:
+        elapsed = time.monotonic() - self._checkpointed
+        return (
+            len(self._reports) % self._checkpoint_every == 0 and elapsed >= self._checkpoint_seconds
+        )
+
+    def _progress(self) -> dict[str, float | int | None]:
+        return {
+            "best_value": self.best_value,
+            "best_step": self.best_step,
+            "without_improvement": self._without_improvement,
+            "elapsed_seconds": time.monotonic() - self._started,
+        }
+
+
+@dataclass(frozen=True)
+class StepReport:
+    """What one of several trainings reports at once; see `Reporter.report`."""
+
+    reporter: Reporter
+    value: float
+    step: int
+    state: Callable[[], bytes]
+
+
+def report_together(reports: Sequence[StepReport]) -> list[Exception | None]:
+    """Report a step of several trials of one study, which the storage gets in one write.
+
+    Each is pruned, stopped and checkpointed as by `Reporter.report`; the pruner sees all of these
+    reports when it decides on any.
+
+    Args:
+        reports: One a trial.
+
+    Returns:
+        For each what `Reporter.report` would have raised, or None.
+    """
+    ended: list[Exception | None] = [None] * len(reports)
+
+    def each_alive(act: Callable[[StepReport], None]) -> None:
+        for place, report in enumerate(reports):
+            if ended[place] is None:
+                try:
+                    act(report)
+                except (optuna.TrialPruned, LeaseLost) as error:
+                    ended[place] = error
+
+    def note(report: StepReport) -> None:
+        report.reporter._note(report.value, report.step)
+        report.reporter._refuse_if_lost()
+
+    each_alive(note)
+    trials = [r.reporter.trial for r, error in zip(reports, ended, strict=True) if error is None]
+    alive = [r for r, error in zip(reports, ended, strict=True) if error is None]
+    written = [
+        (trial, report.value, report.step)
+        for trial, report in zip(trials, alive, strict=True)
+        if trial is not None
+    ]
+    _write(written)
+    if written:
+        seen = written[0][0].study.get_trials(deepcopy=False)
+        each_alive(lambda report: report.reporter._prune(report.value, report.step, seen))
+    each_alive(lambda report: report.reporter._checkpoint(report.step, report.state))
+    return ended
+
+
+def _write(reports: Sequence[tuple[Trial, float, int]]) -> None:
+    """Store reports (trial, value, step) of one study's running trials in one write."""
+    if not reports:
+        return
+    study = reports[0][0].study
+    if _optuna.buffers_reports(study):
+        for trial, value, step in reports:
+            _optuna.report_again(trial, value, step)
+        return
+    storage, _ = _optuna.place(study)
+    rows = [Report(_optuna.note_report(trial, v, step), step, v) for trial, v, step in reports]
+    write_reports(storage, rows)
+
+
+def trial_seed(trial: Trial) -> int:
+    """Return the seed of a trial's training, from its study's seed and its number."""
+    return training_seed(trial.study, trial.number)
+
+
+def training_seed(study: Study, number: int) -> int:
+    """Return the seed of the training of a study's trial, running or finished."""
+    return derive_seed(study_seed(study), number, "training")
+
+
+def give_up(trial: Trial, reason: str, cause: BaseException | None = None) -> NoReturn:
+    """Prune a trial that can have no value, marked so that samplers avoid its region.
+
+    Args:
+        trial: The running trial.
+        reason: Why; stored as its user attribute `hpolab:reason`.
+        cause: The exception behind it.
+
+    Raises:
+        optuna.TrialPruned: Always.
+    """
+    trial.set_user_attr(REASON_KEY, reason)
+    if _DEAD not in trial.constraints:
+        # Optuna's samplers rank trials with a constraint above zero behind all others.
+        trial.set_constraint(_DEAD, 1.0)
+    raise optuna.TrialPruned(reason) from cause
+
+
+def _as_float(value: float) -> float:
+    try:
+        return float(value)
+    except (TypeError, ValueError):
+        raise InvalidType(f"`value` must be a number, got {type(value).__name__}.") from None
+
+
+def _as_step(step: int) -> int:
+    if isinstance(step, bool) or not hasattr(step, "__index__"):
+        raise InvalidType(f"`step` must be an int, got {type(step).__name__}.")
+    if step < 0:
+        raise InvalidArgument(f"`step` must be 0 or above, got {step}.")
+    return int(step)
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Tell whether an error says that memory has run out, the device's or the machine's."""
+    # torch names its GPU error so, and raises a bare RuntimeError for the CPU's allocator.
+    return (
+        isinstance(error, MemoryError)
+        or type(error).__name__ == "OutOfMemoryError"
+        or (isinstance(error, RuntimeError) and "can't allocate memory" in str(error))
+    )

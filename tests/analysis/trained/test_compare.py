@@ -1,0 +1,263 @@
+"""compare: equal budgets, own spaces, resuming as a whole, and what the trials say."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import optuna
+import pytest
+from optuna.trial import TrialState
+
+from hpolab import (
+    Comparison,
+    Contender,
+    Diverged,
+    FunctionObjective,
+    InvalidArgument,
+    InvalidType,
+    Objective,
+    SearchSpace,
+    StudyNotFound,
+    compare,
+    load_comparison,
+    load_study,
+    make_study,
+    optimizer_space,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from hpolab import Reporter
+
+
+BEST_LR = {"adam": 1e-3, "sgd": 1e-1}
+
+
+class Slope(Objective):
+    """The best learning rate is an optimizer's own, and the test score has the seed's noise."""
+
+    def __init__(self, space: SearchSpace, **settings: Any) -> None:
+        super().__init__(search_space=space, direction="maximize", max_steps=1, **settings)
+        self.fits: list[int] = []  # shared by copies
+
+    def train(self, params: Mapping[str, Any], reporter: Reporter) -> float:
+        return self._score(params)
+
+    def fit(self, params: Mapping[str, Any], seed: int) -> Any:
+        self.fits.append(seed)
+        return params, seed
+
+    def evaluate(self, model: Any, data: Any) -> dict[str, float]:
+        params, seed = model
+        return {"score": self._score(params) + data * (seed % 100), "other": -1.0}
+
+    def _score(self, params: Mapping[str, Any]) -> float:
+        return -abs(math.log10(params["lr"] / BEST_LR[params["optimizer"]]))
+
+
+OPTIMIZER = optimizer_space("adam") | SearchSpace({"hidden": (4, 8)})
+
+
+def test_each_optimizer_gets_its_own_space_the_same_trials_and_its_default_first():
+    comparison = compare(
+        Slope(OPTIMIZER), ["adam", "sgd"], n_trials=12, storage="memory://", seed=3
+    )
+    assert list(comparison.contenders) == ["adam", "sgd"]
+    for name, contender in comparison.contenders.items():
+        assert len(contender.values) == 12
+        assert contender.best_params["optimizer"] == name
+        assert 4 <= contender.best_params["hidden"] <= 8
+        default = optimizer_space(name).defaults()
+        assert contender.default_value == Slope(OPTIMIZER)._score(default)
+        assert contender.best_value == max(contender.values)
+        tuned, values = contender.values_by("lr")
+        assert len(tuned) == len(values) == 12
+        assert tuned[0] == default["lr"]
+    assert "beta2" not in comparison.contenders["sgd"].best_params
+
+
+def test_choice_of_optimizers_is_taken_apart():
+    space = optimizer_space(["adam", "sgd"]).override(**{"sgd.lr": (0.05, 0.5)})
+    comparison = compare(Slope(space), ["sgd"], n_trials=3, storage="memory://")
+    rates, _ = comparison.contenders["sgd"].values_by("lr")
+    assert all(0.05 <= rate <= 0.5 for rate in rates)  # the user's own range
+
+
+def test_comparison_goes_on_where_it_was_and_scores_each_seed_once(tmp_path):
+    url = f"sqlite:///{tmp_path}/s.db"
+    objective = Slope(OPTIMIZER)
+    compare(objective, ["adam", "sgd"], n_trials=2, storage=url)
+    part = compare(objective, ["adam", "sgd"], n_trials=4, storage=url, test=0.01, n_test_seeds=2)
+    assert len(objective.fits) == 4
+    whole = compare(objective, ["adam", "sgd"], n_trials=4, storage=url, test=0.01, n_test_seeds=3)
+    for name in ("adam", "sgd"):
+        assert whole.contenders[name].test[:2] == part.contenders[name].test
+        assert len(set(whole.contenders[name].test)) == 3
+    stored = load_comparison("comparison", storage=url)
+    assert str(stored) == str(whole)
+    assert len(load_study("comparison-adam", storage=url).trials) == 4
+
+
+def test_comparison_with_a_pruner_object_goes_on_and_is_read(tmp_path):
+    url = f"sqlite:///{tmp_path}/s.db"
+    pruner = optuna.pruners.MedianPruner(n_warmup_steps=3)
+    for n_trials in (2, 4):
+        found = compare(
+            Slope(OPTIMIZER), ["adam"], n_trials=n_trials, storage=url, pruner=pruner, test=0.0
+        )
+    assert len(load_comparison("comparison", storage=url).contenders["adam"].values) == 4
+    assert isinstance(found.contenders["adam"].study.pruner, optuna.pruners.MedianPruner)
+
+
+class Fragile(Slope):
+    """SGD's training diverges on every other seed."""
+
+    def fit(self, params: Mapping[str, Any], seed: int) -> Any:
+        self.fits.append(seed)
+        if params["optimizer"] == "sgd" and len(self.fits) % 2:
+            raise Diverged("nan in epoch 3")
+        return params, seed
+
+
+def test_leader_is_compared_with_each_rival_on_the_test_data():
+    comparison = compare(
+        Slope(OPTIMIZER), ["adam", "sgd"], n_trials=6, storage="memory://", test=1e-4, seed=1
+    )
+    leader, other = comparison.ranking()
+    (lead,) = comparison.leads()
+    assert lead.rival == other.name
+    assert lead.estimate.mean == pytest.approx(np.mean(leader.test) - np.mean(other.test))
+    assert comparison.verdict in str(comparison)
+    assert f"{leader.name} {lead} (3 seeds)" in comparison.verdict
+
+
+@pytest.mark.parametrize(
+    ("contenders", "verdict"),
+    [(["adam", "sgd"], ""), (["sgd"], "sgd diverged on 2 of 4 seeds: it has no lead.")],
+)
+def test_comparison_ends_though_a_training_diverges_on_a_fresh_seed(contenders, verdict):
+    comparison = compare(
+        Fragile(OPTIMIZER), contenders, n_trials=2, storage="memory://", test=0.0, n_test_seeds=4
+    )
+    assert np.isnan(comparison.contenders["sgd"].test).sum() == 2
+    assert comparison.leads() == ()
+    assert comparison.verdict == verdict
+
+
+def test_spaces_and_objectives_can_be_contenders():
+    narrow = OPTIMIZER.override(lr=(1e-3, 2e-3))
+    by_space = compare(
+        Slope(OPTIMIZER), {"wide": OPTIMIZER, "narrow": narrow}, n_trials=3, storage="memory://"
+    )
+    by_objective = compare(
+        None, {"wide": Slope(OPTIMIZER), "narrow": Slope(narrow)}, n_trials=3, storage="memory://"
+    )
+    for name in ("wide", "narrow"):
+        one, other = by_space.contenders[name], by_objective.contenders[name]
+        assert one.values.tolist() == other.values.tolist()
+
+
+def test_studies_that_are_there_make_a_comparison():
+    made = compare(Slope(OPTIMIZER), ["adam", "sgd"], n_trials=3, storage="memory://")
+    studies = {name: each.study for name, each in made.contenders.items()}
+    assert str(Comparison.of("again", studies)) == str(made)
+
+
+def told(values: list[float | None], direction: str = "maximize") -> Comparison:
+    """Return a comparison of two contenders, the other one with negated values."""
+    contenders = {}
+    for name, sign in (("a", 1), ("b", -1)):
+        study = optuna.create_study(direction=direction)
+        numbers = [math.nan if v is None else sign * v for v in values]
+        contenders[name] = Contender(name, study, np.array(numbers), None, None, None)
+    return Comparison("c", direction, contenders)
+
+
+@pytest.mark.parametrize("direction", ["maximize", "minimize"])
+def test_best_so_far_passes_over_trials_without_a_value(direction):
+    curve = told([None, 1.0, 3.0, None, 2.0, 0.0], direction).best_so_far("a")
+    expected = [1, 3, 3, 3, 3] if direction == "maximize" else [1, 1, 1, 1, 0]
+    assert math.isnan(curve[0])
+    assert curve[1:].tolist() == expected
+
+
+@pytest.mark.parametrize("direction", ["maximize", "minimize"])
+@pytest.mark.parametrize("budget", [1, 2, 4])
+def test_best_of_a_budget_is_the_mean_over_all_subsets(direction, budget):
+    values = [0.3, 0.1, 0.4, 0.15, 0.9]
+    best = max if direction == "maximize" else min
+    subsets = [best(subset) for subset in itertools.combinations(values, budget)]
+    mean, quantiles = told(values, direction).best_of_budget("a", budget, [0.0, 1.0])
+    assert mean == pytest.approx(np.mean(subsets))
+    assert sorted(quantiles.tolist()) == [min(subsets), max(subsets)]
+
+
+def test_chance_to_win_follows_the_values():
+    comparison = told([1.0, 2.0, 3.0, 4.0])
+    assert comparison.winners(1) == {"a": 1.0, "b": 0.0}
+    equal = told([0.0, 0.0, 0.0])
+    assert equal.winners(2) == {"a": 0.5, "b": 0.5}
+    # One of {-1, 1} each: a wins, loses and ties in 1, 1 and 2 of 4 cases.
+    assert told([-1.0, 1.0]).winners(1)["a"] == pytest.approx(0.5, abs=0.02)
+
+
+def test_pruned_and_failed_trials_count_in_the_budget_but_have_no_value():
+    def train(params: Mapping[str, Any], reporter: Reporter) -> float:
+        if reporter.trial.number % 3 == 1:
+            raise optuna.TrialPruned
+        return params["x"]
+
+    objective = FunctionObjective(
+        train, search_space=SearchSpace({"x": (0.0, 1.0)}), direction="maximize", max_steps=1
+    )
+    comparison = compare(None, {"one": objective}, n_trials=6, storage="memory://")
+    values = comparison.contenders["one"].values
+    assert np.isnan(values).tolist() == [False, True, False] * 2
+    states = [trial.state for trial in comparison.contenders["one"].study.trials]
+    assert states.count(TrialState.PRUNED) == 2
+
+
+@pytest.mark.parametrize(
+    ("call", "error", "message"),
+    [
+        (lambda: compare(Slope(OPTIMIZER), ["adma"], n_trials=1), InvalidArgument, "Did you mean"),
+        (lambda: compare(Slope(OPTIMIZER), [], n_trials=1), InvalidArgument, "must be several"),
+        (
+            lambda: compare(Slope(SearchSpace({"lr": (0.1, 1.0)})), ["adam"], n_trials=1),
+            InvalidArgument,
+            "search space with an 'optimizer'",
+        ),
+        (lambda: compare(None, {"a": OPTIMIZER}, n_trials=1), InvalidType, "SearchSpace for 'a'"),
+        (lambda: compare(3, {"a": OPTIMIZER}, n_trials=1), InvalidType, "`objective` must be"),
+        (lambda: load_comparison("none", storage="memory://"), StudyNotFound, "No comparison"),
+        (lambda: Comparison.of("c", {}), InvalidArgument, "must be several of one direction"),
+        (
+            lambda: Comparison.of(
+                "c", {d[:3]: optuna.create_study(direction=d) for d in ("minimize", "maximize")}
+            ),
+            InvalidArgument,
+            "got 2 with 2 directions",
+        ),
+        (
+            lambda: Comparison.of("c", {"a": optuna.create_study(study_name="plain")}),
+            InvalidArgument,
+            "got 'plain' without one",
+        ),
+        (lambda: told([1.0]).best_of_budget("a", 2), InvalidArgument, "at most the 1 trials"),
+        (lambda: told([1.0]).best_so_far("z"), InvalidArgument, "`name` must be one of 'a', 'b'"),
+    ],
+)
+def test_bad_arguments_are_refused(call, error, message):
+    with pytest.raises(error, match=message):
+        call()
+
+
+def test_studies_of_a_comparison_are_plain_studies(tmp_path):
+    url = f"sqlite:///{tmp_path}/s.db"
+    compare(Slope(OPTIMIZER), ["adam"], n_trials=2, storage=url, name="c")
+    study = make_study("c-adam", storage=url, objective=Slope(OPTIMIZER))
+    assert len(study.trials) == 2

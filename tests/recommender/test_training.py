@@ -1,0 +1,318 @@
+"""Training of the torch recommenders: it learns, repeats bit for bit, refuses bad parameters."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+import torch
+
+from hpolab import (
+    RECOMMENDER_LOSSES,
+    Features,
+    HpolabError,
+    Interactions,
+    InvalidArgument,
+    InvalidType,
+    recommender_space,
+    schedule_space,
+)
+from hpolab.recommender import training
+from hpolab.recommender.training import TorchTrainer
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from numpy.typing import NDArray
+
+    from hpolab.recommender.training import TorchTraining
+
+N_USERS, N_ITEMS = 40, 30
+each_model = pytest.mark.parametrize("name", RECOMMENDER_LOSSES)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def one_thread() -> Iterator[None]:
+    """Threads that wait for each other cost more than models of this size."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+def two_clusters(*, features: bool = False) -> tuple[Interactions, NDArray[np.bool_]]:
+    """Users and items of two kinds: each user has taken half the items of the own kind.
+
+    Returns:
+        The interactions, and whether user and item are of one kind, (N_USERS, N_ITEMS).
+    """
+    kind_of_user, kind_of_item = np.arange(N_USERS) % 2, np.arange(N_ITEMS) % 2
+    alike = kind_of_user[:, None] == kind_of_item
+    taken = alike & (np.random.default_rng(0).random(alike.shape) < 0.5)
+    users, items = np.nonzero(taken)
+    data = Interactions(users, items, np.arange(N_USERS), np.arange(N_ITEMS))
+    if features:
+        users = {"user": list(range(N_USERS)), "kind": kind_of_user.tolist()}
+        items = {"item": list(range(N_ITEMS)), "kind": kind_of_item.tolist()}
+        data = replace(
+            data,
+            user_features=Features.of(data.user_ids, users, id_column="user"),
+            item_features=Features.of(data.item_ids, items, id_column="item"),
+        )
+    return data, alike
+
+
+def params_of(name: str, **changes: Any) -> dict[str, Any]:
+    """The space's defaults but for size and step, which suit the small data."""
+    loss = changes.pop("loss", None)
+    params = recommender_space(name, loss=loss).defaults()
+    small = {"embedding_size": 8, "batch_size": 32, "lr": 0.02, "hidden": 16, "dropout": 0.1}
+    return params | {key: value for key, value in small.items() if key in params} | changes
+
+
+def trained(
+    name: str, data: Interactions, params: dict[str, Any], *, n_epochs: int, seed: int = 0
+) -> TorchTraining:
+    trainer = TorchTrainer(name)
+    with trainer.seeded(seed):
+        made = trainer.start(params, data, seed=seed, max_epochs=max(1, n_epochs))
+        for _ in range(n_epochs):
+            made.epoch()
+    return made
+
+
+def all_scores(made: TorchTraining) -> NDArray[np.float32]:
+    return made.scores(np.arange(N_USERS))
+
+
+def auc(scores: NDArray[Any], data: Interactions, alike: NDArray[np.bool_]) -> float:
+    """The part of pairs of items in the right order: not taken and alike before not alike."""
+    untaken = np.ones((N_USERS, N_ITEMS), bool)
+    untaken[data.users, data.items] = False
+    return float(
+        np.mean(
+            [
+                (row[a & free][:, None] > row[~a][None]).mean()
+                for row, a, free in zip(scores, alike, untaken[: len(scores)], strict=True)
+            ]
+        )
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "loss"),
+    [(name, loss) for name, losses in RECOMMENDER_LOSSES.items() for loss in losses],
+)
+def test_every_model_learns_with_every_loss(name, loss):
+    data, alike = two_clusters()
+    made = trained(name, data, params_of(name, loss=loss), n_epochs=25)
+    scores = all_scores(made)
+    assert scores.shape == (N_USERS, N_ITEMS)
+    assert scores.dtype == np.float32
+    assert auc(scores, data, alike) > 0.8
+
+
+@pytest.mark.parametrize("name", ["fm", "deepfm", "two_tower"])
+def test_side_features_rank_for_a_user_who_has_taken_nothing(name):
+    data, alike = two_clusters(features=True)
+    known = data.rows(np.flatnonzero(data.users >= 4))
+    scores = all_scores(trained(name, known, params_of(name), n_epochs=25))[:4]
+    assert auc(scores, known, alike[:4]) > 0.9
+
+
+@each_model
+def test_same_seed_repeats_a_training_bit_for_bit(name):
+    data, _ = two_clusters()
+    params = params_of(name)
+    first, second, other = (
+        all_scores(trained(name, data, params, n_epochs=2, seed=seed)) for seed in (3, 3, 4)
+    )
+    assert np.array_equal(first, second)
+    assert not np.array_equal(first, other)
+
+
+@each_model
+def test_restored_training_goes_on_bit_for_bit(name):
+    data, _ = two_clusters()
+    space = schedule_space("cosine", max_epochs=4)
+    params = params_of(name) | space.defaults()
+    whole = all_scores(trained(name, data, params, n_epochs=4))
+    trainer = TorchTrainer(name)
+    with trainer.seeded(0):
+        first = trainer.start(params, data, seed=0, max_epochs=4)
+        first.epoch()
+        first.keep_best()
+        first.epoch()
+        state = first.to_bytes()
+    with trainer.seeded(9):
+        second = trainer.start(params, data, seed=0, max_epochs=4)
+        second.from_bytes(state)
+        second.epoch()
+        second.epoch()
+    assert np.array_equal(all_scores(second), whole)
+    second.load_best()
+    first.load_best()
+    assert np.array_equal(all_scores(second), all_scores(first))
+
+
+@each_model
+def test_best_model_is_kept_while_training_goes_on(name):
+    data, _ = two_clusters()
+    trainer = TorchTrainer(name)
+    with trainer.seeded(0):
+        made = trainer.start(params_of(name), data, seed=0, max_epochs=3)
+        made.epoch()
+        made.keep_best()
+        best = all_scores(made)
+        made.epoch()
+        assert not np.array_equal(all_scores(made), best)
+        made.load_best()
+        assert np.array_equal(all_scores(made), best)
+
+
+@each_model
+def test_random_state_outside_is_left_as_it_was(name):
+    data, _ = two_clusters()
+    before = torch.get_rng_state()
+    trained(name, data, params_of(name), n_epochs=1)
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+@each_model
+def test_scores_change_nothing(name):
+    data, _ = two_clusters()
+    trainer = TorchTrainer(name)
+    with trainer.seeded(0):
+        made = trainer.start(params_of(name), data, seed=0, max_epochs=2)
+        made.epoch()
+        made.scores(np.array([3, 1]))[:] = 7.0
+        made.epoch()
+    expected = all_scores(trained(name, data, params_of(name), n_epochs=2))
+    assert np.array_equal(all_scores(made), expected)
+    np.testing.assert_allclose(made.scores(np.array([3, 1])), expected[[3, 1]], rtol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("name", "loss"), [("mf", "softmax"), *((name, None) for name in RECOMMENDER_LOSSES)]
+)
+def test_penalty_shrinks_embeddings(name, loss):
+    data, _ = two_clusters()
+
+    def norm(embedding_l2: float) -> float:
+        params = params_of(name, loss=loss, embedding_l2=embedding_l2)
+        made = trained(name, data, params, n_epochs=10)
+        users, items = made.model.sides(torch.arange(N_USERS), None)
+        return (users.squares() + items.squares()).item()
+
+    assert norm(10.0) < 0.5 * norm(0.0)
+
+
+def test_schedule_is_stepped_by_batch():
+    data, _ = two_clusters()
+    # After the batches of one epoch the learning rate is 0.
+    params = params_of("mf") | {"schedule": "step", "step_size": 1, "gamma": 0.0}
+    trainer = TorchTrainer("mf")
+    with trainer.seeded(0):
+        made = trainer.start(params, data, seed=0, max_epochs=2)
+        before = all_scores(made)
+        made.epoch()
+        after_one = all_scores(made)
+        made.epoch()
+    assert not np.array_equal(after_one, before)
+    assert np.array_equal(all_scores(made), after_one)
+
+
+@pytest.mark.parametrize("name", ["mf", "neumf", "fm", "deepfm", "two_tower"])
+def test_sparse_gradients_train_the_same_model(name, monkeypatch):
+    data, _ = two_clusters(features=True)
+    params = params_of(name) | {"optimizer": "sgd", "lr": 0.05, "dropout": 0.0}
+    dense = all_scores(trained(name, data, params, n_epochs=3))
+    monkeypatch.setattr(training, "_SPARSE_FROM", 0)
+    sparse = trained(name, data, params, n_epochs=3)
+    assert any(getattr(module, "sparse", False) for module in sparse.model.modules())
+    np.testing.assert_allclose(all_scores(sparse), dense, rtol=1e-3, atol=1e-5)
+
+
+# torch's own step makes sparse tensors unchecked, and says so once a process.
+@pytest.mark.filterwarnings("ignore:Sparse invariant checks:UserWarning")
+@pytest.mark.parametrize("name", ["mf", "fm"])
+def test_sparse_adam_trains_what_is_embeddings_alone(name):
+    data, alike = two_clusters()
+    params = params_of(name) | {"optimizer": "sparse_adam"}
+    assert auc(all_scores(trained(name, data, params, n_epochs=25)), data, alike) > 0.9
+
+
+def test_sparse_adam_is_refused_for_networks():
+    data, _ = two_clusters()
+    with pytest.raises(InvalidArgument, match="'sparse_adam' trains modules with sparse=True"):
+        trained("deepfm", data, params_of("deepfm") | {"optimizer": "sparse_adam"}, n_epochs=0)
+
+
+@pytest.mark.parametrize("hidden", [[8], [16, 8, 4], 16, 1])
+def test_hidden_is_a_width_or_all_widths(hidden):
+    data, _ = two_clusters()
+    made = trained("deepfm", data, params_of("deepfm", hidden=hidden), n_epochs=1)
+    widths = [made.model.user_half.out_features]
+    widths += [layer.out_features for layer in made.model.head if hasattr(layer, "out_features")]
+    expected = [hidden, max(1, hidden // 2)] if isinstance(hidden, int) else hidden
+    assert widths == [*expected, 1]
+
+
+@pytest.mark.parametrize(
+    ("name", "changes", "error", "message"),
+    [
+        ("mf", {"embedding_size": 0}, InvalidArgument, "`embedding_size` must be 1 or above"),
+        ("mf", {"embedding_size": 2.5}, InvalidType, "`embedding_size` must be an int, got float"),
+        ("mf", {"embedding_l2": -1.0}, InvalidArgument, "`embedding_l2` must be 0 or above"),
+        ("mf", {"embedding_l2": "much"}, InvalidType, "`embedding_l2` must be a number, got str"),
+        ("mf", {"embedding_l2": np.nan}, InvalidArgument, "`embedding_l2` must be finite"),
+        ("mf", {"batch_size": 0}, InvalidArgument, "`batch_size` must be 1 or above, got 0"),
+        ("mf", {"n_negatives": 0}, InvalidArgument, "`n_negatives` must be 1 or above, got 0"),
+        ("mf", {"loss": "hinge"}, InvalidArgument, "`loss` must be one of 'bce', 'bpr'"),
+        ("mf", {"optimizer": "adamm"}, InvalidArgument, "`optimizer` must be one of"),
+        ("deepfm", {"loss": "softmax"}, InvalidArgument, "`loss` must be one of 'bce', 'bpr'"),
+        ("deepfm", {"dropout": 1.0}, InvalidArgument, "`dropout` must be below 1, got 1.0"),
+        ("deepfm", {"dropout": -0.1}, InvalidArgument, "`dropout` must be 0 or above, got -0.1"),
+        ("deepfm", {"hidden": 0}, InvalidArgument, "`hidden` must be 1 or above, got 0"),
+        ("deepfm", {"hidden": []}, InvalidArgument, "`hidden` must have a layer at least"),
+        ("deepfm", {"hidden": [8, 0]}, InvalidArgument, "`hidden` must be 1 or above, got 0"),
+        ("lightgcn", {"n_layers": 0}, InvalidArgument, "`n_layers` must be 1 or above, got 0"),
+    ],
+)
+def test_bad_parameters_are_refused(name, changes, error, message):
+    data, _ = two_clusters()
+    with pytest.raises(error, match=message):
+        trained(name, data, params_of(name) | changes, n_epochs=0)
+
+
+@pytest.mark.parametrize(
+    ("name", "missing"),
+    [
+        *(("mf", key) for key in ("embedding_size", "embedding_l2", "batch_size", "loss")),
+        *(("mf", key) for key in ("n_negatives", "optimizer", "lr")),
+        *(("neumf", key) for key in ("hidden", "dropout")),
+        ("lightgcn", "n_layers"),
+    ],
+)
+def test_missing_parameters_are_named(name, missing):
+    data, _ = two_clusters()
+    params = params_of(name)
+    del params[missing]
+    with pytest.raises(HpolabError, match=missing):
+        trained(name, data, params, n_epochs=0)
+
+
+def test_user_without_negatives_is_refused_unless_none_are_needed():
+    data, _ = two_clusters()
+    users = np.concatenate([data.users, np.full(N_ITEMS, 2)])
+    full = replace(data, users=users, items=np.concatenate([data.items, np.arange(N_ITEMS)]))
+    with pytest.raises(InvalidArgument, match="the user of code 2, who has taken all 30"):
+        trained("mf", full, params_of("mf", loss="bpr"), n_epochs=0)
+    trained("mf", full, params_of("mf", loss="softmax"), n_epochs=1)
+
+
+def test_unknown_model_is_refused():
+    with pytest.raises(InvalidArgument, match="`model` must be one of"):
+        TorchTrainer("svd")

@@ -1,0 +1,224 @@
+"""make_study and load_study: creation, resumption, the recipe."""
+
+from __future__ import annotations
+
+from functools import partial
+
+import optuna
+import pytest
+from optuna.samplers import TPESampler
+from optuna.storages import InMemoryStorage
+
+from hpolab import (
+    InvalidArgument,
+    InvalidType,
+    MissingExtra,
+    Objective,
+    RecipeMismatch,
+    SearchSpace,
+    StudyNotFound,
+    load_study,
+    make_study,
+    run,
+)
+from hpolab.studies.pruner import PRUNERS
+
+
+def square(trial: optuna.Trial) -> float:
+    return trial.suggest_float("x", -1, 1) ** 2
+
+
+SAMPLERS = [
+    *("tpe", "random", "cmaes", "gp", "nsga2", "qmc", "grid", "brute_force", "manual"),
+    *("stepwise", "lightgbm"),
+]
+SPACE = SearchSpace({"x": (-1.0, 1.0)})
+
+
+@pytest.mark.parametrize("sampler", SAMPLERS)
+@pytest.mark.parametrize("pruner", PRUNERS)
+def test_every_sampler_and_pruner_by_name_is_loaded_as_it_was_made(sampler, pruner):
+    storage = InMemoryStorage()
+    made = make_study("s", storage=storage, sampler=sampler, pruner=pruner, search_space=SPACE)
+    again = make_study("s", storage=storage, search_space=SPACE)
+    assert str(again.sampler) == str(made.sampler)
+    assert type(again.pruner) is type(made.pruner)
+
+
+def test_study_is_a_plain_optuna_study(storage_url, study_name):
+    study = make_study(study_name, storage=storage_url, direction="maximize", sampler="random")
+    assert type(study) is optuna.Study
+    study.optimize(square, n_trials=2)
+    assert study.direction == optuna.study.StudyDirection.MAXIMIZE
+
+
+def test_resumed_study_keeps_direction_seed_sampler_and_pruner(tmp_path):
+    url = f"sqlite:///{tmp_path}/s.db"
+    make_study("s", storage=url, direction="maximize", sampler="random", pruner="asha", seed=7)
+    study = load_study("s", storage=url)
+    assert study.direction == optuna.study.StudyDirection.MAXIMIZE
+    assert str(study.sampler) == "TrialSeededSampler(RandomSampler, seed=7)"
+    assert isinstance(study.pruner, optuna.pruners.SuccessiveHalvingPruner)
+
+
+@pytest.mark.parametrize(
+    ("argument", "value", "shown"),
+    [
+        ("sampler", "random", r"sampler: stored tpe\(.*asked for random\("),
+        ("pruner", "none", r"pruner: stored median\(.*asked for none\("),
+        ("direction", "maximize", r"direction: stored minimize, asked for maximize"),
+        ("seed", 1, r"seed: stored 0, asked for 1"),
+    ],
+)
+def test_another_recipe_is_refused_and_both_sides_are_shown(argument, value, shown):
+    storage = InMemoryStorage()
+    make_study("s", storage=storage)
+    with pytest.raises(RecipeMismatch, match=shown):
+        make_study("s", storage=storage, **{argument: value})
+
+
+def test_other_settings_of_the_same_sampler_are_refused():
+    storage = InMemoryStorage()
+    make_study("s", storage=storage, sampler=TPESampler)
+    with pytest.raises(RecipeMismatch, match=r"n_startup_trials=10.*n_startup_trials=5"):
+        make_study("s", storage=storage, sampler=partial(TPESampler, n_startup_trials=5))
+
+
+def test_sampler_may_change_when_asked_for_by_name():
+    storage = InMemoryStorage()
+    make_study("s", storage=storage)
+    changed = make_study("s", storage=storage, sampler="random", allow_change=["sampler"])
+    assert "RandomSampler" in str(changed.sampler)
+    assert "RandomSampler" in str(load_study("s", storage=storage).sampler)
+
+
+def test_factory_makes_a_resumed_study_repeat_the_uninterrupted_one():
+    sampler = partial(TPESampler, multivariate=True, n_startup_trials=3)
+    whole = make_study("s", storage="memory://", sampler=sampler, seed=2)
+    run(whole, square, n_trials=8)
+    storage = InMemoryStorage()
+    for n_trials in (2, 5, 8):
+        run(make_study("s", storage=storage, sampler=sampler, seed=2), square, n_trials=n_trials)
+    resumed = make_study("s", storage=storage, sampler=sampler, seed=2)
+    assert [t.params for t in resumed.trials] == [t.params for t in whole.trials]
+
+
+def test_study_of_a_sampler_object_must_be_given_it_again():
+    storage = InMemoryStorage()
+    make_study("s", storage=storage, sampler=TPESampler(seed=0))
+    with pytest.raises(RecipeMismatch, match=r"TPESampler given as an object.*`sampler`"):
+        load_study("s", storage=storage)
+    assert make_study("s", storage=storage, sampler=TPESampler(seed=0)).trials == []
+
+
+def test_study_that_hpolab_did_not_make_is_left_alone():
+    storage = InMemoryStorage()
+    optuna.create_study(study_name="s", storage=storage).optimize(square, n_trials=1)
+    with pytest.raises(RecipeMismatch, match="hpolab did not make it"):
+        make_study("s", storage=storage)
+    assert len(load_study("s", storage=storage).trials) == 1
+
+
+def test_empty_study_without_a_recipe_is_ours():
+    """A worker killed between a study's creation and its recipe leaves such a one."""
+    storage = InMemoryStorage()
+    optuna.create_study(study_name="s", storage=storage)
+    make_study("s", storage=storage, seed=3)
+    assert str(load_study("s", storage=storage).sampler).endswith("seed=3)")
+
+
+def test_empty_study_of_another_direction_is_refused():
+    storage = InMemoryStorage()
+    optuna.create_study(study_name="s", storage=storage, direction="maximize")
+    with pytest.raises(RecipeMismatch, match="maximize; 0 trials"):
+        make_study("s", storage=storage, direction="minimize")
+
+
+def test_missing_study_names_those_that_are_there():
+    storage = InMemoryStorage()
+    make_study("mnist-adamw", storage=storage)
+    with pytest.raises(StudyNotFound, match=r"No study 'mnist-adam'.*Did you mean 'mnist-adamw'"):
+        load_study("mnist-adam", storage=storage)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "message"),
+    [
+        ({"sampler": "tep"}, InvalidArgument, "`sampler`.*got 'tep'. Did you mean 'tpe'?"),
+        ({"pruner": "hyperban"}, InvalidArgument, "`pruner`.*Did you mean 'hyperband'?"),
+        ({"direction": "max"}, InvalidArgument, "`direction`.*Did you mean 'maximize'?"),
+        ({"direction": []}, InvalidArgument, "`direction` must name at least one"),
+        ({"storage": "sqllite:///s.db"}, InvalidArgument, "`storage`.*Did you mean 'sqlite'?"),
+        ({"seed": -1}, InvalidArgument, "`seed` must be 0 or above, got -1"),
+        ({"seed": 0.5}, InvalidType, "`seed` must be an int, got float"),
+        ({"sampler": "grid"}, InvalidArgument, "`sampler='grid'` needs `search_space`"),
+        ({"search_space": {"x": 1}}, InvalidType, "`search_space` must be a SearchSpace, got dict"),
+        ({"allow_change": ["seed"]}, InvalidArgument, "`allow_change` must be one of"),
+        ({"allow_change": "sampler"}, InvalidType, "`allow_change` must be a list"),
+    ],
+)
+def test_bad_argument_is_refused(arguments, error, message):
+    with pytest.raises(error, match=message):
+        make_study("s", **{"storage": "memory://", **arguments})
+
+
+@pytest.mark.parametrize(
+    ("name", "error", "message"),
+    [("", InvalidArgument, "must not be empty"), (3, InvalidType, "must be a str, got int")],
+)
+def test_bad_study_name_is_refused(name, error, message):
+    with pytest.raises(error, match=message):
+        make_study(name, storage="memory://")
+
+
+@pytest.mark.parametrize(("sampler", "package"), [("cmaes", "cmaes"), ("gp", "torch")])
+def test_missing_extra_is_named_before_a_trial(sampler, package, monkeypatch):
+    # The packages are installed here; that they cannot be found is pretended.
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with pytest.raises(MissingExtra, match=rf"needs {package}: pip install 'hpolab\[{package}\]'"):
+        make_study("s", storage="memory://", sampler=sampler)
+
+
+class Hill(Objective):
+    default_sampler = "random"
+    default_pruner = "none"
+
+    def train(self, params, reporter):
+        return -(params["x"] ** 2)
+
+
+def test_study_of_an_objective_takes_what_the_objective_asks_for(tmp_path):
+    url = f"sqlite:///{tmp_path}/s.db"
+    objective = Hill(search_space=SPACE, direction="maximize", max_steps=1)
+    study = make_study("s", storage=url, objective=objective)
+    assert study.direction == optuna.study.StudyDirection.MAXIMIZE
+    assert str(study.sampler) == "TrialSeededSampler(RandomSampler, seed=0)"
+    assert isinstance(study.pruner, optuna.pruners.NopPruner)
+    run(study, objective, n_trials=2)
+    assert str(load_study("s", storage=url).sampler) == str(study.sampler)
+    other = make_study("t", storage=url, objective=objective, sampler="tpe", pruner="median")
+    assert isinstance(other.pruner, optuna.pruners.MedianPruner)
+
+
+def test_study_of_an_objective_is_resumed_as_it_was_made(tmp_path):
+    url = f"sqlite:///{tmp_path}/s.db"
+    objective = Hill(search_space=SPACE, direction="maximize", max_steps=1)
+    make_study("s", storage=url, direction="maximize", sampler="tpe")
+    assert "TPE" in str(make_study("s", storage=url, objective=objective).sampler)
+    make_study("t", storage=url, direction="minimize")
+    with pytest.raises(RecipeMismatch, match="direction: stored minimize, asked for maximize"):
+        make_study("t", storage=url, objective=objective)
+
+
+def test_objective_of_a_study_must_be_one_of_hpolabs():
+    with pytest.raises(InvalidType, match="`objective` must be an objective of hpolab's"):
+        make_study("s", storage="memory://", objective=square)
+
+
+def test_grid_over_a_plain_function_is_loaded_with_its_space(tmp_path):
+    url = f"sqlite:///{tmp_path}/s.db"
+    study = make_study("s", storage=url, sampler="grid", search_space=SPACE)
+    run(study, square, n_trials=2)
+    run(load_study("s", storage=url), square, n_trials=10)
+    values = [trial.params["x"] for trial in load_study("s", storage=url).trials]
+    assert sorted(values) == [-1.0, 0.0, 1.0]

@@ -1,0 +1,244 @@
+"""Reporter: report, prune, stop early, diverge, run out of memory, start over."""
+
+from __future__ import annotations
+
+import math
+
+import optuna
+import pytest
+from optuna.pruners import NopPruner, ThresholdPruner
+from optuna.trial import TrialState
+
+from hpolab import Diverged, InvalidArgument, InvalidType, Reporter, make_study
+
+
+def ask(direction: str = "minimize", pruner: optuna.pruners.BasePruner | None = None):
+    study = make_study(
+        "s", storage="memory://", direction=direction, pruner=pruner or NopPruner(), seed=4
+    )
+    return study, study.ask()
+
+
+def test_reports_reach_the_study():
+    study, trial = ask()
+    reporter = Reporter(trial)
+    for step, value in enumerate([3.0, 1.0, 2.0]):
+        reporter.report(value, step)
+    assert study.trials[0].intermediate_values == {0: 3.0, 1: 1.0, 2: 2.0}
+    assert (reporter.best_value, reporter.best_step) == (1.0, 1)
+    assert not reporter.improved
+
+
+def test_direction_decides_what_improves():
+    _, trial = ask("maximize")
+    reporter = Reporter(trial)
+    improved = []
+    for step, value in enumerate([1.0, 3.0, 2.0]):
+        reporter.report(value, step)
+        improved.append(reporter.improved)
+    assert improved == [True, True, False]
+    assert reporter.direction == "maximize"
+
+
+def test_pruner_ends_the_trial():
+    _, trial = ask(pruner=ThresholdPruner(upper=1.0))
+    reporter = Reporter(trial)
+    reporter.report(0.5, 0)
+    with pytest.raises(optuna.TrialPruned, match=r"step 1 with value 2.0"):
+        reporter.report(2.0, 1)
+
+
+def test_patience_stops_the_steps():
+    _, trial = ask()
+    reporter = Reporter(trial, patience=2)
+    values = [3.0, 2.0, 2.5, 2.4, 1.0]
+    steps = []
+    for step in reporter.steps(5):
+        reporter.report(values[step], step)
+        steps.append(step)
+    assert steps == [0, 1, 2, 3]
+    assert reporter.should_stop
+    assert (reporter.best_value, reporter.best_step) == (2.0, 1)
+
+
+def test_min_delta_is_what_an_improvement_must_gain():
+    _, trial = ask()
+    reporter = Reporter(trial, patience=2, min_delta=0.5)
+    for step, value in enumerate([3.0, 2.8, 2.6]):
+        reporter.report(value, step)
+    assert reporter.should_stop
+    assert reporter.best_value == 3.0
+
+
+def test_time_limit_stops_the_steps():
+    _, trial = ask()
+    reporter = Reporter(trial, timeout_seconds=1e-9)
+    taken = []
+    for step in reporter.steps(5):
+        reporter.report(1.0, step)
+        taken.append(step)
+    assert taken == [0]
+
+
+def test_deadline_ends_training_at_the_next_report():
+    _, trial = ask()
+    late, early = Reporter(trial, deadline=0.0), Reporter(None, direction="minimize", deadline=1e12)
+    late.report(1.0, 0)
+    early.report(1.0, 0)
+    assert late.should_stop
+    assert not early.should_stop
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
+def test_divergence_prunes_and_marks_the_trial(value):
+    study, trial = ask()
+    reporter = Reporter(trial)
+    reporter.report(1.0, 0)
+    with pytest.raises(optuna.TrialPruned, match=f"diverged: {value} at step 1"):
+        reporter.report(value, 1)
+    study.tell(trial, state=TrialState.PRUNED)
+    stored = study.trials[0]
+    assert stored.intermediate_values == {0: 1.0}
+    assert list(stored.constraints.values()) == [1.0]
+    assert stored.user_attrs["hpolab:reason"] == f"diverged: {value} at step 1"
+
+
+@pytest.mark.parametrize(
+    "error", [MemoryError("no room"), RuntimeError("DefaultCPUAllocator: can't allocate memory")]
+)
+def test_running_out_of_memory_prunes_and_marks_the_trial(error):
+    _, trial = ask()
+    with pytest.raises(optuna.TrialPruned, match="out of memory"), Reporter(trial):
+        raise error
+    assert trial.constraints
+
+
+def test_other_errors_pass_through():
+    _, trial = ask()
+    with pytest.raises(RuntimeError, match="shapes"), Reporter(trial):
+        raise RuntimeError("shapes do not match")
+    assert not trial.constraints
+
+
+def test_divergence_is_learned_from():
+    """Samplers avoid where trials died; they would propose it again had the trials failed."""
+
+    def died(as_pruned: bool) -> int:
+        study = make_study("s", storage="memory://", sampler="tpe", pruner="none", seed=0)
+        n_died = 0
+        for _ in range(60):
+            trial = study.ask()
+            x = trial.suggest_float("x", 0, 1)
+            reporter = Reporter(trial)
+            try:
+                reporter.report(math.nan if x > 0.4 else x - 0.4, 0)
+            except optuna.TrialPruned:
+                n_died += 1
+                study.tell(trial, state=TrialState.PRUNED if as_pruned else TrialState.FAIL)
+            else:
+                study.tell(trial, 0.4 - x)
+        return n_died
+
+    assert died(as_pruned=True) < 0.7 * died(as_pruned=False)
+
+
+def test_step_reported_twice_is_an_error():
+    _, trial = ask()
+    reporter = Reporter(trial)
+    reporter.report(1.0, 0)
+    with pytest.raises(InvalidArgument, match="`step` must be reported once, got step 0 again"):
+        reporter.report(1.0, 0)
+
+
+def test_trial_that_starts_over_reports_over_its_stale_reports():
+    study, trial = ask(pruner=ThresholdPruner(upper=5.0))
+    first_life = Reporter(trial)
+    first_life.report(0.5, 0)
+    first_life.report(4.0, 1)
+    second_life = Reporter(trial)
+    second_life.report(6.0, 0)  # its earlier life was not pruned here
+    assert study.trials[0].intermediate_values == {0: 6.0, 1: 4.0}
+    with pytest.raises(optuna.TrialPruned):
+        second_life.report(6.0, 1)
+
+
+def test_metrics_are_recorded_beside_the_value():
+    study, trial = ask()
+    Reporter(trial).record(accuracy=0.5, loss=1)
+    assert study.trials[0].user_attrs["hpolab:metrics"] == {"accuracy": 0.5, "loss": 1.0}
+
+
+def test_seed_follows_from_study_seed_and_trial_number():
+    def seeds(seed: int) -> list[int]:
+        study = make_study("s", storage="memory://", seed=seed)
+        trials = [study.ask() for _ in range(3)]
+        return [Reporter(trial).seed for trial in trials]
+
+    assert seeds(1) == seeds(1)
+    assert len({*seeds(1), *seeds(2)}) == 6
+
+
+def test_works_in_a_plain_optuna_study():
+    def objective(trial):
+        with Reporter(trial) as reporter:
+            for step in reporter.steps(3):
+                reporter.report(trial.suggest_float("x", 0, 1), step)
+            return reporter.best_value
+
+    study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
+    study.optimize(objective, n_trials=2)
+    assert [trial.state for trial in study.trials] == [TrialState.COMPLETE] * 2
+
+
+def test_without_a_trial_it_watches_and_raises_diverged():
+    reporter = Reporter(None, direction="minimize", patience=1, seed=3)
+    reporter.report(2.0, 0)
+    reporter.record(loss=2.0)
+    assert (reporter.best_value, reporter.seed) == (2.0, 3)
+    with pytest.raises(Diverged, match="nan at step 1"):
+        reporter.report(math.nan, 1)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"patience": 0}, "`patience` must be 1 or above, or None, got 0"),
+        ({"min_delta": -0.1}, "`min_delta` must be 0 or above, got -0.1"),
+        ({"timeout_seconds": 0}, "`timeout_seconds` must be above 0, or None, got 0"),
+    ],
+)
+def test_bad_setting_is_refused(arguments, message):
+    _, trial = ask()
+    with pytest.raises(InvalidArgument, match=message):
+        Reporter(trial, **arguments)
+
+
+def test_without_a_trial_the_direction_is_needed():
+    with pytest.raises(InvalidArgument, match="`direction` must be one of"):
+        Reporter(None)
+
+
+def test_several_objective_values_are_refused():
+    study = make_study("s", storage="memory://", direction=["minimize", "maximize"])
+    with pytest.raises(InvalidArgument, match="one objective value, got one with 2"):
+        Reporter(study.ask())
+
+
+@pytest.mark.parametrize(
+    ("value", "step", "error", "message"),
+    [
+        (1.0, -1, InvalidArgument, "`step` must be 0 or above, got -1"),
+        (1.0, 0.5, InvalidType, "`step` must be an int, got float"),
+        ("high", 0, InvalidType, "`value` must be a number, got str"),
+    ],
+)
+def test_bad_report_is_refused(value, step, error, message):
+    _, trial = ask()
+    with pytest.raises(error, match=message):
+        Reporter(trial).report(value, step)
+
+
+def test_no_steps_are_refused():
+    _, trial = ask()
+    with pytest.raises(InvalidArgument, match="`n_steps` must be 1 or above, got 0"):
+        list(Reporter(trial).steps(0))
