@@ -7,7 +7,7 @@ import signal
 import sys
 import time
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypedDict
 
 import optuna
 
@@ -29,10 +29,27 @@ if TYPE_CHECKING:
 
     from hpolab.running.worker import Callback, ObjectiveFunction
 
-__all__ = ["BUDGET_KEY", "run"]
+__all__ = ["BUDGET_KEY", "RunOptions", "run"]
 
 BUDGET_KEY = "hpolab:n_trials"
 _WINDOW_KEY = "hpolab:window"
+
+
+class RunOptions(TypedDict, total=False):
+    """What `run` takes beside the study, the objective and the budget.
+
+    `compare`, `sweep` and `confirm` take the same keywords and pass them on.
+    """
+
+    n_workers: int
+    reproducible: bool
+    fuse: int | str | None
+    timeout_seconds: float | None
+    max_failures: int
+    max_retries: int
+    grace_seconds: float
+    callbacks: Sequence[Callback]
+    show_progress_bar: bool | None
 
 
 def run(
