@@ -1,15 +1,16 @@
 """The public names of hpolab, and where each stands."""
 
 from .analysis.confirmation import Configuration, Confirmation
-from .analysis.effects import Influence
+from .analysis.effects import Effect
 from .analysis.influence import influence
-from .analysis.leads import Lead
+from .analysis.parameters import Influence
 from .analysis.recommend import Recommendation, Recommended, recommend
+from .analysis.statistics import Estimate
 from .analysis.trained.compare import Comparison, Contender, compare, load_comparison
 from .analysis.trained.confirm import confirm, load_confirmation
 from .analysis.trained.ensemble import Ensemble, average, fold_ensemble, load_ensemble
 from .analysis.trained.import_runs import import_runs
-from .analysis.trained.sweep import Stage, Sweep, Tried, load_sweep, sweep
+from .analysis.trained.sweep import Sweep, SweepStage, SweepTrial, load_sweep, sweep
 from .datasets import (
     FourSplits,
     TasteClusters,
@@ -43,7 +44,7 @@ from .objectives.function import FunctionObjective
 from .recommender.features import Features
 from .recommender.interactions import Interactions
 from .recommender.objective import Recommender, RecommenderObjective
-from .recommender.ranking import RANKING_METRICS, Estimate, Ranking, RankingTask
+from .recommender.ranking import RANKING_METRICS, Ranking, RankingEstimate, RankingTask
 from .recommender.space import RECOMMENDER_LOSSES, RECOMMENDERS, recommender_space
 from .recommender.splits import Splits, leave_last_out, split_by_time, split_users_by_ratio
 from .recommender.trainer import Trainer, Training
@@ -96,6 +97,7 @@ __all__ = [
     "Contender",
     "DataNotFound",
     "Diverged",
+    "Effect",
     "Ensemble",
     "Estimate",
     "Features",
@@ -107,7 +109,6 @@ __all__ = [
     "Interactions",
     "InvalidArgument",
     "InvalidType",
-    "Lead",
     "LeaseLost",
     "LightGBMModel",
     "LightGBMObjective",
@@ -119,6 +120,7 @@ __all__ = [
     "Promise",
     "RacingPruner",
     "Ranking",
+    "RankingEstimate",
     "RankingTask",
     "RecipeMismatch",
     "Recommendation",
@@ -129,7 +131,6 @@ __all__ = [
     "SearchSpace",
     "SklearnObjective",
     "Splits",
-    "Stage",
     "Staged",
     "StagedObjective",
     "StepwiseSampler",
@@ -137,13 +138,14 @@ __all__ = [
     "StorageUnavailable",
     "StudyNotFound",
     "Sweep",
+    "SweepStage",
+    "SweepTrial",
     "TasteClusters",
     "TooManyFailures",
     "TorchObjective",
     "Trainer",
     "Training",
     "TrialSeededSampler",
-    "Tried",
     "Tuned",
     "WorkersDied",
     "__version__",

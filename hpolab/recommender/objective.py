@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from hpolab.recommender.interactions import Interactions
-    from hpolab.recommender.ranking import Estimate
+    from hpolab.recommender.ranking import RankingEstimate
     from hpolab.recommender.splits import Splits
     from hpolab.recommender.trainer import Training
     from hpolab.search_space.space import SearchSpace
@@ -228,7 +228,7 @@ class RecommenderObjective(Objective):
         """Return all metrics of a model: name -> value, and its standard error; see `estimates`."""
         return _flat(self.estimates(model, data))
 
-    def estimates(self, model: Recommender, data: Interactions) -> dict[str, Estimate]:
+    def estimates(self, model: Recommender, data: Interactions) -> dict[str, RankingEstimate]:
         """Return all metrics of a model with their standard errors over users.
 
         Args:
@@ -240,7 +240,7 @@ class RecommenderObjective(Objective):
 
     def baselines(
         self, data: Interactions, names: Sequence[str] = BASELINES
-    ) -> dict[str, dict[str, Estimate]]:
+    ) -> dict[str, dict[str, RankingEstimate]]:
         """Return the metrics of simple recommenders at their defaults, to stand beside a model's.
 
         Args:
@@ -324,7 +324,7 @@ def open_trainer(trainer: str | Trainer, device: str = "cpu") -> Trainer:
     return TorchTrainer(trainer, device=device)
 
 
-def _flat(estimates: Mapping[str, Estimate]) -> dict[str, float]:
+def _flat(estimates: Mapping[str, RankingEstimate]) -> dict[str, float]:
     """Return metrics with their standard errors as metrics of their own."""
     return {
         key: value

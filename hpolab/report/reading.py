@@ -14,7 +14,7 @@ from hpolab.errors import InvalidArgument
 from hpolab.search_space.space import SearchSpace
 from hpolab.studies.imported import RUN_KEY, imported_baseline
 from hpolab.studies.recipe import read_recipe
-from hpolab.studies.trials import best_of
+from hpolab.studies.trials import best_of, is_feasible
 from hpolab.trial.lease import ERROR_KEY
 from hpolab.trial.reporter import METRICS_KEY, REASON_KEY
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from hpolab.studies.recipe import Recipe
 
-__all__ = ["Reading", "is_feasible", "read"]
+__all__ = ["Reading", "read", "value_of"]
 
 
 @dataclass(frozen=True)
@@ -184,11 +184,6 @@ def read(study: Study) -> Reading:
         baseline=baseline,
         baseline_name="" if baseline is None else name,
     )
-
-
-def is_feasible(trial: FrozenTrial) -> bool:
-    """Tell whether a trial violates no constraint."""
-    return all(violation <= 0 for violation in trial.constraints.values())
 
 
 def value_of(trial: FrozenTrial) -> float:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from optuna.study import StudyDirection
 from optuna.trial import TrialState
 
 if TYPE_CHECKING:
@@ -13,7 +15,7 @@ if TYPE_CHECKING:
 
     from optuna.trial import FrozenTrial
 
-__all__ = ["Tally", "best_of", "tally"]
+__all__ = ["Tally", "best_of", "is_complete", "is_feasible", "ranked", "sign_of", "tally"]
 
 
 @dataclass(frozen=True)
@@ -66,12 +68,47 @@ def best_of(trials: Iterable[FrozenTrial], *, maximize: bool) -> FrozenTrial | N
         >>> best_of(trials, maximize=False).value
         1.0
     """
-    complete = [
-        trial
-        for trial in trials
-        if trial.state == TrialState.COMPLETE
+    return next(iter(ranked(trials, "maximize" if maximize else "minimize")), None)
+
+
+def ranked(trials: Iterable[FrozenTrial], direction: str | StudyDirection) -> list[FrozenTrial]:
+    """Return the complete trials that violate no constraint, the best first.
+
+    Args:
+        trials: Trials of a study with one objective value.
+        direction: The study's direction.
+
+    Example:
+        >>> import optuna
+        >>> trials = [optuna.trial.create_trial(value=value) for value in (3.0, 1.0, 2.0)]
+        >>> [trial.value for trial in ranked(trials, "maximize")]
+        [3.0, 2.0, 1.0]
+    """
+    sign = sign_of(direction)
+    complete = [trial for trial in trials if is_complete(trial)]
+    return sorted(complete, key=lambda trial: -sign * (trial.value or 0.0))
+
+
+def is_complete(trial: FrozenTrial) -> bool:
+    """Tell whether a trial has a finite value and violates no constraint."""
+    return (
+        trial.state == TrialState.COMPLETE
         and trial.value is not None
-        and all(violation <= 0 for violation in trial.constraints.values())
-    ]
-    sign = -1.0 if maximize else 1.0
-    return min(complete, key=lambda trial: sign * (trial.value or 0.0), default=None)
+        and math.isfinite(trial.value)
+        and is_feasible(trial)
+    )
+
+
+def is_feasible(trial: FrozenTrial) -> bool:
+    """Tell whether a trial violates no constraint."""
+    return all(violation <= 0 for violation in trial.constraints.values())
+
+
+def sign_of(direction: str | StudyDirection) -> float:
+    """Return 1 where a higher value is better and -1 where a lower one is.
+
+    Example:
+        >>> sign_of("maximize"), sign_of("minimize")
+        (1.0, -1.0)
+    """
+    return 1.0 if direction in ("maximize", StudyDirection.MAXIMIZE) else -1.0
