@@ -194,19 +194,19 @@ def _pick(part: Tensor, *, rows: Tensor) -> Tensor:
 
 
 def _update(update: Update, weight: Tensor, gradient: Tensor, state: Named) -> None:
-    rule, slots, coefficients = update
-    name, _, listed = rule.partition(":")
+    names, slots, coefficients = update
+    name, _, listed = names.partition(":")
     shape = (-1, *[1] * (weight.ndim - 1))
     c = {
         key: each.reshape(shape) for key, each in zip(listed.split(","), coefficients, strict=True)
     }
-    change = RULES[name].update
-    own = {key: state[key] for key in RULES[name].state_shapes(tuple(weight.shape[1:]))}
+    rule = RULES[name]
     if slots is None:
-        change(weight, gradient, own, c)
+        rule.update(weight, gradient, state, c)
         return
-    part, parts = weight[slots], {key: each[slots] for key, each in own.items()}
-    change(part, gradient[slots], parts, c)
+    own = {key: state[key][slots] for key in rule.state_shapes(tuple(weight.shape[1:]))}
+    part = weight[slots]
+    rule.update(part, gradient[slots], own, c)
     weight[slots] = part
-    for key, each in parts.items():
-        own[key][slots] = each
+    for key, each in own.items():
+        state[key][slots] = each
