@@ -12,6 +12,7 @@ from optuna.study import StudyDirection, get_all_study_names
 
 from hpolab.errors import InvalidArgument, InvalidType, RecipeMismatch, StudyNotFound, one_of
 from hpolab.search_space.space import SearchSpace
+from hpolab.seeding import check_seed
 from hpolab.storage.url import open_storage
 from hpolab.studies.pruner import make_pruner
 from hpolab.studies.recipe import (
@@ -124,7 +125,8 @@ def make_study(
         raise InvalidType(
             f"`search_space` must be a SearchSpace, got {type(search_space).__name__}."
         )
-    _check_arguments(study_name, seed, allow_change)
+    _check_arguments(study_name, allow_change)
+    seed = None if seed is None else check_seed(seed)
     if objective is not None:
         _check_objective(objective)
         direction = objective.direction if direction is None else direction
@@ -270,19 +272,11 @@ def _default_pruner(objective: StudiedObjective | None, directions: Sequence[str
     return "median" if len(directions) == 1 else "none"
 
 
-def _check_arguments(
-    study_name: str,
-    seed: int | None,
-    allow_change: Collection[str],
-) -> None:
+def _check_arguments(study_name: str, allow_change: Collection[str]) -> None:
     if not isinstance(study_name, str):
         raise InvalidType(f"`study_name` must be a str, got {type(study_name).__name__}.")
     if not study_name:
         raise InvalidArgument("`study_name` must not be empty, got ''.")
-    if seed is not None and (isinstance(seed, bool) or not isinstance(seed, int)):
-        raise InvalidType(f"`seed` must be an int, got {type(seed).__name__}.")
-    if seed is not None and seed < 0:
-        raise InvalidArgument(f"`seed` must be 0 or above, got {seed}.")
     if isinstance(allow_change, str):
         raise InvalidType(f"`allow_change` must be a list of names, got {allow_change!r}.")
     for part in allow_change:
