@@ -12,7 +12,6 @@ from optuna.trial import TrialState, create_trial
 from hpolab import _optuna, make_study, run
 from hpolab.storage.url import open_storage
 
-
 FLOAT = optuna.distributions.FloatDistribution(0, 1)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING, Any
 
-from hpolab.studies.trials import best_of, maximizes, tally
+from hpolab.studies.trials import best_of, tally
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -74,7 +74,7 @@ class ProgressBar:
         n = tally(trials)
         parts = []
         if len(self._study.directions) == 1:
-            best = best_of(trials, maximize=maximizes(self._study))
+            best = best_of(trials, self._study.direction)
             if best is not None:
                 parts.append(f"best {best.value:.5g} (trial {best.number})")
         parts.append(f"{n.pruned} pruned")

@@ -10,7 +10,7 @@ from optuna.pruners import BasePruner
 from optuna.trial import TrialState
 
 from hpolab.errors import InvalidArgument
-from hpolab.studies.trials import gain_sign, is_feasible, maximizes
+from hpolab.studies.trials import is_feasible, sign_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -71,7 +71,7 @@ class RacingPruner(BasePruner):
 
     def prune(self, study: Study, trial: FrozenTrial) -> bool:
         """Return whether the trial's chance to end better than the best one is too small."""
-        sign = -gain_sign(maximizes(study))
+        sign = -sign_of(study.direction)
         complete = [
             other.intermediate_values
             for other in study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))

@@ -19,7 +19,7 @@ from optuna.trial import TrialState, create_trial
 
 from hpolab.errors import InvalidArgument, InvalidType, check_count, one_of
 from hpolab.seeding import check_seed, derive_seed
-from hpolab.studies.trials import best_of, maximizes
+from hpolab.studies.trials import best_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -217,7 +217,7 @@ class StepwiseSampler(BaseSampler):
                 if param_name in other.params
                 and _holds(param_distribution, other.params[param_name])
             ]
-            best = best_of(having, maximize=maximizes(study))
+            best = best_of(having, study.direction)
             if best is not None:
                 return best.params[param_name]
         tpe = self._tpe(trial, param_name)
@@ -231,7 +231,7 @@ class StepwiseSampler(BaseSampler):
                 f"{len(study.directions)}: it steps from the best trial"
             )
         others = _others(study, trial)
-        start = best_of(others, maximize=maximizes(study)) or _first_running(others)
+        start = best_of(others, study.direction) or _first_running(others)
         if start is None:
             return None
         ranges = _newest_distributions(others)

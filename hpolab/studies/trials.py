@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -19,10 +20,10 @@ __all__ = [
     "Tally",
     "best_of",
     "best_trial",
-    "gain_sign",
+    "is_complete",
     "is_feasible",
-    "maximizes",
     "ranked",
+    "sign_of",
     "tally",
 ]
 
@@ -72,27 +73,27 @@ def is_feasible(trial: FrozenTrial) -> bool:
     return all(violation <= 0 for violation in trial.constraints.values())
 
 
-def maximizes(study: Study) -> bool:
-    """Tell whether more is better in a study with one objective value."""
-    return study.direction == StudyDirection.MAXIMIZE
+def is_complete(trial: FrozenTrial) -> bool:
+    """Tell whether a trial has a finite value and violates no constraint."""
+    return _may_be_best(trial) and math.isfinite(trial.value or 0.0)
 
 
-def gain_sign(maximize: bool) -> float:
-    """Return what to multiply a value by so that more is better.
+def sign_of(direction: str | StudyDirection) -> float:
+    """Return 1 where a higher value is better and -1 where a lower one is.
 
     Example:
-        >>> gain_sign(maximize=False) * 0.25
-        -0.25
+        >>> sign_of("maximize"), sign_of("minimize")
+        (1.0, -1.0)
     """
-    return 1.0 if maximize else -1.0
+    return 1.0 if direction in ("maximize", StudyDirection.MAXIMIZE) else -1.0
 
 
-def ranked(trials: Iterable[FrozenTrial], *, maximize: bool) -> list[FrozenTrial]:
+def ranked(trials: Iterable[FrozenTrial], direction: str | StudyDirection) -> list[FrozenTrial]:
     """Return the complete trials that violate no constraint, the best first.
 
     Args:
         trials: Trials of a study with one objective value.
-        maximize: Whether more is better.
+        direction: The study's direction.
 
     Returns:
         The trials; of equals the earlier comes first.
@@ -100,18 +101,18 @@ def ranked(trials: Iterable[FrozenTrial], *, maximize: bool) -> list[FrozenTrial
     Example:
         >>> import optuna
         >>> trials = [optuna.trial.create_trial(value=value) for value in (3.0, 1.0, 2.0)]
-        >>> [trial.value for trial in ranked(trials, maximize=False)]
-        [1.0, 2.0, 3.0]
+        >>> [trial.value for trial in ranked(trials, "maximize")]
+        [3.0, 2.0, 1.0]
     """
-    return sorted(filter(_may_be_best, trials), key=_loss(maximize))
+    return sorted(filter(_may_be_best, trials), key=_loss(direction))
 
 
-def best_of(trials: Iterable[FrozenTrial], *, maximize: bool) -> FrozenTrial | None:
+def best_of(trials: Iterable[FrozenTrial], direction: str | StudyDirection) -> FrozenTrial | None:
     """Return the best complete trial that violates no constraint, the earliest among equals.
 
     Args:
         trials: Trials of a study with one objective value.
-        maximize: Whether more is better.
+        direction: The study's direction.
 
     Returns:
         The trial, or None if no trial is complete.
@@ -119,23 +120,23 @@ def best_of(trials: Iterable[FrozenTrial], *, maximize: bool) -> FrozenTrial | N
     Example:
         >>> import optuna
         >>> trials = [optuna.trial.create_trial(value=value) for value in (3.0, 1.0, 2.0)]
-        >>> best_of(trials, maximize=False).value
+        >>> best_of(trials, "minimize").value
         1.0
     """
-    return min(filter(_may_be_best, trials), key=_loss(maximize), default=None)
+    return min(filter(_may_be_best, trials), key=_loss(direction), default=None)
 
 
 def best_trial(study: Study) -> FrozenTrial | None:
     """Return the `best_of` a study, or None if it has none or several objective values."""
     if len(study.directions) > 1:
         return None
-    return best_of(study.get_trials(deepcopy=False), maximize=maximizes(study))
+    return best_of(study.get_trials(deepcopy=False), study.direction)
 
 
 def _may_be_best(trial: FrozenTrial) -> bool:
     return trial.state == TrialState.COMPLETE and trial.value is not None and is_feasible(trial)
 
 
-def _loss(maximize: bool) -> Callable[[FrozenTrial], float]:
-    sign = -gain_sign(maximize)
+def _loss(direction: str | StudyDirection) -> Callable[[FrozenTrial], float]:
+    sign = -sign_of(direction)
     return lambda trial: sign * (trial.value or 0.0)

@@ -12,10 +12,10 @@ from hpolab.studies.trials import (
     Tally,
     best_of,
     best_trial,
-    gain_sign,
+    is_complete,
     is_feasible,
-    maximizes,
     ranked,
+    sign_of,
     tally,
 )
 
@@ -32,8 +32,8 @@ def waiting_and_pruned() -> list[TrialState]:
 
 def test_best_is_the_earliest_among_equals():
     trials = [create_trial(value=value) for value in (2.0, 1.0, 1.0)]
-    assert best_of(trials, maximize=False) is trials[1]
-    assert best_of(trials, maximize=True) is trials[0]
+    assert best_of(trials, "minimize") is trials[1]
+    assert best_of(trials, "maximize") is trials[0]
 
 
 def violating(value: float) -> FrozenTrial:
@@ -54,26 +54,32 @@ def violating(value: float) -> FrozenTrial:
 
 def test_best_violates_no_constraint():
     dead, alive = violating(0.0), create_trial(value=1.0)
-    assert best_of([dead, alive], maximize=False) is alive
+    assert best_of([dead, alive], "minimize") is alive
     assert [is_feasible(trial) for trial in (dead, alive)] == [False, True]
-    assert best_of([dead], maximize=False) is None
+    assert best_of([dead], "minimize") is None
 
 
 def test_ranked_has_what_may_be_the_best_in_its_order():
     trials = [create_trial(value=value) for value in (2.0, 1.0, 1.0)]
     more = [*trials, violating(0.0), create_trial(state=TrialState.PRUNED)]
-    assert ranked(more, maximize=False) == [trials[1], trials[2], trials[0]]
-    assert ranked(more, maximize=True) == trials
+    assert ranked(more, "minimize") == [trials[1], trials[2], trials[0]]
+    assert ranked(more, "maximize") == trials
 
 
 @pytest.mark.parametrize("direction", ["minimize", "maximize"])
-def test_a_study_knows_its_direction_and_its_best_trial(direction):
+def test_the_best_trial_of_a_study_is_optunas(direction):
     study = optuna.create_study(direction=direction)
     assert best_trial(study) is None
     study.add_trials([create_trial(value=value) for value in (2.0, 1.0, 3.0)])
-    assert maximizes(study) is (direction == "maximize")
-    assert best_trial(study).value == (3.0 if maximizes(study) else 1.0)
-    assert max((2.0, 1.0, 3.0), key=lambda v: gain_sign(maximizes(study)) * v) == study.best_value
+    assert best_trial(study) == study.best_trial
+    assert sign_of(study.direction) == sign_of(direction)
+    assert max((2.0, 1.0, 3.0), key=lambda v: sign_of(direction) * v) == study.best_value
+
+
+def test_complete_means_finite_and_feasible():
+    trials = [create_trial(value=0.0), create_trial(value=float("inf")), violating(0.0)]
+    assert [is_complete(trial) for trial in trials] == [True, False, False]
+    assert not is_complete(create_trial(state=TrialState.PRUNED))
 
 
 def test_a_study_with_several_values_has_no_best_trial():
@@ -83,4 +89,4 @@ def test_a_study_with_several_values_has_no_best_trial():
 
 
 def test_no_complete_trial_has_no_best():
-    assert best_of([create_trial(state=TrialState.PRUNED)], maximize=True) is None
+    assert best_of([create_trial(state=TrialState.PRUNED)], "maximize") is None
