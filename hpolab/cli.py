@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from contextlib import contextmanager
 from enum import StrEnum
+from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -75,8 +76,24 @@ class Format(StrEnum):
     overrides = "overrides"
 
 
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"hpolab {version('hpolab')}, optuna {version('optuna')}")
+        raise typer.Exit
+
+
 @app.callback()
-def _main() -> None:
+def _main(
+    show_version: Annotated[
+        bool,
+        typer.Option(
+            "--version",
+            callback=_show_version,
+            is_eager=True,
+            help="Show the versions of hpolab and Optuna, and exit.",
+        ),
+    ] = False,
+) -> None:
     # One line for each study created or loaded is noise between tables.
     optuna.logging.set_verbosity(optuna.logging.WARNING)
 
@@ -173,7 +190,8 @@ def status(
         table.add_row(study.study_name, done, *map(str, counts), *found)
     _out.print(table)
     if study_name:
-        _print_recipe(studies[0])
+        with _errors_as_messages():
+            _print_recipe(studies[0])
 
 
 @app.command()
