@@ -12,7 +12,7 @@ from optuna.study import StudyDirection
 from optuna.trial import create_trial
 
 from hpolab.analysis.neighbors import Landscape
-from hpolab.analysis.trials import check_single_objective, common_ranges, is_complete
+from hpolab.analysis.trials import check_single_objective, common_ranges
 from hpolab.errors import InvalidArgument, InvalidType, one_of
 from hpolab.search_space.space import SearchSpace
 from hpolab.studies.export import (
@@ -26,6 +26,7 @@ from hpolab.studies.export import (
 )
 from hpolab.studies.imported import IMPORT_KEY, RUN_KEY, imported_baseline
 from hpolab.studies.recipe import read_recipe
+from hpolab.studies.trials import is_complete
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence

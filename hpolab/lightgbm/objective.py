@@ -21,6 +21,7 @@ from hpolab.lightgbm.splits import check_fold, split_rows
 from hpolab.lightgbm.table import class_weights
 from hpolab.objectives.base import Objective
 from hpolab.objectives.folds import Fold
+from hpolab.seeding import check_seed
 from hpolab.trial.reporter import Reporter
 
 if TYPE_CHECKING:
@@ -150,7 +151,7 @@ class LightGBMObjective(Objective):
         if max_rounds is not None:
             check_count("max_rounds", max_rounds)
         check_count("report_every", report_every)
-        _checked_seed(seed)
+        check_seed(seed)
         self._function = None if isinstance(objective, str) else objective
         if self._function is not None and not callable(objective):
             raise InvalidType(
@@ -233,7 +234,7 @@ class LightGBMObjective(Objective):
             Diverged: If the metric becomes NaN or infinite.
             InvalidArgument: If ``seed`` or ``n_rounds`` is out of its range.
         """
-        settings = self._settings(params, _checked_seed(seed))
+        settings = self._settings(params, check_seed(seed))
         dataset = self._bins.whole(settings)
         return self._model(dataset, settings, self._rounds(params, seed, n_rounds))
 
@@ -257,7 +258,7 @@ class LightGBMObjective(Objective):
                 "`train` must hold raw data to be predicted, got a Dataset that is binned: give "
                 "`free_raw_data=False` to it."
             )
-        settings = self._settings(params, _checked_seed(seed))
+        settings = self._settings(params, check_seed(seed))
         n_rounds = self._rounds(params, seed, n_rounds)
         models = [
             self._model(dataset, settings, n_rounds) for dataset, _ in self._bins.folds(settings)
@@ -460,9 +461,3 @@ class _Best:
 
 def _usual_rounds(n_rows: int) -> int:
     return min(max(40_000_000 // n_rows, 500), 5_000)
-
-
-def _checked_seed(seed: int, argument: str = "seed") -> int:
-    if seed < 0:
-        raise InvalidArgument(f"`{argument}` must be 0 or above, got {seed}.")
-    return seed

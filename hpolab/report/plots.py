@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import itertools
 import math
 from collections import Counter
@@ -19,7 +18,6 @@ from hpolab.report.wording import short
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from optuna import Study
     from optuna.trial import FrozenTrial
 
     from hpolab.analysis.trained.compare import Comparison
@@ -56,7 +54,6 @@ __all__ = [
     "stored_title",
     "tuned_parameters",
     "view",
-    "with_trials",
 ]
 
 _T = TypeVar("_T")
@@ -506,17 +503,6 @@ def stored_title(reading: Reading, name: str) -> str:
     """Return what to call a parameter where its axis is the trials' own, 1 - value for some."""
     title = axis_title(reading, name)
     return f"1 - {title}" if name in reading.one_minus else title
-
-
-def with_trials(study: Study, trials: Sequence[FrozenTrial]) -> Study:
-    """Return a view of a study that shows some of its trials, and touches no storage."""
-
-    def get_trials(deepcopy: bool = True, states: Any = None) -> list[FrozenTrial]:
-        return [trial for trial in trials if states is None or trial.state in states]
-
-    shown = copy.copy(study)
-    shown.get_trials = get_trials  # type: ignore[method-assign]
-    return shown
 
 
 def _of_one_kind(reading: Reading, name: str) -> list[FrozenTrial]:

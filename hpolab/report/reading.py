@@ -14,7 +14,7 @@ from hpolab.errors import InvalidArgument
 from hpolab.search_space.space import SearchSpace
 from hpolab.studies.imported import RUN_KEY, imported_baseline
 from hpolab.studies.recipe import read_recipe
-from hpolab.studies.trials import best_of
+from hpolab.studies.trials import best_of, is_feasible
 from hpolab.trial.lease import ERROR_KEY
 from hpolab.trial.reporter import METRICS_KEY, REASON_KEY
 
@@ -93,7 +93,7 @@ class Reading:
     @cached_property
     def best(self) -> FrozenTrial | None:
         """The best trial of a study with one value."""
-        return best_of(self.complete, maximize=self.maximize) if self.is_single else None
+        return best_of(self.complete, self.directions[0]) if self.is_single else None
 
     def params(self, trial: FrozenTrial) -> dict[str, Any]:
         """Return a trial's parameters in trainer units, where the space is known.
@@ -184,11 +184,6 @@ def read(study: Study) -> Reading:
         baseline=baseline,
         baseline_name="" if baseline is None else name,
     )
-
-
-def is_feasible(trial: FrozenTrial) -> bool:
-    """Tell whether a trial violates no constraint."""
-    return all(violation <= 0 for violation in trial.constraints.values())
 
 
 def value_of(trial: FrozenTrial) -> float:

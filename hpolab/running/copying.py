@@ -16,6 +16,7 @@ from hpolab.errors import InvalidArgument, StorageUnavailable
 from hpolab.storage.bulk import write_trials
 from hpolab.storage.redaction import redact
 from hpolab.storage.url import DEFAULT_URL, open_storage
+from hpolab.studies.recipe import read_recipe
 from hpolab.studies.study import COPY_KEY, post_studies_of, stored_study
 from hpolab.trial.checkpoint import TrialCheckpoints, default_store
 from hpolab.trial.lease import Lease, put_back_dead_trials, put_back_trial
@@ -74,6 +75,7 @@ def copy_study(
 
     Raises:
         StudyNotFound: If ``storage`` has no such study.
+        RecipeMismatch: If a newer hpolab has written it.
         InvalidArgument: If ``to_storage`` has a study of that name already, which is left as it
             is; if a trial is running whose worker lives, or cannot be seen from here; or if
             ``to_storage`` is ``memory://``.
@@ -95,6 +97,7 @@ def copy_study(
         raise InvalidArgument("`to_storage` must outlive this process, got 'memory://'.")
     source_storage, target_storage = open_storage(storage), open_storage(to_storage)
     source = stored_study(study_name, source_storage)
+    read_recipe(source)  # refuses what a newer hpolab has written: nobody here knows how to copy it
     trials = _settled_trials(source, put_back_running)
     states = [trial.state for trial in trials]
     origin = {"storage": _name_of(storage), "study_name": study_name, "n_trials": len(trials)}

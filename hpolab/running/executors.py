@@ -16,6 +16,7 @@ import optuna
 
 from hpolab import _optuna
 from hpolab.errors import WorkersDied, in_brief
+from hpolab.files import replace_file
 from hpolab.running.worker import Interrupts, Plan, work
 from hpolab.studies.trials import tally
 
@@ -169,9 +170,7 @@ def _main(payload: Path) -> None:
             threading.Thread(target=_end_with_parent, daemon=True).start()
             work(study, objective, plan, interrupts, after_trial=lambda: None)
     except Exception as error:  # noqa: BLE001 - raised again in the process that started this one
-        beside = _error_file(payload, os.getpid()).with_suffix(".tmp")
-        beside.write_bytes(cloudpickle.dumps(error))
-        beside.replace(_error_file(payload, os.getpid()))
+        replace_file(_error_file(payload, os.getpid()), cloudpickle.dumps(error))
         sys.exit(1)
     if interrupts.pressed is not None:
         sys.exit(128 + interrupts.pressed)

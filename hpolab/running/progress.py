@@ -5,8 +5,6 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING, Any
 
-from optuna.study import StudyDirection
-
 from hpolab.studies.trials import best_of, tally
 
 if TYPE_CHECKING:
@@ -76,8 +74,7 @@ class ProgressBar:
         n = tally(trials)
         parts = []
         if len(self._study.directions) == 1:
-            maximize = self._study.direction == StudyDirection.MAXIMIZE
-            best = best_of(trials, maximize=maximize)
+            best = best_of(trials, self._study.direction)
             if best is not None:
                 parts.append(f"best {best.value:.5g} (trial {best.number})")
         parts.append(f"{n.pruned} pruned")

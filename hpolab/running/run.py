@@ -120,8 +120,9 @@ def run(
         InvalidArgument: If an argument is out of its range, the study's direction contradicts the
             objective's, or a study in memory shall have several workers.
         InvalidType: If ``study`` or ``objective`` is of the wrong type.
-        RecipeMismatch: If the study has trials of a search space that this one cannot follow, or
-            was begun with another ``n_workers`` under ``reproducible``.
+        RecipeMismatch: If the study has trials of a search space that this one cannot follow, was
+            begun with another ``n_workers`` under ``reproducible``, or was written by a newer
+            hpolab.
         TooManyFailures: If the first ``max_failures`` trials failed; from the last one's error.
         WorkersDied: If worker processes die over and over without finishing a trial.
         KeyboardInterrupt: After Ctrl-C, once the running trial is put back.
@@ -185,6 +186,7 @@ def _check_arguments(
     """Refuse bad arguments; return the budget."""
     if not isinstance(study, optuna.Study):
         raise InvalidType(f"`study` must be an optuna.Study, got {type(study).__name__}.")
+    read_recipe(study)  # refuses what a newer hpolab has written, before anything is changed
     if not callable(objective):
         raise InvalidType(
             f"`objective` must be a callable of a trial, got {type(objective).__name__}."

@@ -12,6 +12,7 @@ from sklearn.utils.validation import has_fit_parameter
 from hpolab.errors import InvalidArgument, InvalidType, check_count, one_of
 from hpolab.objectives.base import Objective
 from hpolab.objectives.folds import make_folds
+from hpolab.seeding import check_seed
 from hpolab.sklearn.data import open_rows
 from hpolab.sklearn.estimators import find_scorer, open_pair, seeded
 from hpolab.sklearn.fidelity import FIDELITIES, Epochs, Folds, RowParts, Trees, grown_argument
@@ -169,8 +170,7 @@ class SklearnObjective(Objective):
             fractions=fractions,
             patience=patience,
         )
-        if seed < 0:
-            raise InvalidArgument(f"`seed` must be 0 or above, got {seed}.")
+        check_seed(seed)
         self._estimator = clone(estimator)
         self._scoring_name = _scoring_name(scoring)
         self._scorer = find_scorer(self._estimator, scoring)
@@ -228,8 +228,7 @@ class SklearnObjective(Objective):
             Diverged: If scikit-learn, or a score, meets NaN or infinity in it.
             InvalidArgument: If ``seed`` is below 0.
         """
-        if seed < 0:
-            raise InvalidArgument(f"`seed` must be 0 or above, got {seed}.")
+        check_seed(seed)
         return self._fidelity.fit(self._training(params, self.reporter(seed=seed)))
 
     def evaluate(self, model: Any, data: tuple[Any, Any]) -> dict[str, float]:

@@ -14,6 +14,7 @@ from hpolab import _optuna
 from hpolab.errors import Diverged, InvalidArgument, InvalidType, check_count, one_of
 from hpolab.objectives.base import Objective
 from hpolab.search_space.space import SearchSpace
+from hpolab.seeding import check_seed
 from hpolab.staged.artifacts import ArtifactCache, default_cache, fingerprint
 from hpolab.staged.post import PostStage, StudyPlace
 from hpolab.studies.export import POST_KEY
@@ -206,8 +207,7 @@ class StagedObjective(Objective):
             InvalidArgument: If ``seed`` is below 0.
             InvalidType: If the artifact is None or cannot be pickled.
         """
-        if seed < 0:
-            raise InvalidArgument(f"`seed` must be 0 or above, got {seed}.")
+        check_seed(seed)
         return self._fetch(params, self.reporter(seed=seed), cache or self._cache, more)
 
     def fit(self, params: Mapping[str, Any], seed: int) -> Staged:

@@ -18,6 +18,7 @@ from optuna.storages import JournalStorage
 from optuna.storages.journal import BaseJournalBackend
 
 from hpolab.errors import StorageUnavailable
+from hpolab.files import sync_folder
 
 if sys.platform != "win32":
     import fcntl
@@ -287,13 +288,7 @@ def _create(path: Path) -> None:
         os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o666))
     except FileExistsError:
         return
-    if sys.platform != "win32":
-        # A power cut may otherwise take the name of a file whose content was synced.
-        folder = os.open(path.parent, os.O_RDONLY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
+    sync_folder(path.parent)
 
 
 def _write(file: IO[bytes], data: bytes) -> None:

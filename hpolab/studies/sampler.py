@@ -10,7 +10,7 @@ from optuna.samplers import BaseSampler
 
 from hpolab import _optuna
 from hpolab.errors import InvalidArgument, MissingExtra, one_of
-from hpolab.seeding import derive_seed
+from hpolab.seeding import check_seed, derive_seed
 from hpolab.studies.stepwise import LIGHTGBM_ORDER, StepwiseSampler
 
 if TYPE_CHECKING:
@@ -61,7 +61,7 @@ class TrialSeededSampler(BaseSampler):
     """
 
     def __init__(self, factory: SamplerFactory, seed: int) -> None:
-        self.seed = seed
+        self.seed = check_seed(seed)
         self._factory = factory
         self._name = type(factory(seed=seed)).__name__
         self._current = _CurrentSampler()

@@ -4,14 +4,21 @@ from __future__ import annotations
 
 import re
 from dataclasses import replace
-from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import optuna
 from optuna.study import StudyDirection, get_all_study_names
 
-from hpolab.errors import InvalidArgument, InvalidType, RecipeMismatch, StudyNotFound, one_of
+from hpolab.errors import (
+    InvalidArgument,
+    InvalidType,
+    RecipeMismatch,
+    StudyNotFound,
+    hint,
+    one_of,
+)
 from hpolab.search_space.space import SearchSpace
+from hpolab.seeding import check_seed
 from hpolab.storage.url import open_storage
 from hpolab.studies.pruner import make_pruner
 from hpolab.studies.recipe import (
@@ -109,7 +116,8 @@ def make_study(
     Raises:
         InvalidArgument: If an argument is out of its range or its set of names.
         InvalidType: If an argument is of the wrong type.
-        RecipeMismatch: If the study exists and was made by another recipe.
+        RecipeMismatch: If the study exists and was made by another recipe, or written by a newer
+            hpolab.
         StudyNotFound: If the study exists as a copy that was interrupted.
         StorageUnavailable: If the storage cannot be opened.
         MissingExtra: If the storage or the sampler needs a package that is not installed.
@@ -124,7 +132,8 @@ def make_study(
         raise InvalidType(
             f"`search_space` must be a SearchSpace, got {type(search_space).__name__}."
         )
-    _check_arguments(study_name, seed, allow_change)
+    _check_arguments(study_name, allow_change)
+    seed = None if seed is None else check_seed(seed)
     if objective is not None:
         _check_objective(objective)
         direction = objective.direction if direction is None else direction
@@ -187,7 +196,7 @@ def load_study(study_name: str, *, storage: str | BaseStorage | None = None) -> 
     Raises:
         StudyNotFound: If the storage has no study of that name, or a copy that was interrupted.
         RecipeMismatch: If it was made with a sampler or pruner object, which only `make_study`
-            can be given again.
+            can be given again, or was written by a newer hpolab.
         StorageUnavailable: If the storage cannot be opened.
 
     Example:
@@ -210,10 +219,10 @@ def stored_study(study_name: str, storage: BaseStorage) -> Study:
     """
     names = get_all_study_names(storage)
     if study_name not in names:
-        near = get_close_matches(study_name, names, n=1, cutoff=0.5)
-        hint = f" Did you mean {near[0]!r}?" if near else ""
         listed = ", ".join(repr(name) for name in sorted(names)) or "no study"
-        raise StudyNotFound(f"No study {study_name!r}; the storage has {listed}.{hint}")
+        raise StudyNotFound(
+            f"No study {study_name!r}; the storage has {listed}.{hint(study_name, names)}"
+        )
     study = optuna.load_study(study_name=study_name, storage=storage)
     _refuse_half_copy(study)
     return study
@@ -270,19 +279,11 @@ def _default_pruner(objective: StudiedObjective | None, directions: Sequence[str
     return "median" if len(directions) == 1 else "none"
 
 
-def _check_arguments(
-    study_name: str,
-    seed: int | None,
-    allow_change: Collection[str],
-) -> None:
+def _check_arguments(study_name: str, allow_change: Collection[str]) -> None:
     if not isinstance(study_name, str):
         raise InvalidType(f"`study_name` must be a str, got {type(study_name).__name__}.")
     if not study_name:
         raise InvalidArgument("`study_name` must not be empty, got ''.")
-    if seed is not None and (isinstance(seed, bool) or not isinstance(seed, int)):
-        raise InvalidType(f"`seed` must be an int, got {type(seed).__name__}.")
-    if seed is not None and seed < 0:
-        raise InvalidArgument(f"`seed` must be 0 or above, got {seed}.")
     if isinstance(allow_change, str):
         raise InvalidType(f"`allow_change` must be a list of names, got {allow_change!r}.")
     for part in allow_change:

@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from optuna.study import StudyDirection
 from optuna.trial import TrialState
 
 from hpolab.analysis.leads import Lead, leads_of
@@ -27,7 +26,7 @@ from hpolab.storage.url import open_storage
 from hpolab.studies.export import as_overrides
 from hpolab.studies.recipe import read_recipe
 from hpolab.studies.study import make_study, stored_study
-from hpolab.studies.trials import best_of
+from hpolab.studies.trials import best_of, best_trial
 from hpolab.torch.optimizers import OPTIMIZERS, optimizer_space
 
 if TYPE_CHECKING:
@@ -406,7 +405,7 @@ def _contender(name: str, study: Study) -> Contender:
     trials = study.get_trials(deepcopy=False)
     finished = [trial for trial in trials if trial.state.is_finished()]
     values = [trial.value if trial.state == TrialState.COMPLETE else None for trial in finished]
-    best = best_of(trials, maximize=study.direction == StudyDirection.MAXIMIZE)
+    best = best_of(trials, study.direction)
     stored = study.user_attrs.get(_TEST_KEY, {})
     of_best = stored.get(str(best.number), {}) if best is not None else {}
     return Contender(
@@ -422,9 +421,7 @@ def _contender(name: str, study: Study) -> Contender:
 
 def _score_best(study: Study, objective: Objective, test: Any, n_seeds: int, seed: int) -> None:
     """Train the best configuration on fresh seeds and store its scores, each as it comes."""
-    best = best_of(
-        study.get_trials(deepcopy=False), maximize=study.direction == StudyDirection.MAXIMIZE
-    )
+    best = best_trial(study)
     if best is None:
         return
     params = objective.search_space.from_trial(best.params)
