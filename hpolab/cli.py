@@ -326,7 +326,8 @@ def _errors_as_messages() -> Iterator[None]:
     try:
         yield
     except HpolabError as error:
-        _err.print(f"[red]Error:[/red] {error}", highlight=False)
+        # Not wrapped: names and commands in it can be copied.
+        _err.print(f"[red]Error:[/red] {error}", highlight=False, soft_wrap=True)
         raise typer.Exit(2) from None
     except KeyboardInterrupt as interrupt:
         _err.print(str(interrupt) or "Interrupted.", highlight=False)

@@ -243,7 +243,7 @@ def grpc_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 GRPC_SERVER = """
 import sys
 from optuna.storages import get_storage, run_grpc_proxy_server
-from hpolab.storage import open_storage
+from hpolab import open_storage
 storage = get_storage(open_storage("sqlite:///study.db"))
 run_grpc_proxy_server(storage, host="127.0.0.1", port=int(sys.argv[1]))
 """

@@ -47,7 +47,7 @@ def optimize(study: Study, objective: Objective, n_trials: int) -> None:
 
 
 def run(study: Study, objective: Objective, n_trials: int) -> None:
-    hpolab.running.run(study, objective, n_trials=n_trials, show_progress_bar=False)
+    hpolab.run(study, objective, n_trials=n_trials, show_progress_bar=False)
 
 
 both_loops = pytest.mark.parametrize("loop", [optimize, run])
@@ -71,7 +71,7 @@ def test_trial_stores_what_was_suggested_reported_and_returned(loop):
 def test_both_loops_train_a_trial_alike():
     studies = [make_study(), make_study()]
     optimize(studies[0], Descent(), 3)
-    hpolab.running.run(studies[1], Descent(), n_trials=3, default_first=False)
+    hpolab.run(studies[1], Descent(), n_trials=3, default_first=False)
     ours, theirs = ([(t.params, t.intermediate_values) for t in s.trials] for s in studies)
     assert ours == theirs
 

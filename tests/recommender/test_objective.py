@@ -157,8 +157,8 @@ KILLED = """
 import os, sys
 from hpolab import make_study, run
 from hpolab.datasets import make_taste_clusters
-from hpolab.objectives.recommender import RecommenderObjective, leave_last_out
-from hpolab.objectives.recommender.training import TorchTrainer
+from hpolab import RecommenderObjective, leave_last_out
+from hpolab.recommender.training import TorchTrainer
 
 url, dies_at = sys.argv[1], int(sys.argv[2])
 splits = leave_last_out(make_taste_clusters(n_users=120, n_items=60, n_per_user=15).interactions)

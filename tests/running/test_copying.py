@@ -234,7 +234,7 @@ def test_a_study_that_is_there_is_left_as_it_is(n_trials: int) -> None:
 
 KILLED = """
 import os, signal, sys
-from hpolab import copying
+from hpolab.running import copying
 copying._BATCH = 4
 write = copying.write_trials
 def write_once(*args):
@@ -269,7 +269,7 @@ def test_a_killed_copy_is_no_study_and_is_replaced_by_the_next(
 
 STOPPED = """
 import sys
-from hpolab import copying
+from hpolab.running import copying
 copying.write_trials = lambda *args: (print("writing", flush=True), input())
 copying.copy_study("s", storage=sys.argv[1], to_storage=sys.argv[2])
 """

@@ -335,8 +335,8 @@ WORKER = """
 import os, signal, sys
 import numpy as np
 from hpolab import make_study, run
-from hpolab.objectives import StagedObjective
-from hpolab.search_space import SearchSpace
+from hpolab import StagedObjective
+from hpolab import SearchSpace
 
 url, log, die_at = sys.argv[1:]
 left = [int(die_at.split(":")[1])] if ":" in die_at else [0]

@@ -112,7 +112,7 @@ FILL_UP = """
 import os, resource, sys
 from pathlib import Path
 import optuna
-from hpolab.storage import open_storage
+from hpolab import open_storage
 from hpolab.errors import StorageUnavailable
 study = optuna.load_study(study_name="a", storage=open_storage(f"sqlite:///{sys.argv[1]}"))
 # The log, a file of its own, may grow to 300 kB.

@@ -380,7 +380,7 @@ def test_threads_lose_and_double_nothing(
 ASK_IN_TWO_CHILDREN = """
 import os, sys
 import optuna
-from hpolab.storage import open_storage
+from hpolab import open_storage
 from optuna.trial import TrialState, create_trial
 optuna.logging.set_verbosity(optuna.logging.WARNING)
 study = optuna.create_study(study_name="a", storage=open_storage(f"journal:///{sys.argv[1]}"))

@@ -705,7 +705,7 @@ def test_threads_share_a_storage(redis_database: str) -> None:
 ASK_IN_FORKS = """
 import os, sys, warnings
 import optuna
-from hpolab.storage import open_storage
+from hpolab import open_storage
 optuna.logging.set_verbosity(optuna.logging.ERROR)
 study = optuna.create_study(study_name="a", storage=open_storage(sys.argv[1]))
 ours, theirs = os.pipe()

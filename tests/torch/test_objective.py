@@ -700,8 +700,8 @@ import torch
 from torch import nn
 from hpolab import make_study, run
 from hpolab.datasets import load_digits, split_four
-from hpolab.objectives import TorchObjective
-from hpolab.search_space import optimizer_space, schedule_space
+from hpolab import TorchObjective
+from hpolab import optimizer_space, schedule_space
 
 url, die_at = sys.argv[1], int(sys.argv[2])
 data = split_four(load_digits(), n_train=200, n_valid=100, n_score=100, n_test=100)

@@ -413,9 +413,9 @@ SCRIPT = """
 import os, signal, sys
 import numpy as np
 from hpolab import load_study
-from hpolab.analysis import confirm
-from hpolab.objectives import Objective
-from hpolab.search_space import SearchSpace
+from hpolab import confirm
+from hpolab import Objective
+from hpolab import SearchSpace
 SPACE = SearchSpace({"skill": (0.0, 5.0), "kind": ["a", "b"]}, defaults={"skill": 1.0})
 url, kill_at = sys.argv[1], int(sys.argv[2])
 n_fitted = 0

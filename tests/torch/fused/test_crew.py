@@ -431,9 +431,9 @@ WORKER = """
 import os, signal, sys, torch
 from torch import nn
 from hpolab import make_study, run
-from hpolab.objectives import TorchObjective
-from hpolab.search_space import optimizer_space
-from hpolab.objectives.torch.training import TorchTraining
+from hpolab import TorchObjective
+from hpolab import optimizer_space
+from hpolab.torch.training import TorchTraining
 torch.set_num_threads(1)
 url, n_trials, fuse, die_after, default_dtype = sys.argv[1:]
 torch.set_default_dtype(getattr(torch, default_dtype))
@@ -462,8 +462,8 @@ study = make_study(
     "s", storage=url, objective=objective, sampler="random",
     pruner="median" if n_trials == "70" else "none", seed=0,
 )
-import hpolab.torch.fused.worker as worker
-advance, n_epochs = worker.Crew.advance, 0
+import hpolab.torch.fused.crew as worker
+advance, n_epochs = worker.FusedCrew.advance, 0
 
 def counted(crew):
     global n_epochs
@@ -473,7 +473,7 @@ def counted(crew):
         os.kill(os.getpid(), signal.SIGKILL)
     return ended
 
-worker.Crew.advance = counted
+worker.FusedCrew.advance = counted
 train, n_alone = TorchTraining.epoch, 0
 
 def counted_alone(training, n_batches=None):
@@ -571,8 +571,8 @@ def test_more_members_than_memory_holds_go_on_in_smaller_stacks(
         import resource, sys, torch
         from torch import nn
         from hpolab import make_study, run
-        from hpolab.objectives import TorchObjective
-        from hpolab.search_space import SearchSpace, optimizer_space
+        from hpolab import TorchObjective
+        from hpolab import SearchSpace, optimizer_space
         torch.set_num_threads(1)
         x = torch.randn(40, 500)
         def part(a, b):
@@ -588,7 +588,7 @@ def test_more_members_than_memory_holds_go_on_in_smaller_stacks(
         study = make_study("s", storage=sys.argv[1], objective=objective, sampler="random",
                            pruner="none", seed=0)
         run(study, objective, n_trials=1, show_progress_bar=False)
-        import hpolab.torch.fused  # what is imported counts, too
+        import hpolab.torch.fused.crew  # what is imported counts, too
         with open("/proc/self/statm") as file:
             used = int(file.read().split()[0]) * resource.getpagesize()
         limit = used + N_MEMBERS * 4 * 2_000_000
