@@ -10,7 +10,8 @@ import lightgbm as lgb
 import numpy as np
 
 from hpolab.errors import InvalidArgument, InvalidType
-from hpolab.lightgbm.columns import Columns, n_rows
+from hpolab.frames import collected, n_rows
+from hpolab.lightgbm.columns import Columns
 from hpolab.lightgbm.names import canonical, of_bins
 from hpolab.lightgbm.table import (
     Labels,
@@ -139,7 +140,7 @@ class _Raw:
             raise InvalidType(
                 f"`{argument}` must be a pair (features, labels) or a lightgbm.Dataset, got {what}."
             )
-        return cls(data[0], data[1])
+        return cls(collected(data[0]), data[1])
 
     @classmethod
     def _of_dataset(cls, argument: str, data: lgb.Dataset) -> _Raw:
@@ -163,7 +164,7 @@ class _Raw:
             )
         groups = None if sizes is None else _group_of_rows(sizes)
         raw = None if isinstance(data.data, (str, Path)) else data.data
-        return cls(raw, label, weight, groups)
+        return cls(collected(raw), label, weight, groups)
 
     def table(self, argument: str, columns: Columns, labels: Labels) -> Table:
         """Return the rows, read by the columns and classes of the training data.

@@ -68,22 +68,27 @@ class Recommender:
         """Return the scores of all items for user codes (b,): (b, n_items)."""
         return self.training.scores(users)
 
-    def recommend(self, user_ids: Sequence[Any], k: int = 10) -> NDArray[Any]:
-        """Return the ids of the best items for some users, the best first, (b, k).
+    def recommend(self, user_ids: Any, k: int = 10) -> NDArray[Any]:
+        """Return the ids of the best items for some users, the best first, (b, k), or (k,) for one.
 
-        Items that a user has in `train` are left out. A user who is not known there gets the items
-        that most users have taken.
+        Items that a user has in `train` are left out. A user who is not known, or of whom neither a
+        row nor a side feature is there, gets the items that most users have taken.
 
         Args:
-            user_ids: (b,) ids, as they were given.
+            user_ids: (b,) ids, as they were given; or one id.
             k: How many, 1 to n_items.
 
         Raises:
-            InvalidArgument: If ``k`` is out of its range, or larger than what a user has left.
+            InvalidArgument: If ``k`` is out of its range, or larger than what a user has left, or
+                an id is missing.
+            InvalidType: If the ids are text where those of `train` are numbers, or the like.
         """
         check_count("k", k)
+        if isinstance(user_ids, str | bytes) or not hasattr(user_ids, "__iter__"):
+            one: NDArray[Any] = self.recommend([user_ids], k)[0]
+            return one
         users = self.train.encode_users(user_ids)
-        known = users >= 0
+        known = self._has_something_known(users)
         table = np.empty((len(users), self.train.n_items))
         table[~known] = np.bincount(self.train.items, minlength=self.train.n_items)
         if known.any():
@@ -91,12 +96,22 @@ class Recommender:
             seen = self.train.matrix()[users[known]].tocoo()
             table[np.flatnonzero(known)[seen.row], seen.col] = -np.inf
         best = np.argsort(-table, axis=1, kind="stable")[:, :k]
-        if k > best.shape[1] or np.isinf(np.take_along_axis(table, best, axis=1)).any():
+        n_left = np.isfinite(table).sum(axis=1)
+        if k > n_left.min(initial=self.train.n_items):
+            user = self.train.user_ids[users[n_left.argmin()]].item() if len(users) else None
             raise InvalidArgument(
-                f"`k` must be at most the number of items that each user has not seen, got {k}."
+                f"`k` must be at most the number of items that each user has not seen, got {k}, "
+                f"where user {user!r} has {n_left.min(initial=self.train.n_items)} left."
             )
         ids: NDArray[Any] = self.train.item_ids[best]
         return ids
+
+    def _has_something_known(self, users: NDArray[np.int64]) -> NDArray[np.bool_]:
+        """Return of which users, -1 for an unknown one, there is something to learn from."""
+        known = users >= 0
+        if self.train.user_features is None:
+            known[known] = np.isin(users[known], self.train.users)
+        return known
 
 
 class RecommenderObjective(Objective):

@@ -106,7 +106,10 @@ def split_by_time(interactions: Interactions, *, valid: float = 0.1, test: float
         InvalidArgument: If there are no timestamps, or a part is out of its range or empty.
     """
     if interactions.timestamps is None:
-        raise InvalidArgument("`interactions` must have timestamps to be split by, got none.")
+        raise InvalidArgument(
+            "`interactions` must have timestamps to be split by, got none: name their column, "
+            "`Interactions.from_frame(frame, timestamp=...)`."
+        )
     _check_parts(valid, test)
     times = np.sort(interactions.timestamps)
     first_cut = times[int(len(times) * (1 - valid - test)) - 1]
