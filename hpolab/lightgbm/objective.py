@@ -134,7 +134,7 @@ class LightGBMObjective(Objective):
         valid: Any = None,
         folds: Any = None,
         score: Any = None,
-        search_space: SearchSpace | None = None,
+        search_space: SearchSpace | Mapping[str, Any] | None = None,
         params: Mapping[str, Any] | None = None,
         categorical: Sequence[str | int] = (),
         weight: Any = None,
@@ -432,9 +432,7 @@ class LightGBMObjective(Objective):
 
     def _check_search_space(self) -> None:
         params = canonical("search_space", self.search_space.defaults())
-        for name in self.search_space.distributions():
-            # A branch's parameter is named `branch.name`; defaults are those of one branch.
-            name = name.rpartition(".")[2].removeprefix("one_minus_")
+        for name in self.search_space.names().values():
             params |= dict.fromkeys(canonical("search_space", {name: None}))
         for name in params.keys() & self._fixed.keys():
             if params[name] is None or params[name] != self._fixed[name]:

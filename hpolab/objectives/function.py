@@ -56,7 +56,7 @@ class FunctionObjective(Objective):
         self,
         function: Callable[[Mapping[str, Any], Reporter], float],
         *,
-        search_space: SearchSpace,
+        search_space: SearchSpace | Mapping[str, Any],
         direction: str,
         max_steps: int,
         facts: Mapping[str, Any] | None = None,

@@ -10,6 +10,7 @@ from optuna.samplers import BaseSampler
 
 from hpolab import _optuna
 from hpolab.errors import InvalidArgument, MissingExtra, one_of
+from hpolab.search_space.space import as_space
 from hpolab.seeding import check_seed, derive_seed
 from hpolab.studies.stepwise import LIGHTGBM_ORDER, StepwiseSampler
 
@@ -209,7 +210,7 @@ def make_sampler(
     sampler: str | BaseSampler | SamplerFactory,
     *,
     seed: int,
-    search_space: SearchSpace | None = None,
+    search_space: SearchSpace | Mapping[str, Any] | None = None,
 ) -> BaseSampler:
     """Make a sampler whose study repeats itself when resumed.
 
@@ -251,7 +252,8 @@ def make_sampler(
     if sampler == "grid":
         if search_space is None:
             raise InvalidArgument("`sampler='grid'` needs `search_space`, got None.")
-        return TrialSeededSampler(_Grid(search_space.grid(_GRID_POINTS), seed), seed)
+        space = as_space("search_space", search_space)
+        return TrialSeededSampler(_Grid(space.grid(_GRID_POINTS), seed), seed)
     return TrialSeededSampler(SAMPLERS[sampler], seed)
 
 

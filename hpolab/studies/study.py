@@ -17,7 +17,7 @@ from hpolab.errors import (
     hint,
     one_of,
 )
-from hpolab.search_space.space import SearchSpace
+from hpolab.search_space.space import SearchSpace, as_space
 from hpolab.seeding import check_seed
 from hpolab.storage.url import open_storage
 from hpolab.studies.pruner import make_pruner
@@ -32,7 +32,7 @@ from hpolab.studies.recipe import (
 from hpolab.studies.sampler import make_sampler
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Sequence
+    from collections.abc import Collection, Iterable, Mapping, Sequence
 
     from optuna import Study
     from optuna.pruners import BasePruner
@@ -79,7 +79,7 @@ def make_study(
     direction: str | Sequence[str] | None = None,
     sampler: str | BaseSampler | SamplerFactory | None = None,
     pruner: str | BasePruner | None = None,
-    search_space: SearchSpace | None = None,
+    search_space: SearchSpace | Mapping[str, Any] | None = None,
     seed: int | None = None,
     allow_change: Collection[str] = (),
 ) -> Study:
@@ -106,7 +106,7 @@ def make_study(
         pruner: A name (`none`, `median`, `hyperband`, `asha`, `patient`, `wilcoxon`, `race`) or a
             pruner object. New studies take `median` by default, as Optuna's do; those of several
             objective values `none`.
-        search_space: What `sampler="grid"` lays its points on.
+        search_space: What `sampler="grid"` lays its points on, or a dict of ranges for it.
         seed: Seeds the sampler and, through the trial's number, each training. 0 by default.
         allow_change: Of "sampler" and "pruner", what may differ from the stored recipe.
 
@@ -128,10 +128,8 @@ def make_study(
         >>> len(study.trials)
         3
     """
-    if search_space is not None and not isinstance(search_space, SearchSpace):
-        raise InvalidType(
-            f"`search_space` must be a SearchSpace, got {type(search_space).__name__}."
-        )
+    if search_space is not None:
+        search_space = as_space("search_space", search_space)
     _check_arguments(study_name, allow_change)
     seed = None if seed is None else check_seed(seed)
     if objective is not None:

@@ -125,7 +125,7 @@ class TorchObjective(Objective):
         train: Any,
         valid: Any,
         score: Any = None,
-        search_space: SearchSpace,
+        search_space: SearchSpace | Mapping[str, Any],
         loss: str | LossFunction,
         metric: str | MetricFunction,
         metrics: Sequence[str | MetricFunction] = (),

@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     from optuna import Study
     from optuna.trial import FrozenTrial
 
-SGD = SearchSpace({"optimizer": "sgd", "lr": (1e-3, 1.0)}, defaults={"lr": 0.05})
+SGD = SearchSpace({"optimizer": "sgd", "lr": (1e-3, 1.0, "linear")}, defaults={"lr": 0.05})
 WEIGHTS = np.array([1.0, -2.0, 3.0])
 
 
@@ -643,7 +643,7 @@ def test_backbone_may_be_shared_where_it_is_not_trained(frozen_part):
             objective.check()
 
 
-NO_OPTIMIZER = SearchSpace({"lr": (1e-3, 1.0)})
+NO_OPTIMIZER = SearchSpace({"lr": (1e-3, 1.0, "log")})
 
 
 @pytest.mark.parametrize(
