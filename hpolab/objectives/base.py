@@ -48,8 +48,6 @@ class Objective(abc.ABC):
         InvalidType: If ``search_space`` is neither a `SearchSpace` nor a dict.
 
     Example:
-        >>> from optuna.distributions import FloatDistribution
-        >>> from hpolab import SearchSpace
         >>> class Descent(Objective):
         ...     def train(self, params, reporter):
         ...         weight = 5.0
@@ -57,8 +55,8 @@ class Objective(abc.ABC):
         ...             weight -= params["lr"] * 2 * weight
         ...             reporter.report(weight**2, step)
         ...         return reporter.best_value
-        >>> space = SearchSpace({"lr": FloatDistribution(1e-3, 1e-1, log=True)})
-        >>> objective = Descent(search_space=space, direction="minimize", max_steps=20)
+        >>> ranges = {"lr": (1e-3, 1e-1, "log")}
+        >>> objective = Descent(search_space=ranges, direction="minimize", max_steps=20)
         >>> import optuna
         >>> study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
         >>> study.optimize(objective, n_trials=2)
