@@ -1,4 +1,4 @@
-"""Tune a small network on scikit-learn's digits, stop whenever you like, start again to go on.
+"""Tune a small network on scikit-learn's digits, stop whenever you like, start again to resume.
 
 python examples/quickstart.py
 """

@@ -1,6 +1,6 @@
 """The underscored names of Optuna that hpolab cannot do without, in this file alone.
 
-Optuna has no public way to pop a given WAITING trial, to put a RUNNING trial back, to report a
+Optuna has no public way to pop a given WAITING trial, to requeue a RUNNING trial, to report a
 step again after a restart, to write to a study's system attributes, or to let ``Study.stop`` work
 outside ``Study.optimize``. Each function here is one of these, written on ``BaseStorage``'s
 contract where there is one.
@@ -127,7 +127,7 @@ def _pop(storage: BaseStorage, slot: FrozenTrial, mark: tuple[str, Any]) -> bool
     return True
 
 
-def put_back(study: Study, number: int) -> None:
+def requeue(study: Study, number: int) -> None:
     """Make a RUNNING trial WAITING again, with its number, parameters and reports."""
     storage = study._storage
     storage.set_trial_state_values(_trial_id(study, number), TrialState.WAITING)
@@ -363,8 +363,8 @@ class _Place(threading.local):
 def gp_params_drawn(trial: FrozenTrial) -> dict[str, Any]:
     """Return the parameters that a GP has drawn for a trial before, {} if it has not.
 
-    The GP stores its draw for other workers to see, and would take that of a trial that was put
-    back for another running trial's, and keep away from it.
+    The GP stores its draw for other workers to see, and would take that of a requeued
+    trial for another running trial's, and keep away from it.
     """
     from optuna.samplers._gp.sampler import _get_params
 
@@ -374,7 +374,7 @@ def gp_params_drawn(trial: FrozenTrial) -> dict[str, Any]:
 class NumberedQMCSampler(optuna.samplers.QMCSampler):
     """Optuna's QMC sampler, with a trial's number as its place in the sequence.
 
-    Optuna counts the places that were asked for in the storage, so a trial that was put back would
+    Optuna counts the places that were asked for in the storage, so a requeued trial would
     take a second one, and two workers may take the same.
     """
 

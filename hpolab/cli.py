@@ -109,9 +109,9 @@ def demo(
 ) -> None:
     """Tune a small CNN on scikit-learn's digits: 40 trials, under two minutes on two cores.
 
-    AdamW's search space, TPE and Hyperband-style pruning. Kill it and start it again: it goes on to
-    the same 40 trials. It ends with the default configuration against the best one, on data that
-    the study never saw.
+    AdamW's search space, TPE and Hyperband-style pruning. Kill it and start it again: it resumes,
+    up to the same 40 trials. It ends with the default configuration against the best one, on data
+    that the study never saw.
 
     **Example:** `hpolab demo`, then `hpolab best demo -s sqlite:///hpolab-demo.db -f yaml`
     """
@@ -122,7 +122,7 @@ def demo(
         if before >= n_trials:
             _out.print(f"Study {DEMO_STUDY!r} is done: {before} of {n_trials} trials.")
         elif before:
-            _out.print(f"Going on with study {DEMO_STUDY!r} after {before} of {n_trials} trials.")
+            _out.print(f"Resuming study {DEMO_STUDY!r} after {before} of {n_trials} trials.")
         study = run_demo(storage, n_trials)
         default = study.trials[0]
         best = _best(study)
@@ -238,24 +238,22 @@ def best(
 def copy(
     to_storage: Annotated[
         str,
-        typer.Option(
-            "--to", metavar="URL", help="Where the copy shall be: a URL like --storage's."
-        ),
+        typer.Option("--to", metavar="URL", help="Where to copy it to: a URL like --storage's."),
     ],
     study_name: StudyArgument = None,
     storage: StorageOption = DEFAULT_URL,
     to_study_name: Annotated[
         str | None, typer.Option("--name", help="The copy's name; the same if left out.")
     ] = None,
-    put_back_running: Annotated[
+    requeue_running: Annotated[
         bool,
         typer.Option(
-            "--put-back-running",
-            help="Copy a study although trials of it are running: the copy runs these again.",
+            "--requeue-running",
+            help="Copy a study although trials of it are running; the copy runs these again.",
         ),
     ] = False,
 ) -> None:
-    """Copy a study to another storage, where it goes on exactly as it would have here.
+    """Copy a study to another storage, where it resumes exactly as it would have here.
 
     An interrupted copy cannot be mistaken for the study; copy it again, and the rest is replaced.
 
@@ -270,7 +268,7 @@ def copy(
             storage=storage,
             to_storage=to_storage,
             to_study_name=to_study_name,
-            put_back_running=put_back_running,
+            requeue_running=requeue_running,
         )
     copied = to_study_name or name
     trials = "1 trial" if n_trials == 1 else f"{n_trials} trials"

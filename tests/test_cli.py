@@ -80,7 +80,7 @@ def test_demo_killed_half_way_goes_on_and_then_says_that_it_is_done(n_trials, tm
     resumed = subprocess.run(
         command, env=one_thread, capture_output=True, text=True, timeout=240, check=True
     )
-    assert f"Going on with study 'demo' after {n_killed} of {n_trials} trials." in resumed.stdout
+    assert f"Resuming study 'demo' after {n_killed} of {n_trials} trials." in resumed.stdout
     assert f"{n_trials} trials:" in resumed.stdout
     assert "default (trial 0)" in resumed.stdout
     assert f"Next: hpolab best demo -s {url} -f yaml" in resumed.stdout

@@ -94,8 +94,8 @@ def run_in_processes(
                 error = _error_of(payload, worker.pid)
                 if error is not None:
                     _logger.warning(
-                        f"A worker could not put its trial back ({in_brief(error)}); it goes on "
-                        "when the study does."
+                        f"A worker could not requeue its trial ({in_brief(error)}); the trial "
+                        "resumes when the study does."
                     )
 
 
@@ -114,7 +114,7 @@ def _start(payload: Path, n_workers: int) -> subprocess.Popen[bytes]:
 
 
 def _stop(workers: list[subprocess.Popen[bytes]]) -> None:
-    """Let workers put their trials back; kill those that cannot."""
+    """Let workers requeue their trials; kill those that cannot."""
     for worker in workers:
         worker.terminate()
     deadline = time.monotonic() + _STOP_SECONDS
@@ -153,7 +153,7 @@ def _error_file(payload: Path, pid: int) -> Path:
 
 
 def _end_with_parent() -> None:
-    """End this process, its trial put back, when the one that started it is gone."""
+    """Requeue the trial and end this process when the one that started it is gone."""
     # Not by `sys.stdin`: the interpreter cannot end while a thread holds its buffer.
     while os.read(0, 1024):
         pass

@@ -22,7 +22,7 @@ __all__ = ["RacingPruner"]
 
 
 class RacingPruner(BasePruner):
-    """Gives a trial up once it will hardly end better than the best one.
+    """Stops trials that are unlikely to become the best.
 
     For objectives that report each fold's own value at the fold's number, and whose value is their
     mean. Folds differ in difficulty, the same way for all configurations, so what is compared is

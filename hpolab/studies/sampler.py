@@ -47,7 +47,7 @@ class TrialSeededSampler(BaseSampler):
     parameters after a restart than it would have drawn without. Here nothing is carried from one
     trial to the next but what the storage holds, so a study that stops anywhere and goes on draws
     what the uninterrupted one draws. Parameters sampled one by one are seeded by their names too,
-    so a trial that was put back half-way through its suggestions draws the rest as before.
+    so a trial that was requeued half-way through its suggestions draws the rest as before.
 
     Args:
         factory: Makes the inner sampler from a seed, e.g. ``TPESampler`` or

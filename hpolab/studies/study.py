@@ -83,7 +83,7 @@ def make_study(
     seed: int | None = None,
     allow_change: Collection[str] = (),
 ) -> Study:
-    """Create a study, or go on with the one that exists under its name.
+    """Create a study, or resume the one that exists under its name.
 
     The study stores its recipe: sampler and pruner with their effective settings, direction, seed
     and versions. Where it exists already, an argument left out means "as stored", and one that

@@ -464,7 +464,7 @@ def test_ctrl_c_puts_the_trial_back_and_says_how_to_go_on(tmp_path):
         _, errors = process.communicate(timeout=30)
     assert process.returncode != 0
     assert "of 30 trials" in errors
-    assert "start it again to go on" in errors
+    assert "start it again to resume" in errors
     states = {trial.state for trial in trials_of(url)}
     assert not states & {TrialState.RUNNING, TrialState.FAIL}
 

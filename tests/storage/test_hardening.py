@@ -268,7 +268,7 @@ def test_a_study_goes_on_when_postgresql_is_restarted(
     for trial in done:
         assert trial.value == trial.number
         assert trial.intermediate_values == {0: 0, 1: 1, 2: 2}
-    # A trial of a worker that stopped is left running, for its lease to put back.
+    # A trial of a worker that stopped is left running, for its lease to requeue.
     assert len(trials) - len(done) <= len(errors)
 
 

@@ -293,7 +293,7 @@ def test_a_report_over_a_stored_one_replaces_it(
         lambda trial: trial.suggest_float("x", 0, 1),
         lambda trial: trial.storage.set_trial_state_values(trial._trial_id, TrialState.WAITING),
     ],
-    ids=["user_attr", "system_attr", "param", "put_back"],
+    ids=["user_attr", "system_attr", "param", "requeue"],
 )
 def test_what_is_on_the_disk_of_a_trial_is_what_was_said_first(
     write: Any, storage: SQLiteStorage, trial: optuna.Trial

@@ -16,7 +16,7 @@ from hpolab.torch.fused.group import Group
 from hpolab.torch.fused.grouping import is_of, obstacle, signature
 from hpolab.torch.fused.member import Member
 from hpolab.torch.fused.speed import Speed, choose, is_too_short
-from hpolab.trial.lease import put_back_trial, release_lease
+from hpolab.trial.lease import requeue_mine
 from hpolab.trial.reporter import StepReport, is_out_of_memory, report_together
 
 if TYPE_CHECKING:
@@ -133,8 +133,7 @@ class FusedCrew(Crew):
             self._put_back(member.trial)
 
     def _put_back(self, trial: Trial) -> None:
-        put_back_trial(self._study, trial.number)
-        release_lease(trial)
+        requeue_mine(self._study, trial)
 
     def _let_go(self, group: Group, member: Member) -> None:
         group.remove(member)
