@@ -186,7 +186,7 @@ def _momentum_coefficients(steps: Steps) -> Numbers:
 
 @partial(Transformation, coefficients=_momentum_coefficients, states=("momentum_buffer",))
 def momentum(move: Tensor, weight: Tensor, state: Tensors, c: Tensors) -> Tensor:
-    """Sum moves up: b <- μb + (1 - dampening)u, return b (Polyak 1964)."""
+    """Accumulate moves: b <- μb + (1 - dampening)u, return b (Polyak 1964)."""
     return state["momentum_buffer"].mul_(c["momentum"]).addcmul_(move, c["inflow"])
 
 
@@ -324,7 +324,7 @@ def _nadam_coefficients(steps: Steps) -> Numbers:
     scalars=lambda steps: {"mu_product": float(_mu_product(steps)[-1])},
 )
 def nadam(move: Tensor, weight: Tensor, state: Tensors, c: Tensors) -> Tensor:
-    """Adam that looks one step ahead: (au + bm) / (√v + ε) (Dozat 2016, algorithm 2)."""
+    """Adam that looks one step ahead: (au + bm) / (√v + ε) (Dozat 2016)."""
     mean, squares = _moments(move, state, c)
     return (move * c["now"]).addcmul_(mean, c["ahead"]).div_(_root(squares, c))
 
@@ -479,8 +479,8 @@ RULES: Mapping[str, Rule] = {
     "asgd": Rule(coupled_decay, asgd_decay, descend, average_weights),
     "rprop": Rule(rprop, descend),
 }
-"""Optimizer -> rule. `muon` and `sparse_adam` have none: one is no rule of single weights, the
-other is made for gradients that a stack does not have."""
+"""Optimizer -> rule. Two optimizers have none: `muon` updates several weights together, and
+`sparse_adam` needs sparse gradients, which a stack does not have."""
 
 
 def rule_of(params: Mapping[str, Any]) -> str | None:
