@@ -14,8 +14,8 @@ from hpolab.frames import collected, n_rows
 from hpolab.lightgbm.columns import Columns
 from hpolab.lightgbm.names import canonical, of_bins
 from hpolab.lightgbm.table import (
+    LabeledTable,
     Labels,
-    Table,
     as_numbers,
     check_present,
     column_of,
@@ -42,7 +42,7 @@ class TrainingData:
         given: The Dataset itself, where it is binned already and keeps no raw data.
     """
 
-    table: Table
+    table: LabeledTable
     columns: Columns
     labels: Labels
     bin_params: Mapping[str, Any]
@@ -92,7 +92,7 @@ class TrainingData:
         columns = Columns.of("train", raw.features, categorical, names=names)
         return cls(raw.table("train", columns, labels), columns, labels, bin_params, given=None)
 
-    def read(self, argument: str, data: Any) -> Table:
+    def read(self, argument: str, data: Any) -> LabeledTable:
         """Read other data of the same columns and classes.
 
         Raises:
@@ -166,7 +166,7 @@ class _Raw:
         raw = None if isinstance(data.data, (str, Path)) else data.data
         return cls(collected(raw), label, weight, groups)
 
-    def table(self, argument: str, columns: Columns, labels: Labels) -> Table:
+    def table(self, argument: str, columns: Columns, labels: Labels) -> LabeledTable:
         """Return the rows, read by the columns and classes of the training data.
 
         Raises:
@@ -186,7 +186,7 @@ class _Raw:
                 f"{labels.objective!r}, got None. Data besides `train` brings its groups as a "
                 "lightgbm.Dataset."
             )
-        return Table(
+        return LabeledTable(
             matrix,
             numbers,
             weight=None if self.weight is None else _weight(self.weight, n),

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from hpolab.lightgbm.table import Labels, Table
+    from hpolab.lightgbm.table import LabeledTable, Labels
 
     MetricFunction = Callable[[Any, lgb.Dataset], tuple[str, float, bool]]
 
@@ -62,7 +62,7 @@ class Metrics:
         more: Sequence[str | MetricFunction],
         objective: Mapping[str, Any],
         labels: Labels,
-        table: Table,
+        table: LabeledTable,
     ) -> Metrics:
         """Ask LightGBM for names and directions, by evaluating a constant on real labels.
 
@@ -99,7 +99,7 @@ class Metrics:
         return {name: values[name] for name in self.names}
 
     def evaluate(
-        self, table: Table, raw: NDArray[np.float64], objective: Mapping[str, Any]
+        self, table: LabeledTable, raw: NDArray[np.float64], objective: Mapping[str, Any]
     ) -> dict[str, float]:
         """Return name -> value for raw predictions (n,), or (n, classes).
 
@@ -117,7 +117,7 @@ def _probe(
     metric: str | MetricFunction | None,
     objective: Mapping[str, Any],
     labels: Labels,
-    table: Table,
+    table: LabeledTable,
 ) -> tuple[str, float, bool]:
     settings, functions = _settings([] if metric is None else [metric], labels)
     results = _results(table, None, {**objective, **settings}, functions)
@@ -150,7 +150,7 @@ def _settings(
 
 
 def _results(
-    table: Table,
+    table: LabeledTable,
     raw: NDArray[np.float64] | None,
     settings: Mapping[str, Any],
     functions: tuple[MetricFunction, ...],

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     from hpolab.lightgbm.boosting import ObjectiveFunction
     from hpolab.lightgbm.metrics import MetricFunction
-    from hpolab.lightgbm.table import Table
+    from hpolab.lightgbm.table import LabeledTable
     from hpolab.search_space.space import SearchSpace
 
 __all__ = ["LightGBMObjective"]
@@ -397,7 +397,7 @@ class LightGBMObjective(Objective):
         settings = {"objective": "none" if self._function else labels.objective, **self._fixed}
         return settings | ({} if labels.n_classes is None else {"num_class": labels.n_classes})
 
-    def _split(self, valid: Any, folds: Any, seed: int) -> tuple[Table, list[Fold]]:
+    def _split(self, valid: Any, folds: Any, seed: int) -> tuple[LabeledTable, list[Fold]]:
         """Return all rows, and those to train on and to validate on."""
         table, labels = self._data.table, self._data.labels
         if folds is not None and valid is not None:

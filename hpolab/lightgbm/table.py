@@ -1,4 +1,4 @@
-"""Table: checked training data, each part as LightGBM takes it."""
+"""LabeledTable: checked training data, each part as LightGBM takes it."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from hpolab.lightgbm.columns import Matrix
 
 __all__ = [
+    "LabeledTable",
     "Labels",
-    "Table",
     "as_numbers",
     "check_present",
     "class_weights",
@@ -135,7 +135,7 @@ class Labels:
 
 
 @dataclass(frozen=True)
-class Table:
+class LabeledTable:
     """Rows with labels, and weights and groups where there are any.
 
     Attributes:
@@ -155,9 +155,9 @@ class Table:
     def __len__(self) -> int:
         return len(self.labels)
 
-    def rows(self, rows: NDArray[np.int64]) -> Table:
+    def rows(self, rows: NDArray[np.int64]) -> LabeledTable:
         """Return some of the rows."""
-        return Table(
+        return LabeledTable(
             features=take_rows(self.features, rows),
             labels=take_rows(self.labels, rows),
             weight=take_rows(self.weight, rows),
@@ -165,7 +165,7 @@ class Table:
             ranked=self.ranked,
         )
 
-    def joined(self, other: Table) -> Table:
+    def joined(self, other: LabeledTable) -> LabeledTable:
         """Return the rows of both; those without a weight weigh 1."""
         weight = groups = None
         if self.weight is not None or other.weight is not None:
@@ -175,7 +175,7 @@ class Table:
             # By numbers of their own: queries of one name are not the same in both.
             sizes = np.concatenate([self.query_sizes, other.query_sizes])
             groups = np.repeat(np.arange(len(sizes)), sizes)
-        return Table(
+        return LabeledTable(
             features=_stack(self.features, other.features),
             labels=np.concatenate([self.labels, other.labels]),
             weight=weight,

@@ -21,9 +21,9 @@ from hpolab import (
     RankingTask,
     RecipeMismatch,
     RecommenderObjective,
+    RecommenderTrainer,
+    RecommenderTraining,
     SearchSpace,
-    Trainer,
-    Training,
     leave_last_out,
     load_study,
     make_study,
@@ -56,18 +56,18 @@ def tune(objective: RecommenderObjective, n_trials: int = 2, **settings: Any) ->
     return study
 
 
-class Walk(Trainer):
+class Walk(RecommenderTrainer):
     """Goes a step from noise to the truth each epoch, and past it from epoch 6 on."""
 
     name = "walk"
 
     def start(
         self, params: Mapping[str, Any], train: Interactions, *, seed: int, max_epochs: int
-    ) -> Training:
+    ) -> RecommenderTraining:
         return Walking(params["noise"], seed)
 
 
-class Walking(Training):
+class Walking(RecommenderTraining):
     def __init__(self, noise: float, seed: int) -> None:
         self.noise, self.seed, self.n, self.best = noise, seed, 0, 0
 
@@ -158,12 +158,12 @@ import os, sys
 from hpolab import make_study, run
 from hpolab.datasets import make_taste_clusters
 from hpolab import RecommenderObjective, leave_last_out
-from hpolab.recommender.training import TorchTrainer
+from hpolab.recommender.training import TorchRecommenderTrainer
 
 url, dies_at = sys.argv[1], int(sys.argv[2])
 splits = leave_last_out(make_taste_clusters(n_users=120, n_items=60, n_per_user=15).interactions)
 
-class Mortal(TorchTrainer):
+class Mortal(TorchRecommenderTrainer):
     def start(self, *args, **kwargs):
         training = super().start(*args, **kwargs)
         train = training.epoch
@@ -217,7 +217,7 @@ def test_two_worker_processes_give_the_trials_of_one(tmp_path):
 
 def test_training_that_diverges_is_pruned_and_marked():
     class Mad(Walk):
-        def start(self, *args: Any, **settings: Any) -> Training:
+        def start(self, *args: Any, **settings: Any) -> RecommenderTraining:
             training = Walking(1.0, 0)
             training.noise = np.inf
             return training
@@ -342,7 +342,7 @@ def test_users_and_items_without_training_rows_are_ranked_all_the_same():
     ("settings", "error", "message"),
     [
         ({"trainer": "neumff"}, InvalidArgument, "`trainer` must be .*Did you mean 'neumf'"),
-        ({"trainer": 3}, InvalidType, "`trainer` must be a name or a Trainer, got int"),
+        ({"trainer": 3}, InvalidType, "`trainer` must be a name or a RecommenderTrainer, got int"),
         ({"metric": "ndgc@10"}, InvalidArgument, "Did you mean 'ndcg'"),
         ({"metric": "hr@61"}, InvalidArgument, "within the 60 candidates, got 'hr@61'"),
         ({"metrics": ["hr"]}, InvalidArgument, "with a cut of 1 or above"),
