@@ -5,7 +5,6 @@ from .analysis.effects import Effect
 from .analysis.influence import influence
 from .analysis.parameters import Influence
 from .analysis.recommend import Recommendation, Recommended, recommend
-from .analysis.statistics import Estimate
 from .analysis.trained.compare import Comparison, Contender, compare, load_comparison
 from .analysis.trained.confirm import confirm, load_confirmation
 from .analysis.trained.ensemble import Ensemble, average, fold_ensemble, load_ensemble
@@ -47,7 +46,7 @@ from .recommender.objective import Recommender, RecommenderObjective
 from .recommender.ranking import RANKING_METRICS, Ranking, RankingEstimate, RankingTask
 from .recommender.space import RECOMMENDER_LOSSES, RECOMMENDERS, recommender_space
 from .recommender.splits import Splits, leave_last_out, split_by_time, split_users_by_ratio
-from .recommender.trainer import Trainer, Training
+from .recommender.trainer import RecommenderTrainer, RecommenderTraining
 from .report.write import terminal_report, write_images, write_report
 from .running.copying import copy_study
 from .running.run import run
@@ -99,7 +98,6 @@ __all__ = [
     "Diverged",
     "Effect",
     "Ensemble",
-    "Estimate",
     "Features",
     "FoldModels",
     "FourSplits",
@@ -127,6 +125,8 @@ __all__ = [
     "Recommended",
     "Recommender",
     "RecommenderObjective",
+    "RecommenderTrainer",
+    "RecommenderTraining",
     "Reporter",
     "SearchSpace",
     "SklearnObjective",
@@ -143,8 +143,6 @@ __all__ = [
     "TasteClusters",
     "TooManyFailures",
     "TorchObjective",
-    "Trainer",
-    "Training",
     "TrialSeededSampler",
     "Tuned",
     "WorkersDied",

@@ -174,12 +174,11 @@ def load_movielens_100k(folder: str | Path | None = None) -> Interactions:
     with needs("`load_movielens_100k`", "pandas", "recommender"):
         import pandas as pd
     from hpolab.recommender.interactions import Interactions
+    from hpolab.recommender.text_tables import without_types
 
     files = _read_files("MovieLens-100K", "ml-100k", folder, _MOVIELENS_FILES)
     rows, users, items = (
-        pd.read_csv(io.BytesIO(raw), sep="\t", keep_default_na=False).rename(
-            columns=lambda column: column.partition(":")[0]
-        )
+        without_types(pd.read_csv(io.BytesIO(raw), sep="\t", keep_default_na=False))
         for raw in files
     )
     # Real numbers are put into bins, whole ones are categories.

@@ -10,11 +10,12 @@ import lightgbm as lgb
 import numpy as np
 
 from hpolab.errors import InvalidArgument, InvalidType
-from hpolab.lightgbm.columns import Columns, n_rows
+from hpolab.frames import collected, n_rows
+from hpolab.lightgbm.columns import Columns
 from hpolab.lightgbm.names import canonical, of_bins
 from hpolab.lightgbm.table import (
+    LabeledTable,
     Labels,
-    Table,
     as_numbers,
     check_present,
     column_of,
@@ -41,7 +42,7 @@ class TrainingData:
         given: The Dataset itself, where it is binned already and keeps no raw data.
     """
 
-    table: Table
+    table: LabeledTable
     columns: Columns
     labels: Labels
     bin_params: Mapping[str, Any]
@@ -91,7 +92,7 @@ class TrainingData:
         columns = Columns.of("train", raw.features, categorical, names=names)
         return cls(raw.table("train", columns, labels), columns, labels, bin_params, given=None)
 
-    def read(self, argument: str, data: Any) -> Table:
+    def read(self, argument: str, data: Any) -> LabeledTable:
         """Read other data of the same columns and classes.
 
         Raises:
@@ -139,7 +140,7 @@ class _Raw:
             raise InvalidType(
                 f"`{argument}` must be a pair (features, labels) or a lightgbm.Dataset, got {what}."
             )
-        return cls(data[0], data[1])
+        return cls(collected(data[0]), data[1])
 
     @classmethod
     def _of_dataset(cls, argument: str, data: lgb.Dataset) -> _Raw:
@@ -163,9 +164,9 @@ class _Raw:
             )
         groups = None if sizes is None else _group_of_rows(sizes)
         raw = None if isinstance(data.data, (str, Path)) else data.data
-        return cls(raw, label, weight, groups)
+        return cls(collected(raw), label, weight, groups)
 
-    def table(self, argument: str, columns: Columns, labels: Labels) -> Table:
+    def table(self, argument: str, columns: Columns, labels: Labels) -> LabeledTable:
         """Return the rows, read by the columns and classes of the training data.
 
         Raises:
@@ -185,7 +186,7 @@ class _Raw:
                 f"{labels.objective!r}, got None. Data besides `train` brings its groups as a "
                 "lightgbm.Dataset."
             )
-        return Table(
+        return LabeledTable(
             matrix,
             numbers,
             weight=None if self.weight is None else _weight(self.weight, n),

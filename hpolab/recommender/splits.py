@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from hpolab.errors import InvalidArgument
+from hpolab.seeding import check_seed
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -105,7 +106,10 @@ def split_by_time(interactions: Interactions, *, valid: float = 0.1, test: float
         InvalidArgument: If there are no timestamps, or a part is out of its range or empty.
     """
     if interactions.timestamps is None:
-        raise InvalidArgument("`interactions` must have timestamps to be split by, got none.")
+        raise InvalidArgument(
+            "`interactions` must have timestamps to be split by, got none: name their column, "
+            "`Interactions.from_frame(frame, timestamp=...)`."
+        )
     _check_parts(valid, test)
     times = np.sort(interactions.timestamps)
     first_cut = times[int(len(times) * (1 - valid - test)) - 1]
@@ -177,8 +181,7 @@ def _times(interactions: Interactions) -> NDArray[Any]:
 
 
 def _draw(n: int, seed: int) -> NDArray[np.int64]:
-    if seed < 0:
-        raise InvalidArgument(f"`seed` must be 0 or above, got {seed}.")
+    check_seed(seed)
     return np.random.default_rng(seed).permutation(n)
 
 

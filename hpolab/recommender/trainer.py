@@ -18,10 +18,10 @@ if TYPE_CHECKING:
 
     from hpolab.recommender.interactions import Interactions
 
-__all__ = ["Trainer", "Training", "count_param", "number_param", "param"]
+__all__ = ["RecommenderTrainer", "RecommenderTraining", "count_param", "number_param", "param"]
 
 
-class Training(abc.ABC):
+class RecommenderTraining(abc.ABC):
     """One training between two epochs.
 
     What it learns in an epoch depends on nothing but its state, so that `to_bytes` and
@@ -60,7 +60,7 @@ class Training(abc.ABC):
         """Go on where `to_bytes` was called."""
 
 
-class Trainer(abc.ABC):
+class RecommenderTrainer(abc.ABC):
     """Trains one kind of model.
 
     Attributes:
@@ -75,7 +75,7 @@ class Trainer(abc.ABC):
     @abc.abstractmethod
     def start(
         self, params: Mapping[str, Any], train: Interactions, *, seed: int, max_epochs: int
-    ) -> Training:
+    ) -> RecommenderTraining:
         """Return a training before its first epoch.
 
         Args:

@@ -68,6 +68,9 @@ FORMS: dict[str, Callable[[], Any]] = {
     "pandas, labels as a frame": lambda: (pd.DataFrame(X), pd.DataFrame({"y": Y})),
     "polars": lambda: (pl.DataFrame(X, schema=NAMES), pl.Series(Y)),
     "polars, labels as a frame": lambda: (pl.DataFrame(X, schema=NAMES), pl.DataFrame({"y": Y})),
+    "polars, lazy": lambda: (pl.DataFrame(X, schema=NAMES).lazy(), pl.DataFrame({"y": Y}).lazy()),
+    "columns by name": lambda: ({name: X[:, i] for i, name in enumerate(NAMES)}, Y),
+    "columns by name, lists": lambda: ({name: X[:, i].tolist() for i, name in enumerate(NAMES)}, Y),
     "CSR matrix": lambda: (sparse.csr_matrix(X), Y),
     "CSC array": lambda: (sparse.csc_array(X), Y),
     "COO array": lambda: (sparse.coo_array(X), Y),
@@ -493,11 +496,6 @@ REFUSED: dict[str, tuple[type[HpolabError], str, Callable[[], Any]]] = {
         InvalidType,
         "`train` must hold numbers",
         lambda: make((X.astype(str), Y)),
-    ),
-    "lazy frame": (
-        InvalidArgument,
-        r"`train` must be of shape \(rows, columns\)",
-        lambda: make((pl.DataFrame(X).lazy(), Y)),
     ),
     "str column": (
         InvalidType,

@@ -654,7 +654,7 @@ def test_a_pipeline_within_a_pipeline_is_trained_by_epochs() -> None:
 def test_conditional_parameters_reach_the_estimator() -> None:
     space = SearchSpace.choice(
         "svc__kernel",
-        {"rbf": SearchSpace({"svc__gamma": (1e-3, 1.0)}), "linear": SearchSpace({"svc__C": 2.0})},
+        {"rbf": {"svc__gamma": (1e-3, 1.0, "log")}, "linear": {"svc__C": 2.0}},
     )
     objective = SklearnObjective(make_pipeline(StandardScaler(), SVC()), IRIS, search_space=space)
     study = plain_study()
@@ -870,7 +870,7 @@ def test_a_study_that_minimizes_is_refused_before_a_trial() -> None:
 def test_a_missing_package_is_named_with_its_extra() -> None:
     code = (
         "import sys\nsys.modules['sklearn'] = None\n"
-        "try:\n    from hpolab.objectives import SklearnObjective\n"
+        "try:\n    from hpolab import SklearnObjective\n"
         "except ImportError as error:\n    print(error)"
     )
     shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

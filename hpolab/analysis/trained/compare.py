@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -22,18 +23,18 @@ from hpolab.analysis.wording import compared, mean_and_error, short
 from hpolab.errors import InvalidArgument, InvalidType, StudyNotFound, check_count, one_of
 from hpolab.objectives.base import Objective
 from hpolab.running.run import run
-from hpolab.search_space.space import SearchSpace
+from hpolab.search_space.space import SearchSpace, as_space
 from hpolab.seeding import derive_seed
 from hpolab.storage.url import open_storage
 from hpolab.studies.export import as_overrides
 from hpolab.studies.recipe import read_recipe
 from hpolab.studies.study import make_study, stored_study
-from hpolab.studies.trials import ranked, sign_of
+from hpolab.studies.trials import best_trial, sign_of
 from hpolab.tables import TextTable
 from hpolab.torch.optimizers import OPTIMIZERS, optimizer_space
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Iterator, Sequence
     from typing import Unpack
 
     from numpy.typing import NDArray
@@ -302,7 +303,7 @@ _N_DRAWS = 20_000
 
 def compare(
     objective: Objective | None,
-    contenders: Sequence[str] | Mapping[str, SearchSpace | Objective],
+    contenders: Sequence[str] | Mapping[str, SearchSpace | Mapping[str, Any] | Objective],
     *,
     study_name: str,
     n_trials: int,
@@ -325,7 +326,8 @@ def compare(
             names of optimizers, its search space has an optimizer, which each of them replaces,
             with its own space.
         contenders: Names of optimizers (`OPTIMIZERS`), or name -> search space, or name ->
-            objective.
+            objective. A dict of ranges, such as ``{"lr": (1e-4, 1e-2)}``, tunes these in the
+            objective's search space, with everything else at its default.
         study_name: The comparison's name. A contender's study is called ``study_name-contender``.
         n_trials: The number of trials of each contender, 1 or above.
         storage: As in `make_study`.
@@ -425,23 +427,16 @@ def _brief(contender: Contender) -> str:
     """Return the best configuration's tuned parameters on one line."""
     if contender.best_params is None:
         return "no trial is complete"
-    names = [
-        name.rpartition(".")[2].removeprefix("one_minus_")
-        for name in _space_of(contender.study).distributions()
-    ]
     params = contender.best_params
+    names = _space_of(contender.study).names().values()
     shown = {name: params[name] for name in names if name in params}
     return ", ".join(as_overrides(shown, digits=3))
-
-
-def _best(study: Study) -> FrozenTrial | None:
-    return next(iter(ranked(study.get_trials(deepcopy=False), study.direction)), None)
 
 
 def _contender(name: str, study: Study) -> Contender:
     finished = [t for t in study.get_trials(deepcopy=False) if t.state.is_finished()]
     values = [trial.value if trial.state == TrialState.COMPLETE else None for trial in finished]
-    best = _best(study)
+    best = best_trial(study)
     scores = {} if best is None else _stored_scores(study, best)
     return Contender(
         name=name,
@@ -473,7 +468,7 @@ class _TestScores:
 
     def run(self, storage: BaseStorage, run_options: RunOptions) -> None:
         """Train what is not scored yet, and store the scores with the contenders' studies."""
-        best = {name: _best(study) for name, study in self.studies.items()}
+        best = {name: best_trial(study) for name, study in self.studies.items()}
         # More trials may bring another best one, which is trained beside the earlier.
         keys: dict[Key, tuple[str, FrozenTrial]] = {
             f"{name}/{trial.number}": (name, trial) for name, trial in best.items() if trial
@@ -546,6 +541,8 @@ def _objectives(objective: Any, contenders: Any) -> dict[str, Objective]:
         contenders = {name: _optimizer_of(objective, name) for name in contenders}
     made = {}
     for name, each in contenders.items():
+        if isinstance(each, Mapping) and objective is not None:
+            each = _tuning_only(objective.search_space, each)
         if isinstance(each, SearchSpace) and objective is not None:
             each = objective.with_search_space(each)
         if not isinstance(each, Objective):
@@ -558,6 +555,16 @@ def _objectives(objective: Any, contenders: Any) -> dict[str, Objective]:
     if len(directions) > 1:
         raise InvalidArgument("`contenders` must have one direction, got both.")
     return made
+
+
+def _tuning_only(space: SearchSpace, ranges: Mapping[str, Any]) -> SearchSpace:
+    """Return a space in which ``ranges`` are tuned and all else stays at its default."""
+    if space.conditional:  # no name says which branch is meant
+        return as_space("contenders", ranges)
+    defaults = space.defaults()
+    changes = defaults | {name: spec for name, spec in ranges.items() if name in defaults}
+    added = {name: spec for name, spec in ranges.items() if name not in defaults}
+    return space.override(**changes) | added
 
 
 def _optimizer_of(objective: Any, name: str) -> SearchSpace:
