@@ -1,4 +1,4 @@
-"""What simple solutions reach, in one table with the trials that they are to be beaten by."""
+"""Simple solutions in one table with the trials that should beat them."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _ERROR = " (error)"
 
 @dataclass(frozen=True)
 class _ReferenceRow:
-    """A trial, or a simple solution, and its metrics."""
+    """A trial or a simple solution, and its metrics."""
 
     name: str
     metrics: Mapping[str, Any]
@@ -34,11 +34,11 @@ class _ReferenceRow:
 
 
 def references_section(reading: Reading, trials: Mapping[str, FrozenTrial]) -> list[Section]:
-    """Return the references of a study beside some trials; nothing where it has none.
+    """Return the references of a study beside some trials; nothing if it has none.
 
     Args:
         reading: The study, or one of several that have the same references.
-        trials: What to call each trial -> the trial.
+        trials: Name of a trial -> the trial.
     """
     references = reading.user_attrs.get(REFERENCES_KEY, {})
     known = {name: found for name, found in references.items() if isinstance(found, dict)}
@@ -72,7 +72,7 @@ def _cell(row: _ReferenceRow, column: str) -> str:
 
 
 def _words(rows: Sequence[_ReferenceRow], metric: str) -> str:
-    """Return who leads, and who is the first of the other kind."""
+    """Return which row is first, and which is the first of the other kind."""
     first = rows[0]
     words = f"{first.name} is first with {metric} {_cell(first, metric)}"
     other = next((row for row in rows if row.is_tuned != first.is_tuned), None)
@@ -84,8 +84,8 @@ def _words(rows: Sequence[_ReferenceRow], metric: str) -> str:
 
 def _note(references: Mapping[str, Any]) -> str:
     notes = [
-        "Emphasized: the best of the trials, which is an overestimate where they are many; simple "
-        "solutions are at their defaults."
+        "Emphasized: the best trial, an overestimate if there were many. Simple solutions are at "
+        "their defaults."
     ]
     notes += [f"{name}: {why}." for name, why in references.items() if isinstance(why, str)]
     return " ".join(notes)
