@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any
 
 import lightgbm as lgb
 import numpy as np
 
-from hpolab.errors import InvalidArgument, InvalidType
+from hpolab.errors import InvalidArgument, InvalidType, hint
 from hpolab.lightgbm.names import of_objective
 
 if TYPE_CHECKING:
@@ -178,7 +177,7 @@ def _results(
         if str(error).startswith("Unknown objective"):
             raise InvalidArgument(
                 "`objective` must be one that LightGBM knows, got "
-                f"{settings['objective']!r}.{_hint(settings['objective'], _OBJECTIVES)}"
+                f"{settings['objective']!r}.{hint(settings['objective'], _OBJECTIVES)}"
             ) from error
         raise InvalidArgument(f"`objective` or `metric` is refused by LightGBM: {error}") from error
     return [(result[1], float(result[2]), bool(result[3])) for result in results]
@@ -196,10 +195,5 @@ def _unknown(metric: Any, labels: Labels, names: list[str]) -> str:
         return f"`metric` must say where it cuts, such as '{metric}@10', got {metric!r}."
     return (
         f"`metric` must be one that LightGBM knows for objective {labels.objective!r}, got "
-        f"{metric!r}.{_hint(metric, _NAMES)}"
+        f"{metric!r}.{hint(metric, _NAMES)}"
     )
-
-
-def _hint(name: str, known: Sequence[str]) -> str:
-    near = get_close_matches(name.lower(), known, n=1, cutoff=0.5)
-    return f" Did you mean {near[0]!r}?" if near and near[0] != name else ""

@@ -162,7 +162,7 @@ class RecommenderObjective(Objective):
         trainer: str | RecommenderTrainer,
         splits: Splits,
         *,
-        search_space: SearchSpace | None = None,
+        search_space: SearchSpace | Mapping[str, Any] | None = None,
         metric: str = "ndcg@10",
         metrics: Sequence[str] = ("hr@10", "ndcg@10"),
         max_epochs: int = 200,

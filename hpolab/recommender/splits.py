@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from hpolab.errors import InvalidArgument
+from hpolab.seeding import check_seed
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -180,8 +181,7 @@ def _times(interactions: Interactions) -> NDArray[Any]:
 
 
 def _draw(n: int, seed: int) -> NDArray[np.int64]:
-    if seed < 0:
-        raise InvalidArgument(f"`seed` must be 0 or above, got {seed}.")
+    check_seed(seed)
     return np.random.default_rng(seed).permutation(n)
 
 

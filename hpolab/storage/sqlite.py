@@ -288,9 +288,9 @@ class _Connection(sqlite3.Connection):
 
 _WAIT = f"Another program has held it for {BUSY_TIMEOUT_SECONDS:.0f} seconds; end that one"
 _REPAIR = "Nothing was changed; `sqlite3 FILE .recover` saves what can still be read"
-_MAKE_WRITABLE = "Make the file and its folder writable and start again to go on"
-_MAKE_ROOM = "What was told before is safe; make room and start again to go on"
-_CHECK_THE_DISK = "What was told before is safe; check the disk and start again to go on"
+_MAKE_WRITABLE = "Make the file and its folder writable and start again to resume"
+_MAKE_ROOM = "What was told before is safe; make room and start again to resume"
+_CHECK_THE_DISK = "What was told before is safe; check the disk and start again to resume"
 
 # By SQLite's primary result code. Any other is a mistake in a statement, not in the file.
 _ADVICE = {

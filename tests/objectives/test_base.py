@@ -57,6 +57,16 @@ def make_study(**options: Any) -> Study:
     return hpolab.make_study("s", storage="memory://", sampler="random", seed=0, **options)
 
 
+def test_a_dict_of_ranges_is_a_search_space():
+    ranges = {"lr": (1e-3, 1e-1, "log")}
+    for objective in (
+        Descent(search_space=ranges),
+        Descent().with_search_space(ranges),
+        hpolab.FunctionObjective(min, search_space=ranges, direction="minimize", max_steps=1),
+    ):
+        assert objective.search_space == SearchSpace(ranges)
+
+
 @both_loops
 def test_trial_stores_what_was_suggested_reported_and_returned(loop):
     study = make_study()
@@ -178,7 +188,7 @@ def test_objective_without_a_trainer_cannot_be_made():
 @pytest.mark.parametrize(
     ("options", "error", "message"),
     [
-        ({"search_space": {"lr": 0.1}}, InvalidType, "`search_space` must be a SearchSpace"),
+        ({"search_space": [("lr", 0.1)]}, InvalidType, "SearchSpace or a dict of ranges.*got list"),
         ({"direction": "up"}, InvalidArgument, "`direction` must be one of .* got 'up'"),
         ({"max_steps": 0}, InvalidArgument, "`max_steps` must be 1 or above, got 0"),
         ({"patience": 0}, InvalidArgument, "`patience` must be 1 or above, or None, got 0"),

@@ -5,8 +5,6 @@ from __future__ import annotations
 import itertools
 import json
 import math
-import subprocess
-import sys
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -35,7 +33,7 @@ from hpolab.cli import app
 from hpolab.running import copying as copying_module
 from hpolab.studies.study import COPY_KEY
 from hpolab.trial.checkpoint import Checkpoint, TrialCheckpoints, default_store
-from hpolab.trial.lease import Lease, put_back_trial
+from hpolab.trial.lease import Lease, requeue_trial
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -123,7 +121,7 @@ def make_every_kind_of_trial(url: str) -> Study:
     begun.suggest_float("x", -1, 1)
     begun.report(0.5, 0)
     begun.report(math.nan, 1)
-    put_back_trial(study, begun.number)
+    requeue_trial(study, begun.number)
     return study
 
 
@@ -191,7 +189,7 @@ def test_a_trial_that_is_to_go_on_takes_its_checkpoint_along(sqlite: str, journa
     study = make_study("s", storage=sqlite)
     study.ask()
     study.add_trial(create_trial(state=TrialState.WAITING))
-    put_back_trial(study, 0)
+    requeue_trial(study, 0)
     kept = Checkpoint(step=4, reports={4: 0.5}, progress={"best_step": 4}, state=b"weights")
     store = default_store(study)
     assert store is not None
@@ -247,13 +245,13 @@ copying.copy_study("s", storage=sys.argv[1], to_storage=sys.argv[2])
 
 @pytest.mark.parametrize("kind", ["journal", "sqlite"])
 def test_a_killed_copy_is_no_study_and_is_replaced_by_the_next(
-    kind: str, sqlite: str, tmp_path: Path
+    kind: str, sqlite: str, tmp_path: Path, python: Any
 ) -> None:
     there = f"{kind}:///{tmp_path}/there"
     study = make_study("s", storage=sqlite)
     for number in range(6):
         study.enqueue_trial({"x": number})
-    killed = subprocess.run([sys.executable, "-c", KILLED, sqlite, there])
+    killed = python.run(KILLED, sqlite, there)
     assert killed.returncode == -9
     for opening in (load_study, make_study):
         with pytest.raises(StudyNotFound, match=r"half a copy of 's' from .*: 4 of 6 trials"):
@@ -275,12 +273,12 @@ copying.copy_study("s", storage=sys.argv[1], to_storage=sys.argv[2])
 """
 
 
-def test_a_half_copy_whose_process_lives_is_not_replaced(sqlite: str, journal: str) -> None:
+def test_a_half_copy_whose_process_lives_is_not_replaced(
+    sqlite: str, journal: str, python: Any
+) -> None:
     make_study("s", storage=sqlite).enqueue_trial({"x": 0.5})
-    pipes: Any = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
-    with subprocess.Popen([sys.executable, "-c", STOPPED, sqlite, journal], **pipes) as other:
-        assert other.stdout is not None
-        assert other.stdout.readline() == b"writing\n"
+    with python.start(STOPPED, sqlite, journal) as other:
+        assert other.stdout.readline() == "writing\n"
         with pytest.raises(InvalidArgument, match="`to_study_name` must be new"):
             copy_study("s", storage=sqlite, to_storage=journal)
         other.kill()
@@ -305,7 +303,7 @@ def test_a_running_study_is_refused(sqlite: str, journal: str) -> None:
     with pytest.raises(StudyNotFound):
         load_study("s", storage=journal)
 
-    copy_study("s", storage=sqlite, to_storage=journal, put_back_running=True)
+    copy_study("s", storage=sqlite, to_storage=journal, requeue_running=True)
     copied = load_study("s", storage=journal)
     assert [trial.state for trial in copied.trials] == [TrialState.WAITING] * 2
     assert copied.trials[1].params == running.params
@@ -324,9 +322,9 @@ os._exit(0)
 """
 
 
-def test_a_dead_workers_trial_is_put_back_first(sqlite: str, journal: str) -> None:
+def test_a_dead_workers_trial_is_requeued_first(sqlite: str, journal: str, python: Any) -> None:
     make_study("s", storage=sqlite)
-    subprocess.run([sys.executable, "-c", DYING, sqlite], check=True)
+    python.output_of(DYING, sqlite)
     assert load_study("s", storage=sqlite).trials[0].state == TrialState.RUNNING
     copy_study("s", storage=sqlite, to_storage=journal)
     assert everything("s", journal) == everything("s", sqlite)

@@ -6,8 +6,6 @@ import hashlib
 import pickle
 import shutil
 import sqlite3
-import subprocess
-import sys
 import threading
 import time
 from contextlib import closing, contextmanager
@@ -128,9 +126,9 @@ except StorageUnavailable as error:
 """
 
 
-def test_a_full_disk_stops_a_sqlite_study_with_nothing_lost(path: Path) -> None:
-    command = [sys.executable, "-W", "ignore", "-c", FILL_UP, str(path)]
-    done = subprocess.run(command, check=True, capture_output=True, text=True)
+def test_a_full_disk_stops_a_sqlite_study_with_nothing_lost(path: Path, python: Any) -> None:
+    done = python.run(FILL_UP, str(path))
+    assert done.returncode == 0, done.stderr
     assert "Cannot use" in done.stderr.splitlines()[-1]
     assert "What was told before is safe" in done.stderr
     with opened(path) as study:
@@ -268,7 +266,7 @@ def test_a_study_goes_on_when_postgresql_is_restarted(
     for trial in done:
         assert trial.value == trial.number
         assert trial.intermediate_values == {0: 0, 1: 1, 2: 2}
-    # A trial of a worker that stopped is left running, for its lease to put back.
+    # A trial of a worker that stopped is left running, for its lease to requeue.
     assert len(trials) - len(done) <= len(errors)
 
 

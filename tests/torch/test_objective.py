@@ -5,8 +5,6 @@ from __future__ import annotations
 import pickle
 import random
 import signal
-import subprocess
-import sys
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -43,7 +41,7 @@ if TYPE_CHECKING:
     from optuna import Study
     from optuna.trial import FrozenTrial
 
-SGD = SearchSpace({"optimizer": "sgd", "lr": (1e-3, 1.0)}, defaults={"lr": 0.05})
+SGD = SearchSpace({"optimizer": "sgd", "lr": (1e-3, 1.0, "linear")}, defaults={"lr": 0.05})
 WEIGHTS = np.array([1.0, -2.0, 3.0])
 
 
@@ -643,7 +641,7 @@ def test_backbone_may_be_shared_where_it_is_not_trained(frozen_part):
             objective.check()
 
 
-NO_OPTIMIZER = SearchSpace({"lr": (1e-3, 1.0)})
+NO_OPTIMIZER = SearchSpace({"lr": (1e-3, 1.0, "log")})
 
 
 @pytest.mark.parametrize(
@@ -700,8 +698,8 @@ import torch
 from torch import nn
 from hpolab import make_study, run
 from hpolab.datasets import load_digits, split_four
-from hpolab import TorchObjective
-from hpolab import optimizer_space, schedule_space
+from hpolab import TorchObjective, load_digits, make_study, optimizer_space, run, schedule_space
+from hpolab import split_four
 
 url, die_at = sys.argv[1], int(sys.argv[2])
 data = split_four(load_digits(), n_train=200, n_valid=100, n_score=100, n_test=100)
@@ -730,12 +728,12 @@ run(study, objective, n_trials=3)
 """
 
 
-def test_killed_trials_end_bit_for_bit_as_uninterrupted_ones(tmp_path):
+def test_killed_trials_end_bit_for_bit_as_uninterrupted_ones(tmp_path, python):
     """Mid-epoch kills: weights, momentum, schedule, BatchNorm, dropout and data order go on."""
 
     def train(name: str, die_at: int) -> int:
-        command = [sys.executable, "-c", CHECKPOINT_SCRIPT, f"sqlite:///{tmp_path}/{name}.db"]
-        return subprocess.run([*command, str(die_at)], check=False).returncode
+        url = f"sqlite:///{tmp_path}/{name}.db"
+        return python.run(CHECKPOINT_SCRIPT, url, str(die_at)).returncode
 
     def outcome(name: str) -> list[object]:
         trials = load_study("s", storage=f"sqlite:///{tmp_path}/{name}.db").trials

@@ -24,7 +24,7 @@ from optuna.trial import TrialState, create_trial
 
 from hpolab.errors import DataNotFound, InvalidArgument, InvalidType, RecipeMismatch, one_of
 from hpolab.frames import is_frame, read_rows
-from hpolab.search_space.entries import make_distribution
+from hpolab.search_space.ranges import make_distribution
 from hpolab.storage.url import open_storage
 from hpolab.studies.imported import IMPORT_KEY, RUN_KEY
 from hpolab.studies.study import make_study
