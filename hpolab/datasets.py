@@ -66,10 +66,10 @@ class FourSplits:
     """The four splits of a study, each (inputs, targets).
 
     Attributes:
-        train: Weights are fitted on it.
-        valid: Read every epoch; it steers a trial.
-        score: Read once a trial; it ranks trials.
-        test: Read by nothing but the final confirmation.
+        train: The model learns from it.
+        valid: Read after every epoch; steers a trial.
+        score: Read once at the end of a trial; ranks trials.
+        test: Used only by the final confirmation.
     """
 
     train: Arrays

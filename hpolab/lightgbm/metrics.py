@@ -44,8 +44,8 @@ class Metrics:
     """The metrics of an objective; the first one steers trials.
 
     Attributes:
-        settings: What LightGBM is told of them.
-        functions: Those of the user's own.
+        settings: LightGBM's parameters for them.
+        functions: The user's own metrics.
         names: As LightGBM reports them.
         direction: "minimize" or "maximize", of the first.
     """
@@ -72,7 +72,7 @@ class Metrics:
                 objective's own.
             more: Further metrics.
             objective: LightGBM's objective, and its parameters.
-            labels: What the labels are.
+            labels: How labels are encoded.
             table: Rows to evaluate on.
 
         Raises:

@@ -1,4 +1,4 @@
-"""What hpolab asks of a scikit-learn estimator, wherever one is trained."""
+"""What training a scikit-learn estimator needs: data, scorers, seeds, epochs, divergence."""
 
 from __future__ import annotations
 

@@ -235,7 +235,7 @@ REFUSED: dict[str, tuple[type[HpolabError], str, Callable[[], Any]]] = {
     ),
     "missing groups": (
         InvalidArgument,
-        "`groups` must all be there, got 1 missing, the first in row 0",
+        "`groups` must have no missing values, got 1 missing, the first in row 0",
         lambda: make((X, Y), groups=[None, *range(1, N)]),
     ),
     "ranking without groups": (

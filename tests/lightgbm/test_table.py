@@ -93,7 +93,8 @@ def test_missing_labels_are_refused(objective, missing):
     labels = pd.Series(Y.tolist(), dtype=object)
     labels[3] = missing
     with pytest.raises(
-        InvalidArgument, match=r"`train` labels must all be there, got 1 missing, .* row 3"
+        InvalidArgument,
+        match=r"`train` labels must have no missing values, got 1 missing, .* row 3",
     ):
         make((X, labels), objective=objective)
 
