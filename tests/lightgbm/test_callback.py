@@ -393,7 +393,7 @@ def test_a_trial_in_place_of_its_reporter_is_refused() -> None:
 def test_without_lightgbm_the_extra_is_named() -> None:
     code = (
         "import sys\nsys.modules['lightgbm'] = None\n"
-        "try:\n    from hpolab.callbacks import LightGBMPruning\n"
+        "try:\n    from hpolab import LightGBMPruning\n"
         "except ImportError as error:\n    print(error)"
     )
     command = [sys.executable, "-c", code]

@@ -173,7 +173,7 @@ def test_order_and_stages_name_the_spaces_parameters(arguments):
 
 def test_it_does_not_import_lightgbm():
     code = (
-        "import sys; from hpolab.search_space import lightgbm_space; lightgbm_space(); "
+        "import sys; from hpolab import lightgbm_space; lightgbm_space(); "
         "print('lightgbm' in sys.modules)"
     )
     assert subprocess.check_output([sys.executable, "-c", code], text=True).strip() == "False"

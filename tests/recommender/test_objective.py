@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import signal
-import subprocess
 import sys
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -154,10 +152,8 @@ def told(study: Study) -> list[tuple[Any, ...]]:
 
 KILLED = """
 import os, sys
-from hpolab import make_study, run
-from hpolab.datasets import make_taste_clusters
-from hpolab.objectives.recommender import RecommenderObjective, leave_last_out
-from hpolab.objectives.recommender.training import TorchTrainer
+from hpolab import RecommenderObjective, leave_last_out, make_study, make_taste_clusters, run
+from hpolab.recommender.training import TorchTrainer
 
 url, dies_at = sys.argv[1], int(sys.argv[2])
 splits = leave_last_out(make_taste_clusters(n_users=120, n_items=60, n_per_user=15).interactions)
@@ -183,10 +179,9 @@ run(study, objective, n_trials=3, show_progress_bar=False)
 """
 
 
-def test_killed_study_ends_as_the_uninterrupted_one(tmp_path):
+def test_killed_study_ends_as_the_uninterrupted_one(tmp_path, python):
     def study(file: str, dies_at: int) -> int:
-        arguments = [sys.executable, "-c", KILLED, f"sqlite:///{tmp_path}/{file}.db", str(dies_at)]
-        return subprocess.run(arguments, capture_output=True, env=os.environ).returncode
+        return python.run(KILLED, f"sqlite:///{tmp_path}/{file}.db", str(dies_at)).returncode
 
     assert study("killed", dies_at=10) == -signal.SIGKILL
     assert study("killed", dies_at=0) == 0

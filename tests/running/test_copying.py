@@ -5,8 +5,6 @@ from __future__ import annotations
 import itertools
 import json
 import math
-import subprocess
-import sys
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -234,7 +232,7 @@ def test_a_study_that_is_there_is_left_as_it_is(n_trials: int) -> None:
 
 KILLED = """
 import os, signal, sys
-from hpolab import copying
+from hpolab.running import copying
 copying._BATCH = 4
 write = copying.write_trials
 def write_once(*args):
@@ -247,13 +245,13 @@ copying.copy_study("s", storage=sys.argv[1], to_storage=sys.argv[2])
 
 @pytest.mark.parametrize("kind", ["journal", "sqlite"])
 def test_a_killed_copy_is_no_study_and_is_replaced_by_the_next(
-    kind: str, sqlite: str, tmp_path: Path
+    kind: str, sqlite: str, tmp_path: Path, python: Any
 ) -> None:
     there = f"{kind}:///{tmp_path}/there"
     study = make_study("s", storage=sqlite)
     for number in range(6):
         study.enqueue_trial({"x": number})
-    killed = subprocess.run([sys.executable, "-c", KILLED, sqlite, there])
+    killed = python.run(KILLED, sqlite, there)
     assert killed.returncode == -9
     for opening in (load_study, make_study):
         with pytest.raises(StudyNotFound, match=r"half a copy of 's' from .*: 4 of 6 trials"):
@@ -269,18 +267,18 @@ def test_a_killed_copy_is_no_study_and_is_replaced_by_the_next(
 
 STOPPED = """
 import sys
-from hpolab import copying
+from hpolab.running import copying
 copying.write_trials = lambda *args: (print("writing", flush=True), input())
 copying.copy_study("s", storage=sys.argv[1], to_storage=sys.argv[2])
 """
 
 
-def test_a_half_copy_whose_process_lives_is_not_replaced(sqlite: str, journal: str) -> None:
+def test_a_half_copy_whose_process_lives_is_not_replaced(
+    sqlite: str, journal: str, python: Any
+) -> None:
     make_study("s", storage=sqlite).enqueue_trial({"x": 0.5})
-    pipes: Any = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
-    with subprocess.Popen([sys.executable, "-c", STOPPED, sqlite, journal], **pipes) as other:
-        assert other.stdout is not None
-        assert other.stdout.readline() == b"writing\n"
+    with python.start(STOPPED, sqlite, journal) as other:
+        assert other.stdout.readline() == "writing\n"
         with pytest.raises(InvalidArgument, match="`to_study_name` must be new"):
             copy_study("s", storage=sqlite, to_storage=journal)
         other.kill()
@@ -324,9 +322,9 @@ os._exit(0)
 """
 
 
-def test_a_dead_workers_trial_is_requeued_first(sqlite: str, journal: str) -> None:
+def test_a_dead_workers_trial_is_requeued_first(sqlite: str, journal: str, python: Any) -> None:
     make_study("s", storage=sqlite)
-    subprocess.run([sys.executable, "-c", DYING, sqlite], check=True)
+    python.output_of(DYING, sqlite)
     assert load_study("s", storage=sqlite).trials[0].state == TrialState.RUNNING
     copy_study("s", storage=sqlite, to_storage=journal)
     assert everything("s", journal) == everything("s", sqlite)

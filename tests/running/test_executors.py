@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import subprocess
-import sys
 import time
 from typing import TYPE_CHECKING
 
@@ -151,8 +149,8 @@ def running_trials(url: str) -> list[optuna.trial.FrozenTrial]:
 
 
 @pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
-def test_stopped_or_killed_parent_leaves_no_worker_and_no_running_trial(url, signum):
-    with subprocess.Popen([sys.executable, "-c", SCRIPT, url], stderr=subprocess.PIPE) as parent:
+def test_stopped_or_killed_parent_leaves_no_worker_and_no_running_trial(url, signum, python):
+    with python.start(SCRIPT, url) as parent:
         deadline = time.monotonic() + 60
         workers: set[int] = set()
         while len(workers) < 2:  # not both need be in a trial at one moment
@@ -168,7 +166,7 @@ def test_stopped_or_killed_parent_leaves_no_worker_and_no_running_trial(url, sig
     assert running_trials(url) == []
 
 
-def test_worker_that_cannot_put_its_trial_back_is_told_of(url):
+def test_worker_that_cannot_put_its_trial_back_is_told_of(url, python):
     script = """
 import sys, time
 from hpolab import make_study, run
@@ -181,8 +179,7 @@ def objective(trial):
         raise StorageUnavailable("the disk is gone")
 run(make_study("s", storage=sys.argv[1]), objective, n_trials=5, n_workers=2)
 """
-    command = [sys.executable, "-c", script, url]
-    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as parent:
+    with python.start(script, url) as parent:
         deadline = time.monotonic() + 60
         while sum("begun" in trial.user_attrs for trial in running_trials(url)) < 2:
             assert time.monotonic() < deadline

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import math
 import signal
-import subprocess
-import sys
 import threading
 import time
 import uuid
 from contextlib import ExitStack, contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import optuna
 import pytest
@@ -34,7 +32,8 @@ from hpolab import (
 from hpolab.studies.recipe import REFERENCES_KEY
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
+    from contextlib import AbstractContextManager
 
 
 def square(trial: optuna.Trial) -> float:
@@ -378,27 +377,22 @@ run(make_study(name, storage=url, sampler="tpe", pruner="median", seed=5), objec
 """
 
 
-@contextmanager
-def worker(
-    url: str, n_trials: int, *, seconds: float = 0.0, hang_in_trial: int = -1, name: str = "s"
-) -> Iterator[subprocess.Popen[str]]:
-    """Run the worker's script in a process of its own, gone at the end."""
-    with subprocess.Popen(
-        [sys.executable, "-c", WORKER, url, str(n_trials), str(seconds), str(hang_in_trial), name],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    ) as process:
-        try:
-            yield process
-        finally:
-            process.kill()
+@pytest.fixture(scope="module")
+def worker(python: Any) -> Callable[..., AbstractContextManager[Any]]:
+    """Runs the worker's script in a process of its own, gone at the end."""
 
+    @contextmanager
+    def worker(
+        url: str, n_trials: int, *, seconds: float = 0.0, hang_in_trial: int = -1, name: str = "s"
+    ) -> Iterator[Any]:
+        arguments = (url, str(n_trials), str(seconds), str(hang_in_trial), name)
+        with python.start(WORKER, *arguments) as process:
+            try:
+                yield process
+            finally:
+                process.kill()
 
-def run_to_the_end(url: str, n_trials: int, name: str = "s") -> None:
-    with worker(url, n_trials, name=name) as process:
-        _, errors = process.communicate(timeout=60)
-        assert process.returncode == 0, errors
+    return worker
 
 
 def trials_of(url: str, name: str = "s") -> list[optuna.trial.FrozenTrial]:
@@ -415,7 +409,7 @@ def wait_for_finished(url: str, n: int) -> None:
         time.sleep(0.02)
 
 
-def test_several_processes_spend_one_budget_exactly(tmp_path):
+def test_several_processes_spend_one_budget_exactly(tmp_path, worker):
     url = f"sqlite:///{tmp_path}/s.db"
     with ExitStack() as stack:
         for process in [stack.enter_context(worker(url, 24, seconds=0.001)) for _ in range(4)]:
@@ -430,17 +424,19 @@ def outcome(url: str, name: str = "s") -> list[object]:
 
 
 @pytest.fixture(scope="module")
-def whole(tmp_path_factory):
+def whole(tmp_path_factory, python):
     """What a study of twelve trials comes to that nobody interrupts."""
     url = f"sqlite:///{tmp_path_factory.mktemp('whole')}/s.db"
-    run_to_the_end(url, 12)
+    python.output_of(WORKER, url, "12", "0", "-1", "s")
     return outcome(url)
 
 
 @pytest.mark.parametrize(
     "storage_url", ["sqlite", "journal", "redis", "postgresql", "grpc"], indirect=True
 )
-def test_killed_study_ends_as_the_uninterrupted_one(storage_url, whole, tmp_path, monkeypatch):
+def test_killed_study_ends_as_the_uninterrupted_one(
+    storage_url, whole, tmp_path, monkeypatch, worker, python
+):
     monkeypatch.chdir(tmp_path)  # where a server's checkpoints go
     name = f"study-{uuid.uuid4()}"
     for number in (2, 4):
@@ -452,11 +448,12 @@ def test_killed_study_ends_as_the_uninterrupted_one(storage_url, whole, tmp_path
         trial = trials_of(storage_url, name)[number]
         assert trial.state == TrialState.RUNNING
         assert list(trial.intermediate_values) == [0, 1]
-    run_to_the_end(storage_url, 12, name)
+    # In a fresh interpreter, as after any crash.
+    python.output_of(WORKER, storage_url, "12", "0", "-1", name, cold=True)
     assert outcome(storage_url, name) == whole
 
 
-def test_ctrl_c_puts_the_trial_back_and_says_how_to_go_on(tmp_path):
+def test_ctrl_c_puts_the_trial_back_and_says_how_to_go_on(tmp_path, worker):
     url = f"sqlite:///{tmp_path}/s.db"
     with worker(url, 30, seconds=0.05) as process:
         wait_for_finished(url, 2)

@@ -870,7 +870,7 @@ def test_a_study_that_minimizes_is_refused_before_a_trial() -> None:
 def test_a_missing_package_is_named_with_its_extra() -> None:
     code = (
         "import sys\nsys.modules['sklearn'] = None\n"
-        "try:\n    from hpolab.objectives import SklearnObjective\n"
+        "try:\n    from hpolab import SklearnObjective\n"
         "except ImportError as error:\n    print(error)"
     )
     shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -199,7 +199,7 @@ def test_a_class_of_the_user_s_own_is_known_by_its_parent_in_scikit_learn() -> N
 
 def test_spaces_cost_no_import_of_scikit_learn() -> None:
     code = (
-        "import sys\nfrom hpolab.search_space import estimator_space\n"
+        "import sys\nfrom hpolab import estimator_space\n"
         "estimator_space('SVC')\nprint('sklearn' in sys.modules)"
     )
     shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
-import subprocess
-import sys
 from typing import Any
 
 import numpy as np
@@ -334,9 +331,7 @@ def test_training_without_an_artifact_is_refused():
 WORKER = """
 import os, signal, sys
 import numpy as np
-from hpolab import make_study, run
-from hpolab.objectives import StagedObjective
-from hpolab.search_space import SearchSpace
+from hpolab import SearchSpace, StagedObjective, make_study, run
 
 url, log, die_at = sys.argv[1:]
 left = [int(die_at.split(":")[1])] if ":" in die_at else [0]
@@ -381,9 +376,8 @@ run(study, objective, n_trials=3, show_progress_bar=False)
 """
 
 
-def work(folder, die_at="-"):
-    command = [sys.executable, "-c", WORKER, f"sqlite:///{folder}/s.db", f"{folder}/log", die_at]
-    return subprocess.run(command, capture_output=True, text=True, env=os.environ, timeout=120)
+def work(python, folder, die_at="-"):
+    return python.run(WORKER, f"sqlite:///{folder}/s.db", f"{folder}/log", die_at)
 
 
 def outcome(folder):
@@ -396,18 +390,18 @@ def outcome(folder):
 
 
 @pytest.fixture(scope="module")
-def whole(tmp_path_factory):
+def whole(tmp_path_factory, python):
     folder = tmp_path_factory.mktemp("whole")
-    done = work(folder)
+    done = work(python, folder)
     assert done.returncode == 0, done.stderr
     return outcome(folder)
 
 
 @pytest.mark.parametrize("die_at", ["train:6", "post:0", "post:4", "post:10"])
-def test_killed_in_either_stage_it_goes_on_without_training_twice(die_at, whole, tmp_path):
-    killed = work(tmp_path, die_at)
+def test_killed_in_either_stage_it_goes_on_without_training_twice(die_at, whole, tmp_path, python):
+    killed = work(python, tmp_path, die_at)
     assert killed.returncode == -signal.SIGKILL, killed.stderr
-    resumed = work(tmp_path)
+    resumed = work(python, tmp_path)
     assert resumed.returncode == 0, resumed.stderr
     assert outcome(tmp_path) == whole
     lines = (tmp_path / "log").read_text().splitlines()

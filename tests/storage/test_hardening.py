@@ -6,8 +6,6 @@ import hashlib
 import pickle
 import shutil
 import sqlite3
-import subprocess
-import sys
 import threading
 import time
 from contextlib import closing, contextmanager
@@ -112,7 +110,7 @@ FILL_UP = """
 import os, resource, sys
 from pathlib import Path
 import optuna
-from hpolab.storage import open_storage
+from hpolab import open_storage
 from hpolab.errors import StorageUnavailable
 study = optuna.load_study(study_name="a", storage=open_storage(f"sqlite:///{sys.argv[1]}"))
 # The log, a file of its own, may grow to 300 kB.
@@ -128,9 +126,9 @@ except StorageUnavailable as error:
 """
 
 
-def test_a_full_disk_stops_a_sqlite_study_with_nothing_lost(path: Path) -> None:
-    command = [sys.executable, "-W", "ignore", "-c", FILL_UP, str(path)]
-    done = subprocess.run(command, check=True, capture_output=True, text=True)
+def test_a_full_disk_stops_a_sqlite_study_with_nothing_lost(path: Path, python: Any) -> None:
+    done = python.run(FILL_UP, str(path))
+    assert done.returncode == 0, done.stderr
     assert "Cannot use" in done.stderr.splitlines()[-1]
     assert "What was told before is safe" in done.stderr
     with opened(path) as study:

@@ -7,9 +7,8 @@ import json
 import os
 import pickle
 import shutil
+import signal
 import statistics
-import subprocess
-import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -218,13 +217,10 @@ for number in range(3, 100):
 """
 
 
-def fill_up(path: Path, kind: str) -> str:
-    command = [sys.executable, "-W", "ignore", "-c", FILL_UP, str(path), kind]
-    return subprocess.run(command, check=True, capture_output=True, text=True).stdout
-
-
-def test_a_full_disk_stops_cleanly_and_loses_nothing(file: JournalFile, path: Path) -> None:
-    refused, message = fill_up(path, "hpolab").split(maxsplit=1)
+def test_a_full_disk_stops_cleanly_and_loses_nothing(
+    file: JournalFile, path: Path, python: Any
+) -> None:
+    refused, message = python.output_of(FILL_UP, str(path), "hpolab").split(maxsplit=1)
     assert message.startswith("StorageUnavailable Cannot write to")
     assert "File too large. What was told before is safe" in message
     assert path.read_bytes().endswith(b"\n")
@@ -233,8 +229,10 @@ def test_a_full_disk_stops_cleanly_and_loses_nothing(file: JournalFile, path: Pa
     assert numbers(file) == list(range(int(refused) + 1))
 
 
-def test_a_full_disk_makes_optunas_file_unreadable(file: JournalFile, path: Path) -> None:
-    fill_up(path, "optuna")
+def test_a_full_disk_makes_optunas_file_unreadable(
+    file: JournalFile, path: Path, python: Any
+) -> None:
+    python.output_of(FILL_UP, str(path), "optuna")
     assert not path.read_bytes().endswith(b"\n")
     optunas = JournalFileBackend(str(path))
     optunas.append_logs([entry(0)])
@@ -285,12 +283,10 @@ print(len(acknowledged), n_torn)
     [(25, 0), (12, 500_000), pytest.param(150, 20_000, marks=pytest.mark.long)],
 )
 def test_a_file_opens_after_any_kill_with_every_entry_that_was_acknowledged(
-    n_kills: int, padding: int, path: Path
+    n_kills: int, padding: int, path: Path, python: Any
 ) -> None:
-    command = [sys.executable, "-c", KILL_WHILE_APPENDING, str(path), str(n_kills), str(padding)]
-    done = subprocess.run(command, check=False, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    assert int(done.stdout.split()[0]) >= n_kills
+    shown = python.output_of(KILL_WHILE_APPENDING, str(path), str(n_kills), str(padding))
+    assert int(shown.split()[0]) >= n_kills
 
 
 # The lock.
@@ -305,8 +301,8 @@ journal.JournalFile(Path(sys.argv[1])).append_logs([{"op_code": 7}])
 """
 
 
-def test_a_lock_ends_with_its_process(file: JournalFile, path: Path) -> None:
-    subprocess.run([sys.executable, "-c", DIE_WITH_THE_LOCK, str(path)], check=False)
+def test_a_lock_ends_with_its_process(file: JournalFile, path: Path, python: Any) -> None:
+    assert python.run(DIE_WITH_THE_LOCK, str(path)).returncode == -signal.SIGKILL
     start = time.monotonic()
     file.append_logs([entry(3)])
     assert time.monotonic() - start < 1
@@ -347,10 +343,8 @@ for _ in range(8):
 
 
 @pytest.mark.long
-def test_the_worst_of_eight_workers_gets_half_of_the_mean(path: Path) -> None:
-    command = [sys.executable, "-c", APPEND_AT_ONCE, str(path)]
-    done = subprocess.run(command, check=True, capture_output=True, text=True)
-    turns = [int(n) for n in done.stdout.split()]
+def test_the_worst_of_eight_workers_gets_half_of_the_mean(path: Path, python: Any) -> None:
+    turns = [int(n) for n in python.output_of(APPEND_AT_ONCE, str(path)).split()]
     assert len(turns) == 8
     assert min(turns) >= 0.5 * statistics.mean(turns)
     assert sum(1 for _ in JournalFile(path).read_logs(0)) == sum(turns)
@@ -380,7 +374,7 @@ def test_threads_lose_and_double_nothing(
 ASK_IN_TWO_CHILDREN = """
 import os, sys
 import optuna
-from hpolab.storage import open_storage
+from hpolab import open_storage
 from optuna.trial import TrialState, create_trial
 optuna.logging.set_verbosity(optuna.logging.WARNING)
 study = optuna.create_study(study_name="a", storage=open_storage(f"journal:///{sys.argv[1]}"))
@@ -396,10 +390,9 @@ for _ in range(2):
 """
 
 
-def test_two_forked_children_never_start_the_same_trial(path: Path) -> None:
-    command = [sys.executable, "-c", ASK_IN_TWO_CHILDREN, str(path)]
-    done = subprocess.run(command, check=True, capture_output=True, text=True)
-    assert sorted(int(number) for number in done.stdout.split()) == list(range(60))
+def test_two_forked_children_never_start_the_same_trial(path: Path, python: Any) -> None:
+    asked = python.output_of(ASK_IN_TWO_CHILDREN, str(path)).split()
+    assert sorted(map(int, asked)) == list(range(60))
 
 
 def test_a_pickled_file_goes_on(file: JournalFile) -> None:

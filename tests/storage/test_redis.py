@@ -8,7 +8,6 @@ import pickle
 import re
 import select
 import socket
-import subprocess
 import sys
 import threading
 import time
@@ -667,16 +666,10 @@ for i in range(100):
 """
 
 
-def test_processes_that_append_at_once_lose_and_tear_nothing(redis_database: str) -> None:
-    workers = [
-        subprocess.Popen(
-            [sys.executable, "-c", APPEND_AT_THE_SIGNAL, redis_database, str(i)],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-        for i in range(2)
-    ]
+def test_processes_that_append_at_once_lose_and_tear_nothing(
+    redis_database: str, python: Any
+) -> None:
+    workers = [python.start(APPEND_AT_THE_SIGNAL, redis_database, str(i)) for i in range(2)]
     for worker in workers:
         assert worker.stdout.readline() == "ready\n"
     for worker in workers:
@@ -705,7 +698,7 @@ def test_threads_share_a_storage(redis_database: str) -> None:
 ASK_IN_FORKS = """
 import os, sys, warnings
 import optuna
-from hpolab.storage import open_storage
+from hpolab import open_storage
 optuna.logging.set_verbosity(optuna.logging.ERROR)
 study = optuna.create_study(study_name="a", storage=open_storage(sys.argv[1]))
 ours, theirs = os.pipe()
@@ -725,10 +718,11 @@ assert study.ask().number == 200
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows does not fork")
-def test_forked_children_and_their_parent_run_no_trial_twice(redis_database: str) -> None:
-    subprocess.run(
-        [sys.executable, "-c", ASK_IN_FORKS, redis_database], check=True, timeout=SOON_SECONDS
-    )
+def test_forked_children_and_their_parent_run_no_trial_twice(
+    redis_database: str, python: Any
+) -> None:
+    done = python.run(ASK_IN_FORKS, redis_database, timeout=SOON_SECONDS)
+    assert done.returncode == 0, done.stderr
 
 
 def test_a_pickle_connects_anew_and_knows_the_journal(

@@ -7,8 +7,6 @@ import os
 import pickle
 import signal
 import sqlite3
-import subprocess
-import sys
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from typing import TYPE_CHECKING, Any
@@ -42,17 +40,6 @@ def pragma(storage: SQLiteStorage, name: str) -> object:
         return connection.execute(text(f"PRAGMA {name}")).scalar()
 
 
-def python(program: str, *arguments: str) -> subprocess.Popen[str]:
-    """Start a program that waits for a line on its standard input when it is ready."""
-    return subprocess.Popen(
-        [sys.executable, "-c", program, *arguments],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-
-
 OPEN_AT_THE_SIGNAL = """
 import sys
 import optuna, optuna.storages._rdb.models, alembic.command
@@ -66,9 +53,9 @@ study.optimize(lambda trial: trial.suggest_float("x", 0, 1), n_trials=2)
 """
 
 
-def test_eight_processes_can_open_one_new_file_at_once(tmp_path: Path) -> None:
+def test_eight_processes_can_open_one_new_file_at_once(tmp_path: Path, python: Any) -> None:
     path = tmp_path / "study.db"
-    workers = [python(OPEN_AT_THE_SIGNAL, str(path)) for _ in range(8)]
+    workers = [python.start(OPEN_AT_THE_SIGNAL, str(path)) for _ in range(8)]
     for worker in workers:
         assert worker.stdout.readline() == "ready\n"
     for worker in workers:
@@ -92,10 +79,9 @@ SQLiteStorage(Path(sys.argv[1]))
 """
 
 
-def test_a_creator_that_was_killed_leaves_a_file_that_opens(tmp_path: Path) -> None:
+def test_a_creator_that_was_killed_leaves_a_file_that_opens(tmp_path: Path, python: Any) -> None:
     path = tmp_path / "study.db"
-    creator = python(DIE_WHILE_CREATING, str(path))
-    creator.communicate(timeout=60)
+    creator = python.run(DIE_WHILE_CREATING, str(path))
     assert creator.returncode == -signal.SIGKILL
     assert (tmp_path / "study.db.opening").exists()
     SQLiteStorage(path).engine.dispose()
@@ -115,10 +101,9 @@ os.kill(os.getpid(), signal.SIGKILL)
 """
 
 
-def test_what_was_told_survives_kill_9(tmp_path: Path) -> None:
+def test_what_was_told_survives_kill_9(tmp_path: Path, python: Any) -> None:
     path = tmp_path / "study.db"
-    worker = python(TELL_AND_DIE, str(path))
-    worker.communicate(timeout=60)
+    worker = python.run(TELL_AND_DIE, str(path))
     assert worker.returncode == -signal.SIGKILL
     storage = SQLiteStorage(path)
     (trial,) = optuna.load_study(study_name="a", storage=storage).trials
@@ -187,7 +172,9 @@ connection.close()
 """
 
 
-def test_opened_again_the_file_keeps_its_log_when_another_program_closes_it(tmp_path: Path) -> None:
+def test_opened_again_the_file_keeps_its_log_when_another_program_closes_it(
+    tmp_path: Path, python: Any
+) -> None:
     # A second `make_study` in one script, and somebody who looks at the file meanwhile.
     path = tmp_path / "study.db"
     first, second = (open_storage(f"sqlite:///{path}") for _ in range(2))
@@ -195,8 +182,7 @@ def test_opened_again_the_file_keeps_its_log_when_another_program_closes_it(tmp_
     seen = []
     for _ in range(3):
         study.add_trial(create_trial(value=1.0))
-        look = [sys.executable, "-c", LOOK, str(path)]
-        seen.append(subprocess.run(look, capture_output=True, text=True, check=True).stdout)
+        seen.append(python.output_of(LOOK, str(path)))
         assert path.with_name("study.db-wal").exists()
     assert seen == ["1 ok\n", "2 ok\n", "3 ok\n"]
     assert len(optuna.load_study(study_name="a", storage=second).trials) == 3
@@ -439,10 +425,9 @@ os.kill(os.getpid(), signal.SIGKILL)
 """
 
 
-def test_a_killed_process_loses_only_the_reports_that_waited(tmp_path: Path) -> None:
+def test_a_killed_process_loses_only_the_reports_that_waited(tmp_path: Path, python: Any) -> None:
     path = tmp_path / "study.db"
-    worker = python(DIE_WHILE_REPORTS_WAIT, str(path))
-    worker.communicate(timeout=60)
+    worker = python.run(DIE_WHILE_REPORTS_WAIT, str(path))
     assert worker.returncode == -signal.SIGKILL
     storage = SQLiteStorage(path)
     told, running = optuna.load_study(study_name="a", storage=storage).trials

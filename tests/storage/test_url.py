@@ -66,11 +66,6 @@ def silent_port() -> Iterator[int]:
         yield server.getsockname()[1]
 
 
-def test_the_public_names_are_a_sorted_list() -> None:
-    names = ["DEFAULT_URL", "Promise", "StoragePromises", "check", "open_storage", "redact"]
-    assert hpolab.storage.__all__ == names
-
-
 # What works.
 
 

@@ -5,8 +5,6 @@ from __future__ import annotations
 import pickle
 import random
 import signal
-import subprocess
-import sys
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -698,10 +696,8 @@ CHECKPOINT_SCRIPT = """
 import os, signal, sys
 import torch
 from torch import nn
-from hpolab import make_study, run
-from hpolab.datasets import load_digits, split_four
-from hpolab.objectives import TorchObjective
-from hpolab.search_space import optimizer_space, schedule_space
+from hpolab import TorchObjective, load_digits, make_study, optimizer_space, run, schedule_space
+from hpolab import split_four
 
 url, die_at = sys.argv[1], int(sys.argv[2])
 data = split_four(load_digits(), n_train=200, n_valid=100, n_score=100, n_test=100)
@@ -730,12 +726,12 @@ run(study, objective, n_trials=3)
 """
 
 
-def test_killed_trials_end_bit_for_bit_as_uninterrupted_ones(tmp_path):
+def test_killed_trials_end_bit_for_bit_as_uninterrupted_ones(tmp_path, python):
     """Mid-epoch kills: weights, momentum, schedule, BatchNorm, dropout and data order go on."""
 
     def train(name: str, die_at: int) -> int:
-        command = [sys.executable, "-c", CHECKPOINT_SCRIPT, f"sqlite:///{tmp_path}/{name}.db"]
-        return subprocess.run([*command, str(die_at)], check=False).returncode
+        url = f"sqlite:///{tmp_path}/{name}.db"
+        return python.run(CHECKPOINT_SCRIPT, url, str(die_at)).returncode
 
     def outcome(name: str) -> list[object]:
         trials = load_study("s", storage=f"sqlite:///{tmp_path}/{name}.db").trials

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import io
 import signal
-import subprocess
-import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import optuna
 import pytest
@@ -18,6 +16,7 @@ from hpolab import CheckpointFolder, InvalidArgument, Reporter, load_study, make
 from hpolab.trial.checkpoint import Checkpoint, TrialCheckpoints, default_store
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
 CHECKPOINT = Checkpoint(step=3, reports={0: 1.0, 3: 0.5}, progress={"best_step": 3}, state=b"\x00w")
@@ -109,8 +108,10 @@ run(make_study("s", storage=url, pruner="none"), objective, n_trials=1)
 """
 
 
-def train(url: str, die_at: int = -1) -> int:
-    return subprocess.run([sys.executable, "-c", SCRIPT, url, str(die_at)], check=False).returncode
+@pytest.fixture
+def train(python: Any) -> Callable[..., Any]:
+    """Trains in a process of its own, which may die at an epoch."""
+    return lambda url, die_at=-1: python.run(SCRIPT, url, str(die_at))
 
 
 @pytest.fixture
@@ -122,11 +123,11 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path / "s.db.checkpoints"
 
 
-def test_killed_training_goes_on_behind_its_last_checkpoint(url, tmp_path):
-    assert train(url, die_at=3) == -signal.SIGKILL
+def test_killed_training_goes_on_behind_its_last_checkpoint(url, tmp_path, train):
+    assert train(url, die_at=3).returncode == -signal.SIGKILL
     assert len(list(folder(tmp_path).iterdir())) == 1
-    assert train(url, die_at=6) == -signal.SIGKILL
-    assert train(url) == 0
+    assert train(url, die_at=6).returncode == -signal.SIGKILL
+    assert train(url).returncode == 0
     trial = load_study("s", storage=url).trials[0]
     assert trial.user_attrs["trained"] == list(range(8))
     assert trial.user_attrs["resumed"]
@@ -136,25 +137,26 @@ def test_killed_training_goes_on_behind_its_last_checkpoint(url, tmp_path):
 
 
 @pytest.mark.parametrize("damage", ["flip", "cut", "empty"])
-def test_damaged_checkpoint_is_said_and_the_trial_starts_over(url, tmp_path, damage, capfd):
-    assert train(url, die_at=5) == -signal.SIGKILL
+def test_damaged_checkpoint_is_said_and_the_trial_starts_over(url, tmp_path, damage, train):
+    assert train(url, die_at=5).returncode == -signal.SIGKILL
     (checkpoint,) = folder(tmp_path).iterdir()
     raw = bytearray(checkpoint.read_bytes())
     if damage == "flip":
         raw[-1] ^= 1
     checkpoint.write_bytes({"flip": raw, "cut": raw[:-3], "empty": b""}[damage])
-    assert train(url) == 0
-    assert "is damaged" in capfd.readouterr().err
+    resumed = train(url)
+    assert resumed.returncode == 0
+    assert "is damaged" in resumed.stderr
     trial = load_study("s", storage=url).trials[0]
     assert trial.user_attrs["trained"] == list(range(8))
     assert not trial.user_attrs["resumed"]
 
 
-def test_missing_checkpoint_starts_the_trial_over(url, tmp_path):
-    assert train(url, die_at=5) == -signal.SIGKILL
+def test_missing_checkpoint_starts_the_trial_over(url, tmp_path, train):
+    assert train(url, die_at=5).returncode == -signal.SIGKILL
     for checkpoint in folder(tmp_path).iterdir():
         checkpoint.unlink()
-    assert train(url) == 0
+    assert train(url).returncode == 0
     assert load_study("s", storage=url).trials[0].user_attrs["trained"] == list(range(8))
 
 

@@ -8,6 +8,7 @@ import sys
 import threading
 import time
 from dataclasses import replace
+from functools import cache
 
 import optuna
 import pytest
@@ -34,6 +35,7 @@ def running(lease: Lease) -> optuna.trial.FrozenTrial:
     )
 
 
+@cache
 def dead_lease() -> Lease:
     """The lease of a process that has ended."""
     code = "from hpolab.trial.lease import Lease; print(repr(Lease.mine()))"

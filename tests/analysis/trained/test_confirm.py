@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import signal
-import subprocess
-import sys
 
 import numpy as np
 import optuna
@@ -388,34 +386,22 @@ def test_unfinished_confirmation_shows_nothing_and_goes_on(after):
         pytest.param("journal:///{}/study.log", marks=pytest.mark.long),
     ],
 )
-def test_killed_confirmation_ends_as_the_uninterrupted_one(scheme, tmp_path):
+def test_killed_confirmation_ends_as_the_uninterrupted_one(scheme, tmp_path, python):
     whole = confirm(tuned(Thrower()), Thrower(), test=0.0, top_k=2)
     url = scheme.format(tmp_path)
     tuned(Thrower(), storage=url)
     for kill_at in (3, 5):
-        ended = confirm_in_a_process(url, kill_at)
+        ended = python.run(SCRIPT, url, str(kill_at))
         assert ended.returncode == -signal.SIGKILL, ended.stderr
     study = load_study("throws", storage=url)
     assert confirm(study, Thrower(), test=0.0, top_k=2) == whole
     assert len(trainings(study)) == 3 * whole.n_seeds
 
 
-def confirm_in_a_process(url: str, kill_at: int) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-c", SCRIPT, url, str(kill_at)],
-        capture_output=True,
-        text=True,
-        timeout=120,
-    )
-
-
 SCRIPT = """
 import os, signal, sys
 import numpy as np
-from hpolab import load_study
-from hpolab.analysis import confirm
-from hpolab.objectives import Objective
-from hpolab.search_space import SearchSpace
+from hpolab import Objective, SearchSpace, confirm, load_study
 SPACE = SearchSpace({"skill": (0.0, 5.0), "kind": ["a", "b"]}, defaults={"skill": 1.0})
 url, kill_at = sys.argv[1], int(sys.argv[2])
 n_fitted = 0

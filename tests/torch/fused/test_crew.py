@@ -430,10 +430,8 @@ def test_time_limit_ends_trainings_with_the_best_they_have():
 WORKER = """
 import os, signal, sys, torch
 from torch import nn
-from hpolab import make_study, run
-from hpolab.objectives import TorchObjective
-from hpolab.search_space import optimizer_space
-from hpolab.objectives.torch.training import TorchTraining
+from hpolab import TorchObjective, make_study, optimizer_space, run
+from hpolab.torch.training import TorchTraining
 torch.set_num_threads(1)
 url, n_trials, fuse, die_after, default_dtype = sys.argv[1:]
 torch.set_default_dtype(getattr(torch, default_dtype))
@@ -462,8 +460,8 @@ study = make_study(
     "s", storage=url, objective=objective, sampler="random",
     pruner="median" if n_trials == "70" else "none", seed=0,
 )
-import hpolab.torch.fused.worker as worker
-advance, n_epochs = worker.Crew.advance, 0
+from hpolab.torch.fused.crew import FusedCrew
+advance, n_epochs = FusedCrew.advance, 0
 
 def counted(crew):
     global n_epochs
@@ -473,7 +471,7 @@ def counted(crew):
         os.kill(os.getpid(), signal.SIGKILL)
     return ended
 
-worker.Crew.advance = counted
+FusedCrew.advance = counted
 train, n_alone = TorchTraining.epoch, 0
 
 def counted_alone(training, n_batches=None):
@@ -488,24 +486,31 @@ run(study, objective, n_trials=int(n_trials), fuse=int(fuse), show_progress_bar=
 """
 
 
-def fused_worker(
-    url: str, n_trials: int, fuse: int, *, die_after: int = 0, dtype: str = "float64"
-) -> int:
-    command = [sys.executable, "-c", WORKER, url, str(n_trials), str(fuse), str(die_after), dtype]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=300)
-    assert done.returncode in (0, -signal.SIGKILL), done.stderr
-    return done.returncode
+@pytest.fixture(scope="module")
+def fused_worker(python: Any) -> Callable[..., int]:
+    """Runs the worker's script in a process of its own and returns its exit code."""
+
+    def fused_worker(
+        url: str, n_trials: int, fuse: int, *, die_after: int = 0, dtype: str = "float64"
+    ) -> int:
+        done = python.run(WORKER, url, str(n_trials), str(fuse), str(die_after), dtype)
+        assert done.returncode in (0, -signal.SIGKILL), done.stderr
+        return done.returncode
+
+    return fused_worker
 
 
 @pytest.fixture(scope="module")
-def whole(tmp_path_factory: pytest.TempPathFactory) -> Study:
+def whole(tmp_path_factory: pytest.TempPathFactory, fused_worker: Any) -> Study:
     """A study of six trials that nothing has interrupted."""
     url = f"sqlite:///{tmp_path_factory.mktemp('whole')}/s.db"
     assert fused_worker(url, 6, 6) == 0
     return load_study("s", storage=url)
 
 
-def test_killed_members_go_on_from_their_checkpoints_as_if_nothing_had_happened(whole, tmp_path):
+def test_killed_members_go_on_from_their_checkpoints_as_if_nothing_had_happened(
+    whole, tmp_path, fused_worker
+):
     killed = f"sqlite:///{tmp_path}/s.db"
     assert fused_worker(killed, 6, 6, die_after=2) == -signal.SIGKILL
     assert fused_worker(killed, 6, 6, die_after=2) == -signal.SIGKILL
@@ -515,14 +520,16 @@ def test_killed_members_go_on_from_their_checkpoints_as_if_nothing_had_happened(
 
 
 @pytest.mark.parametrize(("first", "then"), [(6, 1), (1, 6)], ids=["then alone", "then fused"])
-def test_checkpoints_of_fused_and_lone_trials_are_of_one_kind(first, then, whole, tmp_path):
+def test_checkpoints_of_fused_and_lone_trials_are_of_one_kind(
+    first, then, whole, tmp_path, fused_worker
+):
     killed = f"sqlite:///{tmp_path}/s.db"
     assert fused_worker(killed, 6, first, die_after=3) == -signal.SIGKILL
     assert fused_worker(killed, 6, then) == 0
     check_same(load_study("s", storage=killed), whole, 1e-8)
 
 
-def test_study_of_seventy_trials_killed_twice_ends_with_seventy(tmp_path):
+def test_study_of_seventy_trials_killed_twice_ends_with_seventy(tmp_path, fused_worker):
     url = f"sqlite:///{tmp_path}/s.db"
     assert fused_worker(url, 70, 16, die_after=4, dtype="float32") == -signal.SIGKILL
     assert fused_worker(url, 70, 16, die_after=7, dtype="float32") == -signal.SIGKILL
@@ -570,9 +577,7 @@ def test_more_members_than_memory_holds_go_on_in_smaller_stacks(
         """
         import resource, sys, torch
         from torch import nn
-        from hpolab import make_study, run
-        from hpolab.objectives import TorchObjective
-        from hpolab.search_space import SearchSpace, optimizer_space
+        from hpolab import SearchSpace, TorchObjective, make_study, optimizer_space, run
         torch.set_num_threads(1)
         x = torch.randn(40, 500)
         def part(a, b):
@@ -588,7 +593,7 @@ def test_more_members_than_memory_holds_go_on_in_smaller_stacks(
         study = make_study("s", storage=sys.argv[1], objective=objective, sampler="random",
                            pruner="none", seed=0)
         run(study, objective, n_trials=1, show_progress_bar=False)
-        import hpolab.torch.fused  # what is imported counts, too
+        import hpolab.torch.fused.crew  # what is imported counts, too
         with open("/proc/self/statm") as file:
             used = int(file.read().split()[0]) * resource.getpagesize()
         limit = used + N_MEMBERS * 4 * 2_000_000
