@@ -368,7 +368,7 @@ def _has_schema(path: Path) -> bool:
     """Whether Optuna's tables are all there: the migration's version is what it writes last."""
     if not path.exists():
         return False
-    with _connection(path) as connection:
+    with _connection(path, timeout=BUSY_TIMEOUT_SECONDS) as connection:
         tables = connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'alembic_version'")
         if tables.fetchone() is None:
             return False
@@ -379,14 +379,12 @@ def _enter_wal(path: Path) -> None:
     """Switch a file to a write-ahead log, created if it is new."""
     # The mode is written into the file, so it holds for every later connection of any program. A
     # file system without shared memory keeps the rollback journal: slower and just as safe.
-    with _connection(path, mode="rwc") as connection:
+    with _connection(path, timeout=BUSY_TIMEOUT_SECONDS, mode="rwc") as connection:
         connection.execute("PRAGMA journal_mode = WAL").fetchone()
 
 
 @contextmanager
-def _connection(
-    path: Path, *, timeout: float = BUSY_TIMEOUT_SECONDS, mode: str = "rw"
-) -> Iterator[sqlite3.Connection]:
+def _connection(path: Path, *, timeout: float, mode: str = "rw") -> Iterator[sqlite3.Connection]:
     # "rw" creates nothing; "ro" could not undo what a killed process has left half-written.
     url = f"{path.absolute().as_uri()}?mode={mode}"
     with closing(sqlite3.connect(url, uri=True, timeout=timeout)) as connection:
