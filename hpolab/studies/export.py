@@ -15,7 +15,7 @@ from hpolab.studies.imported import RUN_KEY
 from hpolab.studies.recipe import read_recipe
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Mapping
     from os import PathLike
 
     from optuna import Study
@@ -26,7 +26,6 @@ __all__ = [
     "as_json",
     "as_overrides",
     "as_python",
-    "as_table",
     "as_yaml",
     "delivered_params",
     "params_of_yaml",
@@ -153,19 +152,6 @@ def as_overrides(
         for name, value in params.items()
         if names[name] is not None
     ]
-
-
-def as_table(rows: Sequence[Sequence[str]]) -> str:
-    """Return rows of equal length as lines whose columns stand below each other.
-
-    Example:
-        >>> print(as_table([["name", "value"], ["lr", "0.1"]]))
-        name  value
-        lr    0.1
-    """
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    lines = ("  ".join(map(str.ljust, row, widths)).rstrip() for row in rows)
-    return "\n".join(lines)
 
 
 def _read_yaml(path: str | PathLike[str]) -> dict[str, Any]:

@@ -309,8 +309,8 @@ def _stored_recipe(
     if recipe is None and (n_trials or not same):
         raise RecipeMismatch(
             f"Study {study_name!r} exists ({', '.join(_names(study.directions))}; {n_trials} "
-            "trials) and hpolab did not make it; nothing was changed. Take another "
-            "`study_name`; `load_study` opens this one."
+            "trials) and hpolab did not make it; nothing was changed.",
+            " Take another `study_name`; `load_study` opens this one.",
         )
     return recipe
 
