@@ -113,11 +113,12 @@ class LightGBMPruning:
             )
         check_count("n_folds", n_folds)
         check_count("every", every)
-        if n_folds > 1 and reporter.patience is not None:
+        patience = reporter.settings.patience
+        if n_folds > 1 and patience is not None:
             raise InvalidArgument(
                 "`reporter` must have no patience with several folds, which it would count as one "
-                f"training, got patience={reporter.patience}: add `lgb.early_stopping` to each "
-                "fold's callbacks."
+                f"training, got patience={patience}: add `lgb.early_stopping` to each fold's "
+                "callbacks."
             )
         # Behind LightGBM's log and record (10, 20), before its early stopping (30), which may
         # leave the round. LightGBM looks for both names in the object itself.

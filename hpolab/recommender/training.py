@@ -69,7 +69,7 @@ class TorchTrainer(Trainer):
 
     def start(
         self, params: Mapping[str, Any], train: Interactions, *, seed: int, max_epochs: int
-    ) -> TorchTraining:
+    ) -> TorchRecommenderTraining:
         """Return a training before its first epoch, inside `seeded`, which initial weights need.
 
         Raises:
@@ -90,7 +90,7 @@ class TorchTrainer(Trainer):
         )
         order = torch.Generator().manual_seed(order_seed(seed))
         drawing = torch.Generator(self._device).manual_seed(derive_seed(seed, "negatives"))
-        return TorchTraining(
+        return TorchRecommenderTraining(
             model,
             TrainingState(model, optimizer, schedule, [order, drawing], self._device),
             rows=rows,
@@ -129,7 +129,7 @@ class TorchTrainer(Trainer):
         return _SampledLoss(loss, n_negatives, sampler.to(self._device), drawing)
 
 
-class TorchTraining(Training):
+class TorchRecommenderTraining(Training):
     """A torch recommender between two epochs; made by `TorchTrainer`."""
 
     def __init__(

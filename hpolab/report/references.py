@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from hpolab.report.blocks import Section, Table, Text
 from hpolab.report.wording import short
 from hpolab.studies.recipe import REFERENCES_KEY
-from hpolab.trial.reporter import METRICS_KEY
+from hpolab.studies.trials import METRICS_KEY
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -40,8 +40,7 @@ from hpolab.running.run import BUDGET_KEY
 from hpolab.studies.imported import IMPORT_KEY, RUN_KEY
 from hpolab.studies.recipe import FACTS_KEY
 from hpolab.studies.study import stored_study
-from hpolab.studies.trials import tally
-from hpolab.trial.reporter import METRICS_KEY
+from hpolab.studies.trials import METRICS_KEY, tally
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

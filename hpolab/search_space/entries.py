@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     Draw = Callable[[str, BaseDistribution], Any]
 
-__all__ = ["Entry", "Fixed", "Range", "make_distribution", "make_fixed", "merge"]
+__all__ = ["Entry", "Fixed", "Range", "make_distribution", "make_fixed", "merge", "refuse_both"]
 
 # Neighboring floats just below 1 are half of this apart: what 1 - x loses at most.
 _SPACING_AT_ONE = 2.0**-52
@@ -67,6 +67,10 @@ class Entry(ABC):
     @abstractmethod
     def take(self, name: str, params: dict[str, Any]) -> dict[str, Any]:
         """Pop this entry's trainer names from ``params`` and return the trial's params."""
+
+    @abstractmethod
+    def complete(self, name: str, params: dict[str, Any]) -> dict[str, Any]:
+        """Pop this entry's trial or trainer names from ``params`` and return trainer params."""
 
     @abstractmethod
     def override(self, name: str, changes: Mapping[str, Any]) -> dict[str, Entry]:
@@ -110,6 +114,9 @@ class Fixed(Entry):
         if value != self.value:
             raise InvalidArgument(f"{name!r} is fixed at {self.value!r}, got {value!r}")
         return {}
+
+    def complete(self, name: str, params: dict[str, Any]) -> dict[str, Any]:
+        return {name: params.pop(name, self.value)}
 
     def override(self, name: str, changes: Mapping[str, Any]) -> dict[str, Entry]:
         if name not in changes:
@@ -234,6 +241,13 @@ class Range(Entry):
             raise InvalidArgument(f"`params` must have {name!r}, which is missing")
         return {self.trial_name(name): self.to_trial(name, params.pop(name))}
 
+    def complete(self, name: str, params: dict[str, Any]) -> dict[str, Any]:
+        trial_name = self.trial_name(name)
+        if trial_name != name and trial_name in params:
+            refuse_both(params, trial_name, name)
+            return {name: _one_minus(params.pop(trial_name))}
+        return {name: params.pop(name)} if name in params else {}
+
     def override(self, name: str, changes: Mapping[str, Any]) -> dict[str, Entry]:
         if name not in changes:
             return {name: self}
@@ -334,6 +348,19 @@ def make_fixed(name: str, value: Any) -> Fixed:
         f"{name!r} must be an Optuna distribution, a (low, high) tuple, a list of choices or a "
         f"fixed None, bool, number or string, got {type(value).__name__}"
     )
+
+
+def refuse_both(params: Mapping[str, Any], trial_name: str, name: str) -> None:
+    """Refuse one parameter under a trial's name and the trainer's.
+
+    Raises:
+        InvalidArgument: If ``params`` has both.
+    """
+    if name in params:
+        raise InvalidArgument(
+            f"`params` must give {name!r} once, got {name!r} and {trial_name!r}, the trial's name "
+            "of it"
+        )
 
 
 def merge(parts: Iterable[Mapping[str, Any]]) -> dict[str, Any]:

@@ -22,6 +22,7 @@ from hpolab.search_space.entries import (
     make_distribution,
     make_fixed,
     merge,
+    refuse_both,
 )
 
 if TYPE_CHECKING:
@@ -234,6 +235,38 @@ class SearchSpace:
 
         return self._draw(draw)
 
+    def complete(self, params: Mapping[str, Any], *, strict: bool = False) -> dict[str, Any]:
+        """Return trainer params for what a trial stored or a trainer reads, fixed values filled in.
+
+        Args:
+            params: A trial's params, which must be whole, or the trainer's, of which ranges may be
+                left out: the trainer has defaults of its own. Values are taken as they are.
+            strict: Whether names that the space lacks are refused; else they are passed on. A
+                trial's name of another space is refused in any case.
+
+        Raises:
+            InvalidArgument: If a trial's parameter is missing, a parameter comes under both names,
+                a choice names no branch, or a name is refused.
+
+        Example:
+            >>> space = SearchSpace({"beta2": (0.99, 0.9999), "eps": 1e-8}, one_minus=["beta2"])
+            >>> space.complete({"one_minus_beta2": 0.001})
+            {'beta2': 0.999, 'eps': 1e-08}
+            >>> space.complete({"beta2": 0.999})
+            {'beta2': 0.999, 'eps': 1e-08}
+        """
+        if params.keys() & (self.distributions().keys() - self._names()):
+            self.from_trial(params)  # a trial's, so nothing may be missing
+        rest = dict(params)
+        found = self._complete(rest)
+        for name in rest:
+            if strict or "." in name or name.startswith("one_minus_"):
+                raise InvalidArgument(
+                    f"`params` must hold parameters of the search space, got {name!r}, which it "
+                    f"has not: {', '.join(map(repr, self.distributions())) or 'nothing'} are tuned"
+                )
+        return found | rest
+
     def grid(self, n: int) -> dict[str, list[Any]]:
         """Return a grid by trial name, as `optuna.samplers.GridSampler` takes it.
 
@@ -426,6 +459,9 @@ class SearchSpace:
     def _take(self, params: dict[str, Any]) -> dict[str, Any]:
         return merge(entry.take(name, params) for name, entry in self._entries)
 
+    def _complete(self, params: dict[str, Any]) -> dict[str, Any]:
+        return merge(entry.complete(name, params) for name, entry in self._entries)
+
     def _lines(self) -> list[str]:
         return [line for name, entry in self._entries for line in entry.lines(name)]
 
@@ -548,6 +584,17 @@ class Choice(Entry):
             raise InvalidArgument(f"`params` must have {name!r}, which is missing")
         key = params.pop(name)
         return {name: key, **_prefixed(key, self.branch(name, key)._take(params))}
+
+    def complete(self, name: str, params: dict[str, Any]) -> dict[str, Any]:
+        if name not in params:
+            return {}
+        key = params.pop(name)
+        branch = self.branch(name, key)
+        for below, value in _below(key, params).items():
+            refuse_both(params, f"{key}.{below}", below)
+            params[below] = value
+            del params[f"{key}.{below}"]
+        return {name: key, **branch._complete(params)}
 
     def override(self, name: str, changes: Mapping[str, Any]) -> dict[str, Entry]:
         branches = {key: branch.override(**_below(key, changes)) for key, branch in self.branches}

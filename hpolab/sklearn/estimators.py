@@ -76,27 +76,27 @@ def take_rows(data: Any, rows: np.ndarray) -> Any:
     return _safe_indexing(data, rows)
 
 
-def find_scorer(estimator: Any, scoring: Any) -> Scorer:
+def find_scorer(estimator: Any, metric: Any) -> Scorer:
     """Return scikit-learn's scorer for a name, a callable, or None: the estimator's ``score``.
 
     Raises:
         InvalidArgument: If no scorer has that name, or the estimator has no ``score``.
-        InvalidType: If ``scoring`` is none of these.
+        InvalidType: If ``metric`` is none of these.
     """
-    if isinstance(scoring, str):
-        one_of("scoring", scoring, get_scorer_names())
-    elif scoring is None:
+    if isinstance(metric, str):
+        one_of("metric", metric, get_scorer_names())
+    elif metric is None:
         if not hasattr(estimator, "score"):
             raise InvalidArgument(
-                f"`scoring` must be given for an estimator without `score`, got None for "
+                f"`metric` must be given for an estimator without `score`, got None for "
                 f"{estimator!r}."
             )
-    elif not callable(scoring):
-        # `check_scoring` takes lists and dicts too, for scorers of several values.
+    elif not callable(metric):
+        # `check_metric` takes lists and dicts too, for scorers of several values.
         raise InvalidType(
-            f"`scoring` must be a scorer's name, a callable or None, got {type(scoring).__name__}."
+            f"`metric` must be a scorer's name, a callable or None, got {type(metric).__name__}."
         )
-    return check_scoring(estimator, scoring=scoring)  # type: ignore[no-any-return]
+    return check_scoring(estimator, scoring=metric)  # type: ignore[no-any-return]
 
 
 def seeded(model: Any, seed: int) -> Any:

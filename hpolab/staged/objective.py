@@ -8,11 +8,9 @@ from dataclasses import dataclass
 from os import PathLike
 from typing import TYPE_CHECKING, Any
 
-from optuna.trial import TrialState
-
 from hpolab import _optuna
 from hpolab.errors import Diverged, InvalidArgument, InvalidType, check_count, one_of
-from hpolab.objectives.base import Objective
+from hpolab.objectives.base import UNNAMED, Objective
 from hpolab.search_space.space import SearchSpace
 from hpolab.staged.artifacts import ArtifactCache, default_cache, fingerprint
 from hpolab.staged.post import PostStage, StudyPlace
@@ -22,11 +20,13 @@ from hpolab.trial.reporter import training_seed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
+    from typing import Unpack
 
     from optuna import Study
+    from optuna.trial import FrozenTrial
 
     from hpolab.staged.post import Tuned
-    from hpolab.trial.reporter import Reporter
+    from hpolab.trial.reporter import Reporter, ReporterOptions
 
 __all__ = ["Staged", "StagedObjective"]
 
@@ -73,12 +73,13 @@ class StagedObjective(Objective):
             ``reporter.report(value, step)`` while it trains, with values that get better in the
             same ``direction``, and seeds all that is random from ``reporter.seed``. A keyword of
             `artifact`, such as ``rows``, is passed on to it.
-        score: (artifact, post params, part) -> number, or numbers by name, the optimized one
-            first. It must not change the artifact.
+        score: (artifact, post params, part) -> number, or numbers by name, ``metric`` among them.
+            It must not change the artifact.
         search_space: The parameters of the training.
         post_space: The cheap ones.
         direction: "minimize" or "maximize".
         max_steps: Reports of a full training, 1 or above.
+        metric: The name of the metric that is optimized, where ``score`` returns several.
         n_post_trials: Cheap trials for each study of them, the default's included.
         parts: What ``score`` calls the parts of the data: the one to tune on and the one to score.
             With one part alone both are the same and values are optimistic.
@@ -91,7 +92,7 @@ class StagedObjective(Objective):
         cache: Where artifacts are kept: a folder or an `ArtifactCache`. By default one of 1 GiB
             beside the storage's file, for trials alone; `fit` then keeps nothing.
         post_sampler: The sampler of the cheap studies, as for `make_study`.
-        **settings: ``patience`` and all else of `Objective`.
+        **settings: ``patience`` and the others of `ReporterSettings`.
 
     Raises:
         InvalidArgument: If an argument is out of its range, or a name stands in both spaces.
@@ -130,6 +131,7 @@ class StagedObjective(Objective):
         post_space: SearchSpace,
         direction: str,
         max_steps: int,
+        metric: str = UNNAMED,
         n_post_trials: int = 50,
         parts: Sequence[Any] = ("tune", "score"),
         cross_fit: bool = False,
@@ -138,10 +140,14 @@ class StagedObjective(Objective):
         facts: Mapping[str, Any] | None = None,
         cache: ArtifactCache | str | PathLike[str] | None = None,
         post_sampler: Any = "tpe",
-        **settings: Any,
+        **settings: Unpack[ReporterOptions],
     ) -> None:
         super().__init__(
-            search_space=search_space, direction=direction, max_steps=max_steps, **settings
+            search_space=search_space,
+            direction=direction,
+            max_steps=max_steps,
+            metric=metric,
+            **settings,
         )
         for argument, function in {"train": train, "score": score}.items():
             if not callable(function):
@@ -159,6 +165,7 @@ class StagedObjective(Objective):
             n_trials=n_post_trials,
             sampler=post_sampler,
             direction=self.direction,
+            metric=self.metric,
         )
         self._train = train
         self._cache = ArtifactCache(cache) if isinstance(cache, str | PathLike) else cache
@@ -171,17 +178,16 @@ class StagedObjective(Objective):
         artifact = self._fetch(params, reporter, self._cache_of(study), {})
         defaults = self.post.search_space.defaults()
         metrics = self._metrics(artifact, dict.fromkeys(self.post.scored, defaults))
-        metric = next(iter(metrics))
         if self.tune_each:
             tuned = self._tune_each(artifact, reporter)
-            untuned = metrics[metric]
+            untuned = metrics[self.metric]
             metrics = self._metrics(artifact, {p: each.post_params for p, each in tuned.items()})
             metrics |= {
                 "at default": untuned,
                 "in tuning": _mean([each.value for each in tuned.values()]),
             }
         reporter.record(**metrics)
-        return metrics[metric]
+        return metrics[self.metric]
 
     def artifact(
         self,
@@ -194,7 +200,7 @@ class StagedObjective(Objective):
         """Return the artifact of params and a seed: from the cache if it has it, trained if not.
 
         Args:
-            params: Name -> value, as the search space suggests them.
+            params: A trial's params, such as ``study.best_params``, or the trainer's.
             seed: Seeds everything random, 0 or above.
             cache: Where to look and to keep it; by default the objective's own, if it was given.
             **more: What is passed on to `train` by name, such as the rows to train on. It is part
@@ -208,9 +214,10 @@ class StagedObjective(Objective):
         """
         if seed < 0:
             raise InvalidArgument(f"`seed` must be 0 or above, got {seed}.")
+        params = self.search_space.complete(params)
         return self._fetch(params, self.reporter(seed=seed), cache or self._cache, more)
 
-    def fit(self, params: Mapping[str, Any], seed: int) -> Staged:
+    def fit(self, params: Mapping[str, Any], seed: int = 0) -> Staged:
         """Train outside any trial and tune the cheap parameters on the artifact, in memory.
 
         Raises:
@@ -219,6 +226,21 @@ class StagedObjective(Objective):
             InvalidArgument: If ``seed`` is below 0, or ``score`` changes the artifact.
         """
         return self.tuned(self.artifact(params, seed), seed=seed)
+
+    def fit_trial(
+        self, study: Study, trial: int | FrozenTrial, *, seed: int | None = None
+    ) -> Staged:
+        """Return a trial's artifact with what was tuned on it; see `Objective.fit_trial`.
+
+        The artifact is taken from the cache if it is there. With a ``seed`` of its own both stages
+        are run anew, in memory.
+        """
+        if seed is not None:
+            staged: Staged = super().fit_trial(study, trial, seed=seed)
+            return staged
+        found = self._complete_trial(study, trial)
+        artifact = self._artifact_of(study, found)
+        return Staged(artifact, self._tune_trial(study, found, artifact).post_params)
 
     def tuned(self, artifact: Any, *, seed: int = 0) -> Staged:
         """Tune the cheap parameters on an artifact, of one training or an average of several.
@@ -235,30 +257,20 @@ class StagedObjective(Objective):
         """Return the metrics of a model that `fit` made, on the part that is called ``data``."""
         return self.post.metrics(model.artifact, model.post_params, data)
 
-    def tune(self, study: Study, number: int | None = None) -> Tuned:
-        """Return the cheap parameters to go with a trial, tuned now if they are not yet.
+    def tune(self, study: Study, trial: int | FrozenTrial | None = None) -> Tuned:
+        """Return the post-processing parameters to go with a trial, tuned now if they are not yet.
 
         Of a cross-fit, each part of which was scored with others, these are tuned on all parts.
 
         Args:
             study: The study of the trainings.
-            number: The trial's number; by default the best one's.
+            trial: A complete trial of it, or its number; by default the best one.
 
         Raises:
             InvalidArgument: If there is no such complete trial.
         """
-        # A pruned trial has its last report for a value.
-        complete = {t.number: t for t in study.trials if t.state == TrialState.COMPLETE}
-        number = study.best_trial.number if number is None and complete else number
-        if number not in complete:
-            raise InvalidArgument(
-                f"`number` must be that of a complete trial, {list(complete)}, got {number}."
-            )
-        params = self.search_space.from_trial(complete[number].params)
-        seed = training_seed(study, number)
-        artifact = self.artifact(params, seed, cache=self._cache_of(study))
-        place = self._place(study, number, seed)
-        return self.post.tune(artifact, self.post.delivered_on, place)
+        found = self._best_trial(study) if trial is None else self._complete_trial(study, trial)
+        return self._tune_trial(study, found, self._artifact_of(study, found))
 
     def check(self) -> None:
         """Refuse spaces without a default configuration, and a cache of another version."""
@@ -266,6 +278,15 @@ class StagedObjective(Objective):
         self.post.search_space.to_trial(self.post.search_space.defaults())
         if self._cache is not None:
             self._cache.check()
+
+    def _artifact_of(self, study: Study, trial: FrozenTrial) -> Any:
+        seed = training_seed(study, trial.number)
+        cache = self._cache_of(study)
+        return self._repeating(trial).artifact(self.params_of(trial), seed, cache=cache)
+
+    def _tune_trial(self, study: Study, trial: FrozenTrial, artifact: Any) -> Tuned:
+        place = self._place(study, trial.number, training_seed(study, trial.number))
+        return self.post.tune(artifact, self.post.delivered_on, place)
 
     def _fetch(
         self,
@@ -283,7 +304,8 @@ class StagedObjective(Objective):
         return make() if cache is None else cache.fetch(self._key(params, reporter, more), make)
 
     def _key(self, params: Mapping[str, Any], reporter: Reporter, more: Mapping[str, Any]) -> str:
-        length = [self.max_steps, self.patience, self.min_delta, self.timeout_seconds]
+        watch = self.settings
+        length = [self.max_steps, watch.patience, watch.min_delta, watch.timeout_seconds]
         facts = json.loads(json.dumps(self._given_facts))
         return fingerprint([dict(params), reporter.seed, length, facts, dict(more)])
 
@@ -329,9 +351,6 @@ class StagedObjective(Objective):
             "cross_fit": self.post.cross_fit,
             "tune": "each" if self.tune_each else "best",
         }
-
-    def _value_name(self) -> str:
-        return "the staged objective"
 
 
 def _mean(values: Sequence[float]) -> float:

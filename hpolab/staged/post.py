@@ -27,9 +27,6 @@ if TYPE_CHECKING:
 
 __all__ = ["PostStage", "StudyPlace", "Tuned"]
 
-VALUE = "value"
-"""What the score is called where ``score`` returns a number and not metrics by name."""
-
 
 @dataclass(frozen=True)
 class Tuned:
@@ -63,13 +60,14 @@ class PostStage:
     """How the cheap parameters of an artifact are tuned and scored.
 
     Attributes:
-        score: (artifact, post params, part) -> number, or metrics by name, the optimized one first.
+        score: (artifact, post params, part) -> number, or metrics by name, ``metric`` among them.
         search_space: The cheap parameters.
         parts: What the data's parts are called, as ``score`` knows them.
         cross_fit: Whether each part is scored, with what was tuned on the others.
         n_trials: Trials of a study.
         sampler: Their sampler's name, or a factory.
         direction: "minimize" or "maximize".
+        metric: The name of the metric that is optimized.
     """
 
     score: Callable[[Any, Mapping[str, Any], Any], float | Mapping[str, float]]
@@ -79,6 +77,7 @@ class PostStage:
     n_trials: int
     sampler: Any
     direction: str
+    metric: str
 
     @property
     def scored(self) -> tuple[Any, ...]:
@@ -97,27 +96,30 @@ class PostStage:
         return self.parts[:1]
 
     def metrics(self, artifact: Any, post_params: Mapping[str, Any], part: Any) -> dict[str, float]:
-        """Return the metrics of one part, the optimized one first.
+        """Return the metrics of one part by name.
 
         Raises:
-            InvalidType: If ``score`` returns anything but numbers.
+            InvalidArgument: If ``score`` returns metrics without the optimized one.
+            InvalidType: If it returns anything but numbers.
         """
         found = self.score(artifact, dict(post_params), part)
-        named = found if isinstance(found, Mapping) else {VALUE: found}
+        named = found if isinstance(found, Mapping) else {self.metric: found}
         try:
             metrics = {name: float(value) for name, value in named.items()}
         except (TypeError, ValueError):
             metrics = {}
         if not metrics:
-            raise InvalidType(
-                "`score` must return a number, or numbers by name, the optimized one first, got "
-                f"{found!r}."
+            raise InvalidType(f"`score` must return a number, or numbers by name, got {found!r}.")
+        if self.metric not in metrics:
+            raise InvalidArgument(
+                f"`metric` must be one of {', '.join(map(repr, metrics))}, as `score` returns "
+                f"them, got {self.metric!r}."
             )
         return metrics
 
     def value(self, artifact: Any, post_params: Mapping[str, Any], parts: Sequence[Any]) -> float:
         """Return the mean of the optimized metric over parts."""
-        values = [next(iter(self.metrics(artifact, post_params, p).values())) for p in parts]
+        values = [self.metrics(artifact, post_params, part)[self.metric] for part in parts]
         return math.fsum(values) / len(values)
 
     def tune(self, artifact: Any, parts: Sequence[Any], place: StudyPlace) -> Tuned:
@@ -132,7 +134,11 @@ class PostStage:
         # `run` stands behind objectives: it takes them.
         guarded = _Guarded(self, artifact, parts)
         objective = FunctionObjective(
-            guarded, search_space=self.search_space, direction=self.direction, max_steps=1
+            guarded,
+            search_space=self.search_space,
+            direction=self.direction,
+            max_steps=1,
+            metric=self.metric,
         )
         study = make_study(
             place.name,

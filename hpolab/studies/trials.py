@@ -13,7 +13,10 @@ if TYPE_CHECKING:
 
     from optuna.trial import FrozenTrial
 
-__all__ = ["Tally", "best_of", "tally"]
+__all__ = ["METRICS_KEY", "Tally", "best_of", "tally"]
+
+METRICS_KEY = "hpolab:metrics"
+"""The metrics that a trial has recorded beside its value: name -> number."""
 
 
 @dataclass(frozen=True)

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from hpolab.recommender.training import TorchTraining
+    from hpolab.recommender.training import TorchRecommenderTraining
 
 N_USERS, N_ITEMS = 40, 30
 each_model = pytest.mark.parametrize("name", RECOMMENDER_LOSSES)
@@ -74,7 +74,7 @@ def params_of(name: str, **changes: Any) -> dict[str, Any]:
 
 def trained(
     name: str, data: Interactions, params: dict[str, Any], *, n_epochs: int, seed: int = 0
-) -> TorchTraining:
+) -> TorchRecommenderTraining:
     trainer = TorchTrainer(name)
     with trainer.seeded(seed):
         made = trainer.start(params, data, seed=seed, max_epochs=max(1, n_epochs))
@@ -83,7 +83,7 @@ def trained(
     return made
 
 
-def all_scores(made: TorchTraining) -> NDArray[np.float32]:
+def all_scores(made: TorchRecommenderTraining) -> NDArray[np.float32]:
     return made.scores(np.arange(N_USERS))
 
 

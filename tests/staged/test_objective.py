@@ -33,7 +33,7 @@ from hpolab import (
 )
 from hpolab.cli import app
 from hpolab.studies.export import POST_KEY
-from hpolab.trial.reporter import METRICS_KEY
+from hpolab.studies.trials import METRICS_KEY
 
 SPACE = SearchSpace({"noise": (0.1, 1.0)}, defaults={"noise": 0.5})
 POST = SearchSpace({"threshold": (-1.0, 2.0)}, defaults={"threshold": 0.0})
@@ -156,13 +156,13 @@ def test_with_a_split_the_value_is_honest_on_noise(settings):
     assert error < 0.01
 
 
-def test_score_may_return_metrics_the_first_of_which_counts():
+def test_score_may_return_metrics_of_which_one_is_named_to_count():
     def score(predictions, post_params, part):
-        return {"accuracy": accuracy(predictions, post_params, part), "n": 100}
+        return {"n": 100, "accuracy": accuracy(predictions, post_params, part)}
 
-    study = run_study(make(score=score))
+    study = run_study(make(score=score, metric="accuracy"))
     metrics = study.best_trial.user_attrs[METRICS_KEY]
-    assert list(metrics) == ["accuracy", "n", "at default", "in tuning"]
+    assert list(metrics) == ["n", "accuracy", "at default", "in tuning"]
     assert metrics["accuracy"] == study.best_value
 
 
@@ -319,6 +319,12 @@ def test_bad_arguments_are_refused(settings, error, message):
 def test_score_that_returns_no_number_is_refused(said):
     objective = make(score=lambda *_: said)
     with pytest.raises(InvalidType, match="`score` must return a number, or numbers by name"):
+        objective.post.metrics(None, {}, "tune")
+
+
+def test_score_without_the_metric_is_refused():
+    objective = make(score=lambda *_: {"n": 100, "accuracy": 1.0})
+    with pytest.raises(InvalidArgument, match=r"`metric` must be one of 'n', 'accuracy', .* got"):
         objective.post.metrics(None, {}, "tune")
 
 

@@ -437,12 +437,13 @@ def _score_best(study: Study, objective: Objective, test: Any, n_seeds: int, see
 
 
 def _score(objective: Objective, params: Mapping[str, Any], test: Any, seed: int) -> float | None:
-    """Return the first metric on the test data; None if the training diverges."""
+    """Return the tuned metric on the test data; None if the training diverges."""
     try:
         model = objective.fit(params, seed)
     except Diverged:
         return None
-    return next(iter(objective.evaluate(model, test).values()))
+    metrics = objective.evaluate(model, test)
+    return metrics[objective.metric_in(metrics)]
 
 
 def _objectives(objective: Any, contenders: Any) -> dict[str, Objective]:

@@ -42,8 +42,9 @@ from hpolab.running.run import run
 from hpolab.seeding import derive_seed
 from hpolab.studies.recipe import FACTS_KEY, check_facts, study_seed
 from hpolab.studies.study import make_study
+from hpolab.studies.trials import METRICS_KEY
 from hpolab.trial.lease import ERROR_KEY
-from hpolab.trial.reporter import METRICS_KEY, REASON_KEY, Reporter, give_up
+from hpolab.trial.reporter import REASON_KEY, Reporter, give_up
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -245,7 +246,7 @@ class _Plan:
         study_name: The tuning study.
         configurations: Params, trial number and tuning value of each, the baseline's first.
         baseline_name: What to call the baseline.
-        metric: The test score; None for the first that `evaluate` returns.
+        metric: The test score; None for the one that was tuned.
         direction: "minimize" or "maximize".
         n_seeds: The largest number of seeds.
         min_seeds: The least.
@@ -311,7 +312,12 @@ class _Training:
             except Diverged as error:
                 give_up(trial, str(error), error)
             reporter.record(**metrics)
-        metric = one_of("metric", self.plan.metric or next(iter(metrics)), metrics)
+        metric = self.plan.metric
+        metric = (
+            self.objective.metric_in(metrics)
+            if metric is None
+            else one_of("metric", metric, metrics)
+        )
         trial.set_user_attr(_METRIC_KEY, metric)
         return float(metrics[metric])
 

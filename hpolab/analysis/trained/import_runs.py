@@ -27,8 +27,8 @@ from hpolab.search_space.entries import make_distribution
 from hpolab.storage.url import open_storage
 from hpolab.studies.imported import IMPORT_KEY, RUN_KEY
 from hpolab.studies.study import make_study
+from hpolab.studies.trials import METRICS_KEY
 from hpolab.trial.lease import ERROR_KEY
-from hpolab.trial.reporter import METRICS_KEY
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
