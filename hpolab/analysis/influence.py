@@ -32,6 +32,7 @@ from hpolab.analysis.trials import (
     is_complete,
 )
 from hpolab.errors import InvalidArgument, InvalidType, check_count, one_of
+from hpolab.keywords import checks_keywords
 from hpolab.seeding import derive_seed
 from hpolab.studies.imported import IMPORT_KEY
 
@@ -67,6 +68,7 @@ class _Column:
     group_of: Mapping[int, int]
 
 
+@checks_keywords()
 def influence(
     study: Study,
     *,

@@ -14,6 +14,7 @@ from optuna.trial import create_trial
 from hpolab.analysis.neighbors import Landscape
 from hpolab.analysis.trials import check_single_objective, common_ranges, is_complete
 from hpolab.errors import InvalidArgument, InvalidType, one_of
+from hpolab.keywords import checks_keywords
 from hpolab.search_space.space import SearchSpace
 from hpolab.studies.export import (
     as_json,
@@ -209,6 +210,7 @@ class Recommendation:
         return {each: dict(self[each].params) for each in _NAMES}
 
 
+@checks_keywords()
 def recommend(
     study: Study,
     confirmation: Confirmation | None = None,

@@ -15,6 +15,7 @@ import optuna
 
 from hpolab import _optuna
 from hpolab.errors import InvalidArgument, InvalidType, check_count, needs, one_of
+from hpolab.keywords import checks_keywords
 from hpolab.trial.reporter import Reporter
 
 with needs("`LightGBMPruning`", "LightGBM", "lightgbm"):
@@ -96,6 +97,7 @@ class LightGBMPruning:
         [9, 19, 20, 40]
     """
 
+    @checks_keywords()
     def __init__(
         self,
         reporter: Reporter,

@@ -10,6 +10,7 @@ import lightgbm as lgb
 import numpy as np
 
 from hpolab.errors import InvalidArgument, InvalidType, check_count, one_of
+from hpolab.keywords import checks_keywords
 from hpolab.lightgbm.bins import Bins
 from hpolab.lightgbm.boosting import Boosting, predict_raw, train_booster
 from hpolab.lightgbm.data import TrainingData
@@ -20,7 +21,7 @@ from hpolab.lightgbm.space import lightgbm_space
 from hpolab.lightgbm.splits import check_fold, split_rows
 from hpolab.lightgbm.table import class_weights
 from hpolab.objectives.base import Objective
-from hpolab.objectives.folds import Fold
+from hpolab.objectives.folds import Fold, folds_of
 from hpolab.search_space.space import SearchSpace
 from hpolab.studies.trials import METRICS_KEY
 from hpolab.trial.reporter import Reporter, ReporterOptions, ReporterSettings, options_of_reporter
@@ -60,6 +61,7 @@ _WITHOUT_USE = ("checkpoints", "checkpoint_every", "checkpoint_seconds")
 class LightGBMOptions(ReporterOptions, total=False):
     """What else `LightGBMObjective` takes by name."""
 
+    cv: Any
     categorical: Sequence[str | int]
     weight: Any
     groups: Any
@@ -90,11 +92,14 @@ class LightGBMObjective(Objective):
     was, and trials are short. It ends as it would have, since all that is random is seeded.
 
     Args:
-        train: (features, labels), or a ``lightgbm.Dataset``. Features are a data frame of pandas
-            or polars, an array (n, d) or a sparse matrix; labels (n,) of numbers, or classes of
-            any kind. A Dataset that is binned already keeps its bins.
-        objective: LightGBM's name, such as "regression", "binary", "multiclass", "quantile",
-            "lambdarank", or a function (predictions, Dataset) -> (gradient, Hessian).
+        train: (features, labels), the features alone beside ``y``, or a ``lightgbm.Dataset``.
+            Features are a data frame of pandas or polars, an array (n, d) or a sparse matrix;
+            labels (n,) of numbers, or classes of any kind. A Dataset that is binned already keeps
+            its bins.
+        y: The labels, where ``train`` is the features alone.
+        objective: What LightGBM calls its objective, the loss: a name, such as "regression",
+            "binary", "multiclass", "quantile", "lambdarank", or a function (predictions, Dataset)
+            -> (gradient, Hessian).
         metric: What is optimized: LightGBM's name, such as "auc" or "ndcg@10", or a function
             (predictions, Dataset) -> (name, value, whether more is better). None takes the
             objective's own. The direction is what LightGBM says it is.
@@ -103,6 +108,7 @@ class LightGBMObjective(Objective):
             with ``folds``. A fifth by default.
         folds: A number of folds, a splitter of scikit-learn or pairs of rows (train, valid), the
             same in all trials. Numbers make stratified folds of classes, and keep groups whole.
+            ``cv``, scikit-learn's word, is taken too.
         score: Data like `train` that is read once, at a trial's end, by the mean of the folds'
             boosters: the trial's value. None takes the best report, which is a little optimistic,
             as it has chosen the number of rounds.
@@ -136,7 +142,7 @@ class LightGBMObjective(Objective):
         >>> from hpolab import LightGBMObjective
         >>> X, y = load_breast_cancer(return_X_y=True)
         >>> objective = LightGBMObjective(
-        ...     (X, y), objective="binary", metric="auc", folds=3, max_rounds=50
+        ...     X, y, objective="binary", metric="auc", folds=3, max_rounds=50
         ... )
         >>> study = make_study("cancer", storage="memory://", objective=objective)
         >>> run(study, objective, n_trials=3)
@@ -152,9 +158,11 @@ class LightGBMObjective(Objective):
 
     default_sampler = "lightgbm"
 
+    @checks_keywords(LightGBMOptions)
     def __init__(
         self,
         train: Any,
+        y: Any = None,
         *,
         objective: str | ObjectiveFunction,
         metric: str | MetricFunction | None = None,
@@ -182,7 +190,7 @@ class LightGBMObjective(Objective):
             )
         name = "custom" if self._function is not None else str(objective)
         self._data = TrainingData.of(
-            train,
+            train if y is None else (train, y),
             name,
             weight=settings.get("weight"),
             groups=settings.get("groups"),
@@ -199,7 +207,7 @@ class LightGBMObjective(Objective):
             **self._data.bin_params,
             **given,
         }
-        self._table, self._folds = self._split(valid, folds, seed)
+        self._table, self._folds = self._split(valid, folds_of(folds, settings), seed)
         self._score = None if score is None else self._data.read("score", score)
         self._metrics = Metrics.find(
             metric,

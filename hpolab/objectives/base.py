@@ -12,13 +12,20 @@ import optuna
 from optuna.trial import TrialState
 
 from hpolab.errors import InvalidArgument, InvalidType, RecipeMismatch, check_count, one_of
+from hpolab.keywords import checks_keywords
 from hpolab.search_space.space import SearchSpace
 from hpolab.studies.export import trainer_params
 from hpolab.studies.imported import RUN_KEY
 from hpolab.studies.recipe import FACTS_KEY, check_facts
 from hpolab.studies.trials import best_of
 from hpolab.trial.lease import ERROR_KEY
-from hpolab.trial.reporter import REASON_KEY, Reporter, ReporterSettings, training_seed
+from hpolab.trial.reporter import (
+    REASON_KEY,
+    Reporter,
+    ReporterOptions,
+    ReporterSettings,
+    training_seed,
+)
 
 if TYPE_CHECKING:
     from typing import Self, Unpack
@@ -27,7 +34,6 @@ if TYPE_CHECKING:
     from optuna.trial import FrozenTrial
 
     from hpolab.objectives.crew import Crew
-    from hpolab.trial.reporter import ReporterOptions
 
 __all__ = ["UNNAMED", "Objective"]
 
@@ -90,6 +96,7 @@ class Objective(abc.ABC):
     """What the values depend on besides params and seed, such as how the data is split and ranked:
     plain values by name. `run` stores them with the study and mixes no others into it."""
 
+    @checks_keywords(ReporterOptions)
     def __init__(
         self,
         *,

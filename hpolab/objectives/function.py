@@ -5,14 +5,16 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from hpolab.errors import InvalidType
+from hpolab.keywords import checks_keywords
 from hpolab.objectives.base import UNNAMED, Objective
+from hpolab.trial.reporter import ReporterOptions
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from typing import Unpack
 
     from hpolab.search_space.space import SearchSpace
-    from hpolab.trial.reporter import Reporter, ReporterOptions
+    from hpolab.trial.reporter import Reporter
 
 __all__ = ["FunctionObjective"]
 
@@ -54,6 +56,7 @@ class FunctionObjective(Objective):
         3
     """
 
+    @checks_keywords(ReporterOptions)
     def __init__(
         self,
         function: Callable[[Mapping[str, Any], Reporter], float],

@@ -9,11 +9,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from hpolab.errors import InvalidArgument, InvalidType, MissingExtra, check_count, one_of
+from hpolab.keywords import checks_keywords
 from hpolab.objectives.base import Objective
 from hpolab.objectives.epochs import train_epochs
 from hpolab.recommender.ranking import LOWER_IS_BETTER, RankingTask
 from hpolab.recommender.space import RECOMMENDERS, recommender_space
 from hpolab.recommender.trainer import Trainer
+from hpolab.trial.reporter import ReporterOptions
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -26,7 +28,7 @@ if TYPE_CHECKING:
     from hpolab.recommender.splits import Splits
     from hpolab.recommender.trainer import Training
     from hpolab.search_space.space import SearchSpace
-    from hpolab.trial.reporter import Reporter, ReporterOptions
+    from hpolab.trial.reporter import Reporter
 
 __all__ = ["Recommender", "RecommenderObjective"]
 
@@ -143,6 +145,7 @@ class RecommenderObjective(Objective):
         (2, 5)
     """
 
+    @checks_keywords(ReporterOptions)
     def __init__(
         self,
         trainer: str | Trainer,

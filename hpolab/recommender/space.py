@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from optuna.distributions import FloatDistribution, IntDistribution
 
 from hpolab.errors import InvalidArgument, one_of
+from hpolab.keywords import checks_keywords
 from hpolab.search_space.space import SearchSpace, named_space
 from hpolab.search_space.tuned import Tuned, space_of
 from hpolab.torch.optimizers import optimizer_space
@@ -36,6 +37,7 @@ _IALS = "Rendle et al. 2022, 'Revisiting the performance of iALS', arXiv:2110.14
 _SSM = "Wu et al. 2022 (arXiv:2201.02327): softmax gains with more negatives"
 
 
+@checks_keywords()
 def recommender_space(
     trainer: str,
     *,

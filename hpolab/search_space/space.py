@@ -15,6 +15,7 @@ from optuna.distributions import (
 )
 
 from hpolab.errors import InvalidArgument, InvalidType, one_of
+from hpolab.keywords import checks_keywords
 from hpolab.search_space.entries import (
     Entry,
     Fixed,
@@ -95,6 +96,7 @@ class SearchSpace:
 
     _entries: tuple[tuple[str, Entry], ...]
 
+    @checks_keywords()
     def __init__(
         self,
         parameters: Mapping[str, Any],

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import numpy as np
 
 from hpolab.errors import InvalidArgument, InvalidType, needs
+from hpolab.keywords import checks_keywords
 from hpolab.seeding import derive_seed
 
 with needs("`fit_by_epochs`", "scikit-learn", "sklearn"):
@@ -35,6 +36,7 @@ __all__ = ["fit_by_epochs"]
 EstimatorT = TypeVar("EstimatorT")
 
 
+@checks_keywords()
 def fit_by_epochs(
     estimator: EstimatorT,
     train: tuple[Any, Any],

@@ -29,6 +29,7 @@ __all__ = [
     "fit_epoch",
     "n_rows",
     "open_pair",
+    "pair_of",
     "seeded",
     "take_rows",
 ]
@@ -63,6 +64,22 @@ def open_pair(name: str, data: Any) -> tuple[Any, Any]:
         )
     inputs, targets = indexable(*data)
     return inputs, targets
+
+
+def pair_of(train: Any, y: Any) -> Any:
+    """Return ``train`` as a pair, which it is already where ``y`` is None.
+
+    Raises:
+        InvalidType: If the targets are missing.
+    """
+    if y is not None:
+        return (train, y)
+    if not isinstance(train, (tuple, list)) or len(train) != 2:
+        raise InvalidType(
+            "`y` must be given where `train` is not a pair (X, y), got None beside "
+            f"{_describe(train)}."
+        )
+    return train
 
 
 def n_rows(data: Any) -> int:

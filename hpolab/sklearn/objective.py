@@ -10,10 +10,11 @@ from sklearn.base import clone, is_classifier
 from sklearn.utils.validation import has_fit_parameter
 
 from hpolab.errors import InvalidArgument, InvalidType, check_count, one_of
+from hpolab.keywords import checks_keywords
 from hpolab.objectives.base import Objective
-from hpolab.objectives.folds import make_folds
+from hpolab.objectives.folds import folds_of, make_folds
 from hpolab.sklearn.data import open_rows
-from hpolab.sklearn.estimators import find_scorer, open_pair, seeded
+from hpolab.sklearn.estimators import find_scorer, open_pair, pair_of, seeded
 from hpolab.sklearn.fidelity import FIDELITIES, Epochs, Folds, RowParts, Trees, grown_argument
 from hpolab.sklearn.space import estimator_space
 from hpolab.sklearn.training import CrossValidation, SklearnTask, last_step
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 __all__ = ["SklearnObjective"]
 
 _DEFAULT_STEPS = {"epochs": 20, "trees": 10}
+_DEFAULT_FOLDS = 5
 _DEFAULT_FRACTIONS = (1 / 9, 1 / 3, 1.0)
 
 # What can judge the reports of each fidelity.
@@ -47,6 +49,7 @@ _PRUNERS = {
 class SklearnOptions(ReporterOptions, total=False):
     """What else `SklearnObjective` takes by name."""
 
+    cv: Any
     max_steps: int | None
     batch_size: int | None
     fractions: Sequence[float] | None
@@ -92,11 +95,13 @@ class SklearnObjective(Objective):
     Args:
         estimator: Any estimator or Pipeline; it is left as it is.
         train: (inputs, targets) with n rows each, as arrays, sparse matrices, data frames of
-            pandas or polars, or lists.
+            pandas or polars, or lists; or the inputs alone, beside ``y``.
+        y: The targets, where ``train`` is the inputs alone.
         search_space: What is suggested, by the estimator's own names, ``step__name`` in a
             Pipeline. None takes `estimator_space(estimator)`, for the usual estimators.
         folds: How many (stratified for classifiers, shuffled, and whole groups where there are
-            any); a splitter of scikit-learn; or (train, valid) pairs of row indices.
+            any), 5 by default; a splitter of scikit-learn; or (train, valid) pairs of row indices.
+            ``cv``, scikit-learn's word, is taken too.
         metric: A scorer's name as `sklearn.metrics.get_scorer_names` lists it, or (estimator,
             inputs, targets) -> number, more is better; None takes ``estimator.score``.
         groups: (n,) what group a row belongs to.
@@ -125,7 +130,7 @@ class SklearnObjective(Objective):
         >>> from sklearn.preprocessing import StandardScaler
         >>> from sklearn.svm import SVC
         >>> objective = SklearnObjective(
-        ...     make_pipeline(StandardScaler(), SVC()), load_iris(return_X_y=True), folds=10
+        ...     make_pipeline(StandardScaler(), SVC()), *load_iris(return_X_y=True), folds=10
         ... )
         >>> list(objective.search_space.distributions())
         ['svc__C', 'svc__gamma']
@@ -137,18 +142,20 @@ class SklearnObjective(Objective):
         >>> study.optimize(objective, n_trials=2)
         >>> study.best_value > 0.9
         True
-        >>> model = objective.fit(study.best_params, seed=0)
+        >>> model = objective.fit_best(study)
         >>> objective.evaluate(model, load_iris(return_X_y=True))["score"] > 0.9
         True
     """
 
+    @checks_keywords(SklearnOptions)
     def __init__(
         self,
         estimator: Any,
-        train: tuple[Any, Any],
+        train: Any,
+        y: Any = None,
         *,
         search_space: SearchSpace | None = None,
-        folds: int | Any | Iterable[tuple[ArrayLike, ArrayLike]] = 5,
+        folds: int | Any | Iterable[tuple[ArrayLike, ArrayLike]] | None = None,
         metric: str | Callable[[Any, Any, Any], float] | None = None,
         groups: ArrayLike | None = None,
         sample_weight: ArrayLike | None = None,
@@ -164,9 +171,11 @@ class SklearnObjective(Objective):
         self._estimator = clone(estimator)
         self._scorer = find_scorer(self._estimator, metric)
         classifier = is_classifier(estimator)
+        train = pair_of(train, y)
         rows = open_rows(train, sample_weight=sample_weight, groups=groups, classifier=classifier)
+        folds = folds_of(folds, settings)
         made = make_folds(
-            folds,
+            _DEFAULT_FOLDS if folds is None else folds,
             np.asarray(rows.targets),
             labels=rows.labels,
             groups=rows.groups,

@@ -1,4 +1,4 @@
-"""The cheap stage: parameters tuned on some parts of the data, and scored on another."""
+"""The post-processing stage: parameters tuned on some parts of the data, and scored on another."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ __all__ = ["PostStage", "StudyPlace", "Tuned"]
 
 @dataclass(frozen=True)
 class Tuned:
-    """Cheap parameters that were tuned on an artifact.
+    """Post-processing parameters that were tuned on an artifact.
 
     Attributes:
         post_params: The best ones.
@@ -48,7 +48,7 @@ class Tuned:
 
 @dataclass(frozen=True)
 class StudyPlace:
-    """Where a cheap stage's studies are: their storage, what their names begin with, their seed."""
+    """Where studies of post-processing are: storage, what their names begin with, and seed."""
 
     storage: BaseStorage | str
     name: str
@@ -57,11 +57,11 @@ class StudyPlace:
 
 @dataclass(frozen=True)
 class PostStage:
-    """How the cheap parameters of an artifact are tuned and scored.
+    """How the post-processing parameters of an artifact are tuned and scored.
 
     Attributes:
         score: (artifact, post params, part) -> number, or metrics by name, ``metric`` among them.
-        search_space: The cheap parameters.
+        search_space: The post-processing parameters.
         parts: What the data's parts are called, as ``score`` knows them.
         cross_fit: Whether each part is scored, with what was tuned on the others.
         n_trials: Trials of a study.
@@ -99,7 +99,7 @@ class PostStage:
         """Return the metrics of one part by name.
 
         Raises:
-            InvalidArgument: If ``score`` returns metrics without the optimized one.
+            InvalidArgument: If ``score_artifact`` returns metrics without the optimized one.
             InvalidType: If it returns anything but numbers.
         """
         found = self.score(artifact, dict(post_params), part)
@@ -109,11 +109,13 @@ class PostStage:
         except (TypeError, ValueError):
             metrics = {}
         if not metrics:
-            raise InvalidType(f"`score` must return a number, or numbers by name, got {found!r}.")
+            raise InvalidType(
+                f"`score_artifact` must return a number, or numbers by name, got {found!r}."
+            )
         if self.metric not in metrics:
             raise InvalidArgument(
-                f"`metric` must be one of {', '.join(map(repr, metrics))}, as `score` returns "
-                f"them, got {self.metric!r}."
+                f"`metric` must be one of {', '.join(map(repr, metrics))}, as `score_artifact` "
+                f"returns them, got {self.metric!r}."
             )
         return metrics
 
@@ -127,7 +129,7 @@ class PostStage:
 
         Raises:
             Diverged: If no trial has a value.
-            InvalidArgument: If ``score`` changes the artifact.
+            InvalidArgument: If ``score_artifact`` changes the artifact.
             RecipeMismatch: If the study has trials of another search space.
             TooManyFailures: If the first trials all fail.
         """
@@ -159,14 +161,14 @@ class PostStage:
         return self.read(study)
 
     def read(self, study: Study) -> Tuned:
-        """Return what a study of cheap parameters has found.
+        """Return what a study of post-processing parameters has found.
 
         Raises:
             Diverged: If no trial has a value.
         """
         trials = study.get_trials(deepcopy=False)
         if all(trial.state != TrialState.COMPLETE for trial in trials):
-            raise Diverged(f"no trial of the cheap stage {study.study_name!r} has a value")
+            raise Diverged(f"no trial of post-processing {study.study_name!r} has a value")
         best = study.best_trial
         assert best.value is not None
         return Tuned(
@@ -202,6 +204,7 @@ class _Guarded:
     def refuse_change(self) -> None:
         if digest_of(self._artifact) != self._digest:
             raise InvalidArgument(
-                "`score` must leave the artifact as it is, as all cheap trials share it, got one "
-                f"that changes it (a {type(self._artifact).__name__}): let it work on a copy."
+                "`score_artifact` must leave the artifact as it is, as all trials of post-"
+                "processing share it, got one that changes it (a "
+                f"{type(self._artifact).__name__}): let it work on a copy."
             )

@@ -10,6 +10,7 @@ from optuna.samplers import BaseSampler
 
 from hpolab import _optuna
 from hpolab.errors import InvalidArgument, MissingExtra, one_of
+from hpolab.keywords import checks_keywords
 from hpolab.seeding import derive_seed
 from hpolab.studies.stepwise import LIGHTGBM_ORDER, StepwiseSampler
 
@@ -60,6 +61,7 @@ class TrialSeededSampler(BaseSampler):
         'TrialSeededSampler(TPESampler, seed=0)'
     """
 
+    @checks_keywords()
     def __init__(self, factory: SamplerFactory, seed: int) -> None:
         self.seed = seed
         self._factory = factory
@@ -205,6 +207,7 @@ SAMPLERS: Mapping[str, SamplerFactory] = {
 """The samplers that `TrialSeededSampler` wraps, by name."""
 
 
+@checks_keywords()
 def make_sampler(
     sampler: str | BaseSampler | SamplerFactory,
     *,

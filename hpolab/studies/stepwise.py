@@ -19,6 +19,7 @@ from optuna.study import StudyDirection
 from optuna.trial import TrialState, create_trial
 
 from hpolab.errors import InvalidArgument, InvalidType, check_count, one_of
+from hpolab.keywords import checks_keywords
 from hpolab.seeding import derive_seed
 
 if TYPE_CHECKING:
@@ -152,6 +153,7 @@ class StepwiseSampler(BaseSampler):
         [0.5, -1.0, 0.0, 1.0, 0.0, 0.0]
     """
 
+    @checks_keywords()
     def __init__(
         self,
         *,

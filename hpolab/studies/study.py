@@ -11,6 +11,7 @@ import optuna
 from optuna.study import StudyDirection, get_all_study_names
 
 from hpolab.errors import InvalidArgument, InvalidType, RecipeMismatch, StudyNotFound, one_of
+from hpolab.keywords import checks_keywords
 from hpolab.search_space.space import SearchSpace
 from hpolab.storage.url import open_storage
 from hpolab.studies.pruner import make_pruner
@@ -64,6 +65,7 @@ class StudiedObjective(Protocol):
     default_pruner: str
 
 
+@checks_keywords()
 def make_study(
     study_name: str,
     *,
@@ -173,6 +175,7 @@ def make_study(
     return study
 
 
+@checks_keywords()
 def load_study(study_name: str, *, storage: str | BaseStorage | None = None) -> Study:
     """Load a study as it was made, its sampler and pruner included.
 

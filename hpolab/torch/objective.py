@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from hpolab.errors import InvalidArgument, InvalidType, check_count, one_of
+from hpolab.keywords import checks_keywords
 from hpolab.objectives.base import Objective
 from hpolab.objectives.epochs import train_epochs
 from hpolab.torch.build import build_optimizer, build_schedule
@@ -121,6 +122,7 @@ class TorchObjective(Objective):
         ['lr', 'one_minus_beta1', 'one_minus_beta2']
     """
 
+    @checks_keywords(TorchOptions)
     def __init__(
         self,
         build_model: Callable[[dict[str, Any]], nn.Module],

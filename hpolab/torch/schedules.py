@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from optuna.distributions import FloatDistribution
 
 from hpolab.errors import check_count
+from hpolab.keywords import checks_keywords
 from hpolab.search_space.space import SearchSpace, named_space
 
 if TYPE_CHECKING:
@@ -205,6 +206,7 @@ SCHEDULES: tuple[str, ...] = tuple(SCHEDULE_ROWS)
 """The names that `schedule_space` knows."""
 
 
+@checks_keywords()
 def schedule_space(
     name: str | Sequence[str], *, max_epochs: int, warmup: bool = False
 ) -> SearchSpace:

@@ -12,6 +12,7 @@ import optuna
 
 from hpolab import _optuna
 from hpolab.errors import Diverged, InvalidArgument, InvalidType, LeaseLost, one_of
+from hpolab.keywords import checks_keywords
 from hpolab.seeding import derive_seed
 from hpolab.storage.bulk import Report, write_reports
 from hpolab.studies.recipe import study_seed
@@ -189,6 +190,7 @@ class Reporter:
         3
     """
 
+    @checks_keywords(ReporterOptions)
     def __init__(
         self,
         trial: Trial | None,

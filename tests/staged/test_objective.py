@@ -1,4 +1,4 @@
-"""StagedObjective: a training once, cheap parameters tuned on what it made, an honest value."""
+"""StagedObjective: a training once, post-processing tuned on what it made, an honest value."""
 
 from __future__ import annotations
 
@@ -100,7 +100,7 @@ def test_value_is_the_tuned_parameters_on_the_other_part():
         assert len(trial.intermediate_values) == 3
 
 
-def test_parameters_of_a_trial_are_those_of_its_cheap_study():
+def test_parameters_of_a_trial_are_those_of_its_study_of_post_processing():
     train = Noisy()
     objective = make(train)
     study = run_study(objective)
@@ -111,7 +111,7 @@ def test_parameters_of_a_trial_are_those_of_its_cheap_study():
     assert len(studies_of(study)) == 4
 
 
-def test_cheap_stage_once_for_the_best():
+def test_post_processing_once_for_the_best():
     objective = make(tune="best")
     study = run_study(objective)
     assert studies_of(study) == ["s"]
@@ -210,7 +210,7 @@ def test_workers_and_reproducible_studies_share_a_storage(tmp_path):
     assert (tmp_path / "s.db.artifacts").is_dir()
 
 
-def test_a_copy_has_the_cheap_studies_too(tmp_path):
+def test_a_copy_has_the_studies_of_post_processing_too(tmp_path):
     here, there = (f"sqlite:///{tmp_path}/{name}.db" for name in ("here", "there"))
     study = run_study(make(), storage=here)
     assert copy_study(study.study_name, storage=here, to_storage=there, to_study_name="other") == 3
@@ -221,7 +221,7 @@ def test_a_copy_has_the_cheap_studies_too(tmp_path):
     assert len(get_all_study_names(open_storage(there))) == 4
 
 
-def test_best_shows_the_cheap_parameters_unless_they_are_several(tmp_path):
+def test_best_shows_the_post_processing_parameters_unless_they_are_several(tmp_path):
     for cross_fit in (False, True):
         url = f"sqlite:///{tmp_path}/{cross_fit}.db"
         study = run_study(make(cross_fit=cross_fit), storage=url)
@@ -232,7 +232,7 @@ def test_best_shows_the_cheap_parameters_unless_they_are_several(tmp_path):
         assert shown == study.best_params | tuned
 
 
-def test_pruned_training_has_no_cheap_stage():
+def test_pruned_training_has_no_post_processing():
     def train(params, reporter):
         reporter.report(float("nan"), 0)
 
@@ -241,7 +241,7 @@ def test_pruned_training_has_no_cheap_stage():
     assert studies_of(study) == ["s"]
 
 
-def test_cheap_parameters_of_a_pruned_trial_are_not_tuned():
+def test_post_processing_parameters_of_a_pruned_trial_are_not_tuned():
     def train(params, reporter):
         reporter.report(1.0, 0)
         if reporter.trial is not None and reporter.trial.number == 1:
@@ -251,11 +251,11 @@ def test_cheap_parameters_of_a_pruned_trial_are_not_tuned():
     objective = make(train)
     study = run_study(objective, 2)
     assert study.trials[1].value == 1.0
-    with pytest.raises(InvalidArgument, match=r"complete trial, \[0\], got 1"):
+    with pytest.raises(InvalidArgument, match="got trial 1, which was pruned"):
         objective.tune(study, 1)
 
 
-def test_cheap_stage_without_any_value_prunes():
+def test_post_processing_without_any_value_prunes():
     study = run_study(make(score=lambda *_: float("nan")), 1)
     assert study.trials[0].state == TrialState.PRUNED
 
@@ -271,7 +271,7 @@ def test_score_that_changes_the_artifact_is_an_error_that_says_so(at):
         return accuracy(predictions, post_params, part)
 
     objective = make(score=score)
-    with pytest.raises(InvalidArgument, match=r"`score` must leave the artifact as it is.*ndarray"):
+    with pytest.raises(InvalidArgument, match=r"`score_artifact` must leave the artifact.*ndarray"):
         objective.tuned(objective.artifact({"noise": 0.5}, 0))
     study = run_study(make(score=score), 1)
     assert study.trials[0].state == TrialState.FAIL
@@ -286,7 +286,7 @@ def test_cache_of_another_version_is_refused_before_a_trial(tmp_path):
     assert train.trained == []
 
 
-def test_values_of_another_cheap_stage_are_not_mixed():
+def test_values_of_another_post_processing_are_not_mixed():
     study = run_study(make())
     with pytest.raises(RecipeMismatch, match="'n_post_trials': stored 12, asked for 13"):
         run(study, make(n_post_trials=13), n_trials=5)
@@ -306,7 +306,7 @@ def test_values_of_another_cheap_stage_are_not_mixed():
         ({"n_post_trials": 0}, InvalidArgument, "`n_post_trials` must be 1 or above, got 0"),
         ({"post_space": {}}, InvalidType, "`post_space` must be a SearchSpace, got dict"),
         ({"post_space": SPACE}, InvalidArgument, "got 'noise' in both"),
-        ({"score": 3}, InvalidType, "`score` must be a function, got int"),
+        ({"score": 3}, InvalidType, "`score_artifact` must be a function, got int"),
         ({"data": object()}, InvalidType, "A fingerprint must be of arrays"),
     ],
 )
@@ -318,7 +318,9 @@ def test_bad_arguments_are_refused(settings, error, message):
 @pytest.mark.parametrize("said", ["high", {}, {"accuracy": None}])
 def test_score_that_returns_no_number_is_refused(said):
     objective = make(score=lambda *_: said)
-    with pytest.raises(InvalidType, match="`score` must return a number, or numbers by name"):
+    with pytest.raises(
+        InvalidType, match="`score_artifact` must return a number, or numbers by name"
+    ):
         objective.post.metrics(None, {}, "tune")
 
 
@@ -329,11 +331,11 @@ def test_score_without_the_metric_is_refused():
 
 
 def test_training_without_an_artifact_is_refused():
-    with pytest.raises(InvalidType, match="`train` must return an artifact, got None"):
+    with pytest.raises(InvalidType, match="`make_artifact` must return an artifact, got None"):
         make(lambda params, reporter: None).fit({"noise": 0.5}, 0)
     with pytest.raises(InvalidArgument, match="`seed` must be 0 or above, got -1"):
         make().artifact({"noise": 0.5}, -1)
-    with pytest.raises(InvalidArgument, match=r"`number` must be that of a complete trial, \[\]"):
+    with pytest.raises(InvalidArgument, match="`study` must have a complete trial"):
         make().tune(make_study("s", storage="memory://", objective=make()))
 
 

@@ -19,6 +19,7 @@ from hpolab.errors import (
     check_count,
     one_of,
 )
+from hpolab.keywords import checks_keywords
 from hpolab.objectives.base import Objective
 from hpolab.running.run import run
 from hpolab.search_space.space import SearchSpace
@@ -255,6 +256,7 @@ class Comparison:
 _N_DRAWS = 20_000
 
 
+@checks_keywords()
 def compare(
     objective: Objective | None,
     contenders: Sequence[str] | Mapping[str, SearchSpace | Objective],
@@ -343,6 +345,7 @@ def compare(
     return Comparison.of(name, studies)
 
 
+@checks_keywords()
 def load_comparison(name: str, *, storage: str | BaseStorage | None = None) -> Comparison:
     """Return a comparison as it stands in a storage, to be read.
 

@@ -37,6 +37,7 @@ from hpolab.errors import (
     check_count,
     one_of,
 )
+from hpolab.keywords import checks_keywords
 from hpolab.objectives.base import Objective
 from hpolab.running.run import run
 from hpolab.seeding import derive_seed
@@ -66,6 +67,7 @@ _TWIN_KEY = "hpolab:twin"
 _MIN_SEEDS = 6
 
 
+@checks_keywords()
 def confirm(
     study: Study,
     objective: Objective,

@@ -15,6 +15,7 @@ import numpy as np
 
 from hpolab.analysis.statistics import CONFIDENCE, Estimate, differences, intervals, p_values
 from hpolab.errors import InvalidArgument, InvalidType, check_count, one_of
+from hpolab.keywords import checks_keywords
 from hpolab.seeding import derive_seed
 
 if TYPE_CHECKING:
@@ -96,6 +97,7 @@ class Ensemble:
         return "\n".join([head, *lines, self.verdict])
 
 
+@checks_keywords()
 def fold_ensemble(
     fit: Callable[[Mapping[str, Any], int, NDArray[np.int64]], Any],
     params: Mapping[str, Any],

@@ -23,6 +23,7 @@ from optuna.distributions import (
 from optuna.trial import TrialState, create_trial
 
 from hpolab.errors import DataNotFound, InvalidArgument, InvalidType, RecipeMismatch, one_of
+from hpolab.keywords import checks_keywords
 from hpolab.search_space.entries import make_distribution
 from hpolab.storage.url import open_storage
 from hpolab.studies.imported import IMPORT_KEY, RUN_KEY
@@ -85,6 +86,7 @@ class _Columns:
     state: str | None
 
 
+@checks_keywords()
 def import_runs(
     source: Any,
     *,

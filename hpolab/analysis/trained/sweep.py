@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from optuna.trial import TrialState
 
 from hpolab.errors import InvalidArgument, InvalidType, StudyNotFound
+from hpolab.keywords import checks_keywords
 from hpolab.objectives.base import Objective
 from hpolab.running.run import run
 from hpolab.storage.url import open_storage
@@ -93,6 +94,7 @@ class Sweep:
         )
 
 
+@checks_keywords()
 def sweep(
     objective: Objective,
     stages: Mapping[str, Mapping[str, Sequence[Any]]],
@@ -187,6 +189,7 @@ def sweep(
     return Sweep(name, objective.direction, tuple(done), best)
 
 
+@checks_keywords()
 def load_sweep(name: str, *, storage: str | BaseStorage | None = None) -> Sweep:
     """Return a sweep as it stands in a storage, to be read.
 
