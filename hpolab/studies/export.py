@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hpolab.errors import InvalidArgument, one_of
+from hpolab.keywords import checks_keywords
 from hpolab.search_space.space import SearchSpace
 from hpolab.studies.imported import RUN_KEY
 from hpolab.studies.recipe import read_recipe
@@ -73,6 +74,7 @@ def as_yaml(params: Mapping[str, Any]) -> str:
     return str(yaml.safe_dump(dict(params), sort_keys=False)).rstrip()
 
 
+@checks_keywords()
 def params_of_yaml(
     path: str | PathLike[str], names: Iterable[str], *, prefixes: Mapping[str, str] | None = None
 ) -> dict[str, Any]:
@@ -122,6 +124,7 @@ def as_python(params: Mapping[str, Any]) -> str:
     return pprint.pformat(dict(params), sort_dicts=False, width=100)
 
 
+@checks_keywords()
 def as_overrides(
     params: Mapping[str, Any],
     *,

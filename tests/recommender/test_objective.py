@@ -33,7 +33,8 @@ from hpolab import (
 )
 from hpolab.seeding import derive_seed
 from hpolab.studies.recipe import FACTS_KEY, REFERENCES_KEY
-from hpolab.trial.reporter import METRICS_KEY, REASON_KEY
+from hpolab.studies.trials import METRICS_KEY
+from hpolab.trial.reporter import REASON_KEY
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

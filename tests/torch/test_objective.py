@@ -32,8 +32,9 @@ from hpolab import (
     split_four,
 )
 from hpolab.demo import build_cnn
+from hpolab.studies.trials import METRICS_KEY
 from hpolab.torch.rng import order_seed
-from hpolab.trial.reporter import METRICS_KEY, REASON_KEY
+from hpolab.trial.reporter import REASON_KEY
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

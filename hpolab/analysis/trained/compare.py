@@ -21,6 +21,7 @@ from hpolab.analysis.trained.trainings import (
 )
 from hpolab.analysis.wording import compared, mean_and_error, short
 from hpolab.errors import InvalidArgument, InvalidType, StudyNotFound, check_count, one_of
+from hpolab.keywords import checks_keywords
 from hpolab.objectives.base import Objective
 from hpolab.running.run import run
 from hpolab.search_space.space import SearchSpace, as_space
@@ -301,6 +302,7 @@ class Comparison(Result):
 _N_DRAWS = 20_000
 
 
+@checks_keywords()
 def compare(
     objective: Objective | None,
     contenders: Sequence[str] | Mapping[str, SearchSpace | Mapping[str, Any] | Objective],
@@ -388,6 +390,7 @@ def compare(
     return Comparison.of(study_name, studies)
 
 
+@checks_keywords()
 def load_comparison(study_name: str, *, storage: str | BaseStorage | None = None) -> Comparison:
     """Return a comparison as it stands in a storage, without running anything.
 
