@@ -853,7 +853,7 @@ def test_bad_arguments_are_refused(options: dict[str, Any], message: str) -> Non
         ({"folds": [1, 2]}, r"`folds` must hold \(train, valid\) pairs .* got int"),
         ({"sample_weight": ["a"] * 150}, r"`sample_weight` must hold numbers"),
         ({"metric": ["accuracy"]}, r"`metric` must be .* got list"),
-        ({"search_space": {"C": (0, 1)}}, r"`search_space` must be a SearchSpace, got dict"),
+        ({"search_space": ["C"]}, r"`search_space` must be a SearchSpace or a dict .* got list"),
     ],
 )
 def test_arguments_of_a_wrong_type_are_refused(options: dict[str, Any], message: str) -> None:

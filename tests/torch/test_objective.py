@@ -673,7 +673,8 @@ NO_OPTIMIZER = SearchSpace({"lr": (1e-3, 1.0, "log")})
         ({"device": "gpu"}, InvalidArgument, "`device` must be available, got 'gpu'"),
         ({"device": "xpu:7"}, InvalidArgument, "`device` must be available, got 'xpu:7'"),
         ({"device": None}, InvalidType, "`device` must be a string or torch.device"),
-        ({"search_space": {"lr": 0.1}}, InvalidType, "`search_space` must be a SearchSpace"),
+        ({"search_space": 0.1}, InvalidType, "`search_space` must be a SearchSpace or a dict"),
+        ({"search_space": {"lr": 0.1}}, InvalidArgument, "must hold an 'optimizer'"),
         ({"search_space": NO_OPTIMIZER}, InvalidArgument, "must hold an 'optimizer', .* 'lr'"),
         (
             {"search_space": SGD | SearchSpace({"batch_size": [8, 16]}), "train": loader()},
