@@ -356,12 +356,11 @@ def ensemble_of(objective, params, study, *, n_rows, n_folds, n_seeds):
     return fold_ensemble(
         fit,
         params,
-        score=h_mean,
+        metric=h_mean,
         direction="maximize",
         n_rows=n_rows,
         folds=n_folds,
         n_seeds=n_seeds,
-        metric="H-mean",
         study=study,
     )
 

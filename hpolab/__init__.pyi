@@ -1,15 +1,15 @@
 """The public names of hpolab, and where each stands."""
 
 from .analysis.confirmation import Configuration, Confirmation
-from .analysis.effects import Influence
+from .analysis.effects import Effect
 from .analysis.influence import influence
-from .analysis.leads import Lead
+from .analysis.parameters import Influence
 from .analysis.recommend import Recommendation, Recommended, recommend
 from .analysis.trained.compare import Comparison, Contender, compare, load_comparison
 from .analysis.trained.confirm import confirm, load_confirmation
 from .analysis.trained.ensemble import Ensemble, average, fold_ensemble, load_ensemble
 from .analysis.trained.import_runs import import_runs
-from .analysis.trained.sweep import Stage, Sweep, Tried, load_sweep, sweep
+from .analysis.trained.sweep import Sweep, SweepStage, SweepTrial, load_sweep, sweep
 from .datasets import (
     FourSplits,
     TasteClusters,
@@ -96,6 +96,7 @@ __all__ = [
     "Contender",
     "DataNotFound",
     "Diverged",
+    "Effect",
     "Ensemble",
     "Features",
     "FoldModels",
@@ -106,7 +107,6 @@ __all__ = [
     "Interactions",
     "InvalidArgument",
     "InvalidType",
-    "Lead",
     "LeaseLost",
     "LightGBMModel",
     "LightGBMObjective",
@@ -131,7 +131,6 @@ __all__ = [
     "SearchSpace",
     "SklearnObjective",
     "Splits",
-    "Stage",
     "Staged",
     "StagedObjective",
     "StepwiseSampler",
@@ -139,11 +138,12 @@ __all__ = [
     "StorageUnavailable",
     "StudyNotFound",
     "Sweep",
+    "SweepStage",
+    "SweepTrial",
     "TasteClusters",
     "TooManyFailures",
     "TorchObjective",
     "TrialSeededSampler",
-    "Tried",
     "Tuned",
     "WorkersDied",
     "__version__",

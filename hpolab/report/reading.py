@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from hpolab.studies.recipe import Recipe
 
-__all__ = ["Reading", "is_feasible", "read"]
+__all__ = ["Reading", "read", "value_of"]
 
 
 @dataclass(frozen=True)

@@ -467,8 +467,8 @@ class SearchSpace:
         known = self._entries.trainer_names()
         if name in self._by_trial_name and name not in known:
             raise InvalidArgument(
-                f"`params` must have {self.trainer_name(name)!r}, got {name!r}, which is what "
-                "trials call it: `from_trial` makes params for the trainer of a trial's."
+                f"`params` must have {self.trainer_name(name)!r}, got {name!r}, the name that "
+                "trials store: `from_trial` turns a trial's params into the trainer's."
             )
         one_of("params", name, known)
 
@@ -478,8 +478,8 @@ class SearchSpace:
         trainer_name = self.trainer_name(name)
         if trainer_name in given and trainer_name not in self._by_trial_name:
             return (
-                f"{rule}, got {trainer_name!r}, which is what the trainer calls it: these are "
-                "params for the trainer already."
+                f"{rule}, got {trainer_name!r}, the trainer's name for it: these are trainer "
+                "params already, use them as they are."
             )
         unknown = [each for each in given if each not in self._by_trial_name]
         near = get_close_matches(name, unknown, n=1, cutoff=0.5)

@@ -15,7 +15,7 @@ from hpolab.studies.imported import RUN_KEY
 from hpolab.studies.recipe import read_recipe
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Mapping
     from os import PathLike
 
     from optuna import Study
@@ -26,7 +26,6 @@ __all__ = [
     "as_json",
     "as_overrides",
     "as_python",
-    "as_table",
     "as_yaml",
     "delivered_params",
     "params_of_yaml",
@@ -34,7 +33,7 @@ __all__ = [
 ]
 
 POST_KEY = "hpolab:post_params"
-"""The cheap parameters that a trial of a StagedObjective was scored with: part -> params."""
+"""The post-processing parameters that a StagedObjective scored a trial with: part -> params."""
 
 # YAML 1.1 wants a point and a sign in a float with an exponent: 4.0e-4 or 4.0e+4.
 _EXPONENT = re.compile(r"[-+]?[0-9][0-9_]*\.?[0-9]*[eE][-+]?[0-9]+")
@@ -52,7 +51,7 @@ def trainer_params(study: Study, trial: FrozenTrial) -> dict[str, Any]:
 
 
 def delivered_params(study: Study, trial: FrozenTrial) -> dict[str, Any]:
-    """Return a trial's parameters with the cheap ones that were tuned for it.
+    """Return a trial's parameters with the post-processing ones that were tuned for it.
 
     A cross-fit tunes several sets, each for a part of the data: none of them is returned, and
     `StagedObjective.tune` finds the one to deliver.
@@ -153,19 +152,6 @@ def as_overrides(
         for name, value in params.items()
         if names[name] is not None
     ]
-
-
-def as_table(rows: Sequence[Sequence[str]]) -> str:
-    """Return rows of equal length as lines whose columns stand below each other.
-
-    Example:
-        >>> print(as_table([["name", "value"], ["lr", "0.1"]]))
-        name  value
-        lr    0.1
-    """
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    lines = ("  ".join(map(str.ljust, row, widths)).rstrip() for row in rows)
-    return "\n".join(lines)
 
 
 def _read_yaml(path: str | PathLike[str]) -> dict[str, Any]:

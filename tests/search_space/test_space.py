@@ -493,6 +493,11 @@ def test_bad_type_is_refused_by_name(spec: object) -> None:
         SearchSpace({"x": spec})
 
 
+def test_a_dict_in_a_dict_is_told_how_a_choice_is_written() -> None:
+    with pytest.raises(InvalidType, match=r"`SearchSpace\.choice"):
+        SearchSpace({"model": {"mlp": {"hidden": (8, 64)}}})
+
+
 @pytest.mark.parametrize("bounds", [(0.5, 1.0), (-0.1, 0.5), (0.5, 1.5)])
 def test_one_minus_range_must_lie_below_one(bounds: tuple[float, float]) -> None:
     with pytest.raises(InvalidArgument, match=r"\[0, 1\)"):
@@ -598,10 +603,14 @@ def test_a_misspelled_name_is_told_before_the_one_that_it_leaves_missing() -> No
 @pytest.mark.parametrize(
     ("space", "params", "message"),
     [
-        (flat(), {"beta2": 0.999}, "'one_minus_beta2', got 'beta2', which is what the trainer"),
+        (flat(), {"beta2": 0.999}, "'one_minus_beta2', got 'beta2', the trainer's name"),
         (flat(), {"one_minus_bta2": 1e-3}, "'one_minus_beta2', .* got 'one_minus_bta2' in its"),
         (flat(), {}, "'one_minus_beta2', which is missing"),
-        (branched(), {"optimizer": "sgd", "lr": 0.1}, "must have 'sgd.lr', got 'lr', which is"),
+        (
+            branched(),
+            {"optimizer": "sgd", "lr": 0.1},
+            "have 'sgd.lr', got 'lr', the trainer's name",
+        ),
         (branched(), {"optimizer": "adan"}, "Did you mean 'adam'"),
     ],
 )
