@@ -102,7 +102,7 @@ class Contender(abc.ABC):
 class Hpolab(Contender):
     def __init__(self, model: str, seed: int, max_epochs: int) -> None:
         from hpolab import RankingTask, recommender_space
-        from hpolab.recommender.training import TorchTrainer
+        from hpolab.recommender.training import TorchRecommenderTrainer
 
         name, loss = {"bpr": ("mf", "bpr"), "deepfm": ("deepfm", "bce")}[model]
         params = recommender_space(name, loss=loss, optimizer="adam").defaults()
@@ -112,7 +112,7 @@ class Hpolab(Contender):
             params |= {"hidden": HIDDEN, "dropout": DROPOUT}
         _, splits = load()
         train, valid, test = splits.train, splits.valid, splits.test
-        trainer = TorchTrainer(name)
+        trainer = TorchRecommenderTrainer(name)
         # Never left, as the process ends with the training.
         trainer.seeded(seed).__enter__()
         self._training = trainer.start(params, train, seed=seed, max_epochs=max_epochs)

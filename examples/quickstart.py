@@ -1,4 +1,4 @@
-"""Tune a small network on scikit-learn's digits, stop whenever you like, start again to go on.
+"""Tune a small network on scikit-learn's digits, stop whenever you like, start again to resume.
 
 python examples/quickstart.py
 """
@@ -6,7 +6,6 @@ python examples/quickstart.py
 import torch
 
 from hpolab import (
-    SearchSpace,
     TorchObjective,
     load_digits,
     make_study,
@@ -32,7 +31,7 @@ def main(storage="sqlite:///quickstart.db", n_trials=30, max_epochs=20):
         train=data.train,  # fitted on
         valid=data.valid,  # read every epoch: pruning, early stopping
         score=data.score,  # read once at the trial's end: the trial's value
-        search_space=optimizer_space("adamw") | SearchSpace({"hidden": (16, 128)}),
+        search_space=optimizer_space("adamw") | {"hidden": (16, 128)},
         loss="cross_entropy",
         metric="accuracy",
         max_epochs=max_epochs,

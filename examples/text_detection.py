@@ -24,7 +24,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from optuna.distributions import FloatDistribution, IntDistribution
 from optuna.trial import TrialState
 from scipy import ndimage
 from torch import nn
@@ -68,7 +67,7 @@ POST_SPACE = SearchSpace(
     {
         "thresh": (0.05, 0.95),
         "box_thresh": (0.05, 0.95),
-        "max_candidates": IntDistribution(5, 1_000, log=True),
+        "max_candidates": (5, 1_000, "log"),
     },
     defaults=POST_DEFAULTS,
 )
@@ -78,10 +77,10 @@ def training_space(max_epochs):
     """AdamW and a cosine schedule around the range of 2.5e-4 to 6e-4 that people try by hand."""
     return SearchSpace(
         {
-            "lr": FloatDistribution(5e-5, 2e-2, log=True),
-            "weight_decay": FloatDistribution(5e-5, 5e-4, log=True),
+            "lr": (5e-5, 2e-2, "log"),
+            "weight_decay": (5e-5, 5e-4, "log"),
             "T_max": (max_epochs, 2 * max_epochs),
-            "eta_min": FloatDistribution(1e-7, 4e-5, log=True),
+            "eta_min": (1e-7, 4e-5, "log"),
         },
         defaults={"lr": 4e-4, "weight_decay": 1e-4, "T_max": max_epochs, "eta_min": 1e-5},
     )

@@ -25,7 +25,9 @@ def __getattr__(name: str) -> Any:
 
         return version(__name__)
     if name not in __all__:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}.{_hint(name)}")
+        from hpolab.errors import hint
+
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}.{hint(name, __all__)}")
     try:
         return _load(name)
     except ModuleNotFoundError as error:
@@ -39,11 +41,3 @@ def __getattr__(name: str) -> Any:
 
 def __dir__() -> list[str]:
     return [*_names(), "__version__"]
-
-
-def _hint(name: str) -> str:
-    from difflib import get_close_matches
-
-    known = {each.lower(): each for each in __all__}
-    near = get_close_matches(name.lower(), known, n=1)
-    return f" Did you mean {known[near[0]]!r}?" if near else ""

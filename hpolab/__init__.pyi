@@ -43,10 +43,10 @@ from .objectives.function import FunctionObjective
 from .recommender.features import Features
 from .recommender.interactions import Interactions
 from .recommender.objective import Recommender, RecommenderObjective
-from .recommender.ranking import RANKING_METRICS, Estimate, Ranking, RankingTask
+from .recommender.ranking import RANKING_METRICS, Ranking, RankingEstimate, RankingTask
 from .recommender.space import RECOMMENDER_LOSSES, RECOMMENDERS, recommender_space
 from .recommender.splits import Splits, leave_last_out, split_by_time, split_users_by_ratio
-from .recommender.trainer import Trainer, Training
+from .recommender.trainer import RecommenderTrainer, RecommenderTraining
 from .report.write import terminal_report, write_images, write_report
 from .running.copying import copy_study
 from .running.run import run
@@ -97,7 +97,6 @@ __all__ = [
     "DataNotFound",
     "Diverged",
     "Ensemble",
-    "Estimate",
     "Features",
     "FoldModels",
     "FourSplits",
@@ -119,12 +118,15 @@ __all__ = [
     "Promise",
     "RacingPruner",
     "Ranking",
+    "RankingEstimate",
     "RankingTask",
     "RecipeMismatch",
     "Recommendation",
     "Recommended",
     "Recommender",
     "RecommenderObjective",
+    "RecommenderTrainer",
+    "RecommenderTraining",
     "Reporter",
     "SearchSpace",
     "SklearnObjective",
@@ -140,8 +142,6 @@ __all__ = [
     "TasteClusters",
     "TooManyFailures",
     "TorchObjective",
-    "Trainer",
-    "Training",
     "TrialSeededSampler",
     "Tried",
     "Tuned",

@@ -1,6 +1,6 @@
 """The underscored names of Optuna that hpolab cannot do without, in this file alone.
 
-Optuna has no public way to pop a given WAITING trial, to put a RUNNING trial back, to report a
+Optuna has no public way to pop a given WAITING trial, to requeue a RUNNING trial, to report a
 step again after a restart, to write to a study's system attributes, or to let ``Study.stop`` work
 outside ``Study.optimize``. Each function here is one of these, written on ``BaseStorage``'s
 contract where there is one.
@@ -127,7 +127,7 @@ def _pop(storage: BaseStorage, slot: FrozenTrial, mark: tuple[str, Any]) -> bool
     return True
 
 
-def put_back(study: Study, number: int) -> None:
+def requeue(study: Study, number: int) -> None:
     """Make a RUNNING trial WAITING again, with its number, parameters and reports."""
     storage = study._storage
     storage.set_trial_state_values(_trial_id(study, number), TrialState.WAITING)
@@ -266,9 +266,9 @@ def should_prune(trial: Trial, step: int, seen: Sequence[FrozenTrial] | None = N
         for key, value in pruned["writes"]:
             trial.storage.set_trial_system_attr(trial._trial_id, key, value)
         return True
-    study = copy.copy(trial.study)
-    writes = _HeldBackWrites(study._storage, seen)
-    study._storage = writes  # type: ignore[assignment]
+    storage = trial.study._storage
+    writes = _HeldBackWrites(storage if seen is None else _GivenTrials(storage, seen))
+    study = _as_shown(trial.study, writes)
     prune = bool(study.pruner.prune(study, latest))
     if prune and writes.held_back:
         trial.set_user_attr(_PRUNED_KEY, {"step": step, "writes": writes.held_back})
@@ -277,32 +277,50 @@ def should_prune(trial: Trial, step: int, seen: Sequence[FrozenTrial] | None = N
     return prune
 
 
+def with_trials(study: Study, trials: Sequence[FrozenTrial]) -> Study:
+    """Return a study as if it had these trials, for samplers, evaluators and plots to read."""
+    return _as_shown(study, _GivenTrials(study._storage, trials))
+
+
+def _as_shown(study: Study, view: _StorageView) -> Study:
+    """Return a study that reads its storage through a view."""
+    shown = copy.copy(study)
+    shown._storage = view  # type: ignore[assignment]
+    return shown
+
+
 class _StorageView:
-    """A storage but for what a subclass changes; for a sampler or a pruner to read."""
+    """Read-through proxy of a storage; subclasses override what a sampler or pruner sees."""
 
     def __init__(self, storage: Any) -> None:
         self._storage = storage
 
     def __getattr__(self, name: str) -> Any:
+        if name == "_storage":  # asked for by `copy` and `pickle` before `__init__` has set it
+            raise AttributeError(name)
         return getattr(self._storage, name)
+
+
+class _GivenTrials(_StorageView):
+    """Shows these trials."""
+
+    def __init__(self, storage: Any, trials: Sequence[FrozenTrial]) -> None:
+        super().__init__(storage)
+        self._trials = trials
+
+    def get_all_trials(
+        self, study_id: int, deepcopy: bool = True, states: Any = None
+    ) -> list[FrozenTrial]:
+        kept = [trial for trial in self._trials if states is None or trial.state in states]
+        return copy.deepcopy(kept) if deepcopy else kept
 
 
 class _HeldBackWrites(_StorageView):
     """Keeps the system attributes that a pruner sets on its trial back instead of writing them."""
 
-    def __init__(self, storage: Any, seen: Sequence[FrozenTrial] | None) -> None:
+    def __init__(self, storage: Any) -> None:
         super().__init__(storage)
-        self._seen = seen
         self.held_back: list[tuple[str, Any]] = []
-
-    def get_all_trials(
-        self, study_id: int, deepcopy: bool = True, states: Any = None
-    ) -> list[FrozenTrial]:
-        if self._seen is None:
-            found: list[FrozenTrial] = self._storage.get_all_trials(study_id, deepcopy, states)
-            return found
-        kept = [trial for trial in self._seen if states is None or trial.state in states]
-        return copy.deepcopy(kept) if deepcopy else kept
 
     def set_trial_system_attr(self, trial_id: int, key: str, value: Any) -> None:
         self.held_back.append((key, value))
@@ -332,8 +350,7 @@ class _PastOnly(_StorageView):
 
 def _with_past_only(study: Study, number: int, below: int) -> Study:
     """Return the study as trial ``number`` may see it: finished trials numbered below ``below``."""
-    view = copy.copy(study)
-    view._storage = _PastOnly(study._storage, number=number, below=below)  # type: ignore[assignment]
+    view = _as_shown(study, _PastOnly(study._storage, number=number, below=below))
     view._thread_local = study._thread_local
     view.stop = study.stop  # type: ignore[method-assign]
     return view
@@ -346,8 +363,8 @@ class _Place(threading.local):
 def gp_params_drawn(trial: FrozenTrial) -> dict[str, Any]:
     """Return the parameters that a GP has drawn for a trial before, {} if it has not.
 
-    The GP stores its draw for other workers to see, and would take that of a trial that was put
-    back for another running trial's, and keep away from it.
+    The GP stores its draw for other workers to see, and would take that of a requeued
+    trial for another running trial's, and keep away from it.
     """
     from optuna.samplers._gp.sampler import _get_params
 
@@ -357,7 +374,7 @@ def gp_params_drawn(trial: FrozenTrial) -> dict[str, Any]:
 class NumberedQMCSampler(optuna.samplers.QMCSampler):
     """Optuna's QMC sampler, with a trial's number as its place in the sequence.
 
-    Optuna counts the places that were asked for in the storage, so a trial that was put back would
+    Optuna counts the places that were asked for in the storage, so a requeued trial would
     take a second one, and two workers may take the same.
     """
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from contextlib import contextmanager
 from enum import StrEnum
+from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import optuna
 import typer
-from optuna.study import StudyDirection, get_all_study_names
+from optuna.study import get_all_study_names
 from rich.console import Console
 from rich.table import Table
 
@@ -29,7 +30,7 @@ from hpolab.studies.export import (
 )
 from hpolab.studies.recipe import read_recipe
 from hpolab.studies.study import stored_study, without_post_studies
-from hpolab.studies.trials import best_of, tally
+from hpolab.studies.trials import best_trial, tally
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -75,8 +76,24 @@ class Format(StrEnum):
     overrides = "overrides"
 
 
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"hpolab {version('hpolab')}, optuna {version('optuna')}")
+        raise typer.Exit
+
+
 @app.callback()
-def _main() -> None:
+def _main(
+    show_version: Annotated[
+        bool,
+        typer.Option(
+            "--version",
+            callback=_show_version,
+            is_eager=True,
+            help="Show the versions of hpolab and Optuna, and exit.",
+        ),
+    ] = False,
+) -> None:
     # One line for each study created or loaded is noise between tables.
     optuna.logging.set_verbosity(optuna.logging.WARNING)
 
@@ -92,9 +109,9 @@ def demo(
 ) -> None:
     """Tune a small CNN on scikit-learn's digits: 40 trials, under two minutes on two cores.
 
-    AdamW's search space, TPE and Hyperband-style pruning. Kill it and start it again: it goes on to
-    the same 40 trials. It ends with the default configuration against the best one, on data that
-    the study never saw.
+    AdamW's search space, TPE and Hyperband-style pruning. Kill it and start it again: it resumes,
+    up to the same 40 trials. It ends with the default configuration against the best one, on data
+    that the study never saw.
 
     **Example:** `hpolab demo`, then `hpolab best demo -s sqlite:///hpolab-demo.db -f yaml`
     """
@@ -105,7 +122,7 @@ def demo(
         if before >= n_trials:
             _out.print(f"Study {DEMO_STUDY!r} is done: {before} of {n_trials} trials.")
         elif before:
-            _out.print(f"Going on with study {DEMO_STUDY!r} after {before} of {n_trials} trials.")
+            _out.print(f"Resuming study {DEMO_STUDY!r} after {before} of {n_trials} trials.")
         study = run_demo(storage, n_trials)
         default = study.trials[0]
         best = _best(study)
@@ -168,12 +185,13 @@ def status(
         n, budget = tally(trials), study.user_attrs.get(BUDGET_KEY)
         done = str(n.finished) if budget is None else f"{n.finished} of {budget}"
         counts = (n.pruned, n.failed, n.running, n.waiting)
-        best = _best_or_none(study)
+        best = best_trial(study)
         found = ("-", "-") if best is None else (f"{best.value:.6g}", str(best.number))
         table.add_row(study.study_name, done, *map(str, counts), *found)
     _out.print(table)
     if study_name:
-        _print_recipe(studies[0])
+        with _errors_as_messages():
+            _print_recipe(studies[0])
 
 
 @app.command()
@@ -195,7 +213,7 @@ def best(
 ) -> None:
     """Show a study's best configuration, in the units of the trainer.
 
-    With it the cheap parameters that a staged objective has tuned for it.
+    With it the post-processing parameters that a staged objective has tuned for it.
 
     **Examples:** `hpolab best demo -s sqlite:///hpolab-demo.db`;
     `hpolab best -f overrides --prefix model.optimizer.` prints `model.optimizer.lr=0.0005 …`
@@ -220,24 +238,22 @@ def best(
 def copy(
     to_storage: Annotated[
         str,
-        typer.Option(
-            "--to", metavar="URL", help="Where the copy shall be: a URL like --storage's."
-        ),
+        typer.Option("--to", metavar="URL", help="Where to copy it to: a URL like --storage's."),
     ],
     study_name: StudyArgument = None,
     storage: StorageOption = DEFAULT_URL,
     to_study_name: Annotated[
         str | None, typer.Option("--name", help="The copy's name; the same if left out.")
     ] = None,
-    put_back_running: Annotated[
+    requeue_running: Annotated[
         bool,
         typer.Option(
-            "--put-back-running",
-            help="Copy a study although trials of it are running: the copy runs these again.",
+            "--requeue-running",
+            help="Copy a study although trials of it are running; the copy runs these again.",
         ),
     ] = False,
 ) -> None:
-    """Copy a study to another storage, where it goes on exactly as it would have here.
+    """Copy a study to another storage, where it resumes exactly as it would have here.
 
     An interrupted copy cannot be mistaken for the study; copy it again, and the rest is replaced.
 
@@ -252,7 +268,7 @@ def copy(
             storage=storage,
             to_storage=to_storage,
             to_study_name=to_study_name,
-            put_back_running=put_back_running,
+            requeue_running=requeue_running,
         )
     copied = to_study_name or name
     trials = "1 trial" if n_trials == 1 else f"{n_trials} trials"
@@ -326,7 +342,8 @@ def _errors_as_messages() -> Iterator[None]:
     try:
         yield
     except HpolabError as error:
-        _err.print(f"[red]Error:[/red] {error}", highlight=False)
+        # Not wrapped: names and commands in it can be copied.
+        _err.print(f"[red]Error:[/red] {error}", highlight=False, soft_wrap=True)
         raise typer.Exit(2) from None
     except KeyboardInterrupt as interrupt:
         _err.print(str(interrupt) or "Interrupted.", highlight=False)
@@ -359,15 +376,8 @@ def _n_finished(storage: str, study_name: str) -> int:
     return tally(stored_study(study_name, opened).get_trials(deepcopy=False)).finished
 
 
-def _best_or_none(study: Study) -> FrozenTrial | None:
-    if len(study.directions) > 1:
-        return None
-    maximize = study.direction == StudyDirection.MAXIMIZE
-    return best_of(study.get_trials(deepcopy=False), maximize=maximize)
-
-
 def _best(study: Study) -> FrozenTrial:
-    trial = _best_or_none(study)
+    trial = best_trial(study)
     if trial is None:
         raise StudyNotFound(f"Study {study.study_name!r} has no best trial: none is complete.")
     return trial

@@ -66,10 +66,10 @@ class FourSplits:
     """The four splits of a study, each (inputs, targets).
 
     Attributes:
-        train: Weights are fitted on it.
-        valid: Read every epoch; it steers a trial.
-        score: Read once a trial; it ranks trials.
-        test: Read by nothing but the final confirmation.
+        train: The model learns from it.
+        valid: Read after every epoch; steers a trial.
+        score: Read once at the end of a trial; ranks trials.
+        test: Used only by the final confirmation.
     """
 
     train: Arrays
@@ -174,12 +174,11 @@ def load_movielens_100k(folder: str | Path | None = None) -> Interactions:
     with needs("`load_movielens_100k`", "pandas", "recommender"):
         import pandas as pd
     from hpolab.recommender.interactions import Interactions
+    from hpolab.recommender.text_tables import without_types
 
     files = _read_files("MovieLens-100K", "ml-100k", folder, _MOVIELENS_FILES)
     rows, users, items = (
-        pd.read_csv(io.BytesIO(raw), sep="\t", keep_default_na=False).rename(
-            columns=lambda column: column.partition(":")[0]
-        )
+        without_types(pd.read_csv(io.BytesIO(raw), sep="\t", keep_default_na=False))
         for raw in files
     )
     # Real numbers are put into bins, whole ones are categories.

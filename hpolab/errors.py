@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from contextlib import contextmanager
-from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -24,6 +23,7 @@ __all__ = [
     "TooManyFailures",
     "WorkersDied",
     "check_count",
+    "hint",
     "in_brief",
     "needs",
     "one_of",
@@ -157,7 +157,30 @@ Did you mean 'tpe'?
     known = sorted(choices)
     if value in known:
         return str(value)
-    near = get_close_matches(str(value).lower(), known, n=1, cutoff=0.5)
-    hint = f" Did you mean {near[0]!r}?" if near else ""
     names = ", ".join(repr(name) for name in known)
-    raise InvalidArgument(f"`{argument}` must be one of {names}, got {value!r}.{hint}")
+    raise InvalidArgument(
+        f"`{argument}` must be one of {names}, got {value!r}.{hint(str(value), known)}"
+    )
+
+
+def hint(name: str, known: Iterable[str]) -> str:
+    """Return the question whether a known name was meant, to stand behind a message.
+
+    Args:
+        name: The name that came.
+        known: The names that are known; capital letters are compared like small ones.
+
+    Returns:
+        " Did you mean ...?", or nothing if no other name is near.
+
+    Example:
+        >>> hint("Adm", ["adam", "sgd"])
+        " Did you mean 'adam'?"
+        >>> hint("lion", ["adam", "sgd"])
+        ''
+    """
+    from difflib import get_close_matches
+
+    by_lower = {each.lower(): each for each in known}
+    near = [by_lower[each] for each in get_close_matches(name.lower(), by_lower, n=1, cutoff=0.5)]
+    return f" Did you mean {near[0]!r}?" if near and near[0] != name else ""

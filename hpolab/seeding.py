@@ -2,9 +2,36 @@
 
 from __future__ import annotations
 
+from numbers import Integral
+from typing import Any
 from zlib import crc32
 
-__all__ = ["derive_seed"]
+from hpolab.errors import InvalidArgument, InvalidType
+
+__all__ = ["check_seed", "derive_seed"]
+
+
+def check_seed(seed: Any, argument: str = "seed") -> int:
+    """Return a seed as an int, or refuse what is none.
+
+    Args:
+        seed: A whole number of 0 or above; NumPy's integers are ones, flags and floats are not.
+        argument: The argument's name, for the message.
+
+    Raises:
+        InvalidType: If ``seed`` is no int.
+        InvalidArgument: If it is below 0.
+
+    Example:
+        >>> check_seed(-1)
+        Traceback (most recent call last):
+        hpolab.errors.InvalidArgument: `seed` must be 0 or above, got -1.
+    """
+    if isinstance(seed, bool) or not isinstance(seed, Integral):
+        raise InvalidType(f"`{argument}` must be an int, got {type(seed).__name__}.")
+    if seed < 0:
+        raise InvalidArgument(f"`{argument}` must be 0 or above, got {seed}.")
+    return int(seed)
 
 
 def derive_seed(seed: int, *path: int | str) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import signal
 import time
+from importlib.metadata import version
 
 import pytest
 import yaml
@@ -85,7 +86,7 @@ def test_demo_killed_half_way_goes_on_and_then_says_that_it_is_done(
     assert n_trials // 3 <= n_killed < n_trials
 
     resumed = python.output_of(program, *command, timeout=240)
-    assert f"Going on with study 'demo' after {n_killed} of {n_trials} trials." in resumed
+    assert f"Resuming study 'demo' after {n_killed} of {n_trials} trials." in resumed
     assert f"{n_trials} trials:" in resumed
     assert "default (trial 0)" in resumed
     assert f"Next: hpolab best demo -s {url} -f yaml" in resumed
@@ -110,6 +111,23 @@ def test_status_of_one_study_shows_its_recipe(url):
     assert "seed: 0" in shown
     assert "optuna 5" in shown
     assert "beta2: 0.99 .. 0.999" in shown
+
+
+def test_version_is_shown():
+    result = invoke(app, ["--version"])
+    assert result.exit_code == 0
+    assert result.output == f"hpolab {version('hpolab')}, optuna {version('optuna')}\n"
+
+
+def test_status_of_a_study_of_a_newer_hpolab_says_what_to_install(url):
+    study = load_study("line", storage=url)
+    newer = study.user_attrs["hpolab:recipe"] | {"schema": 2, "needs_hpolab": "0.2"}
+    study.set_user_attr("hpolab:recipe", newer)
+    for command in (["status", "line"], ["best", "line"]):
+        result = invoke(app, [*command, "-s", url])
+        assert result.exit_code == 2
+        assert "Install hpolab 0.2 or newer" in result.stderr
+    assert "5 of 5" in invoke(app, ["status", "-s", url]).output
 
 
 def test_status_of_an_empty_storage_says_so(tmp_path):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import warnings
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from optuna.importance import (
@@ -14,6 +14,7 @@ from optuna.importance import (
     get_param_importances,
 )
 
+from hpolab import _optuna
 from hpolab.analysis.effects import MIN_TRIALS, Importance
 
 if TYPE_CHECKING:
@@ -59,23 +60,12 @@ class Measure:
             # Of small numbers of trials, which a resample may well have, and of `normalize`.
             warnings.simplefilter("ignore")
             found = get_param_importances(
-                _showing(self.study, cases),
+                _optuna.with_trials(self.study, cases),
                 evaluator=self.evaluator,
                 params=list(self.names),
                 normalize=False,
             )
         return np.array([found[name] for name in self.names])
-
-
-def _showing(study: Study, cases: Sequence[FrozenTrial]) -> Study:
-    """Return the study as if it had these trials."""
-
-    def get_trials(deepcopy: bool = True, states: Any = None) -> list[FrozenTrial]:
-        return [case for case in cases if states is None or case.state in states]
-
-    view = copy.copy(study)
-    view.get_trials = get_trials  # type: ignore[method-assign]
-    return view
 
 
 def judge(

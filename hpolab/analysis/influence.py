@@ -29,11 +29,11 @@ from hpolab.analysis.trials import (
     check_single_objective,
     common_ranges,
     count_states,
-    is_complete,
 )
 from hpolab.errors import InvalidArgument, InvalidType, check_count, one_of
 from hpolab.seeding import derive_seed
 from hpolab.studies.imported import IMPORT_KEY
+from hpolab.studies.trials import is_complete
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -12,9 +12,9 @@ from optuna.study import StudyDirection
 from optuna.trial import create_trial
 
 from hpolab.analysis.neighbors import Landscape
-from hpolab.analysis.trials import check_single_objective, common_ranges, is_complete
+from hpolab.analysis.trials import check_single_objective, common_ranges
 from hpolab.errors import InvalidArgument, InvalidType, one_of
-from hpolab.search_space.space import SearchSpace
+from hpolab.search_space.space import UNKNOWN_SPACE, SearchSpace
 from hpolab.studies.export import (
     as_json,
     as_overrides,
@@ -26,6 +26,7 @@ from hpolab.studies.export import (
 )
 from hpolab.studies.imported import IMPORT_KEY, RUN_KEY, imported_baseline
 from hpolab.studies.recipe import read_recipe
+from hpolab.studies.trials import is_complete
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -493,8 +494,8 @@ def _params_of_file(
     """Return the study's parameters as a file has them; fixed ones are the study's own."""
     first = source.trials[0]
     params = trainer_params(source.study, first)
-    tuned = {name.rpartition(".")[2].removeprefix("one_minus_") for name in first.params}
-    tuned |= first.params.keys()
+    spelling = UNKNOWN_SPACE if source.space is None else source.space
+    tuned = {spelling.trainer_name(name) for name in first.params}
     asked = [name for name in params if name in tuned and prefixes.get(name, name) is not None]
     named = {name: prefix for name, prefix in prefixes.items() if name in asked and prefix}
     return params | params_of_yaml(path, asked, prefixes=named)

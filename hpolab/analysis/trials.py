@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections import Counter, defaultdict
 from typing import TYPE_CHECKING
 
@@ -18,7 +17,7 @@ if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution
     from optuna.trial import FrozenTrial
 
-__all__ = ["check_single_objective", "common_ranges", "count_states", "is_complete"]
+__all__ = ["check_single_objective", "common_ranges", "count_states"]
 
 
 def check_single_objective(study: Study) -> None:
@@ -36,16 +35,6 @@ def check_single_objective(study: Study) -> None:
         raise InvalidArgument(
             f"`study` must have one objective value, got one with {len(study.directions)}."
         )
-
-
-def is_complete(trial: FrozenTrial) -> bool:
-    """Tell whether a trial has a finite value and violates no constraint."""
-    return (
-        trial.state == TrialState.COMPLETE
-        and trial.value is not None
-        and math.isfinite(trial.value)
-        and all(violation <= 0 for violation in trial.constraints.values())
-    )
 
 
 def count_states(trials: Iterable[FrozenTrial]) -> dict[str, int]:

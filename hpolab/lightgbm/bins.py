@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from hpolab.lightgbm.columns import Columns
-    from hpolab.lightgbm.table import Table
+    from hpolab.lightgbm.table import LabeledTable
     from hpolab.objectives.folds import Fold
 
     Key = tuple[tuple[str, str], ...]
@@ -50,7 +50,7 @@ class Bins:
 
     def __init__(
         self,
-        table: Table,
+        table: LabeledTable,
         columns: Columns,
         folds: list[Fold],
         *,

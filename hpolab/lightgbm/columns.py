@@ -10,18 +10,22 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from hpolab.errors import InvalidArgument, InvalidType, one_of
+from hpolab.frames import check_unique, is_frame, is_missing, n_rows, read_columns
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
     from numpy.typing import NDArray
 
+    from hpolab.frames import Column
+
     Matrix = Any  # an array of floats (n, d), or a scipy.sparse matrix in CSR form
 
-__all__ = ["Columns", "is_missing", "n_rows", "take_rows"]
+__all__ = ["Columns", "take_rows"]
 
 
 _FLOATS = (np.float32, np.float64)
+_LARGEST_CODE = 2**31 - 1
 
 
 @dataclass(frozen=True)
@@ -54,7 +58,7 @@ class Columns:
 
         Args:
             argument: Its name, for messages.
-            features: A data frame of pandas or polars, an array (n, d) or a sparse matrix.
+            features: A data frame, a mapping of columns, an array (n, d) or a sparse matrix.
             categorical: Names or positions of categorical features, besides the columns of a
                 frame that are categorical by their type.
             names: Names for the columns of an array; None numbers them.
@@ -64,20 +68,22 @@ class Columns:
                 no column.
             InvalidType: If ``features`` or a column is of a type that is not understood.
         """
-        if not _is_frame(features):
+        if not is_frame(features):
             matrix = _matrix(argument, features)
             numbered = [f"Column_{i}" for i in range(matrix.shape[1])]
-            columns = _once(argument, numbered if names is None else names)
+            columns = tuple(numbered if names is None else names)
+            check_unique(argument, columns)
             positions = _positions(categorical, columns)
             _check_codes(argument, matrix, positions)
             return cls(columns, positions, {}, named=False)
-        columns = _once(argument, map(str, features.columns))
-        if not columns:
+        read = read_columns(argument, features)
+        if not read:
             raise InvalidArgument(f"`{argument}` must have at least one column, got none.")
+        columns = tuple(read)
         declared = _positions(categorical, columns)
         categories = {
-            name: _categories(argument, name, column, declared=i in declared)
-            for i, (name, column) in enumerate(_columns(features))
+            name: _categories(argument, column, declared=i in declared)
+            for i, (name, column) in enumerate(read.items())
         }
         known = {name: values for name, values in categories.items() if values is not None}
         return cls(columns, tuple(map(columns.index, known)), known, named=True)
@@ -85,7 +91,7 @@ class Columns:
     @property
     def safe_names(self) -> list[str]:
         """Return the names without the characters that LightGBM's model files refuse."""
-        safe = [re.sub(r"[\s\"\[\]{}:,]", "_", name) for name in self.names]
+        safe = [re.sub(r"[\s\"\[\]{}:,]", "_", name) or "_" for name in self.names]
         while len(set(safe)) < len(safe):
             n_of = Counter(safe)
             safe = [f"{name}_{i}" if n_of[name] > 1 else name for i, name in enumerate(safe)]
@@ -101,7 +107,7 @@ class Columns:
             InvalidType: If a column's type is not understood, or frames are needed and an array
                 came.
         """
-        if not _is_frame(features):
+        if not is_frame(features):
             if self.categories:
                 raise InvalidType(
                     f"`{argument}` must be a data frame like the one trained on, whose categories "
@@ -115,7 +121,7 @@ class Columns:
                 )
             _check_codes(argument, matrix, self.categorical)
             return matrix
-        columns = dict(_columns(features))
+        columns = read_columns(argument, features)
         if self.named:
             self._check_names(argument, columns)
         elif len(columns) != len(self.names):
@@ -125,7 +131,7 @@ class Columns:
             )
         ordered = [columns[name] for name in self.names] if self.named else list(columns.values())
         encoded = [
-            _encode(argument, name, column, self.categories.get(name))
+            _encode(argument, column, self.categories.get(name))
             for name, column in zip(self.names, ordered, strict=True)
         ]
         # LightGBM bins float32 and float64 alike; the smaller one where it holds every value.
@@ -145,33 +151,11 @@ class Columns:
             )
 
 
-def n_rows(data: Any) -> int:
-    """Return the number of rows of a matrix, a frame or a list."""
-    return int(data.shape[0]) if hasattr(data, "shape") else len(data)
-
-
 def take_rows(values: Any, rows: NDArray[np.int64]) -> Any:
-    """Return some rows of what is there for each row, all of them without a copy; None of None."""
+    """Return some rows, without a copy if they are all of them; None for None."""
     if values is None or (len(rows) == n_rows(values) and (rows == np.arange(len(rows))).all()):
         return values
     return values[rows]
-
-
-def is_missing(value: Any) -> bool:
-    """Return whether a value is None, NaN, NaT or pandas' NA."""
-    # NA is neither equal to itself nor not: comparing it gives NA, which is no bool.
-    return value is None or type(value).__name__ == "NAType" or bool(value != value)
-
-
-def _is_frame(features: Any) -> bool:
-    # pandas' have `iloc`, as its series do, and polars' `get_columns`, as its lazy frames do not.
-    return hasattr(features, "get_columns") or (hasattr(features, "iloc") and features.ndim == 2)
-
-
-def _columns(frame: Any) -> list[tuple[str, Any]]:
-    if hasattr(frame, "get_columns"):  # polars
-        return [(column.name, column) for column in frame.get_columns()]
-    return [(str(name), frame.iloc[:, i]) for i, name in enumerate(frame.columns)]
 
 
 def _matrix(argument: str, features: Any) -> Matrix:
@@ -180,6 +164,10 @@ def _matrix(argument: str, features: Any) -> Matrix:
 
         # LightGBM predicts for no `csr_array`, and takes no whole numbers.
         sparse = csr_matrix(features)
+        if not sparse.has_canonical_format:
+            # LightGBM takes the last of several entries for one place; SciPy adds them up.
+            sparse = sparse.copy()
+            sparse.sum_duplicates()
         return sparse if sparse.dtype in _FLOATS else sparse.astype(np.float64)
     matrix = np.asarray(features)
     if matrix.ndim != 2 or not matrix.shape[1]:
@@ -189,16 +177,10 @@ def _matrix(argument: str, features: Any) -> Matrix:
             f"`{argument}` must hold numbers, got an array of {matrix.dtype}. Strings are taken "
             "from data frames, in columns that are categorical."
         )
+    if np.ma.isMaskedArray(features):
+        return np.ma.filled(features.astype(np.float64), np.nan)
     # Of whole numbers LightGBM would make float32, which merges those beyond 2**24.
     return matrix if matrix.dtype in _FLOATS else matrix.astype(np.float64)
-
-
-def _once(argument: str, names: Iterable[str]) -> tuple[str, ...]:
-    n_of = Counter(names)
-    twice = sorted(name for name, n in n_of.items() if n > 1)
-    if twice:
-        raise InvalidArgument(f"`{argument}` must have each column once, got {twice} twice.")
-    return tuple(n_of)
 
 
 def _positions(categorical: Sequence[str | int], names: tuple[str, ...]) -> tuple[int, ...]:
@@ -221,6 +203,12 @@ def _check_codes(argument: str, matrix: Matrix, positions: tuple[int, ...]) -> N
     for i in positions:
         column = matrix[:, [i]].toarray().ravel() if hasattr(matrix, "toarray") else matrix[:, i]
         present = column[~np.isnan(column)]
+        # LightGBM casts codes to 32 bits, in silence.
+        if (present > _LARGEST_CODE).any():
+            raise InvalidArgument(
+                f"`{argument}` must hold codes of at most {_LARGEST_CODE} in categorical column "
+                f"{i}, got {present.max():.0f}: number the categories anew, or give a data frame."
+            )
         if (present < 0).any() or (present != np.floor(present)).any():
             raise InvalidArgument(
                 f"`{argument}` must hold whole numbers of 0 or above in categorical column {i}, "
@@ -228,47 +216,51 @@ def _check_codes(argument: str, matrix: Matrix, positions: tuple[int, ...]) -> N
             )
 
 
-def _categories(argument: str, name: str, column: Any, *, declared: bool) -> tuple[Any, ...] | None:
+def _categories(argument: str, column: Column, *, declared: bool) -> tuple[Any, ...] | None:
     """Return a column's categories in the order of their codes; None of a numeric one."""
-    if hasattr(column, "cat") and str(column.dtype) == "category":
-        return tuple(map(_plain, column.cat.categories.tolist()))
-    if _polars_kind(column) == "Enum":
-        return tuple(column.dtype.categories.to_list())
-    # The categories of a Categorical of polars, and their order, are those of the whole process.
-    if declared or _polars_kind(column) == "Categorical":
-        present = {_plain(value) for value in column.to_list() if not is_missing(value)}
+    if column.categories is not None:
+        return tuple(map(_plain, column.categories))
+    if declared or column.is_categorical:
+        present = {_plain(value) for value in column.values() if not is_missing(value)}
         return tuple(sorted(present, key=lambda value: (str(type(value)), value)))
-    if not _is_numeric(column):
+    if not column.is_numeric:
         raise InvalidType(
-            f"`{argument}` must hold numbers or categories, got column {name!r} of "
+            f"`{argument}` must hold numbers or categories, got column {column.name!r} of "
             f"{column.dtype}: name it in `categorical`, or convert it."
         )
     return None
 
 
-def _encode(
-    argument: str, name: str, column: Any, categories: tuple[Any, ...] | None
-) -> NDArray[Any]:
+def _encode(argument: str, column: Column, categories: tuple[Any, ...] | None) -> NDArray[Any]:
     if categories is not None:
+        values = [_plain(value) for value in column.values()]
+        _check_kind(argument, column.name, values, categories)
         code_of = {value: code for code, value in enumerate(categories)}
-        codes = np.array([code_of.get(_plain(v), np.nan) for v in column.to_list()], np.float64)
+        codes = np.array([code_of.get(value, np.nan) for value in values], np.float64)
         return codes.astype(np.float32) if len(categories) < 2**24 else codes
-    if not _is_numeric(column):
+    if not column.is_numeric:
         raise InvalidType(
-            f"`{argument}` must hold numbers in column {name!r}, as in training, got "
+            f"`{argument}` must hold numbers in column {column.name!r}, as in training, got "
             f"{column.dtype}."
         )
-    values = _numbers(column)
-    small = values.dtype.itemsize <= 2 or values.dtype == np.float32
-    return values.astype(np.float32 if small else np.float64)
+    numbers = column.numbers()
+    small = numbers.dtype.itemsize <= 2 or numbers.dtype == np.float32
+    return numbers.astype(np.float32 if small else np.float64)
 
 
-def _numbers(column: Any) -> NDArray[Any]:
-    if _polars_kind(column) == "Boolean":  # with nulls it would become an array of objects
-        return np.array([np.nan if value is None else value for value in column], np.float64)
-    if _polars_kind(column) or isinstance(column.dtype, np.dtype):
-        return column.to_numpy()  # type: ignore[no-any-return]
-    return column.to_numpy(dtype=np.float64, na_value=np.nan)  # type: ignore[no-any-return]
+def _check_kind(argument: str, name: str, values: list[Any], categories: tuple[Any, ...]) -> None:
+    """Raise an error for text where the categories are numbers, and the other way round.
+
+    Otherwise all of them would be unseen categories, and predicted as missing values.
+    """
+    known = {isinstance(category, str) for category in categories}
+    found = {isinstance(value, str) for value in values if not is_missing(value)}
+    if known and found and not known & found:
+        example = next(value for value in values if not is_missing(value))
+        raise InvalidType(
+            f"`{argument}` must hold categories of the type trained on in column {name!r}, such as "
+            f"{categories[0]!r}, got {example!r}: convert the column."
+        )
 
 
 def _plain(category: Any) -> Any:
@@ -278,15 +270,3 @@ def _plain(category: Any) -> Any:
     if isinstance(category, (str, int, float)):
         return category
     return np.nan if is_missing(category) else str(category)
-
-
-def _polars_kind(column: Any) -> str:
-    """Return the name of a polars column's type, '' of a pandas one."""
-    return "" if hasattr(column, "iloc") else type(column.dtype).__name__
-
-
-def _is_numeric(column: Any) -> bool:
-    if _polars_kind(column):
-        return bool(column.dtype.is_numeric()) or _polars_kind(column) == "Boolean"
-    # Nullable types of pandas, such as Int64, say what they hold as NumPy's do.
-    return getattr(column.dtype, "kind", "O") in "fiub"

@@ -1,4 +1,4 @@
-"""TrainingData: what the user gave, taken apart, checked and joined."""
+"""TrainingData: the user's data, checked and encoded."""
 
 from __future__ import annotations
 
@@ -10,11 +10,12 @@ import lightgbm as lgb
 import numpy as np
 
 from hpolab.errors import InvalidArgument, InvalidType
-from hpolab.lightgbm.columns import Columns, n_rows
+from hpolab.frames import collected, n_rows
+from hpolab.lightgbm.columns import Columns
 from hpolab.lightgbm.names import canonical, of_bins
 from hpolab.lightgbm.table import (
+    LabeledTable,
     Labels,
-    Table,
     as_numbers,
     check_present,
     column_of,
@@ -36,12 +37,12 @@ class TrainingData:
     Attributes:
         table: All rows, those of `valid` behind those of `train` where it is data.
         columns: The columns of `train`.
-        labels: What the labels are.
-        bin_params: What a Dataset of the user's says of its bins.
-        given: The Dataset itself, where it is binned already and keeps no raw data.
+        labels: How labels are encoded.
+        bin_params: The bin parameters of the user's Dataset.
+        given: The user's Dataset, if it is binned already and keeps no raw data.
     """
 
-    table: Table
+    table: LabeledTable
     columns: Columns
     labels: Labels
     bin_params: Mapping[str, Any]
@@ -91,7 +92,7 @@ class TrainingData:
         columns = Columns.of("train", raw.features, categorical, names=names)
         return cls(raw.table("train", columns, labels), columns, labels, bin_params, given=None)
 
-    def read(self, argument: str, data: Any) -> Table:
+    def read(self, argument: str, data: Any) -> LabeledTable:
         """Read other data of the same columns and classes.
 
         Raises:
@@ -109,7 +110,7 @@ class TrainingData:
 
 @dataclass(frozen=True)
 class _Raw:
-    """Data as the user gave it, taken apart.
+    """The parts of the user's data, as they came.
 
     Attributes:
         features: A frame, an array or a sparse matrix; None where a Dataset keeps bins alone.
@@ -125,7 +126,7 @@ class _Raw:
 
     @classmethod
     def of(cls, argument: str, data: Any) -> _Raw:
-        """Take a pair (features, labels) or a LightGBM Dataset apart.
+        """Return the parts of a pair (features, labels) or of a LightGBM Dataset.
 
         Raises:
             InvalidArgument: If a Dataset has no labels, or initial scores.
@@ -139,7 +140,7 @@ class _Raw:
             raise InvalidType(
                 f"`{argument}` must be a pair (features, labels) or a lightgbm.Dataset, got {what}."
             )
-        return cls(data[0], data[1])
+        return cls(collected(data[0]), data[1])
 
     @classmethod
     def _of_dataset(cls, argument: str, data: lgb.Dataset) -> _Raw:
@@ -163,9 +164,9 @@ class _Raw:
             )
         groups = None if sizes is None else _group_of_rows(sizes)
         raw = None if isinstance(data.data, (str, Path)) else data.data
-        return cls(raw, label, weight, groups)
+        return cls(collected(raw), label, weight, groups)
 
-    def table(self, argument: str, columns: Columns, labels: Labels) -> Table:
+    def table(self, argument: str, columns: Columns, labels: Labels) -> LabeledTable:
         """Return the rows, read by the columns and classes of the training data.
 
         Raises:
@@ -185,7 +186,7 @@ class _Raw:
                 f"{labels.objective!r}, got None. Data besides `train` brings its groups as a "
                 "lightgbm.Dataset."
             )
-        return Table(
+        return LabeledTable(
             matrix,
             numbers,
             weight=None if self.weight is None else _weight(self.weight, n),

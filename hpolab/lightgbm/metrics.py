@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any
 
 import lightgbm as lgb
 import numpy as np
 
-from hpolab.errors import InvalidArgument, InvalidType
+from hpolab.errors import InvalidArgument, InvalidType, hint
 from hpolab.lightgbm.names import of_objective
 
 if TYPE_CHECKING:
@@ -17,7 +16,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from hpolab.lightgbm.table import Labels, Table
+    from hpolab.lightgbm.table import LabeledTable, Labels
 
     MetricFunction = Callable[[Any, lgb.Dataset], tuple[str, float, bool]]
 
@@ -45,8 +44,8 @@ class Metrics:
     """The metrics of an objective; the first one steers trials.
 
     Attributes:
-        settings: What LightGBM is told of them.
-        functions: Those of the user's own.
+        settings: LightGBM's parameters for them.
+        functions: The user's own metrics.
         names: As LightGBM reports them.
         direction: "minimize" or "maximize", of the first.
     """
@@ -63,7 +62,7 @@ class Metrics:
         more: Sequence[str | MetricFunction],
         objective: Mapping[str, Any],
         labels: Labels,
-        table: Table,
+        table: LabeledTable,
     ) -> Metrics:
         """Ask LightGBM for names and directions, by evaluating a constant on real labels.
 
@@ -73,7 +72,7 @@ class Metrics:
                 objective's own.
             more: Further metrics.
             objective: LightGBM's objective, and its parameters.
-            labels: What the labels are.
+            labels: How labels are encoded.
             table: Rows to evaluate on.
 
         Raises:
@@ -100,7 +99,7 @@ class Metrics:
         return {name: values[name] for name in self.names}
 
     def evaluate(
-        self, table: Table, raw: NDArray[np.float64], objective: Mapping[str, Any]
+        self, table: LabeledTable, raw: NDArray[np.float64], objective: Mapping[str, Any]
     ) -> dict[str, float]:
         """Return name -> value for raw predictions (n,), or (n, classes).
 
@@ -118,7 +117,7 @@ def _probe(
     metric: str | MetricFunction | None,
     objective: Mapping[str, Any],
     labels: Labels,
-    table: Table,
+    table: LabeledTable,
 ) -> tuple[str, float, bool]:
     settings, functions = _settings([] if metric is None else [metric], labels)
     results = _results(table, None, {**objective, **settings}, functions)
@@ -151,7 +150,7 @@ def _settings(
 
 
 def _results(
-    table: Table,
+    table: LabeledTable,
     raw: NDArray[np.float64] | None,
     settings: Mapping[str, Any],
     functions: tuple[MetricFunction, ...],
@@ -178,7 +177,7 @@ def _results(
         if str(error).startswith("Unknown objective"):
             raise InvalidArgument(
                 "`objective` must be one that LightGBM knows, got "
-                f"{settings['objective']!r}.{_hint(settings['objective'], _OBJECTIVES)}"
+                f"{settings['objective']!r}.{hint(settings['objective'], _OBJECTIVES)}"
             ) from error
         raise InvalidArgument(f"`objective` or `metric` is refused by LightGBM: {error}") from error
     return [(result[1], float(result[2]), bool(result[3])) for result in results]
@@ -196,10 +195,5 @@ def _unknown(metric: Any, labels: Labels, names: list[str]) -> str:
         return f"`metric` must say where it cuts, such as '{metric}@10', got {metric!r}."
     return (
         f"`metric` must be one that LightGBM knows for objective {labels.objective!r}, got "
-        f"{metric!r}.{_hint(metric, _NAMES)}"
+        f"{metric!r}.{hint(metric, _NAMES)}"
     )
-
-
-def _hint(name: str, known: Sequence[str]) -> str:
-    near = get_close_matches(name.lower(), known, n=1, cutoff=0.5)
-    return f" Did you mean {near[0]!r}?" if near and near[0] != name else ""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,6 +11,7 @@ import lightgbm as lgb
 import numpy as np
 
 from hpolab.errors import DataNotFound, InvalidArgument, one_of
+from hpolab.files import replace_file
 from hpolab.lightgbm.columns import Columns
 
 if TYPE_CHECKING:
@@ -78,9 +78,7 @@ class LightGBMModel:
         """
         text, tail, rest = self.booster.model_to_string().rpartition("\npandas_categorical:")
         ours = json.dumps({"columns": asdict(self.columns), "classes": self.classes})
-        beside = Path(f"{path}.{os.getpid()}.tmp")
-        beside.write_text(f"{text}\n{_MARK}{ours}\n{tail}{rest}", encoding="utf-8")
-        os.replace(beside, path)
+        replace_file(path, f"{text}\n{_MARK}{ours}\n{tail}{rest}", durable=True)
 
     @classmethod
     def load(cls, path: str | Path) -> LightGBMModel:

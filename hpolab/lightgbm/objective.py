@@ -21,6 +21,7 @@ from hpolab.lightgbm.splits import check_fold, split_rows
 from hpolab.lightgbm.table import class_weights
 from hpolab.objectives.base import Objective
 from hpolab.objectives.folds import Fold
+from hpolab.seeding import check_seed
 from hpolab.trial.reporter import Reporter
 
 if TYPE_CHECKING:
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
 
     from hpolab.lightgbm.boosting import ObjectiveFunction
     from hpolab.lightgbm.metrics import MetricFunction
-    from hpolab.lightgbm.table import Table
+    from hpolab.lightgbm.table import LabeledTable
     from hpolab.search_space.space import SearchSpace
 
 __all__ = ["LightGBMObjective"]
@@ -133,7 +134,7 @@ class LightGBMObjective(Objective):
         valid: Any = None,
         folds: Any = None,
         score: Any = None,
-        search_space: SearchSpace | None = None,
+        search_space: SearchSpace | Mapping[str, Any] | None = None,
         params: Mapping[str, Any] | None = None,
         categorical: Sequence[str | int] = (),
         weight: Any = None,
@@ -150,7 +151,7 @@ class LightGBMObjective(Objective):
         if max_rounds is not None:
             check_count("max_rounds", max_rounds)
         check_count("report_every", report_every)
-        _checked_seed(seed)
+        check_seed(seed)
         self._function = None if isinstance(objective, str) else objective
         if self._function is not None and not callable(objective):
             raise InvalidType(
@@ -233,7 +234,7 @@ class LightGBMObjective(Objective):
             Diverged: If the metric becomes NaN or infinite.
             InvalidArgument: If ``seed`` or ``n_rounds`` is out of its range.
         """
-        settings = self._settings(params, _checked_seed(seed))
+        settings = self._settings(params, check_seed(seed))
         dataset = self._bins.whole(settings)
         return self._model(dataset, settings, self._rounds(params, seed, n_rounds))
 
@@ -257,7 +258,7 @@ class LightGBMObjective(Objective):
                 "`train` must hold raw data to be predicted, got a Dataset that is binned: give "
                 "`free_raw_data=False` to it."
             )
-        settings = self._settings(params, _checked_seed(seed))
+        settings = self._settings(params, check_seed(seed))
         n_rounds = self._rounds(params, seed, n_rounds)
         models = [
             self._model(dataset, settings, n_rounds) for dataset, _ in self._bins.folds(settings)
@@ -396,7 +397,7 @@ class LightGBMObjective(Objective):
         settings = {"objective": "none" if self._function else labels.objective, **self._fixed}
         return settings | ({} if labels.n_classes is None else {"num_class": labels.n_classes})
 
-    def _split(self, valid: Any, folds: Any, seed: int) -> tuple[Table, list[Fold]]:
+    def _split(self, valid: Any, folds: Any, seed: int) -> tuple[LabeledTable, list[Fold]]:
         """Return all rows, and those to train on and to validate on."""
         table, labels = self._data.table, self._data.labels
         if folds is not None and valid is not None:
@@ -431,9 +432,7 @@ class LightGBMObjective(Objective):
 
     def _check_search_space(self) -> None:
         params = canonical("search_space", self.search_space.defaults())
-        for name in self.search_space.distributions():
-            # A branch's parameter is named `branch.name`; defaults are those of one branch.
-            name = name.rpartition(".")[2].removeprefix("one_minus_")
+        for name in self.search_space.names().values():
             params |= dict.fromkeys(canonical("search_space", {name: None}))
         for name in params.keys() & self._fixed.keys():
             if params[name] is None or params[name] != self._fixed[name]:
@@ -460,9 +459,3 @@ class _Best:
 
 def _usual_rounds(n_rows: int) -> int:
     return min(max(40_000_000 // n_rows, 500), 5_000)
-
-
-def _checked_seed(seed: int, argument: str = "seed") -> int:
-    if seed < 0:
-        raise InvalidArgument(f"`{argument}` must be 0 or above, got {seed}.")
-    return seed

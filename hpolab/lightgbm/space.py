@@ -7,10 +7,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from optuna.distributions import FloatDistribution, IntDistribution
+from optuna.distributions import IntDistribution
 
 from hpolab.errors import check_count, one_of
-from hpolab.search_space.tuned import Tuned, space_of
+from hpolab.search_space.rows import Row, space_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -93,27 +93,27 @@ def lightgbm_space(preset: str = "default", *, n_rows: int | None = None) -> Sea
 def _default(n_rows: int | None) -> dict[str, Any]:
     # What gains most for its time comes first: a stepwise sampler moves parameters in this order.
     return {
-        "feature_fraction": Tuned((0.2, 1.0), 1.0, f"half of {_TUNER}'s 0.4; {_DEFAULT}"),
-        "num_leaves": Tuned(
-            IntDistribution(4, _rows_share(n_rows, 100, 255, 1023), log=True),
+        "feature_fraction": Row((0.2, 1.0), 1.0, f"half of {_TUNER}'s 0.4; {_DEFAULT}"),
+        "num_leaves": Row(
+            (4, _rows_share(n_rows, 100, 255, 1023), "log"),
             31,
             f"4: {_FLAML}; 255: {_TUNER}, and with `n_rows` a leaf for each 100 rows up to 1023; "
             f"{_DEFAULT}",
         ),
-        "learning_rate": Tuned(
-            FloatDistribution(0.02, 0.3, log=True),
+        "learning_rate": Row(
+            (0.02, 0.3, "log"),
             0.1,
             f"{_TABARENA}: 0.005 .. 0.1, moved up, as the rounds of a trial go with "
             f"1 / learning_rate; {_DEFAULT}",
         ),
-        "min_data_in_leaf": Tuned(
-            IntDistribution(2, _rows_share(n_rows, 100, 100, 1000), log=True),
+        "min_data_in_leaf": Row(
+            (2, _rows_share(n_rows, 100, 100, 1000), "log"),
             20,
             f"2: {_FLAML}; 100: {_TUNER}, and with `n_rows` a hundredth of them up to 1000, "
             f"'hundreds or thousands' for large data: {_TUNING}; {_DEFAULT}",
         ),
         "lambda_l2": _penalty(1e-2, 100.0, f"the middle ones of {_FLAML}: 1 / 1024 .. 1024"),
-        "bagging_fraction": Tuned((0.4, 1.0), 1.0, f"{_TUNER}; {_DEFAULT}"),
+        "bagging_fraction": Row((0.4, 1.0), 1.0, f"{_TUNER}; {_DEFAULT}"),
         "bagging_freq": 1,
         "lambda_l1": _penalty(1e-2, 100.0, f"the middle ones of {_FLAML}: 1 / 1024 .. 1024"),
     }
@@ -123,18 +123,18 @@ def _fast(n_rows: int | None) -> dict[str, Any]:
     entries = _default(n_rows)
     return {
         "feature_fraction": entries["feature_fraction"],
-        "num_leaves": Tuned(
-            IntDistribution(4, 63, log=True),
+        "num_leaves": Row(
+            (4, 63, "log"),
             31,
             f"preset 'default' up to 63, as a round's time grows with the leaves; {_DEFAULT}",
         ),
-        "learning_rate": Tuned(
-            FloatDistribution(0.05, 0.3, log=True),
+        "learning_rate": Row(
+            (0.05, 0.3, "log"),
             0.1,
             f"preset 'default' down to 0.05, twice the rounds of the default; {_DEFAULT}",
         ),
-        "min_data_in_leaf": Tuned(
-            IntDistribution(5, _rows_share(n_rows, 100, 100, 1000), log=True),
+        "min_data_in_leaf": Row(
+            (5, _rows_share(n_rows, 100, 100, 1000), "log"),
             20,
             f"5: {_TUNER}; upper end: preset 'default'; {_DEFAULT}",
         ),
@@ -149,25 +149,25 @@ def _fast(n_rows: int | None) -> dict[str, Any]:
 def _wide(n_rows: int | None) -> dict[str, Any]:
     return {
         **_default(n_rows),
-        "feature_fraction": Tuned((0.1, 1.0), 1.0, f"between {_TUNER} and {_FLAML}; {_DEFAULT}"),
-        "num_leaves": Tuned(
-            IntDistribution(2, _rows_share(n_rows, 20, 1023, 4095), log=True),
+        "feature_fraction": Row((0.1, 1.0), 1.0, f"between {_TUNER} and {_FLAML}; {_DEFAULT}"),
+        "num_leaves": Row(
+            (2, _rows_share(n_rows, 20, 1023, 4095), "log"),
             31,
             f"2: {_TUNER}; upper end: between {_TUNER} (256) and {_FLAML} (one a row); {_DEFAULT}",
         ),
-        "learning_rate": Tuned(
-            FloatDistribution(0.005, 0.5, log=True),
+        "learning_rate": Row(
+            (0.005, 0.5, "log"),
             0.1,
             f"0.005: {_TABARENA}; 0.5: half the upper end of {_FLAML}; {_DEFAULT}",
         ),
-        "min_data_in_leaf": Tuned(
-            IntDistribution(1, _rows_share(n_rows, 50, 200, 5000), log=True),
+        "min_data_in_leaf": Row(
+            (1, _rows_share(n_rows, 50, 200, 5000), "log"),
             20,
             f"1: {_TABARENA}; upper end: 'hundreds or thousands' for large data, {_TUNING}; "
             f"{_DEFAULT}",
         ),
         "lambda_l2": _penalty(1e-8, 100.0, f"{_TUNER}, ten times its upper end"),
-        "bagging_fraction": Tuned((0.2, 1.0), 1.0, f"{_TUNER}, half its lower end; {_DEFAULT}"),
+        "bagging_fraction": Row((0.2, 1.0), 1.0, f"{_TUNER}, half its lower end; {_DEFAULT}"),
         "lambda_l1": _penalty(1e-8, 100.0, f"{_TUNER}, ten times its upper end"),
         "path_smooth": _penalty(
             1e-3,
@@ -175,8 +175,8 @@ def _wide(n_rows: int | None) -> dict[str, Any]:
             "around 1, at which a leaf of one row keeps half of its own output: the "
             "weight is (n / path_smooth) / (n / path_smooth + 1), Parameters page",
         ),
-        "extra_trees": Tuned([False, True], False, f"{_TABARENA}; {_DEFAULT}"),
-        "max_bin": Tuned(
+        "extra_trees": Row([False, True], False, f"{_TABARENA}; {_DEFAULT}"),
+        "max_bin": Row(
             [255, 63, 1023], 255, f"{_FLAML}: 7 .. 1023, three of it, each binned once; {_DEFAULT}"
         ),
         "linear_tree": False,
@@ -186,16 +186,19 @@ def _wide(n_rows: int | None) -> dict[str, Any]:
 def _flaml(n_rows: int | None) -> dict[str, Any]:
     upper = 32768 if n_rows is None else max(5, min(32768, n_rows))
     return {
-        "learning_rate": Tuned(FloatDistribution(1 / 1024, 1.0, log=True), 0.1, _FLAML),
+        "learning_rate": Row((1 / 1024, 1.0, "log"), 0.1, _FLAML),
         # FLAML's upper ends of whole numbers are exclusive.
-        "num_leaves": Tuned(
-            IntDistribution(4, upper - 1, log=True), min(31, upper - 1), f"{_FLAML}; {_DEFAULT}"
+        "num_leaves": Row(
+            # One value alone with 5 rows or less, where a tuple would be an empty range.
+            IntDistribution(4, upper - 1, log=True),
+            min(31, upper - 1),
+            f"{_FLAML}; {_DEFAULT}",
         ),
-        "min_data_in_leaf": Tuned(IntDistribution(2, 128, log=True), 20, _FLAML),
-        "feature_fraction": Tuned((0.01, 1.0), 1.0, _FLAML),
+        "min_data_in_leaf": Row((2, 128, "log"), 20, _FLAML),
+        "feature_fraction": Row((0.01, 1.0), 1.0, _FLAML),
         "lambda_l1": _penalty(1 / 1024, 1024.0, _FLAML),
         "lambda_l2": _penalty(1 / 1024, 1024.0, _FLAML),
-        "max_bin": Tuned([2**power - 1 for power in range(3, 11)], 255, _FLAML),
+        "max_bin": Row([2**power - 1 for power in range(3, 11)], 255, _FLAML),
     }
 
 
@@ -210,8 +213,8 @@ LIGHTGBM_PRESETS: tuple[str, ...] = tuple(_PRESETS)
 """The presets that `lightgbm_space` knows."""
 
 
-def _penalty(low: float, high: float, source: str) -> Tuned:
-    return Tuned(FloatDistribution(low, high, log=True), low, f"{source}; {_LOWER_END}")
+def _penalty(low: float, high: float, source: str) -> Row:
+    return Row((low, high, "log"), low, f"{source}; {_LOWER_END}")
 
 
 def _rows_share(n_rows: int | None, divisor: int, least: int, most: int) -> int:

@@ -12,19 +12,19 @@ from hpolab.objectives.folds import Fold, hold_out, make_folds
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from hpolab.lightgbm.table import Labels, Table
+    from hpolab.lightgbm.table import LabeledTable, Labels
 
 __all__ = ["check_fold", "split_rows"]
 
 
 def split_rows(
-    table: Table, labels: Labels, *, valid: float | None, folds: Any, seed: int
+    table: LabeledTable, labels: Labels, *, valid: float | None, folds: Any, seed: int
 ) -> list[Fold]:
     """Return the rows to train on and those to validate on, for each fold.
 
     Args:
         table: The rows.
-        labels: What the labels are.
+        labels: How labels are encoded.
         valid: The part to validate on, where ``folds`` is None.
         folds: A number of folds, a splitter of scikit-learn, or pairs of rows; None for one
             hold-out.
@@ -49,8 +49,8 @@ def split_rows(
     return sorted_folds
 
 
-def check_fold(argument: str, fold: Fold, table: Table, labels: Labels) -> None:
-    """Refuse rows that this objective cannot be trained on, or validated.
+def check_fold(argument: str, fold: Fold, table: LabeledTable, labels: Labels) -> None:
+    """Raise an error if this objective cannot be trained or validated on a fold.
 
     Raises:
         InvalidArgument: If labels are all the same, or a query is cut.
@@ -71,7 +71,7 @@ def check_fold(argument: str, fold: Fold, table: Table, labels: Labels) -> None:
             )
 
 
-def _classes(table: Table, labels: Labels) -> NDArray[Any] | None:
+def _classes(table: LabeledTable, labels: Labels) -> NDArray[Any] | None:
     """Return the class of each row as the user named it."""
     if labels.classes is None:
         return None

@@ -1,4 +1,4 @@
-"""Table: checked training data, each part as LightGBM takes it."""
+"""LabeledTable: checked training data, each part as LightGBM takes it."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from hpolab.errors import InvalidArgument, InvalidType
-from hpolab.lightgbm.columns import is_missing, take_rows
+from hpolab.frames import collected, is_missing
+from hpolab.lightgbm.columns import take_rows
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -19,8 +20,8 @@ if TYPE_CHECKING:
     from hpolab.lightgbm.columns import Matrix
 
 __all__ = [
+    "LabeledTable",
     "Labels",
-    "Table",
     "as_numbers",
     "check_present",
     "class_weights",
@@ -30,12 +31,15 @@ __all__ = [
 
 _BINARY = ("binary",)
 _MULTICLASS = ("multiclass", "softmax", "multiclassova", "multiclass_ova", "ova", "ovr")
+# More classes than this number and than this part of the rows are not classes, if they are real
+# numbers: ratings by half stars are ten.
+_FEW_CLASSES, _FEW_CLASSES_PART = 20, 0.1
 _RANKING = ("lambdarank", "rank_xendcg", "xendcg", "xe_ndcg", "xe_ndcg_mart", "xendcg_mart")
 
 
 @dataclass(frozen=True)
 class Labels:
-    """What an objective of LightGBM asks of labels.
+    """Check and encode labels for one of LightGBM's objectives.
 
     Attributes:
         objective: LightGBM's name of the objective; "custom" for a function.
@@ -68,6 +72,7 @@ class Labels:
             raise InvalidType(
                 f"`{argument}` labels must be of one type, got several: {error}."
             ) from error
+        _check_classes(argument, objective, values, classes)
         if len(classes) < 2 or (objective in _BINARY and len(classes) > 2):
             wanted = "two classes" if objective in _BINARY else "at least two classes"
             raise InvalidArgument(
@@ -83,7 +88,7 @@ class Labels:
 
     @property
     def n_classes(self) -> int | None:
-        """The number of classes as LightGBM wants to be told it, None where it does not."""
+        """The value of LightGBM's `num_class`; None where it must not be set."""
         multiclass = self.classes is not None and self.objective in _MULTICLASS
         return len(self.classes or ()) if multiclass else None
 
@@ -130,7 +135,7 @@ class Labels:
 
 
 @dataclass(frozen=True)
-class Table:
+class LabeledTable:
     """Rows with labels, and weights and groups where there are any.
 
     Attributes:
@@ -150,9 +155,9 @@ class Table:
     def __len__(self) -> int:
         return len(self.labels)
 
-    def rows(self, rows: NDArray[np.int64]) -> Table:
+    def rows(self, rows: NDArray[np.int64]) -> LabeledTable:
         """Return some of the rows."""
-        return Table(
+        return LabeledTable(
             features=take_rows(self.features, rows),
             labels=take_rows(self.labels, rows),
             weight=take_rows(self.weight, rows),
@@ -160,7 +165,7 @@ class Table:
             ranked=self.ranked,
         )
 
-    def joined(self, other: Table) -> Table:
+    def joined(self, other: LabeledTable) -> LabeledTable:
         """Return the rows of both; those without a weight weigh 1."""
         weight = groups = None
         if self.weight is not None or other.weight is not None:
@@ -170,7 +175,7 @@ class Table:
             # By numbers of their own: queries of one name are not the same in both.
             sizes = np.concatenate([self.query_sizes, other.query_sizes])
             groups = np.repeat(np.arange(len(sizes)), sizes)
-        return Table(
+        return LabeledTable(
             features=_stack(self.features, other.features),
             labels=np.concatenate([self.labels, other.labels]),
             weight=weight,
@@ -239,7 +244,7 @@ def column_of(argument: str, values: Any) -> NDArray[Any]:
     Raises:
         InvalidArgument: If there is none, or more than one column.
     """
-    column = np.asarray(values)
+    column = np.asarray(collected(values))
     if column.ndim == 2 and column.shape[1] == 1:
         column = column[:, 0]
     if column.ndim != 1 or not len(column):
@@ -262,7 +267,7 @@ def as_numbers(what: str, values: NDArray[Any]) -> NDArray[np.float64]:
 
 
 def check_present(what: str, values: NDArray[Any]) -> None:
-    """Refuse values some of which are missing.
+    """Raise an error if a value is missing.
 
     Raises:
         InvalidArgument: If some are.
@@ -273,14 +278,34 @@ def check_present(what: str, values: NDArray[Any]) -> None:
         missing = np.array([is_missing(value) for value in values.tolist()])
     if missing.any():
         raise InvalidArgument(
-            f"{what} must all be there, got {int(missing.sum())} missing, the first in row "
-            f"{int(missing.argmax())}."
+            f"{what} must have no missing values, got {int(missing.sum())} missing, the first in "
+            f"row {int(missing.argmax())}."
         )
 
 
 def run_starts(groups: NDArray[Any]) -> NDArray[np.int64]:
     """Return the positions where another group begins."""
     return np.flatnonzero(np.append(True, groups[1:] != groups[:-1]))
+
+
+def _check_classes(
+    argument: str, objective: str, values: NDArray[Any], classes: tuple[Any, ...]
+) -> None:
+    """Raise an error for classes that a model file cannot hold, or that are measurements."""
+    strange = [value for value in classes if not isinstance(value, str | int | float)]
+    if strange:
+        raise InvalidType(
+            f"`{argument}` labels must be text, numbers or booleans, got "
+            f"{type(strange[0]).__name__}: convert them, as by `labels.astype(str)`."
+        )
+    many = len(classes) > max(_FEW_CLASSES, _FEW_CLASSES_PART * len(values))
+    real = [value for value in classes if isinstance(value, float) and not value.is_integer()]
+    if many and real:
+        raise InvalidArgument(
+            f"`{argument}` labels must be classes for objective {objective!r}, got {len(classes)} "
+            f"distinct real numbers, such as {real[0]!r}, in {len(values)} rows: take an objective "
+            "of regression, or put them into bins."
+        )
 
 
 def _stack(one: Matrix, other: Matrix) -> Matrix:

@@ -8,7 +8,7 @@ import math
 from typing import TYPE_CHECKING, Any, final
 
 from hpolab.errors import InvalidArgument, InvalidType, check_count, one_of
-from hpolab.search_space.space import SearchSpace
+from hpolab.search_space.space import as_space
 from hpolab.trial.reporter import Reporter
 
 if TYPE_CHECKING:
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from optuna import Study, Trial
 
     from hpolab.objectives.crew import Crew
+    from hpolab.search_space.space import SearchSpace
     from hpolab.trial.checkpoint import ArtifactStore
 
 __all__ = ["Objective"]
@@ -31,7 +32,8 @@ class Objective(abc.ABC):
     data is touched by a confirmation alone.
 
     Args:
-        search_space: What is suggested to each trial.
+        search_space: What is suggested to each trial: a `SearchSpace`, or a dict of ranges as
+            it takes them.
         direction: "minimize" or "maximize": where the trial's value gets better.
         max_steps: Reports of a full training, 1 or above.
         patience: Reports without improvement after which a training stops; None never stops.
@@ -43,11 +45,9 @@ class Objective(abc.ABC):
 
     Raises:
         InvalidArgument: If an argument is out of its range.
-        InvalidType: If ``search_space`` is no `SearchSpace`.
+        InvalidType: If ``search_space`` is neither a `SearchSpace` nor a dict.
 
     Example:
-        >>> from optuna.distributions import FloatDistribution
-        >>> from hpolab import SearchSpace
         >>> class Descent(Objective):
         ...     def train(self, params, reporter):
         ...         weight = 5.0
@@ -55,8 +55,8 @@ class Objective(abc.ABC):
         ...             weight -= params["lr"] * 2 * weight
         ...             reporter.report(weight**2, step)
         ...         return reporter.best_value
-        >>> space = SearchSpace({"lr": FloatDistribution(1e-3, 1e-1, log=True)})
-        >>> objective = Descent(search_space=space, direction="minimize", max_steps=20)
+        >>> ranges = {"lr": (1e-3, 1e-1, "log")}
+        >>> objective = Descent(search_space=ranges, direction="minimize", max_steps=20)
         >>> import optuna
         >>> study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
         >>> study.optimize(objective, n_trials=2)
@@ -77,7 +77,7 @@ class Objective(abc.ABC):
     def __init__(
         self,
         *,
-        search_space: SearchSpace,
+        search_space: SearchSpace | Mapping[str, Any],
         direction: str,
         max_steps: int,
         patience: int | None = None,
@@ -87,12 +87,8 @@ class Objective(abc.ABC):
         checkpoint_every: int = 1,
         checkpoint_seconds: float = 10.0,
     ) -> None:
-        if not isinstance(search_space, SearchSpace):
-            raise InvalidType(
-                f"`search_space` must be a SearchSpace, got {type(search_space).__name__}."
-            )
         check_count("max_steps", max_steps)
-        self.search_space = search_space
+        self.search_space = as_space("search_space", search_space)
         self.direction = one_of("direction", direction, ("minimize", "maximize"))
         self.max_steps = max_steps
         self.patience = patience
@@ -174,10 +170,10 @@ class Objective(abc.ABC):
         """
         self.search_space.to_trial(self.search_space.defaults())
 
-    def with_search_space(self, search_space: SearchSpace) -> Self:
+    def with_search_space(self, search_space: SearchSpace | Mapping[str, Any]) -> Self:
         """Return the same objective with another search space; the data is shared."""
         other = copy.copy(self)
-        other.search_space = search_space
+        other.search_space = as_space("search_space", search_space)
         return other
 
     def check_fuse(self, fuse: int | str) -> None:

@@ -47,7 +47,7 @@ class Crew(abc.ABC):
 
     @abc.abstractmethod
     def requeue(self) -> None:
-        """Let other workers go on with all trials."""
+        """Requeue all trials, so that other workers can resume them."""
 
 
 class OneByOne(Crew):

@@ -23,7 +23,7 @@ class FunctionObjective(Objective):
         function: Takes (params, reporter), trains, calls ``reporter.report(value, step)`` while
             it does, and returns the trial's value. What is random in it is seeded from
             ``reporter.seed``. For worker processes it must be picklable by cloudpickle.
-        search_space: What is suggested to each trial.
+        search_space: What is suggested to each trial: a `SearchSpace`, or a dict of ranges.
         direction: "minimize" or "maximize".
         max_steps: Reports of a full training, 1 or above.
         facts: What the values depend on besides; see `Objective`.
@@ -35,16 +35,15 @@ class FunctionObjective(Objective):
 
     Example:
         >>> from hpolab import make_study, run
-        >>> from hpolab import SearchSpace
         >>> def descend(params, reporter):
         ...     weight = 5.0
         ...     for step in reporter.steps(20):
         ...         weight -= params["lr"] * 2 * weight
         ...         reporter.report(weight**2, step)
         ...     return reporter.best_value
-        >>> space = SearchSpace({"lr": (1e-3, 1e-1)})
+        >>> ranges = {"lr": (1e-3, 1e-1, "log")}
         >>> objective = FunctionObjective(
-        ...     descend, search_space=space, direction="minimize", max_steps=20
+        ...     descend, search_space=ranges, direction="minimize", max_steps=20
         ... )
         >>> study = make_study("descent", storage="memory://", objective=objective, seed=0)
         >>> run(study, objective, n_trials=3)
@@ -56,7 +55,7 @@ class FunctionObjective(Objective):
         self,
         function: Callable[[Mapping[str, Any], Reporter], float],
         *,
-        search_space: SearchSpace,
+        search_space: SearchSpace | Mapping[str, Any],
         direction: str,
         max_steps: int,
         facts: Mapping[str, Any] | None = None,

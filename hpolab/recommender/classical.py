@@ -9,7 +9,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from hpolab.errors import InvalidArgument, check_count, one_of
-from hpolab.recommender.trainer import Trainer, Training, count_param, number_param, param
+from hpolab.recommender.trainer import (
+    RecommenderTrainer,
+    RecommenderTraining,
+    count_param,
+    number_param,
+    param,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -38,7 +44,7 @@ _BM25_K1, _BM25_B = 1.2, 0.75
 _SIMILARITIES = ("bm25", "cosine", "tfidf_cosine")
 
 
-class _ClosedForm(Training):
+class _ClosedForm(RecommenderTraining):
     """A training of one epoch, which has no better model than its only one."""
 
     def __init__(self, matrix: Any) -> None:
@@ -65,7 +71,7 @@ class _ClosedForm(Training):
         self._solution = arrays_from_bytes(state)
 
 
-class Popularity(Trainer):
+class Popularity(RecommenderTrainer):
     """Recommends what most users took: the baseline that every other recommender must beat.
 
     It has no parameters.
@@ -84,7 +90,7 @@ class Popularity(Trainer):
 
     def start(
         self, params: Mapping[str, Any], train: Interactions, *, seed: int, max_epochs: int
-    ) -> Training:
+    ) -> RecommenderTraining:
         return _PopularityTraining(train.matrix())
 
 
@@ -96,7 +102,7 @@ class _PopularityTraining(_ClosedForm):
         return np.repeat(self._solution["counts"][None], len(users), axis=0)
 
 
-class Ease(Trainer):
+class Ease(RecommenderTrainer):
     """EASE^R: a linear model from items to items, fitted by ridge regression.
 
     With P the inverse of (X^T X + l2 I) the weights are B = I - P diag(1 / diag(P)), whose
@@ -130,7 +136,7 @@ class Ease(Trainer):
 
     def start(
         self, params: Mapping[str, Any], train: Interactions, *, seed: int, max_epochs: int
-    ) -> Training:
+    ) -> RecommenderTraining:
         l2 = number_param(params, "l2", above=0.0)
         if train.n_items > self._max_items:
             gigabytes = _EASE_BYTES * train.n_items**2 / 1e9
@@ -187,7 +193,7 @@ def _inverse_triangle(gram: NDArray[np.float64], l2: float) -> NDArray[np.float6
     return triangle
 
 
-class ItemKnn(Trainer):
+class ItemKnn(RecommenderTrainer):
     """Recommends the nearest neighbors of a user's items.
 
     A well-tuned one is hard to beat (Ferrari Dacrema et al. 2021, "A Troubling Analysis of
@@ -221,7 +227,7 @@ class ItemKnn(Trainer):
 
     def start(
         self, params: Mapping[str, Any], train: Interactions, *, seed: int, max_epochs: int
-    ) -> Training:
+    ) -> RecommenderTraining:
         return _ItemKnnTraining(
             train.matrix(),
             n_neighbors=count_param(params, "n_neighbors"),

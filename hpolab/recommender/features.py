@@ -8,11 +8,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from hpolab.errors import InvalidArgument
+from hpolab.frames import is_missing, read_columns
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from numpy.typing import NDArray
+
+    from hpolab.frames import Column
 
 __all__ = ["Features"]
 
@@ -54,40 +57,54 @@ class Features:
     def of(cls, ids: Any, frame: Any, *, id_column: str) -> Features:
         """Encode the columns of a frame.
 
-        Real numbers are put into ten bins by quantiles; lists, tuples and sets hold several
-        values; everything else is a category. Where ids repeat the first row counts; ids that are
-        not asked for are passed over, and one without a row has all its values missing.
+        Real numbers are put into ten bins by quantiles. Lists, tuples and sets hold several values.
+        Everything else is a category. If an id repeats, its first row counts. Ids that are not
+        asked for are ignored, and an id without a row has missing values only.
 
         Args:
             ids: The ids whose features are asked for, (n,), sorted.
-            frame: A data frame of pandas or polars, or a mapping of columns.
+            frame: A data frame, or a mapping of columns.
             id_column: Its column of ids; all others are fields.
 
         Raises:
-            InvalidArgument: If there is no such column, or none beside it.
+            InvalidArgument: If there is no such column or none beside it, or the frame has no row
+                of any id.
+            InvalidType: If ``frame`` is no frame.
         """
-        columns = list(frame.keys() if isinstance(frame, dict) else frame.columns)
+        columns = read_columns("frame", frame)
         if id_column not in columns or len(columns) < 2:
             raise InvalidArgument(
                 f"Side features must have the column {id_column!r} and one more at least, got "
-                f"{columns}."
+                f"{list(columns)}."
             )
-        names = [name for name in columns if name != id_column]
-        row_of = {key: row for row, key in reversed(list(enumerate(list(frame[id_column]))))}
-        rows = [row_of.get(key) for key in np.asarray(ids).tolist()]
+        rows = _rows(np.asarray(ids).tolist(), columns.pop(id_column))
         parts, n_codes = [], 0
-        for field, name in enumerate(names):
-            values = _as_lists(list(frame[name]))
+        for field, column in enumerate(columns.values()):
+            values = _as_lists(column.values())
             codes, weights, n = _encode([[] if row is None else values[row] for row in rows])
             parts.append((codes + n_codes, weights, np.full(codes.shape[1], field)))
             n_codes += n
         return cls(
-            names=tuple(names),
+            names=tuple(columns),
             codes=np.concatenate([codes for codes, _, _ in parts], axis=1),
             weights=np.concatenate([weights for _, weights, _ in parts], axis=1),
             fields=np.concatenate([fields for _, _, fields in parts]),
             n_codes=n_codes,
         )
+
+
+def _rows(ids: list[Any], column: Column) -> list[int | None]:
+    """Return the first row of each id, None where there is none."""
+    found = column.values()
+    row_of = {key: row for row, key in reversed(list(enumerate(found)))}
+    rows = [row_of.get(key) for key in ids]
+    if ids and all(row is None for row in rows):
+        raise InvalidArgument(
+            f"Side features must have rows of the ids asked for, such as {ids[0]!r}, got none of "
+            f"them in the column {column.name!r}, whose first are {found[:3]}: are they of "
+            "another type?"
+        )
+    return rows
 
 
 def _encode(
@@ -107,7 +124,7 @@ def _encode(
 
 def _as_lists(column: list[Any]) -> list[list[Any]]:
     """Return the values of each row: none where it is missing, several where it holds a list."""
-    if any(isinstance(value, float) and value % 1 > 0 for value in column):
+    if any(isinstance(value, float | np.floating) and value % 1 > 0 for value in column):
         column = _bins(column)
     return [_as_list(value) for value in column]
 
@@ -116,13 +133,12 @@ def _as_list(value: Any) -> list[Any]:
     if isinstance(value, str):
         return [value]
     if hasattr(value, "__iter__"):
-        return sorted(set(value))
-    missing = value is None or value != value
-    return [] if missing else [value]
+        return sorted({part for part in value if not is_missing(part)})
+    return [] if is_missing(value) else [value]
 
 
 def _bins(column: list[Any]) -> list[Any]:
-    numbers = np.array([np.nan if value is None else float(value) for value in column])
+    numbers = np.array([np.nan if is_missing(value) else float(value) for value in column])
     edges = np.unique(np.nanquantile(numbers, np.linspace(0, 1, _N_BINS + 1)[1:-1]))
     places = np.searchsorted(edges, numbers, side="right").tolist()
     return [None if np.isnan(x) else place for x, place in zip(numbers, places, strict=True)]

@@ -10,7 +10,12 @@ import numpy as np
 
 from hpolab.errors import Diverged, check_count, needs
 from hpolab.recommender.classical import arrays_from_bytes, arrays_to_bytes
-from hpolab.recommender.trainer import Trainer, Training, count_param, number_param
+from hpolab.recommender.trainer import (
+    RecommenderTrainer,
+    RecommenderTraining,
+    count_param,
+    number_param,
+)
 from hpolab.seeding import derive_seed
 
 with needs("`als`, `bpr_implicit`, `logistic_mf`", "implicit", "recommender"):
@@ -31,7 +36,7 @@ if TYPE_CHECKING:
 __all__ = ["Als", "BprImplicit", "LogisticMf"]
 
 
-class _FactorTraining(Training):
+class _FactorTraining(RecommenderTraining):
     """A training of one of implicit's models: factors of users and items, and what goes with them.
 
     implicit changes factors in place, so that the best ones are copies.
@@ -106,7 +111,7 @@ class _FactorTraining(Training):
         raise Diverged(f"{name} reached NaN or infinity in epoch {self._n_epochs}.") from cause
 
 
-class Als(Trainer):
+class Als(RecommenderTrainer):
     """Weighted matrix factorization by alternating least squares, of implicit.
 
     n epochs end with the very factors of implicit's own fit with ``iterations=n`` and
@@ -142,7 +147,7 @@ class Als(Trainer):
 
     def start(
         self, params: Mapping[str, Any], train: Interactions, *, seed: int, max_epochs: int
-    ) -> Training:
+    ) -> RecommenderTraining:
         with _one_blas_thread():
             model = AlternatingLeastSquares(
                 factors=count_param(params, "factors"),
@@ -175,7 +180,7 @@ class _AlsTraining(_FactorTraining):
                 )
 
 
-class BprImplicit(Trainer):
+class BprImplicit(RecommenderTrainer):
     """Bayesian personalized ranking by stochastic gradient descent, of implicit.
 
     It draws as many pairs an epoch as there are interactions, negatives by their popularity, and
@@ -201,7 +206,7 @@ class BprImplicit(Trainer):
 
     def start(
         self, params: Mapping[str, Any], train: Interactions, *, seed: int, max_epochs: int
-    ) -> Training:
+    ) -> RecommenderTraining:
         model = BayesianPersonalizedRanking(
             factors=count_param(params, "factors"),
             learning_rate=number_param(params, "learning_rate", above=0.0),
@@ -224,7 +229,7 @@ class _BprTraining(_FactorTraining):
             self._give_up(error)
 
 
-class LogisticMf(Trainer):
+class LogisticMf(RecommenderTrainer):
     """Logistic matrix factorization by alternating AdaGrad steps, of implicit.
 
     The model: Johnson 2014, "Logistic Matrix Factorization for Implicit Feedback Data". The sums
@@ -260,7 +265,7 @@ class LogisticMf(Trainer):
 
     def start(
         self, params: Mapping[str, Any], train: Interactions, *, seed: int, max_epochs: int
-    ) -> Training:
+    ) -> RecommenderTraining:
         model = LogisticMatrixFactorization(
             factors=count_param(params, "factors"),
             learning_rate=number_param(params, "learning_rate", above=0.0),

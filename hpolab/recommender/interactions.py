@@ -2,18 +2,40 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, replace
+from datetime import UTC, date, datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from hpolab.errors import InvalidArgument, InvalidType
+from hpolab.errors import InvalidArgument, one_of
+from hpolab.frames import read_columns
 from hpolab.recommender.features import Features
+from hpolab.recommender.ids import encode_ids, open_column
+from hpolab.recommender.text_tables import read_text_table
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
     from numpy.typing import NDArray
 
+    from hpolab.frames import Column
+
 __all__ = ["Interactions"]
+
+# What data sets call these columns, without case, spaces and underscores, the usual names first.
+_USUAL_NAMES = {
+    "user": ("userid", "user", "uid", "userindex", "customerid", "reviewerid", "visitorid"),
+    "item": (
+        *("itemid", "item", "iid", "itemindex", "movieid", "movie", "productid", "parentasin"),
+        *("asin", "bookid", "trackid", "songid", "artistid", "gameid", "businessid", "articleid"),
+    ),
+    "rating": ("rating", "ratings", "score", "stars", "overall"),
+    "timestamp": ("timestamp", "time", "datetime", "date", "unixreviewtime", "unixtime", "ts"),
+}
+_ISO_DATE = re.compile(r"\d{4}-\d{2}-\d{2}")
 
 
 @dataclass(frozen=True)
@@ -70,17 +92,18 @@ class Interactions:
             users: (n,) ids of any kind.
             items: (n,) ids of any kind.
             ratings: (n,) finite numbers, or None.
-            timestamps: (n,) numbers or dates, or None.
+            timestamps: (n,) numbers, dates, or text such as "2026-01-31 12:00"; or None.
             like: Interactions whose users and items these ones have too; rows with another are
                 dropped, and counted. None makes new codes.
 
         Raises:
-            InvalidArgument: If there is no row, lengths differ, or an id, a rating or a timestamp
-                is missing.
-            InvalidType: If the ids of one column are of several types.
+            InvalidArgument: If there is no row, or none that ``like`` knows; lengths differ; an id,
+                a rating or a timestamp is missing; or a timestamp is text of another form.
+            InvalidType: If the ids of one column are of several types, or not of the type of those
+                of ``like``.
         """
         columns = {"users": users, "items": items, "ratings": ratings, "timestamps": timestamps}
-        opened = {name: _column(name, v) for name, v in columns.items() if v is not None}
+        opened = {name: open_column(name, v) for name, v in columns.items() if v is not None}
         lengths = {name: len(column) for name, column in opened.items()}
         if len(set(lengths.values())) > 1 or not lengths["users"]:
             raise InvalidArgument(
@@ -88,13 +111,20 @@ class Interactions:
             )
         if ratings is not None:
             opened["ratings"] = _finite(opened["ratings"])
+        if timestamps is not None:
+            opened["timestamps"] = _times(opened["timestamps"])
         if like is None:
             user_ids, user_codes = np.unique(opened["users"], return_inverse=True)
             item_ids, item_codes = np.unique(opened["items"], return_inverse=True)
         else:
-            user_ids, user_codes = like.user_ids, like.encode_users(opened["users"])
-            item_ids, item_codes = like.item_ids, like.encode_items(opened["items"])
+            user_ids, user_codes = like.user_ids, encode_ids("users", like.user_ids, users)
+            item_ids, item_codes = like.item_ids, encode_ids("items", like.item_ids, items)
         known = np.flatnonzero((user_codes >= 0) & (item_codes >= 0))
+        if not len(known):
+            raise InvalidArgument(
+                "`like` must know the user and the item of one row at least, got none of "
+                f"{len(user_codes)} rows."
+            )
         pairs = user_codes[known] * len(item_ids) + item_codes[known]
         rows = known[_latest(pairs, _take(opened.get("timestamps"), known))]
         return cls(
@@ -115,22 +145,26 @@ class Interactions:
         cls,
         frame: Any,
         *,
-        user: str = "user_id",
-        item: str = "item_id",
+        user: str = "auto",
+        item: str = "auto",
         rating: str | None = None,
-        timestamp: str | None = None,
+        timestamp: str | None = "auto",
         user_features: Any = None,
         item_features: Any = None,
         like: Interactions | None = None,
     ) -> Interactions:
-        """Encode a data frame of pandas or polars.
+        """Encode a data frame.
 
         Args:
-            frame: One interaction a row.
-            user: The column of users.
-            item: The column of items.
-            rating: The column of ratings, or None.
-            timestamp: The column of times, or None.
+            frame: One interaction a row: a frame of pandas, polars or another library, a mapping
+                of columns, or a file's path as for `from_file`.
+            user: The column of users. "auto" finds it by its usual names: user_id, userId, user
+                and the like.
+            item: The column of items. "auto" finds it by its usual names: item_id, movieId, asin
+                and the like.
+            rating: The column of ratings, or None for none. "auto" as for ``timestamp``.
+            timestamp: The column of times, or None for none. "auto" finds it by its usual names,
+                timestamp, time, date and the like; where there is none, there are no times.
             user_features: A frame with the column ``user``, whose others are side features of
                 users, or a list of columns of ``frame``; None for none. See `Features`.
             item_features: The same for items.
@@ -138,30 +172,62 @@ class Interactions:
 
         Raises:
             InvalidArgument: As `of`, or if a column is missing.
-            InvalidType: As `of`.
+            InvalidType: As `of`, or if ``frame`` is none of these.
+
+        Example:
+            >>> data = Interactions.from_frame(
+            ...     {"userId": [7, 7, 8], "movieId": [1, 2, 1], "timestamp": [20, 10, 30]}
+            ... )
+            >>> data.user_ids, data.timestamps
+            (array([7, 8]), array([20, 10, 30]))
         """
-        columns = {"user": user, "item": item, "rating": rating, "timestamp": timestamp}
-        for argument, name in columns.items():
-            if name is not None and name not in frame.columns:
-                raise InvalidArgument(
-                    f"`{argument}` must be one of the columns {list(frame.columns)}, got {name!r}."
-                )
+        if isinstance(frame, str | Path):
+            frame = read_text_table(frame)
+        columns = read_columns("frame", frame)
+        user, item = _found("user", user, columns), _found("item", item, columns)
         data = cls.of(
-            frame[user],
-            frame[item],
-            ratings=None if rating is None else frame[rating],
-            timestamps=None if timestamp is None else frame[timestamp],
+            columns[user].array(),
+            columns[item].array(),
+            ratings=_optional("rating", rating, columns),
+            timestamps=_optional("timestamp", timestamp, columns),
             like=like,
         )
-        return replace(
-            data,
-            user_features=data.user_features
-            if user_features is None
-            else Features.of(data.user_ids, _columns(frame, user_features, user), id_column=user),
-            item_features=data.item_features
-            if item_features is None
-            else Features.of(data.item_ids, _columns(frame, item_features, item), id_column=item),
-        )
+        if user_features is not None:
+            table = _features("user_features", user_features, user, columns)
+            data = replace(data, user_features=Features.of(data.user_ids, table, id_column=user))
+        if item_features is not None:
+            table = _features("item_features", item_features, item, columns)
+            data = replace(data, item_features=Features.of(data.item_ids, table, id_column=item))
+        return data
+
+    @classmethod
+    def from_file(
+        cls,
+        path: str | Path,
+        *,
+        columns: Sequence[str] | None = None,
+        separator: str | None = None,
+        **options: Any,
+    ) -> Interactions:
+        """Encode a text file of a row a line: CSV, tab-separated, MovieLens's ``u.data``.
+
+        Args:
+            path: The file; one that ends in .gz, .bz2 or .xz is unpacked. Types in the header of
+                RecBole's files, such as ``user_id:token``, are left out.
+            columns: The names of the columns of a file without a header. By default a file whose
+                first line holds a number has none, and its columns are user_id, item_id, rating
+                and timestamp, as far as there are.
+            separator: What stands between two cells. None looks for the most frequent one in the
+                first line: "::", a tab, ",", ";", "|" or a space.
+            **options: ``user``, ``item``, ``rating``, ``timestamp``, ``user_features``,
+                ``item_features`` and ``like`` of `from_frame`.
+
+        Raises:
+            DataNotFound: If there is no such file.
+            InvalidArgument: As `from_frame`, or if the file is no text table.
+            MissingExtra: If pandas is not installed.
+        """
+        return cls.from_frame(read_text_table(path, columns, separator), **options)
 
     @property
     def n_users(self) -> int:
@@ -204,17 +270,57 @@ class Interactions:
         return csr_matrix((ones, (self.users, self.items)), (self.n_users, self.n_items))
 
     def encode_users(self, ids: Any) -> NDArray[np.int64]:
-        """Return the codes of users; -1 for one that is not known."""
-        return _codes(self.user_ids, np.asarray(ids))
+        """Return the codes of users (n,); -1 for one that is not known.
+
+        Raises:
+            InvalidArgument: If an id is missing.
+            InvalidType: If the ids are text where the known ones are numbers, or the like.
+        """
+        return encode_ids("user_ids", self.user_ids, ids)
 
     def encode_items(self, ids: Any) -> NDArray[np.int64]:
-        """Return the codes of items; -1 for one that is not known."""
-        return _codes(self.item_ids, np.asarray(ids))
+        """Return the codes of items (n,); -1 for one that is not known.
+
+        Raises:
+            InvalidArgument: If an id is missing.
+            InvalidType: If the ids are text where the known ones are numbers, or the like.
+        """
+        return encode_ids("item_ids", self.item_ids, ids)
 
 
-def _columns(frame: Any, features: Any, id_column: str) -> Any:
+def _found(argument: str, name: str, columns: Mapping[str, Column]) -> str:
+    """Return a column's name, found by what it is usually called if it is "auto"."""
+    if name != "auto":
+        return one_of(argument, str(name), columns)
+    usual = _usual(argument, columns)
+    if usual is None:
+        raise InvalidArgument(
+            f"`{argument}` must name the column of {argument}s, as no column has a usual name, got "
+            f"the columns {list(columns)}: give `{argument}=`."
+        )
+    return usual
+
+
+def _optional(
+    argument: str, name: str | None, columns: Mapping[str, Column]
+) -> NDArray[Any] | None:
+    """Return a column that need not be there."""
+    if name is None or (name == "auto" and _usual(argument, columns) is None):
+        return None
+    return columns[_found(argument, name, columns)].array()
+
+
+def _usual(argument: str, columns: Mapping[str, Column]) -> str | None:
+    plain = {re.sub(r"[\s_-]", "", name).lower(): name for name in reversed(list(columns))}
+    return next((plain[name] for name in _USUAL_NAMES[argument] if name in plain), None)
+
+
+def _features(argument: str, features: Any, id_column: str, columns: Mapping[str, Column]) -> Any:
     """Return the frame of features: the one given, or some columns of the interactions'."""
-    return frame[[id_column, *features]] if isinstance(features, list) else features
+    if not isinstance(features, list):
+        return features
+    names = [id_column, *(one_of(argument, name, columns) for name in features)]
+    return {name: columns[name].values() for name in names}
 
 
 def _latest(pairs: NDArray[np.int64], timestamps: NDArray[Any] | None) -> NDArray[np.int64]:
@@ -225,47 +331,37 @@ def _latest(pairs: NDArray[np.int64], timestamps: NDArray[Any] | None) -> NDArra
     return np.sort(order[is_last])
 
 
-def _codes(ids: NDArray[Any], asked: NDArray[Any]) -> NDArray[np.int64]:
-    places = np.minimum(np.searchsorted(ids, asked), len(ids) - 1)
-    return np.where(ids[places] == asked, places, -1)
-
-
-def _column(name: str, values: Any) -> NDArray[Any]:
-    # Of a list NumPy would make strings of numbers, were there one string among them.
-    column = np.asarray(values, dtype=object if isinstance(values, (list, tuple)) else None)
-    if column.ndim != 1:
-        raise InvalidArgument(f"`{name}` must be of shape (rows,), got {column.shape}.")
-    if column.dtype == object:
-        column = _of_one_type(name, column)
-    missing = np.flatnonzero(column != column)  # NaN and NaT
-    if len(missing):
-        raise _missing(name, missing)
-    return column
-
-
-def _of_one_type(name: str, column: NDArray[Any]) -> NDArray[Any]:
-    values = column.tolist()
-    missing = [i for i, value in enumerate(values) if value is None or value != value]
-    if missing:
-        raise _missing(name, missing)
-    kinds = {type(value) for value in values}
-    if len(kinds) > 1 and not kinds <= {int, float}:
-        raise InvalidType(
-            f"`{name}` must be of one type, got {', '.join(sorted(k.__name__ for k in kinds))}."
-        )
-    return np.array(values)
-
-
-def _missing(name: str, rows: Any) -> InvalidArgument:
-    return InvalidArgument(
-        f"`{name}` must all be there, got {len(rows)} missing, the first in row {rows[0]}."
-    )
-
-
 def _finite(ratings: NDArray[Any]) -> NDArray[np.float64]:
     if ratings.dtype.kind not in "fiub" or not np.isfinite(ratings).all():
         raise InvalidArgument(f"`ratings` must be finite numbers, got an array of {ratings.dtype}.")
     return ratings.astype(np.float64)
+
+
+def _times(times: NDArray[Any]) -> NDArray[Any]:
+    """Return times that can be put in order: numbers or dates."""
+    if times.dtype.kind in "fiubmM":
+        return times
+    return np.array([_moment(time) for time in times.tolist()], "datetime64[us]")
+
+
+def _moment(time: Any) -> datetime | date:
+    if isinstance(time, str) and _ISO_DATE.match(time):
+        try:
+            time = datetime.fromisoformat(time)
+        except ValueError:
+            raise _no_time(time) from None
+    if not isinstance(time, date):
+        raise _no_time(time)
+    if isinstance(time, datetime) and time.tzinfo is not None:
+        return time.astimezone(UTC).replace(tzinfo=None)
+    return time
+
+
+def _no_time(time: Any) -> InvalidArgument:
+    return InvalidArgument(
+        "`timestamps` must be numbers, dates, or text such as '2026-01-31 12:00', got "
+        f"{time!r}: convert them, as by `pandas.to_datetime`."
+    )
 
 
 def _join(one: NDArray[Any] | None, other: NDArray[Any] | None) -> NDArray[Any] | None:

@@ -243,7 +243,7 @@ class ToNumber(nn.Linear):
         return torch.addmv(self.bias, x, self.weight[0])
 
 
-class Fields(nn.Module):
+class FieldEmbeddings(nn.Module):
     """Embeddings of one side's fields: the id itself, then each side feature.
 
     A field of several values has the mean of theirs (Covington et al. 2016, "Deep neural networks
@@ -463,8 +463,12 @@ class TwoTower(TwoSided):
         sparse: bool = False,
     ) -> None:
         super().__init__(train, each=sparse)
-        self.users = Fields(train.n_users, train.user_features, embedding_size, sparse=sparse)
-        self.items = Fields(train.n_items, train.item_features, embedding_size, sparse=sparse)
+        self.users = FieldEmbeddings(
+            train.n_users, train.user_features, embedding_size, sparse=sparse
+        )
+        self.items = FieldEmbeddings(
+            train.n_items, train.item_features, embedding_size, sparse=sparse
+        )
         widths = [*hidden, embedding_size]
         self.user_tower = _tower(self.users.n_fields * embedding_size, widths, dropout)
         self.item_tower = _tower(self.items.n_fields * embedding_size, widths, dropout)
@@ -616,10 +620,12 @@ def _tower(n_in: int, widths: Sequence[int], dropout: float) -> nn.Sequential:
     return nn.Sequential(*layers)
 
 
-def _machine_fields(train: Interactions, size: int, sparse: bool) -> tuple[Fields, Fields]:
+def _machine_fields(
+    train: Interactions, size: int, sparse: bool
+) -> tuple[FieldEmbeddings, FieldEmbeddings]:
     """Return fields whose embeddings end in the linear weight, so that one look-up has both."""
-    users = Fields(train.n_users, train.user_features, size + 1, sparse=sparse)
-    items = Fields(train.n_items, train.item_features, size + 1, sparse=sparse)
+    users = FieldEmbeddings(train.n_users, train.user_features, size + 1, sparse=sparse)
+    items = FieldEmbeddings(train.n_items, train.item_features, size + 1, sparse=sparse)
     for fields in (users, items):
         for embedding in (fields.ids, fields.values):
             if embedding is not None:

@@ -13,7 +13,7 @@ from hpolab.objectives.base import Objective
 from hpolab.objectives.epochs import train_epochs
 from hpolab.recommender.ranking import LOWER_IS_BETTER, RankingTask
 from hpolab.recommender.space import RECOMMENDERS, recommender_space
-from hpolab.recommender.trainer import Trainer
+from hpolab.recommender.trainer import RecommenderTrainer
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -21,9 +21,9 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from hpolab.recommender.interactions import Interactions
-    from hpolab.recommender.ranking import Estimate
+    from hpolab.recommender.ranking import RankingEstimate
     from hpolab.recommender.splits import Splits
-    from hpolab.recommender.trainer import Training
+    from hpolab.recommender.trainer import RecommenderTraining
     from hpolab.search_space.space import SearchSpace
     from hpolab.trial.reporter import Reporter
 
@@ -62,28 +62,33 @@ class Recommender:
     params: Mapping[str, Any]
     n_epochs: int
     train: Interactions
-    training: Training
+    training: RecommenderTraining
 
     def scores(self, users: NDArray[Any]) -> NDArray[Any]:
         """Return the scores of all items for user codes (b,): (b, n_items)."""
         return self.training.scores(users)
 
-    def recommend(self, user_ids: Sequence[Any], k: int = 10) -> NDArray[Any]:
-        """Return the ids of the best items for some users, the best first, (b, k).
+    def recommend(self, user_ids: Any, k: int = 10) -> NDArray[Any]:
+        """Return the ids of the best items for some users, the best first, (b, k), or (k,) for one.
 
-        Items that a user has in `train` are left out. A user who is not known there gets the items
-        that most users have taken.
+        Items that a user has in `train` are left out. A user who is not known, or of whom neither a
+        row nor a side feature is there, gets the items that most users have taken.
 
         Args:
-            user_ids: (b,) ids, as they were given.
+            user_ids: (b,) ids, as they were given; or one id.
             k: How many, 1 to n_items.
 
         Raises:
-            InvalidArgument: If ``k`` is out of its range, or larger than what a user has left.
+            InvalidArgument: If ``k`` is out of its range, or larger than what a user has left, or
+                an id is missing.
+            InvalidType: If the ids are text where those of `train` are numbers, or the like.
         """
         check_count("k", k)
+        if isinstance(user_ids, str | bytes) or not hasattr(user_ids, "__iter__"):
+            one: NDArray[Any] = self.recommend([user_ids], k)[0]
+            return one
         users = self.train.encode_users(user_ids)
-        known = users >= 0
+        known = self._has_something_known(users)
         table = np.empty((len(users), self.train.n_items))
         table[~known] = np.bincount(self.train.items, minlength=self.train.n_items)
         if known.any():
@@ -91,12 +96,22 @@ class Recommender:
             seen = self.train.matrix()[users[known]].tocoo()
             table[np.flatnonzero(known)[seen.row], seen.col] = -np.inf
         best = np.argsort(-table, axis=1, kind="stable")[:, :k]
-        if k > best.shape[1] or np.isinf(np.take_along_axis(table, best, axis=1)).any():
+        n_left = np.isfinite(table).sum(axis=1)
+        if k > n_left.min(initial=self.train.n_items):
+            user = self.train.user_ids[users[n_left.argmin()]].item() if len(users) else None
             raise InvalidArgument(
-                f"`k` must be at most the number of items that each user has not seen, got {k}."
+                f"`k` must be at most the number of items that each user has not seen, got {k}, "
+                f"where user {user!r} has {n_left.min(initial=self.train.n_items)} left."
             )
         ids: NDArray[Any] = self.train.item_ids[best]
         return ids
+
+    def _has_something_known(self, users: NDArray[np.int64]) -> NDArray[np.bool_]:
+        """Return of which users, -1 for an unknown one, there is something to learn from."""
+        known = users >= 0
+        if self.train.user_features is None:
+            known[known] = np.isin(users[known], self.train.users)
+        return known
 
 
 class RecommenderObjective(Objective):
@@ -108,7 +123,7 @@ class RecommenderObjective(Objective):
     All of ``metrics`` are stored with the trial, each with its standard error over users.
 
     Args:
-        trainer: One of ``hpolab.search_space.RECOMMENDERS``, or a `Trainer`.
+        trainer: One of ``hpolab.search_space.RECOMMENDERS``, or a `RecommenderTrainer`.
         splits: What trains, steers, ranks and tests; nothing here reads `test`.
         search_space: By default `recommender_space` of the trainer.
         metric: What is tuned: one of `RANKING_METRICS` with its cut. A steadier one than that
@@ -126,7 +141,7 @@ class RecommenderObjective(Objective):
 
     Raises:
         InvalidArgument: If an argument is out of its range, or the trainer or a metric is unknown.
-        InvalidType: If ``trainer`` is neither a name nor a `Trainer`.
+        InvalidType: If ``trainer`` is neither a name nor a `RecommenderTrainer`.
         MissingExtra: If the trainer's package is not installed.
 
     Example:
@@ -144,10 +159,10 @@ class RecommenderObjective(Objective):
 
     def __init__(
         self,
-        trainer: str | Trainer,
+        trainer: str | RecommenderTrainer,
         splits: Splits,
         *,
-        search_space: SearchSpace | None = None,
+        search_space: SearchSpace | Mapping[str, Any] | None = None,
         metric: str = "ndcg@10",
         metrics: Sequence[str] = ("hr@10", "ndcg@10"),
         max_epochs: int = 200,
@@ -228,7 +243,7 @@ class RecommenderObjective(Objective):
         """Return all metrics of a model: name -> value, and its standard error; see `estimates`."""
         return _flat(self.estimates(model, data))
 
-    def estimates(self, model: Recommender, data: Interactions) -> dict[str, Estimate]:
+    def estimates(self, model: Recommender, data: Interactions) -> dict[str, RankingEstimate]:
         """Return all metrics of a model with their standard errors over users.
 
         Args:
@@ -240,7 +255,7 @@ class RecommenderObjective(Objective):
 
     def baselines(
         self, data: Interactions, names: Sequence[str] = BASELINES
-    ) -> dict[str, dict[str, Estimate]]:
+    ) -> dict[str, dict[str, RankingEstimate]]:
         """Return the metrics of simple recommenders at their defaults, to stand beside a model's.
 
         Args:
@@ -278,7 +293,9 @@ class RecommenderObjective(Objective):
         )
         return objective.fit(objective.search_space.defaults(), seed=0)
 
-    def _fit(self, params: Mapping[str, Any], rows: Interactions, reporter: Reporter) -> Training:
+    def _fit(
+        self, params: Mapping[str, Any], rows: Interactions, reporter: Reporter
+    ) -> RecommenderTraining:
         training = self._trainer.start(
             dict(params), rows, seed=reporter.seed, max_epochs=self.max_steps
         )
@@ -302,29 +319,31 @@ class RecommenderObjective(Objective):
         return f"metric {self.metric!r}"
 
 
-def open_trainer(trainer: str | Trainer, device: str = "cpu") -> Trainer:
+def open_trainer(trainer: str | RecommenderTrainer, device: str = "cpu") -> RecommenderTrainer:
     """Return a trainer by its name, or as it is.
 
     Raises:
         InvalidArgument: If there is no such trainer.
-        InvalidType: If it is neither a name nor a `Trainer`.
+        InvalidType: If it is neither a name nor a `RecommenderTrainer`.
     """
-    if isinstance(trainer, Trainer):
+    if isinstance(trainer, RecommenderTrainer):
         return trainer
     if not isinstance(trainer, str):
-        raise InvalidType(f"`trainer` must be a name or a Trainer, got {type(trainer).__name__}.")
+        raise InvalidType(
+            f"`trainer` must be a name or a RecommenderTrainer, got {type(trainer).__name__}."
+        )
     one_of("trainer", trainer, RECOMMENDERS)
     if trainer in _CLASSES:
         file, name = _CLASSES[trainer]
         module = import_module(f"hpolab.recommender.{file}")
-        opened: Trainer = getattr(module, name)()
+        opened: RecommenderTrainer = getattr(module, name)()
         return opened
-    from hpolab.recommender.training import TorchTrainer
+    from hpolab.recommender.training import TorchRecommenderTrainer
 
-    return TorchTrainer(trainer, device=device)
+    return TorchRecommenderTrainer(trainer, device=device)
 
 
-def _flat(estimates: Mapping[str, Estimate]) -> dict[str, float]:
+def _flat(estimates: Mapping[str, RankingEstimate]) -> dict[str, float]:
     """Return metrics with their standard errors as metrics of their own."""
     return {
         key: value

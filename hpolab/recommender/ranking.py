@@ -27,13 +27,13 @@ if TYPE_CHECKING:
     Ints = NDArray[np.int64]
     Scores = Callable[[Ints], NDArray[Any]]
 
-__all__ = ["RANKING_METRICS", "Estimate", "Ranking", "RankingTask"]
+__all__ = ["RANKING_METRICS", "Ranking", "RankingEstimate", "RankingTask"]
 
 # Scores compared at a time: 32 MB of float32, so that a million items do not fill the memory.
 _MAX_CELLS = 8_000_000
 
 
-class Estimate(NamedTuple):
+class RankingEstimate(NamedTuple):
     """A metric's mean over users, and the standard error of that mean."""
 
     mean: float
@@ -41,22 +41,23 @@ class Estimate(NamedTuple):
 
 
 class RankingTask:
-    """Held-out items to be found among all that their users have not seen.
+    """Rank held-out items among all items that their users have not seen.
 
-    Prepared once, as a study ranks the same items after each epoch of each trial.
+    It is prepared once: a study ranks the same items after each epoch of each trial.
 
     Args:
-        seen: What is no candidate any more, one or several: the training rows, and those to
-            validate on where others are held out for test.
-        held_out: What shall be found; of it, what has been seen is passed over.
-        n_sampled: Rank each held-out item among so many others drawn at random, 1 or above, in
-            place of all. Such a metric is another one: it can order models differently.
-        seed: Seeds that draw. It is made once, so that all models meet the same candidates.
+        seen: Interactions whose items are no longer candidates, one or several: the training rows,
+            and the validation rows when test rows are ranked.
+        held_out: The interactions to find. Those that are in ``seen`` are skipped.
+        n_sampled: Rank each held-out item among this many random items, 1 or above, instead of
+            all. It is a different metric, and it can order models differently.
+        seed: Seeds the draw of these items. It happens once, so that all models are ranked among
+            the same ones.
 
     Attributes:
         n_items: The catalog's size.
         n_users: Users with an item to find.
-        facts: What a reader of the metrics must know: `ranking` and the counts.
+        facts: What a reader of the metrics must know: the kind of ranking, and counts.
 
     Raises:
         InvalidArgument: If no held-out item is left, or ``n_sampled`` is out of its range.
@@ -73,7 +74,7 @@ class RankingTask:
         >>> ranking.ranks
         array([2., 1.])
         >>> ranking.estimate("hr@1")
-        Estimate(mean=0.5, standard_error=0.5)
+        RankingEstimate(mean=0.5, standard_error=0.5)
     """
 
     def __init__(
@@ -123,7 +124,7 @@ class RankingTask:
         }
 
     def check_metric(self, name: str) -> str:
-        """Return a metric's name, or refuse it.
+        """Return a metric's name if this task can compute it.
 
         Args:
             name: One of `RANKING_METRICS` with its cut, "ndcg@10"; "mrr", "auc" and "log_loss"
@@ -160,7 +161,7 @@ class RankingTask:
         users, ranks, n_candidates, log_losses, top = map(np.concatenate, zip(*parts, strict=True))
         return Ranking(users, ranks, n_candidates, log_losses, top, self.n_items)
 
-    def estimate(self, scores: Scores, metrics: Sequence[str]) -> dict[str, Estimate]:
+    def estimate(self, scores: Scores, metrics: Sequence[str]) -> dict[str, RankingEstimate]:
         """Return metrics of some scores: name -> mean and standard error; see `rank`."""
         ranking = self.rank(scores, metrics=metrics)
         return {name: ranking.estimate(name) for name in metrics}
@@ -199,14 +200,14 @@ class Ranking:
         one_of("metric", kind, _BY_USER)
         return _BY_USER[kind](self._by_user(), cut)
 
-    def estimate(self, name: str) -> Estimate:
+    def estimate(self, name: str) -> RankingEstimate:
         """Return a metric's mean over users, and its standard error; of coverage by jackknife."""
         kind, cut = _parse(name)
         if kind == "coverage":
             return _coverage(self.top[:, : int(cut)], self.n_items)
         values = self.metric(name)
         error = values.std(ddof=1) / math.sqrt(len(values)) if len(values) > 1 else math.nan
-        return Estimate(float(values.mean()), float(error))
+        return RankingEstimate(float(values.mean()), float(error))
 
     def _by_user(self) -> _ByUser:
         _, starts, counts = np.unique(self.users, return_index=True, return_counts=True)
@@ -283,13 +284,13 @@ def _log_loss(of: _ByUser, cut: float) -> Floats:
     return of.log_losses
 
 
-def _coverage(top: Ints, n_items: int) -> Estimate:
+def _coverage(top: Ints, n_items: int) -> RankingEstimate:
     """Return the part of the catalog that is in any user's best items."""
     counts = np.bincount(top.ravel(), minlength=n_items)
     # Left out, a user takes along the items that nobody else was given.
     lost = (counts[top] == 1).sum(axis=1)
     error = math.sqrt((len(top) - 1) / len(top) * float(((lost - lost.mean()) ** 2).sum()))
-    return Estimate(float((counts > 0).mean()), error / n_items)
+    return RankingEstimate(float((counts > 0).mean()), error / n_items)
 
 
 _BY_USER: Mapping[str, Callable[[_ByUser, float], Floats]] = {

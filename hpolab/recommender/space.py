@@ -9,11 +9,9 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from optuna.distributions import FloatDistribution, IntDistribution
-
 from hpolab.errors import InvalidArgument, one_of
+from hpolab.search_space.rows import Row, space_of
 from hpolab.search_space.space import SearchSpace, named_space
-from hpolab.search_space.tuned import Tuned, space_of
 from hpolab.torch.optimizers import optimizer_space
 
 if TYPE_CHECKING:
@@ -112,38 +110,30 @@ def _loss_space(trainer: str, loss: str) -> SearchSpace:
     return fixed if loss == "softmax" else fixed | space_of({"n_negatives": _N_NEGATIVES[loss]})
 
 
-def _log(low: float, high: float) -> FloatDistribution:
-    return FloatDistribution(low, high, log=True)
-
-
-def _log_int(low: int, high: int) -> IntDistribution:
-    return IntDistribution(low, high, log=True)
-
-
-def _factors(default: int, source: str = _IMPLICIT) -> Tuned:
-    return Tuned(
-        _log_int(8, 256),
+def _factors(default: int, source: str = _IMPLICIT) -> Row:
+    return Row(
+        (8, 256, "log"),
         default,
         f"8: {_NCF}; 256: {_TROUBLE} goes to 200, {_REVISITED} to 192; {source}",
     )
 
 
-def _embedding(upper: int, default: int) -> dict[str, Tuned]:
+def _embedding(upper: int, default: int) -> dict[str, Row]:
     return {
-        "embedding_size": Tuned(
-            _log_int(8, upper),
+        "embedding_size": Row(
+            (8, upper, "log"),
             default,
             f"8: {_NCF}; {upper}: {_REVISITED} goes to 192 for dot products, networks over "
             f"embeddings to 64 in {_NCF}",
         ),
-        "embedding_l2": Tuned(
-            _log(1e-6, 1e-1),
+        "embedding_l2": Row(
+            (1e-6, 1e-1, "log"),
             1e-4,
             f"{_LIGHTGCN}: 1e-6 .. 1e-2, default 1e-4; ten times that for small data, where "
             f"{_BPR} and its successors use 0.01 and more",
         ),
-        "batch_size": Tuned(
-            _log_int(256, 4096),
+        "batch_size": Row(
+            (256, 4096, "log"),
             1024,
             f"{_NCF}: 128 .. 1024, {_LIGHTGCN}: 1024 and 2048; both moved up for speed",
         ),
@@ -151,36 +141,34 @@ def _embedding(upper: int, default: int) -> dict[str, Tuned]:
 
 
 _NETWORK = {
-    "hidden": Tuned(
-        _log_int(16, 256),
+    "hidden": Row(
+        (16, 256, "log"),
         64,
         f"16, 32, 64 as the first layer of towers that halve: {_NCF}; 256: {_DEEPFM} has 100 .. "
         "800, which small data do not need",
     ),
-    "dropout": Tuned(
-        FloatDistribution(0.0, 0.5), 0.2, f"{_DEEPFM}: 0 .. 0.5; default between its ends"
-    ),
+    "dropout": Row((0.0, 0.5), 0.2, f"{_DEEPFM}: 0 .. 0.5; default between its ends"),
 }
 _N_NEGATIVES = {
-    "bce": Tuned(_log_int(1, 16), 4, f"{_NCF} and figure 7: 1 .. 10, best 3 to 6"),
-    "bpr": Tuned(_log_int(1, 16), 1, f"{_BPR}: one; as far up as for the other losses"),
-    "sampled_softmax": Tuned(_log_int(1, 16), 16, _SSM),
+    "bce": Row((1, 16, "log"), 4, f"{_NCF} and figure 7: 1 .. 10, best 3 to 6"),
+    "bpr": Row((1, 16, "log"), 1, f"{_BPR}: one; as far up as for the other losses"),
+    "sampled_softmax": Row((1, 16, "log"), 16, _SSM),
 }
 
 _TRAINERS: Mapping[str, Mapping[str, Any]] = {
     "popularity": {},
     "ease": {
-        "l2": Tuned(
-            _log(1.0, 1e4),
+        "l2": Row(
+            (1.0, 1e4, "log"),
             200.0,
             f"the lower half of {_TROUBLE}: 1 .. 1e7; default: best on MovieLens-100K, where Steck "
             "2019 (arXiv:1905.03375) has 500 for MovieLens-20M",
         ),
     },
     "item_knn": {
-        "n_neighbors": Tuned(_log_int(5, 800), 200, f"{_KNN}: 5 .. 800; {_ML100K}"),
-        "shrink": Tuned((0, 1000), 10, f"{_KNN}: 0 .. 1000; {_ML100K}"),
-        "similarity": Tuned(
+        "n_neighbors": Row((5, 800, "log"), 200, f"{_KNN}: 5 .. 800; {_ML100K}"),
+        "shrink": Row((0, 1000), 10, f"{_KNN}: 0 .. 1000; {_ML100K}"),
+        "similarity": Row(
             ["cosine", "tfidf_cosine", "bm25"],
             "tfidf_cosine",
             f"{_KNN}: its feature weightings; {_ML100K}",
@@ -188,14 +176,14 @@ _TRAINERS: Mapping[str, Mapping[str, Any]] = {
     },
     "als": {
         "factors": _factors(64, _ML100K),
-        "regularization": Tuned(
-            _log(1e-3, 1e2),
+        "regularization": Row(
+            (1e-3, 1e2, "log"),
             10.0,
             f"{_TROUBLE}: 1e-5 .. 1e-2, which implicit does not scale by a row's length; moved up "
             f"to Hu, Koren, Volinsky 2008, which is near 100; {_ML100K}",
         ),
-        "alpha": Tuned(
-            _log(1.0, 100.0),
+        "alpha": Row(
+            (1.0, 100.0, "log"),
             1.0,
             f"{_TROUBLE}: 1e-3 .. 50, below 1 of which a missing interaction weighs more than one "
             f"that is there; 40 in Hu, Koren, Volinsky 2008; {_IALS} finds it to matter most, "
@@ -204,16 +192,16 @@ _TRAINERS: Mapping[str, Mapping[str, Any]] = {
     },
     "bpr_implicit": {
         "factors": _factors(100),
-        "learning_rate": Tuned(_log(1e-4, 1e-1), 0.01, f"{_TROUBLE}; {_IMPLICIT}"),
-        "regularization": Tuned(_log(1e-5, 1e-1), 0.01, f"{_TROUBLE}, ten times up; {_IMPLICIT}"),
+        "learning_rate": Row((1e-4, 1e-1, "log"), 0.01, f"{_TROUBLE}; {_IMPLICIT}"),
+        "regularization": Row((1e-5, 1e-1, "log"), 0.01, f"{_TROUBLE}, ten times up; {_IMPLICIT}"),
     },
     "logistic_mf": {
         "factors": _factors(30),
-        "learning_rate": Tuned(
-            _log(0.1, 10.0), 1.0, "decades(1, 1, 1) around implicit's default, an AdaGrad step"
+        "learning_rate": Row(
+            (0.1, 10.0, "log"), 1.0, "decades(1, 1, 1) around implicit's default, an AdaGrad step"
         ),
-        "regularization": Tuned(
-            _log(0.06, 6.0), 3.0, f"decades(0.6, 1, 1) around implicit's 0.6; {_ML100K}"
+        "regularization": Row(
+            (0.06, 6.0, "log"), 3.0, f"decades(0.6, 1, 1) around implicit's 0.6; {_ML100K}"
         ),
         # implicit draws at most factors + 2 negatives for a row, so that this changes little.
         "neg_prop": 30,
@@ -225,12 +213,12 @@ _TRAINERS: Mapping[str, Mapping[str, Any]] = {
     "two_tower": {
         **_embedding(256, 64),
         # Its scores are cosines, which know no scale, and a strong penalty leaves nothing of them.
-        "embedding_l2": Tuned(_log(1e-6, 1e-3), 1e-4, f"{_LIGHTGCN}, the lower part"),
+        "embedding_l2": Row((1e-6, 1e-3, "log"), 1e-4, f"{_LIGHTGCN}, the lower part"),
         **_NETWORK,
     },
     "lightgcn": {
         **_embedding(256, 64),
-        "n_layers": Tuned((1, 4), 3, f"{_LIGHTGCN}: 1 to 4, default 3"),
+        "n_layers": Row((1, 4), 3, f"{_LIGHTGCN}: 1 to 4, default 3"),
     },
 }
 

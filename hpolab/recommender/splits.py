@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from hpolab.errors import InvalidArgument
+from hpolab.seeding import check_seed
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -21,15 +22,15 @@ __all__ = ["Splits", "leave_last_out", "split_by_time", "split_users_by_ratio"]
 
 @dataclass(frozen=True)
 class Splits:
-    """Interactions in parts with different jobs, which share their users and items.
+    """Interactions in parts that share their users and items, each with its own purpose.
 
     Attributes:
-        train: Weights are fitted on it.
-        valid: It steers a trial.
-        test: Read by nothing but the final confirmation.
-        score: It ranks trials; None lets `valid` do that too.
-        facts: What a reader of results must know of the split: its name and settings, and counts.
-            Of the splits below: `n_users`, `n_items`, `n_train`, `n_valid`, `n_test`,
+        train: The model learns from it.
+        valid: Steers a trial: pruning and early stopping read it.
+        test: Used only by the final confirmation.
+        score: Ranks trials. If it is None, `valid` does.
+        facts: What a reader of results must know about the split: its name, settings and counts.
+            The splits below have `n_users`, `n_items`, `n_train`, `n_valid`, `n_test`,
             `n_duplicates` (rows dropped as interactions were encoded), `n_items_only_held_out`
             (items without a row in `train`: candidates all the same, mostly never found).
     """
@@ -48,7 +49,7 @@ def leave_last_out(interactions: Interactions, *, seed: int = 0) -> Splits:
     same timestamp are in an order drawn at random, the same for the same seed.
 
     Args:
-        interactions: With timestamps; without, the order of the rows is taken for time.
+        interactions: If they have no timestamps, the order of the rows counts as time.
         seed: Seeds the order of ties.
 
     Returns:
@@ -94,7 +95,7 @@ def leave_last_out(interactions: Interactions, *, seed: int = 0) -> Splits:
 def split_by_time(interactions: Interactions, *, valid: float = 0.1, test: float = 0.1) -> Splits:
     """Split at two moments for all users: what comes last is for test, as in production.
 
-    Rows at the very moment of a cut go to the earlier part, all of them.
+    All rows at the exact moment of a cut go to the earlier part.
 
     Args:
         interactions: With timestamps.
@@ -105,7 +106,10 @@ def split_by_time(interactions: Interactions, *, valid: float = 0.1, test: float
         InvalidArgument: If there are no timestamps, or a part is out of its range or empty.
     """
     if interactions.timestamps is None:
-        raise InvalidArgument("`interactions` must have timestamps to be split by, got none.")
+        raise InvalidArgument(
+            "`interactions` must have timestamps to be split by, got none: name their column, "
+            "`Interactions.from_frame(frame, timestamp=...)`."
+        )
     _check_parts(valid, test)
     times = np.sort(interactions.timestamps)
     first_cut = times[int(len(times) * (1 - valid - test)) - 1]
@@ -177,8 +181,7 @@ def _times(interactions: Interactions) -> NDArray[Any]:
 
 
 def _draw(n: int, seed: int) -> NDArray[np.int64]:
-    if seed < 0:
-        raise InvalidArgument(f"`seed` must be 0 or above, got {seed}.")
+    check_seed(seed)
     return np.random.default_rng(seed).permutation(n)
 
 

@@ -11,7 +11,12 @@ from hpolab.recommender.losses import SAMPLED_LOSSES, full_softmax
 from hpolab.recommender.models import MODELS
 from hpolab.recommender.negatives import NegativeSampler
 from hpolab.recommender.space import RECOMMENDER_LOSSES
-from hpolab.recommender.trainer import Trainer, Training, count_param, number_param
+from hpolab.recommender.trainer import (
+    RecommenderTrainer,
+    RecommenderTraining,
+    count_param,
+    number_param,
+)
 from hpolab.seeding import derive_seed
 from hpolab.torch.build import build_optimizer, build_schedule
 from hpolab.torch.data import open_split
@@ -30,7 +35,7 @@ if TYPE_CHECKING:
     from hpolab.recommender.negatives import TensorNegativeSampler
     from hpolab.torch.data import Split
 
-__all__ = ["TorchTrainer"]
+__all__ = ["TorchRecommenderTrainer"]
 
 # Optimizers whose result is the same with sparse gradients: rows without one stay as they are.
 # (Adagrad's is too, but its sparse step makes torch warn of its own code.)
@@ -42,14 +47,14 @@ _SPARSE_FROM = 2**20
 
 
 @final
-class TorchTrainer(Trainer):
+class TorchRecommenderTrainer(RecommenderTrainer):
     """Trains a torch recommender.
 
-    An epoch goes once through the interactions in a drawn order. A loss that samples gets
-    negatives drawn anew for each row, uniformly from what the user has not taken. The loss is
-    added half the squared norm of the embeddings that a row has used (Rendle et al. 2009,
-    section 4.3), weighted by `embedding_l2`; for the full softmax these are the user's and the
-    positive item's. Biases and networks have no penalty but an optimizer's own weight decay.
+    An epoch goes once through the interactions in a random order. For a sampled loss, new
+    negatives are drawn for each row, uniformly from the items that the user has not taken. The
+    penalty is half the squared norm of the embeddings that a row uses (Rendle et al. 2009, section
+    4.3) times `embedding_l2`; for the full softmax these are the embeddings of the user and of the
+    positive item. Biases and networks are penalized only by the optimizer's own weight decay.
 
     Parameters are those of `recommender_space`; `hidden` may also be the widths of all hidden
     layers.
@@ -69,7 +74,7 @@ class TorchTrainer(Trainer):
 
     def start(
         self, params: Mapping[str, Any], train: Interactions, *, seed: int, max_epochs: int
-    ) -> TorchTraining:
+    ) -> TorchRecommenderTraining:
         """Return a training before its first epoch, inside `seeded`, which initial weights need.
 
         Raises:
@@ -90,7 +95,7 @@ class TorchTrainer(Trainer):
         )
         order = torch.Generator().manual_seed(order_seed(seed))
         drawing = torch.Generator(self._device).manual_seed(derive_seed(seed, "negatives"))
-        return TorchTraining(
+        return TorchRecommenderTraining(
             model,
             TrainingState(model, optimizer, schedule, [order, drawing], self._device),
             rows=rows,
@@ -129,8 +134,8 @@ class TorchTrainer(Trainer):
         return _SampledLoss(loss, n_negatives, sampler.to(self._device), drawing)
 
 
-class TorchTraining(Training):
-    """A torch recommender between two epochs; made by `TorchTrainer`."""
+class TorchRecommenderTraining(RecommenderTraining):
+    """A torch recommender between two epochs; made by `TorchRecommenderTrainer`."""
 
     def __init__(
         self,

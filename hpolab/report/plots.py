@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import itertools
 import math
 from collections import Counter
@@ -19,7 +18,6 @@ from hpolab.report.wording import short
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from optuna import Study
     from optuna.trial import FrozenTrial
 
     from hpolab.analysis.trained.compare import Comparison
@@ -39,7 +37,6 @@ __all__ = [
     "Slice",
     "SliceOfMany",
     "View",
-    "axis_title",
     "best_and_evenly",
     "best_curves",
     "changed_words",
@@ -56,7 +53,6 @@ __all__ = [
     "stored_title",
     "tuned_parameters",
     "view",
-    "with_trials",
 ]
 
 _T = TypeVar("_T")
@@ -493,30 +489,10 @@ def best_and_evenly(reading: Reading, limit: int) -> list[FrozenTrial]:
     return _best_and_evenly(reading.complete, reading, limit)
 
 
-def axis_title(reading: Reading, name: str) -> str:
-    """Return what to call a trial's parameter: the branch it belongs to, and its trainer's name."""
-    if reading.space is None:
-        return name
-    branch = name.rpartition(".")[0]
-    trainer_name = reading.trainer_name(name)
-    return f"{branch}.{trainer_name}" if branch else trainer_name
-
-
 def stored_title(reading: Reading, name: str) -> str:
     """Return what to call a parameter where its axis is the trials' own, 1 - value for some."""
-    title = axis_title(reading, name)
-    return f"1 - {title}" if name in reading.one_minus else title
-
-
-def with_trials(study: Study, trials: Sequence[FrozenTrial]) -> Study:
-    """Return a view of a study that shows some of its trials, and touches no storage."""
-
-    def get_trials(deepcopy: bool = True, states: Any = None) -> list[FrozenTrial]:
-        return [trial for trial in trials if states is None or trial.state in states]
-
-    shown = copy.copy(study)
-    shown.get_trials = get_trials  # type: ignore[method-assign]
-    return shown
+    title = reading.spelling.address(name)
+    return f"1 - {title}" if reading.spelling.is_one_minus(name) else title
 
 
 def _of_one_kind(reading: Reading, name: str) -> list[FrozenTrial]:
@@ -528,13 +504,13 @@ def _of_one_kind(reading: Reading, name: str) -> list[FrozenTrial]:
 
 def _axis(reading: Reading, name: str, trials: Sequence[FrozenTrial]) -> Axis:
     distribution = trials[-1].distributions[name]
-    title = axis_title(reading, name)
+    title = reading.spelling.address(name)
     if isinstance(distribution, CategoricalDistribution):
         choices = [*distribution.choices, *(trial.params[name] for trial in trials)]
         return Axis(title, labels=tuple(dict.fromkeys(str(choice) for choice in choices)))
     assert isinstance(distribution, FloatDistribution | IntDistribution)
     log = distribution.log and all(trial.params[name] > 0 for trial in trials)
-    return Axis(title, log=log, one_minus=name in reading.one_minus)
+    return Axis(title, log=log, one_minus=reading.spelling.is_one_minus(name))
 
 
 def _position(axis: Axis, value: Any, number: int) -> float:
@@ -564,9 +540,8 @@ def _trial_name(reading: Reading, name: str) -> str | None:
 
 def _points(reading: Reading, trial_name: str) -> list[tuple[Any, float]]:
     shown = _best_and_evenly(_of_one_kind(reading, trial_name), reading, _MAX_SLICE)
-    one_minus = trial_name in reading.one_minus
     return [
-        (1 - trial.params[trial_name] if one_minus else trial.params[trial_name], value_of(trial))
+        (reading.spelling.trainer_value(trial_name, trial.params[trial_name]), value_of(trial))
         for trial in shown
     ]
 

@@ -11,15 +11,15 @@ from typing import TYPE_CHECKING, Any
 from optuna.trial import TrialState
 
 from hpolab.errors import InvalidArgument
-from hpolab.search_space.space import SearchSpace
+from hpolab.search_space.space import UNKNOWN_SPACE, SearchSpace
 from hpolab.studies.imported import RUN_KEY, imported_baseline
 from hpolab.studies.recipe import read_recipe
-from hpolab.studies.trials import best_of
+from hpolab.studies.trials import best_of, is_feasible
 from hpolab.trial.lease import ERROR_KEY
 from hpolab.trial.reporter import METRICS_KEY, REASON_KEY
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Mapping
 
     from optuna import Study
     from optuna.study import StudyDirection
@@ -93,7 +93,7 @@ class Reading:
     @cached_property
     def best(self) -> FrozenTrial | None:
         """The best trial of a study with one value."""
-        return best_of(self.complete, maximize=self.maximize) if self.is_single else None
+        return best_of(self.complete, self.directions[0]) if self.is_single else None
 
     def params(self, trial: FrozenTrial) -> dict[str, Any]:
         """Return a trial's parameters in trainer units, where the space is known.
@@ -114,18 +114,14 @@ class Reading:
         names = [self.trainer_name(name) for name in trial.params]
         return {name: params[name] for name in names if name in params}
 
-    def trainer_name(self, name: str) -> str:
-        """Return what the trainer calls a trial's parameter: ``adam.one_minus_beta2`` is beta2."""
-        if self.space is None:
-            return name
-        last = name.rpartition(".")[2]
-        return last.removeprefix("one_minus_") if name in self.one_minus else last
+    @property
+    def spelling(self) -> SearchSpace:
+        """The space that trials' names are read by: where none is known, they stay as they are."""
+        return UNKNOWN_SPACE if self.space is None else self.space
 
-    @cached_property
-    def one_minus(self) -> frozenset[str]:
-        """The trial's names of those parameters that are stored as 1 - value."""
-        stored = None if self.recipe is None else self.recipe.search_space
-        return frozenset(() if stored is None else _one_minus(stored["parameters"]))
+    def trainer_name(self, name: str) -> str:
+        """Return what the trainer calls a trial's parameter."""
+        return self.spelling.trainer_name(name)
 
     @cached_property
     def reasons(self) -> Counter[tuple[str, str]]:
@@ -186,11 +182,6 @@ def read(study: Study) -> Reading:
     )
 
 
-def is_feasible(trial: FrozenTrial) -> bool:
-    """Tell whether a trial violates no constraint."""
-    return all(violation <= 0 for violation in trial.constraints.values())
-
-
 def value_of(trial: FrozenTrial) -> float:
     """Return the value of a complete trial of a study with one value."""
     assert trial.value is not None
@@ -216,17 +207,6 @@ def _is_same(one: Any, other: Any) -> bool:
     if isinstance(one, float) and isinstance(other, float):
         return math.isclose(one, other, rel_tol=1e-9)
     return bool(one == other)
-
-
-def _one_minus(rows: Sequence[Mapping[str, Any]], above: str = "") -> list[str]:
-    """Return the trial's names of ranges near one; a branch's begin with the branch."""
-    names = []
-    for row in rows:
-        if row["kind"] == "range" and row["one_minus"]:
-            names.append(f"{above}one_minus_{row['name']}")
-        for branch in row.get("branches", ()):
-            names += _one_minus(branch["parameters"], f"{above}{branch['value']}.")
-    return names
 
 
 def _reason(trial: FrozenTrial) -> str:

@@ -304,7 +304,7 @@ def _leader(
 def _recommendation(reading: Reading, confirmation: Confirmation | None) -> Recommendation | None:
     study = reading.study
     if len(reading.complete) > _MAX_NEIGHBORS:
-        study = plots.with_trials(study, plots.best_and_evenly(reading, _MAX_NEIGHBORS))
+        study = _optuna.with_trials(study, plots.best_and_evenly(reading, _MAX_NEIGHBORS))
     try:
         return recommend(study, confirmation)
     except InvalidArgument:
@@ -392,7 +392,7 @@ def _influence(reading: Reading) -> Influence | None:
         return None
     study = reading.study
     if len(trials) > _MAX_JUDGED:
-        study = plots.with_trials(study, plots.evenly(trials, _MAX_JUDGED))
+        study = _optuna.with_trials(study, plots.evenly(trials, _MAX_JUDGED))
     many = len(plots.sliced_names(reading)) > _MANY
     try:
         return influence(study, n_resamples=_RESAMPLES_OF_MANY if many else _RESAMPLES)
@@ -471,7 +471,7 @@ def _parallel(reading: Reading, important: Sequence[str]) -> list[Section]:
     plot = Plot(
         name="parallel-coordinates",
         title=f"Each line is a trial; the thick blue ones are good{by}",
-        draw=partial(figures.draw_parallel, plots.with_trials(reading.study, trials), shown),
+        draw=partial(figures.draw_parallel, _optuna.with_trials(reading.study, trials), shown),
         note=_joined(notes),
         wide=True,
     )

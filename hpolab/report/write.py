@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import os
-import uuid
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
 from hpolab.errors import InvalidArgument, one_of
+from hpolab.files import replace_file
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -62,7 +61,7 @@ def write_report(
     path = Path(path)
     if not path.parent.is_dir() or path.is_dir():
         raise InvalidArgument(f"`path` must be a file in a folder that is there, got {path}.")
-    _write(path, html_of(document_of(source, prefixes)))
+    replace_file(path, html_of(document_of(source, prefixes)))
     return path
 
 
@@ -114,13 +113,3 @@ def write_images(source: Source, folder: str | Path, *, format: str = "svg") -> 
     Path(folder).mkdir(parents=True, exist_ok=True)
     draw_images(plots)
     return list(plots)
-
-
-def _write(path: Path, text: str) -> None:
-    """Write beside and move, so that nobody reads half a report."""
-    beside = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
-    try:
-        beside.write_text(text, encoding="utf-8", newline="\n")
-        os.replace(beside, path)
-    finally:
-        beside.unlink(missing_ok=True)

@@ -1,9 +1,7 @@
-"""copy_study: a study moved to another storage, where it goes on as it would have."""
+"""copy_study: a study copied to another storage, where it resumes as it would have here."""
 
 from __future__ import annotations
 
-import sys
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import optuna
@@ -13,15 +11,17 @@ from optuna.trial import TrialState
 
 from hpolab import _optuna
 from hpolab.errors import InvalidArgument, StorageUnavailable
+from hpolab.running.progress import progress_bar
 from hpolab.storage.bulk import write_trials
 from hpolab.storage.redaction import redact
 from hpolab.storage.url import DEFAULT_URL, open_storage
+from hpolab.studies.recipe import read_recipe
 from hpolab.studies.study import COPY_KEY, post_studies_of, stored_study
 from hpolab.trial.checkpoint import TrialCheckpoints, default_store
-from hpolab.trial.lease import Lease, put_back_dead_trials, put_back_trial
+from hpolab.trial.lease import Lease, requeue_dead_trials, requeue_trial
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Sequence
 
     from optuna import Study
     from optuna.trial import FrozenTrial
@@ -38,21 +38,21 @@ def copy_study(
     storage: str | BaseStorage | None = None,
     to_storage: str | BaseStorage,
     to_study_name: str | None = None,
-    put_back_running: bool = False,
+    requeue_running: bool = False,
     show_progress_bar: bool | None = None,
 ) -> int:
-    """Copy a study to another storage, where it goes on exactly as it would have here.
+    """Copy a study to another storage, where it resumes exactly as it would have here.
 
-    Everything goes along: the recipe, all attributes, each trial under its number in its state,
-    with its parameters, reports and times, and the checkpoints of trials that are to go on, as far
-    as they lie in the default folders. (``optuna.copy_study`` copies a running trial as running,
-    which nobody ever finishes, and the ids of NSGA-II's parents, which are other trials there.) Of
-    a staged objective the studies of its cheap parameters come along; artifacts stay in their
-    folder.
+    Everything is copied: the recipe, all attributes, each trial under its number in its state,
+    with its parameters, reports and times, and the checkpoints of unfinished trials, as far as
+    they lie in the default folders. (``optuna.copy_study`` copies a running trial as running,
+    which nobody ever finishes, and the ids of NSGA-II's parents, which are other trials there.)
+    The studies of a staged objective's post-processing parameters are copied too; artifacts stay
+    in their folder.
 
-    The copy remembers where it is from, under its user attribute `hpolab:copy`.
+    The copy stores where it is from, under its user attribute `hpolab:copy`.
 
-    The trials of dead workers are first put back in ``storage``, as `run` would; nothing else is
+    The trials of dead workers are first requeued in ``storage``, as `run` would; nothing else is
     changed there. A copy that is interrupted leaves half a study that `make_study` and
     `load_study` refuse, and that the next `copy_study` replaces.
 
@@ -62,11 +62,11 @@ def copy_study(
     Args:
         study_name: The study's name.
         storage: Where it is, as in `make_study`.
-        to_storage: Where the copy shall be.
+        to_storage: Where to copy it to.
         to_study_name: The copy's name; None for the same.
-        put_back_running: Whether to copy a running trial as one to be run again by the copy's
-            workers, under its number, with its parameters and reports. The original goes on
-            undisturbed, so both may run it.
+        requeue_running: Whether to requeue running trials in the copy, whose workers then run them
+            again under their numbers, with their parameters and reports. The original is not
+            disturbed, so both may run the same trial.
         show_progress_bar: None shows it where standard error is a terminal.
 
     Returns:
@@ -74,6 +74,7 @@ def copy_study(
 
     Raises:
         StudyNotFound: If ``storage`` has no such study.
+        RecipeMismatch: If a newer hpolab has written it.
         InvalidArgument: If ``to_storage`` has a study of that name already, which is left as it
             is; if a trial is running whose worker lives, or cannot be seen from here; or if
             ``to_storage`` is ``memory://``.
@@ -95,7 +96,8 @@ def copy_study(
         raise InvalidArgument("`to_storage` must outlive this process, got 'memory://'.")
     source_storage, target_storage = open_storage(storage), open_storage(to_storage)
     source = stored_study(study_name, source_storage)
-    trials = _settled_trials(source, put_back_running)
+    read_recipe(source)  # refuses what a newer hpolab has written: nobody here knows how to copy it
+    trials = _settled_trials(source, requeue_running)
     states = [trial.state for trial in trials]
     origin = {"storage": _name_of(storage), "study_name": study_name, "n_trials": len(trials)}
     target = _new_study(
@@ -109,16 +111,17 @@ def copy_study(
             storage=source_storage,
             to_storage=target_storage,
             to_study_name=copied,
-            put_back_running=put_back_running,
+            requeue_running=requeue_running,
             show_progress_bar=False,
         )
-    with _progress_bar(target.study_name, len(trials), show_progress_bar) as advance:
+    with progress_bar(target.study_name, len(trials), show_progress_bar) as move:
         for first in range(0, len(trials), _BATCH):
             batch = trials[first : first + _BATCH]
             write_trials(*_optuna.place(target), batch)
-            advance(len(batch))
+            if move is not None:
+                move(first + len(batch), "")
     _copy_what_is_not_a_trial(source, target, trials)
-    if not put_back_running and states != [t.state for t in source.get_trials(deepcopy=False)]:
+    if not requeue_running and states != [t.state for t in source.get_trials(deepcopy=False)]:
         raise StorageUnavailable(
             f"Study {study_name!r} went on while it was copied. Wait until its workers have ended "
             "and copy it again."
@@ -127,19 +130,19 @@ def copy_study(
     return len(trials)
 
 
-def _settled_trials(source: Study, put_back_running: bool) -> list[FrozenTrial]:
+def _settled_trials(source: Study, requeue_running: bool) -> list[FrozenTrial]:
     """Return a study's trials, or refuse those that cannot be copied as they are."""
     trials = source.get_trials(deepcopy=False)
     if any(trial.state == TrialState.RUNNING for trial in trials):
-        put_back_dead_trials(source)
+        requeue_dead_trials(source)
         trials = source.get_trials(deepcopy=False)
     running = [trial.number for trial in trials if trial.state == TrialState.RUNNING]
-    if running and not put_back_running:
+    if running and not requeue_running:
         raise InvalidArgument(
             f"`study_name` must be a study that nobody runs, got {source.study_name!r} with "
             f"{len(running)} running: trial {', '.join(map(str, running))}. End the workers "
-            "(Ctrl-C puts their trials back) and copy it again; or copy it with "
-            "`put_back_running=True` (`--put-back-running`), and the copy runs these again."
+            "(Ctrl-C requeues their trials) and copy it again; or copy it with "
+            "`requeue_running=True` (`--requeue-running`), and the copy runs these again."
         )
     if [trial.number for trial in trials] != list(range(len(trials))):
         raise InvalidArgument(
@@ -199,7 +202,7 @@ def _copy_what_is_not_a_trial(source: Study, target: Study, trials: Sequence[Fro
             target.set_user_attr(key, value)
     for trial in trials:
         if trial.state == TrialState.RUNNING:
-            put_back_trial(target, trial.number)
+            requeue_trial(target, trial.number)
         if not trial.state.is_finished():
             _copy_checkpoint(source, target, trial.number)
 
@@ -220,20 +223,3 @@ def _name_of(storage: str | BaseStorage | None) -> str:
     if isinstance(storage, BaseStorage):
         return type(storage).__name__
     return redact(DEFAULT_URL if storage is None else storage)
-
-
-@contextmanager
-def _progress_bar(
-    name: str, n_trials: int, visible: bool | None
-) -> Iterator[Callable[[int], None]]:
-    if not (sys.stderr.isatty() if visible is None else visible):
-        yield lambda n_more: None
-        return
-    # rich takes 50 ms to import; nobody waits for it who sees no bar.
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
-
-    columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn()
-    with Progress(*columns, console=Console(stderr=True)) as bar:
-        task = bar.add_task(name, total=n_trials)
-        yield lambda n_more: bar.advance(task, n_more)

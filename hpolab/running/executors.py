@@ -16,6 +16,7 @@ import optuna
 
 from hpolab import _optuna
 from hpolab.errors import WorkersDied, in_brief
+from hpolab.files import replace_file
 from hpolab.running.worker import Interrupts, Plan, work
 from hpolab.studies.trials import tally
 
@@ -93,8 +94,8 @@ def run_in_processes(
                 error = _error_of(payload, worker.pid)
                 if error is not None:
                     _logger.warning(
-                        f"A worker could not put its trial back ({in_brief(error)}); it goes on "
-                        "when the study does."
+                        f"A worker could not requeue its trial ({in_brief(error)}); the trial "
+                        "resumes when the study does."
                     )
 
 
@@ -113,7 +114,7 @@ def _start(payload: Path, n_workers: int) -> subprocess.Popen[bytes]:
 
 
 def _stop(workers: list[subprocess.Popen[bytes]]) -> None:
-    """Let workers put their trials back; kill those that cannot."""
+    """Let workers requeue their trials; kill those that cannot."""
     for worker in workers:
         worker.terminate()
     deadline = time.monotonic() + _STOP_SECONDS
@@ -152,7 +153,7 @@ def _error_file(payload: Path, pid: int) -> Path:
 
 
 def _end_with_parent() -> None:
-    """End this process, its trial put back, when the one that started it is gone."""
+    """Requeue the trial and end this process when the one that started it is gone."""
     # Not by `sys.stdin`: the interpreter cannot end while a thread holds its buffer.
     while os.read(0, 1024):
         pass
@@ -169,9 +170,7 @@ def _main(payload: Path) -> None:
             threading.Thread(target=_end_with_parent, daemon=True).start()
             work(study, objective, plan, interrupts, after_trial=lambda: None)
     except Exception as error:  # noqa: BLE001 - raised again in the process that started this one
-        beside = _error_file(payload, os.getpid()).with_suffix(".tmp")
-        beside.write_bytes(cloudpickle.dumps(error))
-        beside.replace(_error_file(payload, os.getpid()))
+        replace_file(_error_file(payload, os.getpid()), cloudpickle.dumps(error))
         sys.exit(1)
     if interrupts.pressed is not None:
         sys.exit(128 + interrupts.pressed)

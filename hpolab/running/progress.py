@@ -3,84 +3,92 @@
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING, Any
-
-from optuna.study import StudyDirection
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
 from hpolab.studies.trials import best_of, tally
 
 if TYPE_CHECKING:
-    from types import TracebackType
-    from typing import Self
+    from collections.abc import Callable, Iterator
 
     from optuna import Study
 
-__all__ = ["ProgressBar"]
+__all__ = ["progress_bar", "study_progress"]
 
 
-class ProgressBar:
-    """Shows a study's progress on standard error, trials of all workers included.
+@contextmanager
+def progress_bar(
+    name: str, total: int | None, visible: bool | None
+) -> Iterator[Callable[[int, str], None] | None]:
+    """Show a progress bar on standard error.
+
+    Args:
+        name: What stands before the bar.
+        total: Where it ends; None shows the count without an end.
+        visible: Whether to show it; None shows it where standard error is a terminal.
+
+    Yields:
+        A function that moves the bar to a number and shows some words behind it, or None if there
+        is no bar.
+    """
+    if not (sys.stderr.isatty() if visible is None else visible):
+        yield None
+        return
+    # rich takes 50 ms to import; nobody waits for it who sees no bar.
+    from rich.console import Console
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeRemainingColumn,
+    )
+
+    with Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[words]}"),
+        TimeRemainingColumn(),
+        console=Console(stderr=True),
+    ) as bar:
+        task = bar.add_task(name, total=total, words="")
+        yield lambda done, words: bar.update(task, completed=done, words=words)
+
+
+@contextmanager
+def study_progress(
+    study: Study, n_trials: int | None, visible: bool | None
+) -> Iterator[Callable[[], None]]:
+    """Show a study's progress, trials of all workers included.
 
     Args:
         study: The study.
-        n_trials: Its budget; None shows the count without a bar.
-        visible: Whether to show anything; None shows it where standard error is a terminal.
+        n_trials: Its budget; None shows the count without an end.
+        visible: As in `progress_bar`.
+
+    Yields:
+        A function that reads the study and moves the bar; it does nothing if there is no bar.
     """
+    with progress_bar(study.study_name, n_trials, visible) as move:
 
-    def __init__(self, study: Study, n_trials: int | None, visible: bool | None) -> None:
-        self._study = study
-        self._n_trials = n_trials
-        self._visible = sys.stderr.isatty() if visible is None else visible
-        self._bar: Any = None
-        self._task: Any = None
+        def update() -> None:
+            if move is not None:
+                move(*_progress_of(study))
 
-    def __enter__(self) -> Self:
-        if self._visible:
-            # rich takes 50 ms to import; nobody waits for it who sees no bar.
-            from rich.console import Console
-            from rich.progress import (
-                BarColumn,
-                MofNCompleteColumn,
-                Progress,
-                TextColumn,
-                TimeRemainingColumn,
-            )
+        update()
+        yield update
 
-            self._bar = Progress(
-                TextColumn("{task.description}"),
-                BarColumn(),
-                MofNCompleteColumn(),
-                TextColumn("{task.fields[counts]}"),
-                TimeRemainingColumn(),
-                console=Console(stderr=True),
-            )
-            self._task = self._bar.add_task(self._study.study_name, total=self._n_trials, counts="")
-            self._bar.start()
-            self.update()
-        return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        if self._bar is not None:
-            self._bar.stop()
-
-    def update(self) -> None:
-        """Read the study and redraw."""
-        if self._bar is None:
-            return
-        trials = self._study.get_trials(deepcopy=False)
-        n = tally(trials)
-        parts = []
-        if len(self._study.directions) == 1:
-            maximize = self._study.direction == StudyDirection.MAXIMIZE
-            best = best_of(trials, maximize=maximize)
-            if best is not None:
-                parts.append(f"best {best.value:.5g} (trial {best.number})")
-        parts.append(f"{n.pruned} pruned")
-        if n.failed:
-            parts.append(f"{n.failed} failed")
-        self._bar.update(self._task, completed=n.finished, counts=" · ".join(parts))
+def _progress_of(study: Study) -> tuple[int, str]:
+    """Return how many trials are done, and the rest in words."""
+    trials = study.get_trials(deepcopy=False)
+    n = tally(trials)
+    words = []
+    best = best_of(trials, study.direction) if len(study.directions) == 1 else None
+    if best is not None:
+        words.append(f"best {best.value:.5g} (trial {best.number})")
+    words.append(f"{n.pruned} pruned")
+    if n.failed:
+        words.append(f"{n.failed} failed")
+    return n.finished, " · ".join(words)

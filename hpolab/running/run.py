@@ -14,7 +14,7 @@ import optuna
 from hpolab import _optuna
 from hpolab.errors import InvalidArgument, InvalidType, RecipeMismatch, check_count
 from hpolab.objectives.base import Objective
-from hpolab.running.progress import ProgressBar
+from hpolab.running.progress import study_progress
 from hpolab.running.worker import Interrupts, Plan, work
 from hpolab.studies.pruner import with_max_resource
 from hpolab.studies.recipe import REFERENCES_KEY, check_facts, check_search_space, read_recipe
@@ -70,29 +70,28 @@ def run(
 ) -> None:
     """Bring a study to ``n_trials`` finished trials in total.
 
-    ``n_trials`` is the study's whole budget, whoever spends it: started again after a crash, or in
-    several processes and on several machines at once, `run` goes on to ``n_trials`` and no
-    further. It returns when all are finished.
+    ``n_trials`` is the study's whole budget, whoever spends it. Started again after a crash, or in
+    several processes and on several machines at once, `run` stops at ``n_trials``. It returns when
+    all are finished.
 
-    A trial whose worker died goes on under its own number, with its parameters, its reports and
+    A trial whose worker died is resumed under its own number, with its parameters, its reports and
     its checkpoint: on the same host at once, on another when its lease has stood still for the
     grace period. A trial whose objective raises is stored as failed, with its error under the user
-    attribute `hpolab:error`, and the study goes on; one that returns NaN or infinity is pruned,
+    attribute `hpolab:error`, and the study continues; one that returns NaN or infinity is pruned,
     marked so that samplers avoid its region.
 
-    Ctrl-C, SIGTERM (a scheduler's notice before preemption) and SIGHUP put the running trial back
-    at once. Ctrl-C then raises `KeyboardInterrupt` with a message that says how to go on, the
-    others `SystemExit`.
+    Ctrl-C, SIGTERM (a scheduler's notice before preemption) and SIGHUP requeue the running trial at
+    once. Ctrl-C then raises `KeyboardInterrupt` with a message that says how to resume, the others
+    `SystemExit`.
 
     Args:
         study: Any ``optuna.Study``.
         objective: An hpolab objective, or any function of a trial.
-        n_trials: Trials of all states that the study shall have; failed ones count. None, with
-            ``timeout_seconds``, for as many as fit; None for `sampler="manual"`, for those that
-            are enqueued.
-        n_workers: Processes to run trials in, each with its share of the cores; one that dies is
-            replaced. With 1, trials run in this process.
-        reproducible: Whether the result shall depend on ``n_workers`` and the study's seed, but
+        n_trials: Total number of trials, failed ones included. None runs trials until
+            ``timeout_seconds`` is up; with `sampler="manual"`, None runs those that are enqueued.
+        n_workers: Number of processes that run trials, each with its share of the cores; one that
+            dies is replaced. With 1, trials run in this process.
+        reproducible: Whether the result must depend on ``n_workers`` and the study's seed, but
             not on timing: trial n starts when all trials numbered below n - n_workers + 1 are
             finished, and its sampler and pruner see these alone. The price is waiting: for the
             slowest of each n_workers trials in flight.
@@ -118,13 +117,14 @@ def run(
 
     Raises:
         InvalidArgument: If an argument is out of its range, the study's direction contradicts the
-            objective's, or a study in memory shall have several workers.
+            objective's, or ``n_workers`` is above 1 for a study in memory.
         InvalidType: If ``study`` or ``objective`` is of the wrong type.
-        RecipeMismatch: If the study has trials of a search space that this one cannot follow, or
-            was begun with another ``n_workers`` under ``reproducible``.
+        RecipeMismatch: If the study has trials of a search space that this one cannot follow, was
+            begun with another ``n_workers`` under ``reproducible``, or was written by a newer
+            hpolab.
         TooManyFailures: If the first ``max_failures`` trials failed; from the last one's error.
         WorkersDied: If worker processes die over and over without finishing a trial.
-        KeyboardInterrupt: After Ctrl-C, once the running trial is put back.
+        KeyboardInterrupt: After Ctrl-C, once the running trial is requeued.
 
     Example:
         >>> from hpolab import make_study, run
@@ -162,15 +162,18 @@ def run(
     # What the checks have taken, such as binning a large table, is part of the user's time.
     left = max(0.0, plan.timeout_seconds - (time.monotonic() - started))
     plan = replace(plan, timeout_seconds=left)
-    with ProgressBar(study, n_trials, show_progress_bar) as bar, Interrupts() as interrupts:
+    with (
+        study_progress(study, n_trials, show_progress_bar) as update,
+        Interrupts() as interrupts,
+    ):
         if n_workers == 1:
-            work(study, objective, plan, interrupts, after_trial=bar.update)
+            work(study, objective, plan, interrupts, after_trial=update)
         else:
             from hpolab.running.executors import run_in_processes
 
-            run_in_processes(study, objective, plan, n_workers, interrupts, after_trial=bar.update)
+            run_in_processes(study, objective, plan, n_workers, interrupts, after_trial=update)
     if interrupts.pressed == signal.SIGINT:
-        raise KeyboardInterrupt(_how_to_go_on(study, n_trials))
+        raise KeyboardInterrupt(_how_to_resume(study, n_trials))
     if interrupts.pressed is not None:
         raise SystemExit(128 + interrupts.pressed)
 
@@ -185,6 +188,7 @@ def _check_arguments(
     """Refuse bad arguments; return the budget."""
     if not isinstance(study, optuna.Study):
         raise InvalidType(f"`study` must be an optuna.Study, got {type(study).__name__}.")
+    read_recipe(study)  # refuses what a newer hpolab has written, before anything is changed
     if not callable(objective):
         raise InvalidType(
             f"`objective` must be a callable of a trial, got {type(objective).__name__}."
@@ -260,7 +264,7 @@ def _note_budget(study: Study, n_trials: int | None, window: int | None) -> None
     if noted.get(_WINDOW_KEY) != window:
         if study.get_trials(deepcopy=False):
             raise RecipeMismatch(
-                f"Study {study.study_name!r} must go on as it began, as its trials depend on it: "
+                f"Study {study.study_name!r} must resume as it began, as its trials depend on it: "
                 f"stored {_describe(noted.get(_WINDOW_KEY))}, asked for {_describe(window)}."
             )
         study.set_user_attr(_WINDOW_KEY, window)
@@ -272,10 +276,10 @@ def _describe(window: int | None) -> str:
     return "reproducible=False" if window is None else f"reproducible=True, n_workers={window}"
 
 
-def _how_to_go_on(study: Study, n_trials: int | None) -> str:
+def _how_to_resume(study: Study, n_trials: int | None) -> str:
     n = tally(study.get_trials(deepcopy=False))
     of = "" if n_trials is None else f" of {n_trials}"
     return (
         f"study {study.study_name!r} stopped after {n.finished}{of} trials, and what was running "
-        "is put back; start it again to go on"
+        "is requeued; start it again to resume"
     )

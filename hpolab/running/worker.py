@@ -37,9 +37,10 @@ from hpolab.trial.lease import (
     claiming,
     hold_lease,
     is_spent,
-    put_back_dead_trials,
-    put_back_trial,
+    is_still_mine,
     release_lease,
+    requeue_dead_trials,
+    requeue_mine,
 )
 from hpolab.trial.reporter import give_up
 
@@ -58,8 +59,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Interrupts", "Plan", "Worker", "work"]
 
-# How often a worker without a trial looks for a slot, or a trial that was put back: at first, and
-# when it has waited for long.
+# How often a worker without a trial looks for a slot, or a requeued trial: at first, and when
+# it has waited for long.
 _POLL_SECONDS = 0.05
 _MAX_POLL_SECONDS = 1.0
 
@@ -121,15 +122,19 @@ def work(
         after_trial: Called after each trial.
     """
     deadline = time.monotonic() + plan.timeout_seconds
-    crew = _crew(study, objective, plan, deadline)
+    crew: Crew | None = None
     with _optuna.optimize_loop(study):
         try:
+            # A crew may measure what is fastest first, and nobody wants to wait for that.
+            with interrupts.allowed():
+                crew = _crew(study, objective, plan, deadline)
             _work(crew, Worker(study, plan), deadline, interrupts, after_trial)
         except KeyboardInterrupt:
             interrupts.pressed = interrupts.pressed or signal.SIGINT
         finally:
-            # After Ctrl-C or an error of ours; there are none otherwise.
-            crew.requeue()
+            # After Ctrl-C or an error; otherwise it has no trials.
+            if crew is not None:
+                crew.requeue()
 
 
 def _crew(study: Study, objective: ObjectiveFunction, plan: Plan, deadline: float) -> Crew:
@@ -154,16 +159,16 @@ def _work(
             trial = worker.claim()
             if trial is None:
                 break
-            outcome = crew.begin(trial)
+            with worker.requeuing([trial]):
+                outcome = crew.begin(trial)
             if outcome is not None:
                 worker.run_trial(trial, outcome, interrupts)
                 after_trial()
         if crew.trials:
             with interrupts.allowed():
                 ended = crew.advance()
-            for trial, outcome in ended:
-                worker.run_trial(trial, outcome, interrupts)
             if ended:
+                worker.run_trials(ended, interrupts)
                 after_trial()
         elif worker.is_to_stop(interrupts, deadline) or worker.is_done():
             return
@@ -214,7 +219,7 @@ class Worker:
         with claiming:
             trials = self._study.get_trials(deepcopy=False)
             if any(trial.state == TrialState.RUNNING for trial in trials):
-                put_back_dead_trials(self._study, self._plan.max_retries)
+                requeue_dead_trials(self._study, self._plan.max_retries)
                 trials = self._study.get_trials(deepcopy=False)
             trial = _optuna.claim_trial(
                 self._study,
@@ -245,7 +250,7 @@ class Worker:
         Args:
             trial: The trial.
             outcome: Returns its value or raises what ended it, such as an objective.
-            interrupts: Tells of Ctrl-C and its like, which put it back.
+            interrupts: Tells of Ctrl-C and its like, which requeue the trial.
         """
         try:
             finished = self._run_trial(trial, outcome, interrupts)
@@ -256,6 +261,27 @@ class Worker:
         if finished is not None:
             for callback in self._plan.callbacks:
                 callback(self._study, finished)
+
+    def run_trials(self, ended: Sequence[tuple[Trial, Outcome]], interrupts: Interrupts) -> None:
+        """Do what `run_trial` does for each trial; an error requeues those that are left."""
+        left = [trial for trial, _ in ended]
+        with self.requeuing(left):
+            for trial, outcome in ended:
+                left.remove(trial)
+                self.run_trial(trial, outcome, interrupts)
+
+    @contextmanager
+    def requeuing(self, trials: Sequence[Trial]) -> Iterator[None]:
+        """Requeue what is in ``trials`` by then if an error or Ctrl-C ends the block.
+
+        The error may be kept, and with it these trials: they would count as running for as long.
+        """
+        try:
+            yield
+        except BaseException:
+            for trial in trials:
+                requeue_mine(self._study, trial)
+            raise
 
     def _run_trial(
         self, trial: Trial, outcome: Outcome, interrupts: Interrupts
@@ -273,21 +299,19 @@ class Worker:
         except KeyboardInterrupt:
             interrupts.pressed = interrupts.pressed or signal.SIGINT
         except BaseException:
-            put_back_trial(self._study, trial.number)
+            requeue_mine(self._study, trial)
             raise
         else:
             return self._tell(trial, value)
         # Not in the handler, where the traceback keeps alive what was interrupted: SQLite refuses a
         # write while a read of the same connection is still open that others have written behind.
-        put_back_trial(self._study, trial.number)
+        requeue_mine(self._study, trial)
         return None
 
     def _tell(
         self, trial: Trial, value: Any = None, state: TrialState | None = None
     ) -> FrozenTrial:
-        latest = _optuna.reread(self._study, trial.number)
-        lease = Lease.of(latest)
-        if latest.state != TrialState.RUNNING or lease is None or not lease.is_mine:
+        if not is_still_mine(self._study, trial):
             raise LeaseLost(f"another worker has taken trial {trial.number}")
         stopped_before = _optuna.stop_requested(self._study)
         finished = self._study.tell(trial, value, state=state)

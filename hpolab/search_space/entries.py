@@ -1,4 +1,4 @@
-"""What a name in a search space stands for: a range or a fixed value (a choice is in `space`)."""
+"""What a name in a search space stands for: a range or a fixed value (choices are in `choice`)."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import math
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, replace
 from decimal import Decimal
-from numbers import Integral, Real
+from numbers import Real
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -20,41 +20,63 @@ from optuna.distributions import (
     distribution_to_json,
 )
 
-from hpolab.errors import InvalidArgument, InvalidType
+from hpolab.errors import InvalidArgument
+from hpolab.search_space.ranges import is_spec, make_distribution, plain_value, read_bounds
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
     Draw = Callable[[str, BaseDistribution], Any]
 
-__all__ = ["Entry", "Fixed", "Range", "make_distribution", "make_fixed", "merge"]
+__all__ = ["Entries", "Entry", "Fixed", "Range", "TrialParameter", "merge", "one_minus"]
 
 # Neighboring floats just below 1 are half of this apart: what 1 - x loses at most.
 _SPACING_AT_ONE = 2.0**-52
 
+_OVERRIDDEN = "given to `override`"
 
-class Entry(ABC):
-    """What one name of a search space stands for; the name itself is kept by the space.
 
-    Two kinds of names occur. A *trainer name* is what the training code reads (``beta2``); a
-    *trial name* is what Optuna stores (``one_minus_beta2``, ``adam.lr``).
+@dataclass(frozen=True)
+class TrialParameter:
+    """A parameter that trials may have, under each of its names.
+
+    Attributes:
+        trial_name: What Optuna stores: ``adam.one_minus_beta2``.
+        trainer_name: What training code reads: ``beta2``.
+        address: What `SearchSpace.override` calls it: ``adam.beta2``.
+        distribution: What Optuna samples from, in trial units.
+        is_one_minus: Whether the trial holds 1 - value.
     """
 
+    trial_name: str
+    trainer_name: str
+    address: str
+    distribution: BaseDistribution
+    is_one_minus: bool = False
+
+
+class Entry(ABC):
+    """What one name of a search space stands for; the name itself is kept by `Entries`."""
+
     @abstractmethod
-    def names(self, name: str) -> set[str]:
-        """Return the trainer names that this entry may fill."""
+    def parameters(self, name: str) -> list[TrialParameter]:
+        """Return what trials may have of it."""
+
+    @abstractmethod
+    def trainer_names(self, name: str) -> list[str]:
+        """Return the trainer names that this entry may fill, those of all branches."""
 
     @abstractmethod
     def addresses(self, name: str) -> list[str]:
         """Return the names under which `SearchSpace.override` reaches into this entry."""
 
     @abstractmethod
-    def distributions(self, name: str) -> dict[str, BaseDistribution]:
-        """Return the distributions by trial name."""
-
-    @abstractmethod
     def defaults(self, name: str) -> dict[str, Any]:
         """Return the default configuration by trainer name."""
+
+    @abstractmethod
+    def settled(self, name: str) -> dict[str, Any]:
+        """Return the default of everything but choices, by address."""
 
     @abstractmethod
     def sources(self, name: str) -> dict[str, str]:
@@ -82,19 +104,111 @@ class Entry(ABC):
 
 
 @dataclass(frozen=True)
-class Fixed(Entry):
-    """A value that no trial changes."""
+class Entries:
+    """Named entries in their order: those of a space, or of a choice's branch."""
 
-    value: Any
+    named: tuple[tuple[str, Entry], ...]
 
-    def names(self, name: str) -> set[str]:
-        return {name}
+    @classmethod
+    def of(cls, entries: Mapping[str, Entry]) -> Entries:
+        """Return the entries, if each of their names means one thing.
+
+        Raises:
+            InvalidArgument: If a name occurs twice, as a trial's or as the trainer's.
+        """
+        seen: set[str] = set()
+        for name, entry in entries.items():
+            trial_names = (parameter.trial_name for parameter in entry.parameters(name))
+            taken = {*entry.trainer_names(name), *entry.addresses(name), *trial_names}
+            if seen & taken:
+                raise InvalidArgument(
+                    f"a name must mean one thing in a space, got {min(seen & taken)!r} twice, "
+                    f"the second time from {name!r}"
+                )
+            seen |= taken
+        return cls(tuple(entries.items()))
+
+    def as_dict(self) -> dict[str, Entry]:
+        """Return name -> entry."""
+        return dict(self.named)
+
+    def parameters(self) -> list[TrialParameter]:
+        """Return all that trials may have."""
+        return [each for name, entry in self.named for each in entry.parameters(name)]
+
+    def trainer_names(self) -> list[str]:
+        """Return every name that the trainer may be given, each once."""
+        names = (each for name, entry in self.named for each in entry.trainer_names(name))
+        return list(dict.fromkeys(names))
+
+    def addresses(self) -> list[str]:
+        """Return every name that `override` knows."""
+        return [address for name, entry in self.named for address in entry.addresses(name)]
+
+    def defaults(self) -> dict[str, Any]:
+        """Return the default configuration by trainer name."""
+        return merge(entry.defaults(name) for name, entry in self.named)
+
+    def settled(self) -> dict[str, Any]:
+        """Return the default of everything but choices, by address."""
+        return merge(entry.settled(name) for name, entry in self.named)
+
+    def sources(self) -> dict[str, str]:
+        """Return where each range comes from, by address."""
+        return merge(entry.sources(name) for name, entry in self.named)
+
+    def draw(self, draw: Draw) -> dict[str, Any]:
+        """Return trainer params; ``draw`` gives the value of a trial name and distribution."""
+        return merge(entry.draw(name, draw) for name, entry in self.named)
+
+    def take(self, params: dict[str, Any]) -> dict[str, Any]:
+        """Pop all trainer names from ``params`` and return the trial's params."""
+        return merge(entry.take(name, params) for name, entry in self.named)
+
+    def override(self, changes: Mapping[str, Any]) -> Entries:
+        """Return the entries with ``changes`` (by address) made."""
+        return Entries.of(merge(entry.override(name, changes) for name, entry in self.named))
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the entries as JSON-able values."""
+        return {"parameters": [{"name": name, **entry.to_dict()} for name, entry in self.named]}
+
+    def lines(self) -> list[str]:
+        """Return the entries as lines of a `repr`."""
+        return [line for name, entry in self.named for line in entry.lines(name)]
+
+
+class SingleEntry(Entry):
+    """An entry that fills one trainer name, under which `override` reaches it, too."""
+
+    def trainer_names(self, name: str) -> list[str]:
+        return [name]
 
     def addresses(self, name: str) -> list[str]:
         return [name]
 
-    def distributions(self, name: str) -> dict[str, BaseDistribution]:
-        return {}
+    def settled(self, name: str) -> dict[str, Any]:
+        return self.defaults(name)
+
+
+@dataclass(frozen=True)
+class Fixed(SingleEntry):
+    """A value that no trial changes."""
+
+    value: Any
+
+    @classmethod
+    def at(cls, name: str, value: Any) -> Fixed:
+        """Return a fixed value, as a plain Python scalar.
+
+        Raises:
+            InvalidArgument: If a number is not finite.
+            InvalidType: If the value is not None, a bool, a number or a string.
+        """
+        return cls(plain_value(name, value))
+
+    def parameters(self, name: str) -> list[TrialParameter]:
+        return []
 
     def defaults(self, name: str) -> dict[str, Any]:
         return {name: self.value}
@@ -115,8 +229,8 @@ class Fixed(Entry):
         if name not in changes:
             return {name: self}
         value = changes[name]
-        if not isinstance(value, BaseDistribution | tuple | list):
-            return {name: make_fixed(name, value)}
+        if not is_spec(value):
+            return {name: Fixed.at(name, value)}
         distribution = make_distribution(name, value)
         return {name: Range(distribution, _nearest(distribution, self.value), _OVERRIDDEN)}
 
@@ -128,7 +242,7 @@ class Fixed(Entry):
 
 
 @dataclass(frozen=True)
-class Range(Entry):
+class Range(SingleEntry):
     """A distribution with its default and its source.
 
     Attributes:
@@ -149,25 +263,31 @@ class Range(Entry):
         return cls(distribution, _middle(distribution), source)
 
     @classmethod
-    def near_one(cls, name: str, bounds: Any, source: str) -> Range:
+    def near_one(cls, name: str, spec: Any, source: str) -> Range:
         """Return a range whose trial holds 1 - value on a log scale.
 
         Args:
             name: The parameter, for messages.
-            bounds: (low, high) in trainer units, 0 <= low < high < 1.
+            spec: (low, high) in trainer units, 0 <= low < high < 1; a third item "log" says the
+                same.
             source: Where the range comes from.
 
         Raises:
-            InvalidArgument: If the bounds are not inside [0, 1).
-            InvalidType: If ``bounds`` is not a pair of numbers.
+            InvalidArgument: If the bounds are not inside [0, 1), or the range says "linear".
+            InvalidType: If ``spec`` is not a pair of numbers.
         """
-        low, high = _bounds(name, bounds)
+        low, high, scale = read_bounds(name, spec)
+        if scale == "linear":
+            raise InvalidArgument(
+                f"a range sampled as 1 - value must have a log scale, got {spec!r} for {name!r}: "
+                "leave the name out of `one_minus`"
+            )
         if not 0 <= low < high < 1:
             raise InvalidArgument(
                 f"a range sampled as 1 - value must lie in [0, 1), got {low=}, {high=} for {name!r}"
             )
-        distribution = FloatDistribution(_one_minus(high), _one_minus(low), log=True)
-        return cls(distribution, _one_minus(_middle(distribution)), source, one_minus=True)
+        distribution = FloatDistribution(one_minus(high), one_minus(low), log=True)
+        return cls(distribution, one_minus(_middle(distribution)), source, one_minus=True)
 
     def with_default(self, name: str, default: Any) -> Range:
         """Return the range with another default, in trainer units.
@@ -176,7 +296,7 @@ class Range(Entry):
             InvalidArgument: If the default lies outside the range.
         """
         found = self.to_trial(f"defaults[{name!r}]", default)
-        return replace(self, default=_one_minus(found) if self.one_minus else found)
+        return replace(self, default=one_minus(found) if self.one_minus else found)
 
     def trial_name(self, name: str) -> str:
         """Return the name under which Optuna stores the parameter."""
@@ -210,14 +330,9 @@ class Range(Entry):
         values: list[Any] = np.unique(points.round().astype(int) if whole else points).tolist()
         return values
 
-    def names(self, name: str) -> set[str]:
-        return {name}
-
-    def addresses(self, name: str) -> list[str]:
-        return [name]
-
-    def distributions(self, name: str) -> dict[str, BaseDistribution]:
-        return {self.trial_name(name): self.distribution}
+    def parameters(self, name: str) -> list[TrialParameter]:
+        trial_name = self.trial_name(name)
+        return [TrialParameter(trial_name, name, name, self.distribution, self.one_minus)]
 
     def defaults(self, name: str) -> dict[str, Any]:
         return {name: self.default}
@@ -227,7 +342,7 @@ class Range(Entry):
 
     def draw(self, name: str, draw: Draw) -> dict[str, Any]:
         value = draw(self.trial_name(name), self.distribution)
-        return {name: _one_minus(value) if self.one_minus else value}
+        return {name: one_minus(value) if self.one_minus else value}
 
     def take(self, name: str, params: dict[str, Any]) -> dict[str, Any]:
         if name not in params:
@@ -238,11 +353,11 @@ class Range(Entry):
         if name not in changes:
             return {name: self}
         value = changes[name]
-        if not isinstance(value, BaseDistribution | tuple | list):
-            return {name: make_fixed(name, value)}
-        if self.one_minus and isinstance(value, tuple):
+        if not is_spec(value):
+            return {name: Fixed.at(name, value)}
+        if self.one_minus and isinstance(value, tuple) and value[2:] != ("linear",):
             moved = Range.near_one(name, value, _OVERRIDDEN)
-            default = _one_minus(_nearest(moved.distribution, _one_minus(self.default)))
+            default = one_minus(_nearest(moved.distribution, one_minus(self.default)))
             return {name: replace(moved, default=default)}
         distribution = make_distribution(name, value, like=self.distribution)
         return {name: Range(distribution, _nearest(distribution, self.default), _OVERRIDDEN)}
@@ -264,7 +379,7 @@ class Range(Entry):
             return value
         d = self.distribution
         assert isinstance(d, FloatDistribution)
-        found = _one_minus(value)
+        found = one_minus(value)
         bound = min(max(found, d.low), d.high)
         return bound if abs(found - bound) <= _SPACING_AT_ONE else found
 
@@ -274,71 +389,26 @@ class Range(Entry):
             return " | ".join(repr(choice) for choice in d.choices)
         assert isinstance(d, FloatDistribution | IntDistribution)
         if self.one_minus:
-            return f"{_one_minus(d.high)!r} .. {_one_minus(d.low)!r} (log scale of 1 - value)"
+            return f"{one_minus(d.high)!r} .. {one_minus(d.low)!r} (log scale of 1 - value)"
         scale = " (log scale)" if d.log else ""
         step = f" (step {d.step!r})" if d.step is not None and d.step != 1 else ""
         return f"{d.low!r} .. {d.high!r}{scale}{step}"
 
 
-_OVERRIDDEN = "given to `override`"
-
-
-def make_distribution(
-    name: str, spec: Any, *, like: BaseDistribution | None = None
-) -> BaseDistribution:
-    """Return the distribution that a user's ``spec`` stands for.
-
-    Args:
-        name: The parameter, for messages.
-        spec: A distribution (returned as it is), a (low, high) tuple or a list of choices.
-        like: A tuple takes its type, scale and step from this distribution, if it is numeric.
-
-    Raises:
-        InvalidArgument: If the range or the list is empty, or a log scale starts at or below 0.
-        InvalidType: If ``spec`` is of another type.
-    """
-    if isinstance(spec, FloatDistribution | IntDistribution | CategoricalDistribution):
-        return spec
-    if isinstance(spec, list):
-        return _categorical(name, spec)
-    low, high = _bounds(name, spec)
-    if isinstance(like, FloatDistribution):
-        _positive_if(like.log, name, low, high)
-        return FloatDistribution(low, high, log=like.log, step=like.step)
-    if isinstance(like, IntDistribution):
-        if low != int(low) or high != int(high):
-            raise InvalidArgument(f"{name!r} takes whole numbers, got {low=}, {high=}")
-        _positive_if(like.log, name, low, high)
-        return IntDistribution(int(low), int(high), log=like.log, step=like.step)
-    if isinstance(low, Integral) and isinstance(high, Integral):
-        return IntDistribution(int(low), int(high))
-    return FloatDistribution(low, high)
-
-
-def make_fixed(name: str, value: Any) -> Fixed:
-    """Return a fixed value, as a plain Python scalar.
-
-    Raises:
-        InvalidArgument: If a number is not finite.
-        InvalidType: If the value is not None, a bool, a number or a string.
-    """
-    if value is None or isinstance(value, bool | str):
-        return Fixed(value)
-    if isinstance(value, Integral):
-        return Fixed(int(value))
-    if isinstance(value, Real):
-        if not math.isfinite(value):
-            raise InvalidArgument(f"a fixed value must be finite, got {value!r} for {name!r}")
-        return Fixed(float(value))
-    raise InvalidType(
-        f"{name!r} must be an Optuna distribution, a (low, high) tuple, a list of choices or a "
-        f"fixed None, bool, number or string, got {type(value).__name__}"
-    )
-
-
 def merge(parts: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
     """Return one dict of all parts, in their order."""
     return {name: value for part in parts for name, value in part.items()}
+
+
+def one_minus(value: Real | float) -> float:
+    """Return 1 - value as it is written.
+
+    Example:
+        >>> one_minus(0.9999), 1 - 0.9999
+        (0.0001, 9.999999999998899e-05)
+    """
+    # In decimal: bounds and defaults survive the way to the trial and back unchanged.
+    return float(1 - Decimal(repr(float(value))))
 
 
 def _contains(distribution: BaseDistribution, value: Any) -> bool:
@@ -374,50 +444,3 @@ def _nearest(distribution: BaseDistribution, value: Any) -> Any:
     if d.step is not None:
         clipped = d.low + round((clipped - d.low) / d.step) * d.step
     return int(clipped) if isinstance(d, IntDistribution) else float(clipped)
-
-
-def _one_minus(value: Real | float) -> float:
-    # In decimal, so that 0.9999 becomes 0.0001 and not 9.999999999998899e-05: bounds and defaults
-    # then survive the way to the trial and back unchanged.
-    return float(1 - Decimal(repr(float(value))))
-
-
-def _categorical(name: str, choices: list[Any]) -> CategoricalDistribution:
-    if not choices:
-        raise InvalidArgument(f"a list of choices must not be empty, got [] for {name!r}")
-    for choice in choices:
-        if not isinstance(choice, bool | int | float | str | None):
-            raise InvalidType(
-                f"a choice must be None, a bool, a number or a string, "
-                f"got {type(choice).__name__} for {name!r}"
-            )
-    if len(set(choices)) < len(choices):
-        raise InvalidArgument(f"choices must differ, got {choices!r} for {name!r}")
-    return CategoricalDistribution(choices)
-
-
-def _bounds(name: str, spec: Any) -> tuple[Any, Any]:
-    if not isinstance(spec, tuple):
-        raise InvalidType(
-            f"a range must be a (low, high) tuple, got {type(spec).__name__} for {name!r}"
-        )
-    if len(spec) != 2:
-        raise InvalidArgument(f"a range must be a (low, high) tuple, got {spec!r} for {name!r}")
-    for bound in spec:
-        if not isinstance(bound, Real) or isinstance(bound, bool):
-            raise InvalidType(
-                f"`low` and `high` must be numbers, got {type(bound).__name__} for {name!r}"
-            )
-        if not math.isfinite(bound):
-            raise InvalidArgument(f"`low` and `high` must be finite, got {bound!r} for {name!r}")
-    low, high = spec
-    if low >= high:
-        raise InvalidArgument(f"`low` must be below `high`, got {low=}, {high=} for {name!r}")
-    return low, high
-
-
-def _positive_if(log: bool, name: str, low: Any, high: Any) -> None:
-    if log and low <= 0:
-        raise InvalidArgument(
-            f"`low` must be above 0 on a log scale, got {low=}, {high=} for {name!r}"
-        )

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-import json
+from collections.abc import Mapping
 from dataclasses import dataclass
+from difflib import get_close_matches
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, Self
 
 from optuna.distributions import (
@@ -11,27 +13,19 @@ from optuna.distributions import (
     CategoricalDistribution,
     FloatDistribution,
     IntDistribution,
-    json_to_distribution,
 )
 
 from hpolab.errors import InvalidArgument, InvalidType, one_of
-from hpolab.search_space.entries import (
-    Entry,
-    Fixed,
-    Range,
-    make_distribution,
-    make_fixed,
-    merge,
-)
+from hpolab.search_space.choice import Choice, read_entries
+from hpolab.search_space.entries import Entries, Entry, Fixed, Range, TrialParameter, one_minus
+from hpolab.search_space.ranges import is_spec, make_distribution
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Mapping, Sequence
+    from collections.abc import Callable, Collection, Sequence
 
     from optuna.trial import BaseTrial
 
-    from hpolab.search_space.entries import Draw
-
-__all__ = ["SearchSpace", "named_space"]
+__all__ = ["UNKNOWN_SPACE", "SearchSpace", "as_space", "named_space"]
 
 
 @dataclass(frozen=True, init=False, repr=False)
@@ -48,9 +42,10 @@ class SearchSpace:
     which a trial's parameters are drawn, so it is part of what a seed reproduces.
 
     Args:
-        parameters: By name, one of: an Optuna distribution, taken as it is; a tuple (low, high),
-            whole numbers if both ends are ints and floats otherwise; a list of choices; or a
-            fixed None, bool, number or string.
+        parameters: By name, one of: a tuple (low, high) or (low, high, "log"), whole numbers if
+            both ends are ints and floats otherwise; a list of choices; a fixed None, bool, number
+            or string; or an Optuna distribution, taken as it is. A linear range over three decades
+            or more warns; ``(low, high, "linear")`` says that it is meant.
         defaults: Defaults in trainer units, by name of a range. Without one, the middle of the
             range on its own scale, or the first choice.
         sources: Where a range comes from, by name.
@@ -62,12 +57,14 @@ class SearchSpace:
             range, two names meet, or ``defaults``, ``sources`` or ``one_minus`` name no range.
         InvalidType: If a parameter is none of the above.
 
+    Warns:
+        UserWarning: If a linear range spans three decades or more.
+
     Example:
         >>> import optuna
-        >>> from optuna.distributions import FloatDistribution
         >>> space = SearchSpace(
         ...     {
-        ...         "lr": FloatDistribution(1e-4, 1e-2, log=True),
+        ...         "lr": (1e-4, 1e-2, "log"),
         ...         "beta2": (0.99, 0.9999),
         ...         "hidden": (16, 256),
         ...         "activation": ["relu", "gelu"],
@@ -92,7 +89,7 @@ class SearchSpace:
         )
     """
 
-    _entries: tuple[tuple[str, Entry], ...]
+    _entries: Entries
 
     def __init__(
         self,
@@ -115,10 +112,10 @@ class SearchSpace:
         ]:
             for name in names:
                 one_of(argument, name, ranges)
-        self._fill(entries)
+        object.__setattr__(self, "_entries", Entries.of(entries))
 
     @classmethod
-    def choice(cls, name: str, branches: Mapping[str, SearchSpace]) -> Self:
+    def choice(cls, name: str, branches: Mapping[str, SearchSpace | Mapping[str, Any]]) -> Self:
         """Return a space in which the choice among other spaces is itself a parameter.
 
         The trial holds the choice under ``name`` and a branch's parameters as ``branch.parameter``;
@@ -127,19 +124,16 @@ class SearchSpace:
 
         Args:
             name: The choice's name, such as ``"optimizer"``.
-            branches: The spaces by the value that selects them. A branch may fix ``name`` at its
-                own value, as `optimizer_space` does.
+            branches: The spaces, or dicts of ranges, by the value that selects them. A branch may
+                fix ``name`` at its own value, as `optimizer_space` does.
 
         Raises:
             InvalidArgument: If there is no branch, a branch's name is not usable, or a branch uses
                 ``name`` for something else.
-            InvalidType: If a branch is not a search space.
+            InvalidType: If a branch is neither a search space nor a dict.
 
         Example:
-            >>> space = SearchSpace.choice(
-            ...     "model",
-            ...     {"linear": SearchSpace({}), "mlp": SearchSpace({"hidden": (16, 64)})},
-            ... )
+            >>> space = SearchSpace.choice("model", {"linear": {}, "mlp": {"hidden": (16, 64)}})
             >>> list(space.distributions())
             ['model', 'mlp.hidden']
             >>> space.from_trial({"model": "mlp", "mlp.hidden": 32})
@@ -147,14 +141,13 @@ class SearchSpace:
         """
         if not branches:
             raise InvalidArgument(f"`branches` must not be empty, got {branches!r} for {name!r}")
-        return cls._of(
-            {_name(name): Choice(tuple((k, _branch(name, k, b)) for k, b in branches.items()))}
-        )
+        made = tuple((key, _branch(name, key, branch)) for key, branch in branches.items())
+        return cls._of(Entries.of({_name(name): Choice(made)}))
 
     @property
     def conditional(self) -> bool:
         """Whether some parameters exist in some trials only."""
-        return any(isinstance(entry, Choice) for _, entry in self._entries)
+        return any(isinstance(entry, Choice) for _, entry in self._entries.named)
 
     def suggest(self, trial: BaseTrial) -> dict[str, Any]:
         """Return trainer params, fixed values included, drawn from a trial.
@@ -177,7 +170,7 @@ class SearchSpace:
             assert isinstance(d, CategoricalDistribution)
             return trial.suggest_categorical(name, d.choices)
 
-        return self._draw(draw)
+        return self._entries.draw(draw)
 
     def distributions(self) -> dict[str, BaseDistribution]:
         """Return Optuna's distributions by trial name, those of every branch included.
@@ -185,15 +178,69 @@ class SearchSpace:
         ``study.ask(space.distributions())`` samples the whole space at once; for a conditional
         space that would draw every branch, so use `suggest` there.
         """
-        return merge(entry.distributions(name) for name, entry in self._entries)
+        return {name: each.distribution for name, each in self._by_trial_name.items()}
+
+    def names(self) -> dict[str, str]:
+        """Return trial name -> trainer name of all that is tuned, those of every branch included.
+
+        Example:
+            >>> SearchSpace({"lr": (0.1, 1.0), "rho": (0.5, 0.9)}, one_minus=["rho"]).names()
+            {'lr': 'lr', 'one_minus_rho': 'rho'}
+        """
+        return {name: each.trainer_name for name, each in self._by_trial_name.items()}
+
+    def trainer_names(self) -> list[str]:
+        """Return every name that training code may be given, of fixed values and all branches too.
+
+        Example:
+            >>> SearchSpace.choice("model", {"linear": {}, "mlp": {"hidden": 8}}).trainer_names()
+            ['model', 'hidden']
+        """
+        return self._entries.trainer_names()
+
+    def trainer_name(self, trial_name: str) -> str:
+        """Return what training code calls a trial's parameter: ``adam.one_minus_beta2`` is beta2.
+
+        A name that is not in the space, as in trials of an earlier one, is returned as it is.
+
+        Example:
+            >>> space = SearchSpace.choice("optimizer", {"sgd": {"lr": (0.1, 1.0)}})
+            >>> space.trainer_name("sgd.lr"), space.trainer_name("width")
+            ('lr', 'width')
+        """
+        found = self._by_trial_name.get(trial_name)
+        return trial_name if found is None else found.trainer_name
+
+    def trainer_value(self, trial_name: str, value: Any) -> Any:
+        """Return a trial's value of a parameter in trainer units.
+
+        Example:
+            >>> space = SearchSpace({"rho": (0.5, 0.999)}, one_minus=["rho"])
+            >>> space.trainer_value("one_minus_rho", 0.001)
+            0.999
+        """
+        return one_minus(value) if self.is_one_minus(trial_name) else value
+
+    def is_one_minus(self, trial_name: str) -> bool:
+        """Tell whether a trial holds 1 - value of a parameter."""
+        found = self._by_trial_name.get(trial_name)
+        return found is not None and found.is_one_minus
+
+    def address(self, trial_name: str) -> str:
+        """Return what `override` calls a trial's parameter: ``adam.beta2``.
+
+        A name that is not in the space is returned as it is.
+        """
+        found = self._by_trial_name.get(trial_name)
+        return trial_name if found is None else found.address
 
     def defaults(self) -> dict[str, Any]:
         """Return the default configuration in trainer units, fixed values included."""
-        return merge(entry.defaults(name) for name, entry in self._entries)
+        return self._entries.defaults()
 
     def sources(self) -> dict[str, str]:
         """Return where each range comes from; a branch's parameter is named ``branch.name``."""
-        return merge(entry.sources(name) for name, entry in self._entries)
+        return self._entries.sources()
 
     def to_trial(self, params: Mapping[str, Any]) -> dict[str, Any]:
         """Return what `Study.enqueue_trial` takes for a trainer's params.
@@ -204,14 +251,16 @@ class SearchSpace:
 
         Raises:
             InvalidArgument: If a value is outside its range, differs from a fixed value, is
-                missing, or belongs to no parameter.
+                missing, or belongs to no parameter; the nearest name is suggested.
 
         Example:
             >>> SearchSpace({"beta1": (0.8, 0.95)}, one_minus=["beta1"]).to_trial({"beta1": 0.9})
             {'one_minus_beta1': 0.1}
         """
+        for name in params:
+            self._check_trainer_name(name)
         rest = dict(params)
-        taken = self._take(rest)
+        taken = self._entries.take(rest)
         for name in rest:
             one_of("params", name, params.keys() - rest.keys())
         return taken
@@ -224,15 +273,21 @@ class SearchSpace:
                 taken as they are, so that trials of a wider space can still be read.
 
         Raises:
-            InvalidArgument: If a parameter of the space is missing, or a choice names no branch.
+            InvalidArgument: If a parameter of the space is missing, or a choice names no branch; a
+                name that was meant is suggested.
+
+        Example:
+            >>> space = SearchSpace({"beta1": (0.8, 0.95), "eps": 1e-8}, one_minus=["beta1"])
+            >>> space.from_trial({"one_minus_beta1": 0.1})
+            {'beta1': 0.9, 'eps': 1e-08}
         """
 
         def draw(name: str, _: BaseDistribution) -> Any:
             if name not in trial_params:
-                raise InvalidArgument(f"`trial_params` must have {name!r}, which is missing")
+                raise InvalidArgument(self._missing(name, trial_params))
             return trial_params[name]
 
-        return self._draw(draw)
+        return self._entries.draw(draw)
 
     def grid(self, n: int) -> dict[str, list[Any]]:
         """Return a grid by trial name, as `optuna.samplers.GridSampler` takes it.
@@ -257,7 +312,7 @@ class SearchSpace:
             )
         return {
             entry.trial_name(name): entry.grid(n)
-            for name, entry in self._entries
+            for name, entry in self._entries.named
             if isinstance(entry, Range)
         }
 
@@ -267,7 +322,8 @@ class SearchSpace:
         What a change means depends on its value:
 
         - a tuple (low, high) narrows or widens a range and keeps its type, its step and its scale
-          (log or 1 - value); a fixed value becomes a linear range;
+          (log or 1 - value); a fixed value becomes a linear range. A third item, "log" or "linear",
+          names the scale; of a range sampled as 1 - value, "log" is the scale that it has;
         - a list makes the parameter categorical; for a choice, it keeps those branches;
         - an Optuna distribution is taken as it is, in trainer units;
         - anything else fixes the parameter; for a choice, it keeps that branch's parameters as
@@ -284,18 +340,21 @@ class SearchSpace:
             InvalidArgument: If a name is not in the space, or a value breaks a rule above.
             InvalidType: If a value is of none of these types.
 
+        Warns:
+            UserWarning: If a range becomes a linear one over three decades or more.
+
         Example:
             >>> space = SearchSpace({"lr": (1e-4, 1e-2), "eps": 1e-8})
-            >>> space.override(lr=1e-3, eps=(1e-9, 1e-7))
+            >>> space.override(lr=1e-3, eps=(1e-9, 1e-7, "log"))
             SearchSpace(
               lr = 0.001
-              eps: 1e-09 .. 1e-07, default 1e-08
+              eps: 1e-09 .. 1e-07 (log scale), default 1e-08
             )
         """
-        known = self._addresses()
+        known = self._entries.addresses()
         for name in changes:
             one_of("override", name, known)
-        return self._of(merge(entry.override(name, changes) for name, entry in self._entries))
+        return self._of(self._entries.override(changes))
 
     def fixed(self, /, **params: Any) -> Self:
         """Return a space in which every range is fixed, at the value given or else at its default.
@@ -320,11 +379,11 @@ class SearchSpace:
         """
         choices = {
             name: params[name]
-            for name, entry in self._entries
+            for name, entry in self._entries.named
             if isinstance(entry, Choice) and name in params
         }
         settled = self.override(**choices)
-        defaults = settled._default_of_each()
+        defaults = settled._entries.settled()
         return settled.override(**{name: params.get(name, v) for name, v in defaults.items()})
 
     def without(self, names: Collection[str]) -> Self:
@@ -336,28 +395,39 @@ class SearchSpace:
               lr: 0.0001 .. 0.01, default 0.00505
             )
         """
-        return self._of({name: entry for name, entry in self._entries if name not in names})
+        kept = {name: entry for name, entry in self._entries.named if name not in names}
+        return self._of(Entries.of(kept))
 
-    def __or__(self, other: SearchSpace) -> Self:
+    def __or__(self, other: SearchSpace | Mapping[str, Any]) -> Self:
         """Return both spaces as one; a name in both must mean the same in both.
 
         Raises:
             InvalidArgument: If a name means different things in the two.
+
+        Example:
+            >>> SearchSpace({"lr": (1e-4, 1e-2, "log")}) | {"hidden": (16, 64)}
+            SearchSpace(
+              lr: 0.0001 .. 0.01 (log scale), default 0.001
+              hidden: 16 .. 64, default 40
+            )
         """
-        if not isinstance(other, SearchSpace):
+        if not isinstance(other, SearchSpace | Mapping):
             return NotImplemented
-        mine = dict(self._entries)
-        for name, entry in other._entries:
+        mine = self._entries.as_dict()
+        for name, entry in as_space("other", other)._entries.named:
             if mine.setdefault(name, entry) != entry:
                 raise InvalidArgument(
                     f"{name!r} means different things in the two spaces: "
                     f"{'; '.join(mine[name].lines(name))} and {'; '.join(entry.lines(name))}"
                 )
-        return self._of(mine)
+        return self._of(Entries.of(mine))
+
+    def __ror__(self, other: Mapping[str, Any]) -> SearchSpace:
+        return SearchSpace(other) | self if isinstance(other, Mapping) else NotImplemented
 
     def to_dict(self) -> dict[str, Any]:
         """Return the space as JSON-able values, for `from_dict`."""
-        return {"parameters": [{"name": name, **entry.to_dict()} for name, entry in self._entries]}
+        return self._entries.to_dict()
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Self:
@@ -372,7 +442,7 @@ class SearchSpace:
             True
         """
         try:
-            return cls._of({row["name"]: _read(row) for row in values["parameters"]})
+            return cls._of(read_entries(values))
         except InvalidArgument:
             raise
         except (KeyError, TypeError, ValueError) as error:
@@ -381,53 +451,70 @@ class SearchSpace:
             ) from error
 
     def __repr__(self) -> str:
-        lines = self._lines()
-        return "\n".join(["SearchSpace(", *(f"  {line}" for line in lines), ")"])
+        return "\n".join(["SearchSpace(", *(f"  {line}" for line in self._entries.lines()), ")"])
 
     @classmethod
-    def _of(cls, entries: Mapping[str, Entry]) -> Self:
+    def _of(cls, entries: Entries) -> Self:
         space = cls.__new__(cls)
-        space._fill(entries)
+        object.__setattr__(space, "_entries", entries)
         return space
 
-    def _fill(self, entries: Mapping[str, Entry]) -> None:
-        seen: set[str] = set()
-        for name, entry in entries.items():
-            taken = {*entry.names(name), *entry.addresses(name), *entry.distributions(name)}
-            if seen & taken:
-                raise InvalidArgument(
-                    f"a name must mean one thing in a space, got {min(seen & taken)!r} twice, "
-                    f"the second time from {name!r}"
-                )
-            seen |= taken
-        object.__setattr__(self, "_entries", tuple(entries.items()))
+    @cached_property
+    def _by_trial_name(self) -> dict[str, TrialParameter]:
+        return {each.trial_name: each for each in self._entries.parameters()}
 
-    def _names(self) -> set[str]:
-        return {trainer for name, entry in self._entries for trainer in entry.names(name)}
+    def _check_trainer_name(self, name: str) -> None:
+        known = self._entries.trainer_names()
+        if name in self._by_trial_name and name not in known:
+            raise InvalidArgument(
+                f"`params` must have {self.trainer_name(name)!r}, got {name!r}, the name that "
+                "trials store: `from_trial` turns a trial's params into the trainer's."
+            )
+        one_of("params", name, known)
 
-    def _addresses(self) -> list[str]:
-        return [address for name, entry in self._entries for address in entry.addresses(name)]
+    def _missing(self, name: str, given: Mapping[str, Any]) -> str:
+        """Return what to say where a trial's params lack one of the space's."""
+        rule = f"`trial_params` must have {name!r}"
+        trainer_name = self.trainer_name(name)
+        if trainer_name in given and trainer_name not in self._by_trial_name:
+            return (
+                f"{rule}, got {trainer_name!r}, the trainer's name for it: these are trainer "
+                "params already, use them as they are."
+            )
+        unknown = [each for each in given if each not in self._by_trial_name]
+        near = get_close_matches(name, unknown, n=1, cutoff=0.5)
+        return f"{rule}, which is missing{f', got {near[0]!r} in its place' if near else ''}."
 
-    def _default_of_each(self) -> dict[str, Any]:
-        """Return the default of every parameter but the choices, by its address in `override`."""
-        defaults: dict[str, Any] = {}
-        for name, entry in self._entries:
-            if isinstance(entry, Choice):
-                for key, branch in entry.branches:
-                    for below, default in branch._default_of_each().items():
-                        defaults[f"{key}.{below}"] = default
-            else:
-                defaults |= entry.defaults(name)
-        return defaults
 
-    def _draw(self, draw: Draw) -> dict[str, Any]:
-        return merge(entry.draw(name, draw) for name, entry in self._entries)
+UNKNOWN_SPACE = SearchSpace({})
+"""What the names of trials are read by where no space is known: each is the trainer's own."""
 
-    def _take(self, params: dict[str, Any]) -> dict[str, Any]:
-        return merge(entry.take(name, params) for name, entry in self._entries)
 
-    def _lines(self) -> list[str]:
-        return [line for name, entry in self._entries for line in entry.lines(name)]
+def as_space(argument: str, value: Any) -> SearchSpace:
+    """Return a search space that was given as one or as a dict of ranges.
+
+    Args:
+        argument: The argument's name, for the message.
+        value: What came.
+
+    Raises:
+        InvalidType: If it is neither.
+        InvalidArgument: If the dict breaks a rule of `SearchSpace`.
+
+    Example:
+        >>> as_space("search_space", {"lr": (1e-4, 1e-2, "log")})
+        SearchSpace(
+          lr: 0.0001 .. 0.01 (log scale), default 0.001
+        )
+    """
+    if isinstance(value, SearchSpace):
+        return value
+    if isinstance(value, Mapping):
+        return SearchSpace(value)
+    raise InvalidType(
+        f"`{argument}` must be a SearchSpace or a dict of ranges such as "
+        f'{{"lr": (1e-4, 1e-2, "log")}}, got {type(value).__name__}.'
+    )
 
 
 def named_space(
@@ -468,119 +555,22 @@ def _name(name: Any) -> str:
     return name
 
 
-def _entry(
-    name: str, spec: Any, defaults: Mapping[str, Any], source: str, one_minus: bool
-) -> Entry:
-    if not one_minus and not isinstance(spec, BaseDistribution | tuple | list):
-        return make_fixed(name, spec)
+def _entry(name: str, spec: Any, defaults: Mapping[str, Any], source: str, near_one: bool) -> Entry:
+    if not near_one and not is_spec(spec):
+        return Fixed.at(name, spec)
     entry = (
         Range.near_one(name, spec, source)
-        if one_minus
+        if near_one
         else Range.between(make_distribution(name, spec), source)
     )
     return entry.with_default(name, defaults[name]) if name in defaults else entry
 
 
-def _branch(name: str, key: Any, branch: Any) -> SearchSpace:
-    if not isinstance(branch, SearchSpace):
-        raise InvalidType(
-            f"a branch of {name!r} must be a SearchSpace, got {type(branch).__name__} for {key!r}"
-        )
+def _branch(name: str, key: Any, branch: Any) -> Entries:
+    space = as_space(f"branches[{key!r}]", branch)
     if not isinstance(key, str) or not key or "." in key:
         raise InvalidArgument(f"a branch of {name!r} must be named without '.', got {key!r}")
-    entries = dict(branch._entries)
+    entries = space._entries.as_dict()
     if entries.pop(name, Fixed(key)) != Fixed(key):
         raise InvalidArgument(f"{name!r} is the choice's own name, got it in branch {key!r} too")
-    return SearchSpace._of(entries)
-
-
-def _read(row: Mapping[str, Any]) -> Entry:
-    kind = one_of("kind", row["kind"], ["choice", "fixed", "range"])
-    if kind == "fixed":
-        return Fixed(row["value"])
-    if kind == "choice":
-        return Choice(tuple((b["value"], SearchSpace.from_dict(b)) for b in row["branches"]))
-    distribution = json_to_distribution(json.dumps(row["distribution"]))
-    return Range(distribution, row["default"], row["source"], row["one_minus"])
-
-
-@dataclass(frozen=True)
-class Choice(Entry):
-    """A categorical parameter whose value decides which other parameters exist.
-
-    Attributes:
-        branches: Each value with the space that it brings; the first is the default.
-    """
-
-    branches: tuple[tuple[str, SearchSpace], ...]
-
-    def branch(self, name: str, key: Any) -> SearchSpace:
-        """Return the space that ``key`` brings."""
-        branches = dict(self.branches)
-        return branches[one_of(name, key, branches)]
-
-    def names(self, name: str) -> set[str]:
-        return {name}.union(*(branch._names() for _, branch in self.branches))
-
-    def addresses(self, name: str) -> list[str]:
-        return [name, *(f"{k}.{a}" for k, branch in self.branches for a in branch._addresses())]
-
-    def distributions(self, name: str) -> dict[str, BaseDistribution]:
-        return merge(
-            [{name: self._distribution()}]
-            + [_prefixed(key, branch.distributions()) for key, branch in self.branches]
-        )
-
-    def defaults(self, name: str) -> dict[str, Any]:
-        key, branch = self.branches[0]
-        return {name: key, **branch.defaults()}
-
-    def sources(self, name: str) -> dict[str, str]:
-        return merge(_prefixed(key, branch.sources()) for key, branch in self.branches)
-
-    def draw(self, name: str, draw: Draw) -> dict[str, Any]:
-        key = draw(name, self._distribution())
-        branch = self.branch(name, key)
-        return {name: key, **branch._draw(lambda n, d: draw(f"{key}.{n}", d))}
-
-    def take(self, name: str, params: dict[str, Any]) -> dict[str, Any]:
-        if name not in params:
-            raise InvalidArgument(f"`params` must have {name!r}, which is missing")
-        key = params.pop(name)
-        return {name: key, **_prefixed(key, self.branch(name, key)._take(params))}
-
-    def override(self, name: str, changes: Mapping[str, Any]) -> dict[str, Entry]:
-        branches = {key: branch.override(**_below(key, changes)) for key, branch in self.branches}
-        kept = changes.get(name, list(branches))
-        if isinstance(kept, list):
-            if not kept or len(set(kept)) < len(kept):
-                raise InvalidArgument(
-                    f"a choice must keep branches once, got {kept!r} for {name!r}"
-                )
-            return {name: Choice(tuple((one_of(name, k, branches), branches[k]) for k in kept))}
-        return {name: Fixed(one_of(name, kept, branches)), **dict(branches[kept]._entries)}
-
-    def to_dict(self) -> dict[str, Any]:
-        branches = [{"value": key, **branch.to_dict()} for key, branch in self.branches]
-        return {"kind": "choice", "branches": branches}
-
-    def lines(self, name: str) -> list[str]:
-        keys = " | ".join(repr(key) for key, _ in self.branches)
-        return [f"{name}: {keys}, default {self.branches[0][0]!r}"] + [
-            f"  {key}.{line}" for key, branch in self.branches for line in branch._lines()
-        ]
-
-    def _distribution(self) -> CategoricalDistribution:
-        return CategoricalDistribution([key for key, _ in self.branches])
-
-
-def _prefixed(key: str, values: Mapping[str, Any]) -> dict[str, Any]:
-    return {f"{key}.{name}": value for name, value in values.items()}
-
-
-def _below(key: str, changes: Mapping[str, Any]) -> dict[str, Any]:
-    return {
-        name.removeprefix(f"{key}."): value
-        for name, value in changes.items()
-        if name.startswith(f"{key}.")
-    }
+    return Entries.of(entries)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import numpy as np
 
 from hpolab.errors import InvalidArgument, InvalidType, needs
+from hpolab.frames import n_rows
 from hpolab.seeding import derive_seed
 
 with needs("`fit_by_epochs`", "scikit-learn", "sklearn"):
@@ -18,7 +19,6 @@ from hpolab.sklearn.estimators import (
     divergence_ends,
     find_scorer,
     fit_epoch,
-    n_rows,
     open_pair,
     seeded,
 )

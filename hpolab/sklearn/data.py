@@ -1,4 +1,4 @@
-"""Rows: what every trial of a `SklearnObjective` is trained and scored on."""
+"""Rows: the data that every trial of a `SklearnObjective` is trained and scored on."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ import numpy as np
 from sklearn.utils.multiclass import type_of_target
 
 from hpolab.errors import InvalidArgument, InvalidType
-from hpolab.sklearn.estimators import n_rows, open_pair, take_rows
+from hpolab.frames import is_missing, n_rows
+from hpolab.sklearn.estimators import open_pair, take_rows
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -110,14 +111,9 @@ def nested_rows(
 def _check_present(values: np.ndarray) -> None:
     if values.dtype.kind not in "OUS":
         return  # NaN among floats is refused where the pair is opened
-    n_missing = sum(map(_is_missing, values.ravel().tolist()))
+    n_missing = sum(map(is_missing, values.ravel().tolist()))
     if n_missing:
         raise InvalidArgument(f"`train` targets must not be missing, got {n_missing} without one.")
-
-
-def _is_missing(value: Any) -> bool:
-    # pandas' NA is neither equal nor unequal to itself.
-    return value is None or type(value).__name__ in ("NAType", "NaTType") or value != value
 
 
 def _check_varied(values: np.ndarray) -> None:

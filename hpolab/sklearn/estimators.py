@@ -1,4 +1,4 @@
-"""What hpolab asks of a scikit-learn estimator, wherever one is trained."""
+"""What training a scikit-learn estimator needs: data, scorers, seeds, epochs, divergence."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from hpolab.errors import InvalidArgument, InvalidType, needs, one_of
+from hpolab.frames import collected, n_rows
 
 with needs("hpolab's use of estimators", "scikit-learn", "sklearn"):
     from sklearn.metrics import check_scoring, get_scorer_names
@@ -27,7 +28,6 @@ __all__ = [
     "divergence_ends",
     "find_scorer",
     "fit_epoch",
-    "n_rows",
     "open_pair",
     "seeded",
     "take_rows",
@@ -47,7 +47,8 @@ def open_pair(name: str, data: Any) -> tuple[Any, Any]:
     """
     if not isinstance(data, (tuple, list)) or len(data) != 2:
         raise InvalidType(f"`{name}` must be a pair (inputs, targets), got {_describe(data)}.")
-    n_inputs, n_targets = (n_rows(part) for part in data)
+    data = tuple(map(collected, data))
+    n_inputs, n_targets = map(n_rows, data)
     if n_inputs != n_targets:
         raise InvalidArgument(
             f"`{name}` inputs and targets must be of one length, got {n_inputs} and {n_targets}."
@@ -63,12 +64,6 @@ def open_pair(name: str, data: Any) -> tuple[Any, Any]:
         )
     inputs, targets = indexable(*data)
     return inputs, targets
-
-
-def n_rows(data: Any) -> int:
-    """Return the number of rows."""
-    # Sparse matrices have no length.
-    return int(data.shape[0]) if hasattr(data, "shape") else len(data)
 
 
 def take_rows(data: Any, rows: np.ndarray) -> Any:

@@ -12,6 +12,7 @@ from sklearn.utils.validation import has_fit_parameter
 from hpolab.errors import InvalidArgument, InvalidType, check_count, one_of
 from hpolab.objectives.base import Objective
 from hpolab.objectives.folds import make_folds
+from hpolab.seeding import check_seed
 from hpolab.sklearn.data import open_rows
 from hpolab.sklearn.estimators import find_scorer, open_pair, seeded
 from hpolab.sklearn.fidelity import FIDELITIES, Epochs, Folds, RowParts, Trees, grown_argument
@@ -143,7 +144,7 @@ class SklearnObjective(Objective):
         estimator: Any,
         train: tuple[Any, Any],
         *,
-        search_space: SearchSpace | None = None,
+        search_space: SearchSpace | Mapping[str, Any] | None = None,
         folds: int | Any | Iterable[tuple[ArrayLike, ArrayLike]] = 5,
         scoring: str | Callable[[Any, Any, Any], float] | None = None,
         groups: ArrayLike | None = None,
@@ -169,8 +170,7 @@ class SklearnObjective(Objective):
             fractions=fractions,
             patience=patience,
         )
-        if seed < 0:
-            raise InvalidArgument(f"`seed` must be 0 or above, got {seed}.")
+        check_seed(seed)
         self._estimator = clone(estimator)
         self._scoring_name = _scoring_name(scoring)
         self._scorer = find_scorer(self._estimator, scoring)
@@ -201,7 +201,7 @@ class SklearnObjective(Objective):
         )
         self.default_pruner = _PRUNERS[fidelity]
         self._check_search_space(fidelity)
-        self._fidelity.check(self._task, self._new_model(search_space.defaults(), seed=0))
+        self._fidelity.check(self._task, self._new_model(self.search_space.defaults(), seed=0))
         if sample_weight is not None and not has_fit_parameter(
             last_step(estimator)[1], "sample_weight"
         ):
@@ -228,8 +228,7 @@ class SklearnObjective(Objective):
             Diverged: If scikit-learn, or a score, meets NaN or infinity in it.
             InvalidArgument: If ``seed`` is below 0.
         """
-        if seed < 0:
-            raise InvalidArgument(f"`seed` must be 0 or above, got {seed}.")
+        check_seed(seed)
         return self._fidelity.fit(self._training(params, self.reporter(seed=seed)))
 
     def evaluate(self, model: Any, data: tuple[Any, Any]) -> dict[str, float]:
@@ -249,7 +248,7 @@ class SklearnObjective(Objective):
 
     def _check_search_space(self, fidelity: str) -> None:
         known = self._estimator.get_params(deep=True)
-        for name in _names(self.search_space):
+        for name in self.search_space.trainer_names():
             if name not in known:
                 raise InvalidArgument(
                     f"`search_space` must hold parameters of {type(self._estimator).__name__}, got "
@@ -258,7 +257,7 @@ class SklearnObjective(Objective):
         if fidelity == "trees":
             prefix, learner = last_step(self._estimator)
             grown = f"{prefix}{grown_argument(learner)}"
-            if any(name.rpartition(".")[2] == grown for name in self.search_space.distributions()):
+            if grown in self.search_space.names().values():
                 raise InvalidArgument(
                     f"`search_space` must not tune {grown!r} under fidelity='trees', which grows "
                     "it in every trial: set it on the estimator."
@@ -337,20 +336,6 @@ def _usual_space(estimator: Any, fidelity: str) -> SearchSpace:
         if grown is not None and f"{prefix}{grown}" in space.defaults():
             space = space.override(**{f"{prefix}{grown}": getattr(learner, grown)})
     return space
-
-
-def _names(search_space: SearchSpace) -> list[str]:
-    """Return what the space may set, of all branches of its choices."""
-
-    def names(values: Mapping[str, Any]) -> list[str]:
-        found = []
-        for row in values["parameters"]:
-            found.append(row["name"])
-            for branch in row.get("branches", ()):
-                found.extend(names(branch))
-        return found
-
-    return names(search_space.to_dict())
 
 
 def _near(name: str, known: Iterable[str]) -> str:

@@ -13,7 +13,8 @@ from optuna.trial import TrialState
 from hpolab import _optuna
 from hpolab.errors import Diverged, InvalidArgument, InvalidType, check_count, one_of
 from hpolab.objectives.base import Objective
-from hpolab.search_space.space import SearchSpace
+from hpolab.search_space.space import SearchSpace, as_space
+from hpolab.seeding import check_seed
 from hpolab.staged.artifacts import ArtifactCache, default_cache, fingerprint
 from hpolab.staged.post import PostStage, StudyPlace
 from hpolab.studies.export import POST_KEY
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 
     from optuna import Study
 
+    from hpolab.search_space.space import SearchSpace
     from hpolab.staged.post import Tuned
     from hpolab.trial.reporter import Reporter
 
@@ -126,8 +128,8 @@ class StagedObjective(Objective):
         train: Callable[..., Any],
         score: Callable[[Any, Mapping[str, Any], Any], float | Mapping[str, float]],
         *,
-        search_space: SearchSpace,
-        post_space: SearchSpace,
+        search_space: SearchSpace | Mapping[str, Any],
+        post_space: SearchSpace | Mapping[str, Any],
         direction: str,
         max_steps: int,
         n_post_trials: int = 50,
@@ -148,12 +150,12 @@ class StagedObjective(Objective):
                 raise InvalidType(
                     f"`{argument}` must be a function, got {type(function).__name__}."
                 )
-        _check_space(post_space, search_space)
+        opened_post_space = _checked_space(post_space, self.search_space)
         check_count("n_post_trials", n_post_trials)
         self.tune_each = one_of("tune", tune, ("each", "best")) == "each"
         self.post = PostStage(
             score=score,
-            search_space=post_space,
+            search_space=opened_post_space,
             parts=_checked_parts(parts, cross_fit),
             cross_fit=cross_fit,
             n_trials=n_post_trials,
@@ -206,8 +208,7 @@ class StagedObjective(Objective):
             InvalidArgument: If ``seed`` is below 0.
             InvalidType: If the artifact is None or cannot be pickled.
         """
-        if seed < 0:
-            raise InvalidArgument(f"`seed` must be 0 or above, got {seed}.")
+        check_seed(seed)
         return self._fetch(params, self.reporter(seed=seed), cache or self._cache, more)
 
     def fit(self, params: Mapping[str, Any], seed: int) -> Staged:
@@ -338,14 +339,14 @@ def _mean(values: Sequence[float]) -> float:
     return math.fsum(values) / len(values)
 
 
-def _check_space(post_space: Any, search_space: SearchSpace) -> None:
-    if not isinstance(post_space, SearchSpace):
-        raise InvalidType(f"`post_space` must be a SearchSpace, got {type(post_space).__name__}.")
-    both = sorted(post_space.defaults().keys() & search_space.defaults().keys())
+def _checked_space(post_space: Any, search_space: SearchSpace) -> SearchSpace:
+    space = as_space("post_space", post_space)
+    both = sorted(space.defaults().keys() & search_space.defaults().keys())
     if both:
         raise InvalidArgument(
             f"`post_space` must have no parameter of `search_space`, got {both[0]!r} in both."
         )
+    return space
 
 
 def _checked_parts(parts: Any, cross_fit: bool) -> tuple[Any, ...]:

@@ -67,7 +67,7 @@ def repeated(method: Callable[..., Any], *, harmless: bool = True) -> Any:
         harmless: Whether it may run again although its first run may have been committed, as a
             reading or a writing of the same value may. If it may not, that rare case raises
             StorageUnavailable: the trial that was perhaps created or started carries the lease of
-            this process and is put back once that has ended, so that none is lost or doubled.
+            this process and is requeued once that has ended, so that none is lost or doubled.
     """
 
     @wraps(method)
@@ -82,12 +82,12 @@ def repeated(method: Callable[..., Any], *, harmless: bool = True) -> Any:
             if is_unknown:
                 raise _OutcomeUnknown(
                     f"The connection broke while the server was committing: {reason}. What was "
-                    "told before is safe, this may be stored or not; start again to go on."
+                    "told before is safe, this may be stored or not; start again to resume."
                 )
             if time.monotonic() > deadline:
                 raise StorageUnavailable(
                     f"The server was not there for {RESTART_TIMEOUT_SECONDS:g} seconds: {reason}. "
-                    "What was told before is safe; start again to go on."
+                    "What was told before is safe; start again to resume."
                 )
             # Uneven, so that two that were in each other's way do not meet again; by the system's
             # own dice, because a study may depend on the state of Python's.
@@ -162,7 +162,7 @@ class DatabaseStorage(RDBStorage):
             changed: bool = self._set_trial_state_values(trial_id, state, values)
             return changed
         except _OutcomeUnknown:
-            # A trial that was started or put back twice may have run twice.
+            # A trial that was started or requeued twice may have run twice.
             if not state.is_finished():
                 raise
             return self._finish_again(trial_id, state, values)

@@ -18,6 +18,7 @@ from optuna.storages import JournalStorage
 from optuna.storages.journal import BaseJournalBackend
 
 from hpolab.errors import StorageUnavailable
+from hpolab.files import sync_folder
 
 if sys.platform != "win32":
     import fcntl
@@ -180,7 +181,7 @@ class JournalFile(BaseJournalBackend):
             gone = isinstance(error, FileNotFoundError) and self._inode is not None
             reason = "it was deleted" if gone else (error.strerror or str(error))
             raise self._unavailable(
-                verb, reason, "What was told before is safe; mend this and start again to go on"
+                verb, reason, "What was told before is safe; fix this and start again to resume"
             ) from error
 
     def _unavailable(self, verb: str, reason: str, advice: str) -> StorageUnavailable:
@@ -209,7 +210,7 @@ class JournalFile(BaseJournalBackend):
             raise self._changed("what was read from it before has been overwritten")
 
     def _changed(self, reason: str) -> StorageUnavailable:
-        return self._unavailable("go on with", reason, "Put the journal back and start again")
+        return self._unavailable("resume", reason, "Restore the journal and start again")
 
     def _end(self, file: IO[bytes], place: _Place) -> int:
         """Return how far a reader may read: to the end of the last entry that is there to stay."""
@@ -251,7 +252,7 @@ class JournalFile(BaseJournalBackend):
 
 @final
 class ForkSafeJournalStorage(JournalStorage):
-    """An ``optuna.storages.JournalStorage`` that a forked child can go on with.
+    """An ``optuna.storages.JournalStorage`` that a forked child can use.
 
     Optuna's tells whose a log is by the storage's random name and the thread, and both are the same
     on the two sides of a fork: of 200 trials that two children asked for, 48 were run by both. Here
@@ -287,13 +288,7 @@ def _create(path: Path) -> None:
         os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o666))
     except FileExistsError:
         return
-    if sys.platform != "win32":
-        # A power cut may otherwise take the name of a file whose content was synced.
-        folder = os.open(path.parent, os.O_RDONLY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
+    sync_folder(path.parent)
 
 
 def _write(file: IO[bytes], data: bytes) -> None:

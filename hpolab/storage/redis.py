@@ -292,7 +292,7 @@ class RedisJournalBackend(BaseJournalBackend):
             f"The journal {self._key!r} of Redis at {_address(self._client)} was cut or replaced "
             f"while it was in use: {now}. The database was flushed, the server came back without "
             "its data, or a failover dropped the last writes. Nothing was written to what is there "
-            "now; start again to go on from that."
+            "now; start again to resume from that."
         )
 
     def _damaged(self, first: int) -> StorageUnavailable:

@@ -34,7 +34,7 @@ __all__ = [
 ]
 
 POST_KEY = "hpolab:post_params"
-"""The cheap parameters that a trial of a StagedObjective was scored with: part -> params."""
+"""The post-processing parameters that a StagedObjective scored a trial with: part -> params."""
 
 # YAML 1.1 wants a point and a sign in a float with an exponent: 4.0e-4 or 4.0e+4.
 _EXPONENT = re.compile(r"[-+]?[0-9][0-9_]*\.?[0-9]*[eE][-+]?[0-9]+")
@@ -52,7 +52,7 @@ def trainer_params(study: Study, trial: FrozenTrial) -> dict[str, Any]:
 
 
 def delivered_params(study: Study, trial: FrozenTrial) -> dict[str, Any]:
-    """Return a trial's parameters with the cheap ones that were tuned for it.
+    """Return a trial's parameters with the post-processing ones that were tuned for it.
 
     A cross-fit tunes several sets, each for a part of the data: none of them is returned, and
     `StagedObjective.tune` finds the one to deliver.

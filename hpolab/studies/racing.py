@@ -7,10 +7,10 @@ from statistics import NormalDist, fmean, median, variance
 from typing import TYPE_CHECKING
 
 from optuna.pruners import BasePruner
-from optuna.study import StudyDirection
 from optuna.trial import TrialState
 
 from hpolab.errors import InvalidArgument
+from hpolab.studies.trials import is_feasible, sign_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -22,7 +22,7 @@ __all__ = ["RacingPruner"]
 
 
 class RacingPruner(BasePruner):
-    """Gives a trial up once it will hardly end better than the best one.
+    """Stops trials that are unlikely to become the best.
 
     For objectives that report each fold's own value at the fold's number, and whose value is their
     mean. Folds differ in difficulty, the same way for all configurations, so what is compared is
@@ -71,12 +71,11 @@ class RacingPruner(BasePruner):
 
     def prune(self, study: Study, trial: FrozenTrial) -> bool:
         """Return whether the trial's chance to end better than the best one is too small."""
-        sign = -1.0 if study.direction == StudyDirection.MAXIMIZE else 1.0
+        sign = -sign_of(study.direction)
         complete = [
             other.intermediate_values
             for other in study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
-            if other.intermediate_values
-            and all(violation <= 0 for violation in other.constraints.values())
+            if other.intermediate_values and is_feasible(other)
         ]
         if not complete:
             return False

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
@@ -37,6 +37,12 @@ __all__ = [
 ]
 
 _RECIPE_KEY = "hpolab:recipe"
+
+# Each schema of a stored recipe, and the first hpolab that reads it. Recipes of the first one may
+# stand without a number.
+_SCHEMAS = {1: "0.1.0"}
+_SCHEMA = max(_SCHEMAS)
+
 FACTS_KEY = "hpolab:facts"
 REFERENCES_KEY = "hpolab:references"
 """What simple solutions reach, as `Objective.references` returns it."""
@@ -147,20 +153,38 @@ def current_versions() -> dict[str, str]:
 
 
 def read_recipe(study: Study) -> Recipe | None:
-    """Return the recipe stored in ``study``, or None if hpolab did not make it."""
+    """Return the recipe stored in ``study``, or None if hpolab did not make it.
+
+    Raises:
+        RecipeMismatch: If a newer hpolab has written it.
+    """
     stored = study.user_attrs.get(_RECIPE_KEY)
     if stored is None:
         return None
-    fields = dict(stored)
-    fields["sampler"] = Part(**fields["sampler"])
-    fields["pruner"] = Part(**fields["pruner"])
-    fields["directions"] = tuple(fields["directions"])
-    return Recipe(**fields)
+    schema = stored.get("schema", 1)
+    if not isinstance(schema, int) or schema not in _SCHEMAS:
+        raise RecipeMismatch(_newer(study.study_name, stored))
+    known = {field.name: stored[field.name] for field in fields(Recipe) if field.name in stored}
+    parts = {part: Part(**stored[part]) for part in ("sampler", "pruner")}
+    return Recipe(**known | parts | {"directions": tuple(stored["directions"])})
 
 
 def write_recipe(study: Study, recipe: Recipe) -> None:
     """Store ``recipe`` in ``study``."""
-    study.set_user_attr(_RECIPE_KEY, asdict(recipe))
+    schema = {"schema": _SCHEMA, "needs_hpolab": _SCHEMAS[_SCHEMA]}
+    study.set_user_attr(_RECIPE_KEY, asdict(recipe) | schema)
+
+
+def _newer(study_name: str, stored: Mapping[str, Any]) -> str:
+    installed, needed = version("hpolab"), stored.get("needs_hpolab")
+    install = "the newest one" if needed is None else f"hpolab {needed} or newer"
+    package = "hpolab" if needed is None else f"hpolab>={needed}"
+    return (
+        f"Study {study_name!r} was written by a newer hpolab: its recipe has schema "
+        f"{stored['schema']!r}, and hpolab {installed}, which is installed here, reads schemas up "
+        f"to {_SCHEMA}; nothing was changed. Install {install} (pip install --upgrade "
+        f"'{package}'), or take another `study_name`."
+    )
 
 
 def study_seed(study: Study) -> int:

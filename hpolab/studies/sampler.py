@@ -10,7 +10,8 @@ from optuna.samplers import BaseSampler
 
 from hpolab import _optuna
 from hpolab.errors import InvalidArgument, MissingExtra, one_of
-from hpolab.seeding import derive_seed
+from hpolab.search_space.space import as_space
+from hpolab.seeding import check_seed, derive_seed
 from hpolab.studies.stepwise import LIGHTGBM_ORDER, StepwiseSampler
 
 if TYPE_CHECKING:
@@ -46,7 +47,7 @@ class TrialSeededSampler(BaseSampler):
     parameters after a restart than it would have drawn without. Here nothing is carried from one
     trial to the next but what the storage holds, so a study that stops anywhere and goes on draws
     what the uninterrupted one draws. Parameters sampled one by one are seeded by their names too,
-    so a trial that was put back half-way through its suggestions draws the rest as before.
+    so a trial that was requeued half-way through its suggestions draws the rest as before.
 
     Args:
         factory: Makes the inner sampler from a seed, e.g. ``TPESampler`` or
@@ -61,7 +62,7 @@ class TrialSeededSampler(BaseSampler):
     """
 
     def __init__(self, factory: SamplerFactory, seed: int) -> None:
-        self.seed = seed
+        self.seed = check_seed(seed)
         self._factory = factory
         self._name = type(factory(seed=seed)).__name__
         self._current = _CurrentSampler()
@@ -209,7 +210,7 @@ def make_sampler(
     sampler: str | BaseSampler | SamplerFactory,
     *,
     seed: int,
-    search_space: SearchSpace | None = None,
+    search_space: SearchSpace | Mapping[str, Any] | None = None,
 ) -> BaseSampler:
     """Make a sampler whose study repeats itself when resumed.
 
@@ -251,7 +252,8 @@ def make_sampler(
     if sampler == "grid":
         if search_space is None:
             raise InvalidArgument("`sampler='grid'` needs `search_space`, got None.")
-        return TrialSeededSampler(_Grid(search_space.grid(_GRID_POINTS), seed), seed)
+        space = as_space("search_space", search_space)
+        return TrialSeededSampler(_Grid(space.grid(_GRID_POINTS), seed), seed)
     return TrialSeededSampler(SAMPLERS[sampler], seed)
 
 

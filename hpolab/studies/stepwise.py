@@ -15,11 +15,11 @@ from typing import TYPE_CHECKING, Any
 
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.samplers import BaseSampler, RandomSampler, TPESampler
-from optuna.study import StudyDirection
 from optuna.trial import TrialState, create_trial
 
 from hpolab.errors import InvalidArgument, InvalidType, check_count, one_of
-from hpolab.seeding import derive_seed
+from hpolab.seeding import check_seed, derive_seed
+from hpolab.studies.trials import best_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -163,16 +163,12 @@ class StepwiseSampler(BaseSampler):
             raise InvalidArgument(
                 f"`order` must not be given beside `stages`, which has its own, got {order!r}"
             )
-        if isinstance(seed, bool) or not isinstance(seed, int):
-            raise InvalidType(f"`seed` must be an int, got {type(seed).__name__}")
-        if seed < 0:
-            raise InvalidArgument(f"`seed` must be 0 or above, got {seed}")
         for argument, value in (("stages", stages), ("order", order)):
             if value is not None and not isinstance(value, list | tuple):
                 raise InvalidType(f"`{argument}` must be a list, got {value!r}")
         self._stages = None if stages is None else tuple(map(_stage_of, stages))
         self._order = tuple(_stage(names, 1, "bisect") for names in order)
-        self._seed = seed
+        self._seed = check_seed(seed)
         # As text, so that the study's recipe holds it: another order on resume is another sampler.
         self._steps = f"{stages=}, {order=}"
 
@@ -221,7 +217,7 @@ class StepwiseSampler(BaseSampler):
                 if param_name in other.params
                 and _holds(param_distribution, other.params[param_name])
             ]
-            best = _best(study, having)
+            best = best_of(having, study.direction)
             if best is not None:
                 return best.params[param_name]
         tpe = self._tpe(trial, param_name)
@@ -235,7 +231,7 @@ class StepwiseSampler(BaseSampler):
                 f"{len(study.directions)}: it steps from the best trial"
             )
         others = _others(study, trial)
-        start = _best(study, others) or _first_running(others)
+        start = best_of(others, study.direction) or _first_running(others)
         if start is None:
             return None
         ranges = _newest_distributions(others)
@@ -354,26 +350,10 @@ def _others(study: Study, trial: FrozenTrial) -> list[FrozenTrial]:
     return [other for other in study.get_trials(deepcopy=False) if other.number != trial.number]
 
 
-def _best(study: Study, trials: Iterable[FrozenTrial]) -> FrozenTrial | None:
-    """Return the best finished trial; the earlier of two that are equal."""
-    sign = -1 if study.direction == StudyDirection.MAXIMIZE else 1
-    finished = [trial for trial in trials if _has_value(trial)]
-    return min(finished, key=lambda trial: sign * (trial.value or 0.0), default=None)
-
-
 def _first_running(trials: Iterable[FrozenTrial]) -> FrozenTrial | None:
     """Return what another worker has begun with, so that the first trials step from it already."""
     running = (t for t in trials if t.state == TrialState.RUNNING and t.params)
     return next(running, None)
-
-
-def _has_value(trial: FrozenTrial) -> bool:
-    return (
-        trial.state == TrialState.COMPLETE
-        and trial.value is not None
-        and not math.isnan(trial.value)
-        and all(constraint <= 0 for constraint in trial.constraints.values())
-    )
 
 
 def _newest_distributions(trials: Iterable[FrozenTrial]) -> dict[str, BaseDistribution]:

@@ -4,14 +4,21 @@ from __future__ import annotations
 
 import re
 from dataclasses import replace
-from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import optuna
 from optuna.study import StudyDirection, get_all_study_names
 
-from hpolab.errors import InvalidArgument, InvalidType, RecipeMismatch, StudyNotFound, one_of
-from hpolab.search_space.space import SearchSpace
+from hpolab.errors import (
+    InvalidArgument,
+    InvalidType,
+    RecipeMismatch,
+    StudyNotFound,
+    hint,
+    one_of,
+)
+from hpolab.search_space.space import SearchSpace, as_space
+from hpolab.seeding import check_seed
 from hpolab.storage.url import open_storage
 from hpolab.studies.pruner import make_pruner
 from hpolab.studies.recipe import (
@@ -25,7 +32,7 @@ from hpolab.studies.recipe import (
 from hpolab.studies.sampler import make_sampler
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Sequence
+    from collections.abc import Collection, Iterable, Mapping, Sequence
 
     from optuna import Study
     from optuna.pruners import BasePruner
@@ -67,28 +74,28 @@ class StudiedObjective(Protocol):
 def make_study(
     study_name: str,
     *,
-    storage: str | BaseStorage | None = None,
     objective: StudiedObjective | None = None,
+    storage: str | BaseStorage | None = None,
     direction: str | Sequence[str] | None = None,
     sampler: str | BaseSampler | SamplerFactory | None = None,
     pruner: str | BasePruner | None = None,
-    search_space: SearchSpace | None = None,
+    search_space: SearchSpace | Mapping[str, Any] | None = None,
     seed: int | None = None,
     allow_change: Collection[str] = (),
 ) -> Study:
-    """Create a study, or go on with the one that exists under its name.
+    """Create a study, or resume the one that exists under its name.
 
     The study stores its recipe: sampler and pruner with their effective settings, direction, seed
-    and versions. Where it exists already, an argument left out means "as stored", and one that
-    differs from the stored recipe is an error before a trial is spent.
+    and versions. If the study exists, an argument left out means "as stored", and one that differs
+    from the stored recipe is an error before a trial is spent.
 
     Args:
         study_name: The study's name, unique in its storage.
+        objective: An hpolab objective. The direction, the search space and, for a new study, the
+            sampler and the pruner are the objective's, unless they are given.
         storage: A URL (``sqlite:///file.db``, ``journal:///file.log``, ``redis://host:port/db``,
             ``postgresql://…``, ``mysql://…``, ``grpc://host:port``, ``memory://``), an Optuna
             storage, or None for ``sqlite:///hpolab.db``.
-        objective: An hpolab objective: what is left out of direction, search space and, for a new
-            study, sampler and pruner is what it asks for.
         direction: "minimize" or "maximize", or a sequence of them for several objective values.
             New studies minimize by default, as Optuna's do.
         sampler: A name (`tpe`, `random`, `cmaes`, `gp`, `nsga2`, `brute_force`, `stepwise`, `qmc`,
@@ -99,7 +106,7 @@ def make_study(
         pruner: A name (`none`, `median`, `hyperband`, `asha`, `patient`, `wilcoxon`, `race`) or a
             pruner object. New studies take `median` by default, as Optuna's do; those of several
             objective values `none`.
-        search_space: What `sampler="grid"` lays its points on.
+        search_space: What `sampler="grid"` lays its points on, or a dict of ranges for it.
         seed: Seeds the sampler and, through the trial's number, each training. 0 by default.
         allow_change: Of "sampler" and "pruner", what may differ from the stored recipe.
 
@@ -109,7 +116,8 @@ def make_study(
     Raises:
         InvalidArgument: If an argument is out of its range or its set of names.
         InvalidType: If an argument is of the wrong type.
-        RecipeMismatch: If the study exists and was made by another recipe.
+        RecipeMismatch: If the study exists and was made by another recipe, or written by a newer
+            hpolab.
         StudyNotFound: If the study exists as a copy that was interrupted.
         StorageUnavailable: If the storage cannot be opened.
         MissingExtra: If the storage or the sampler needs a package that is not installed.
@@ -120,11 +128,10 @@ def make_study(
         >>> len(study.trials)
         3
     """
-    if search_space is not None and not isinstance(search_space, SearchSpace):
-        raise InvalidType(
-            f"`search_space` must be a SearchSpace, got {type(search_space).__name__}."
-        )
-    _check_arguments(study_name, seed, allow_change)
+    if search_space is not None:
+        search_space = as_space("search_space", search_space)
+    _check_arguments(study_name, allow_change)
+    seed = None if seed is None else check_seed(seed)
     if objective is not None:
         _check_objective(objective)
         direction = objective.direction if direction is None else direction
@@ -187,7 +194,7 @@ def load_study(study_name: str, *, storage: str | BaseStorage | None = None) -> 
     Raises:
         StudyNotFound: If the storage has no study of that name, or a copy that was interrupted.
         RecipeMismatch: If it was made with a sampler or pruner object, which only `make_study`
-            can be given again.
+            can be given again, or was written by a newer hpolab.
         StorageUnavailable: If the storage cannot be opened.
 
     Example:
@@ -210,17 +217,17 @@ def stored_study(study_name: str, storage: BaseStorage) -> Study:
     """
     names = get_all_study_names(storage)
     if study_name not in names:
-        near = get_close_matches(study_name, names, n=1, cutoff=0.5)
-        hint = f" Did you mean {near[0]!r}?" if near else ""
         listed = ", ".join(repr(name) for name in sorted(names)) or "no study"
-        raise StudyNotFound(f"No study {study_name!r}; the storage has {listed}.{hint}")
+        raise StudyNotFound(
+            f"No study {study_name!r}; the storage has {listed}.{hint(study_name, names)}"
+        )
     study = optuna.load_study(study_name=study_name, storage=storage)
     _refuse_half_copy(study)
     return study
 
 
 def post_study_name(study_name: str, number: int, suffix: str = "") -> str:
-    """Return the name of the study that tunes the cheap parameters of a trial.
+    """Return the name of the study that tunes the post-processing parameters of a trial.
 
     Example:
         >>> post_study_name("detector", 7, "-a")
@@ -270,19 +277,11 @@ def _default_pruner(objective: StudiedObjective | None, directions: Sequence[str
     return "median" if len(directions) == 1 else "none"
 
 
-def _check_arguments(
-    study_name: str,
-    seed: int | None,
-    allow_change: Collection[str],
-) -> None:
+def _check_arguments(study_name: str, allow_change: Collection[str]) -> None:
     if not isinstance(study_name, str):
         raise InvalidType(f"`study_name` must be a str, got {type(study_name).__name__}.")
     if not study_name:
         raise InvalidArgument("`study_name` must not be empty, got ''.")
-    if seed is not None and (isinstance(seed, bool) or not isinstance(seed, int)):
-        raise InvalidType(f"`seed` must be an int, got {type(seed).__name__}.")
-    if seed is not None and seed < 0:
-        raise InvalidArgument(f"`seed` must be 0 or above, got {seed}.")
     if isinstance(allow_change, str):
         raise InvalidType(f"`allow_change` must be a list of names, got {allow_change!r}.")
     for part in allow_change:

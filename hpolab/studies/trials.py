@@ -2,18 +2,30 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from optuna.study import StudyDirection
 from optuna.trial import TrialState
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
+    from optuna import Study
     from optuna.trial import FrozenTrial
 
-__all__ = ["Tally", "best_of", "tally"]
+__all__ = [
+    "Tally",
+    "best_of",
+    "best_trial",
+    "is_complete",
+    "is_feasible",
+    "ranked",
+    "sign_of",
+    "tally",
+]
 
 
 @dataclass(frozen=True)
@@ -50,12 +62,57 @@ def tally(trials: Iterable[FrozenTrial]) -> Tally:
     )
 
 
-def best_of(trials: Iterable[FrozenTrial], *, maximize: bool) -> FrozenTrial | None:
+def is_feasible(trial: FrozenTrial) -> bool:
+    """Tell whether a trial violates no constraint.
+
+    Example:
+        >>> import optuna
+        >>> is_feasible(optuna.trial.create_trial(value=1.0))
+        True
+    """
+    return all(violation <= 0 for violation in trial.constraints.values())
+
+
+def is_complete(trial: FrozenTrial) -> bool:
+    """Tell whether a trial has a finite value and violates no constraint."""
+    return _may_be_best(trial) and math.isfinite(trial.value or 0.0)
+
+
+def sign_of(direction: str | StudyDirection) -> float:
+    """Return 1 where a higher value is better and -1 where a lower one is.
+
+    Example:
+        >>> sign_of("maximize"), sign_of("minimize")
+        (1.0, -1.0)
+    """
+    return 1.0 if direction in ("maximize", StudyDirection.MAXIMIZE) else -1.0
+
+
+def ranked(trials: Iterable[FrozenTrial], direction: str | StudyDirection) -> list[FrozenTrial]:
+    """Return the complete trials that violate no constraint, the best first.
+
+    Args:
+        trials: Trials of a study with one objective value.
+        direction: The study's direction.
+
+    Returns:
+        The trials; of equals the earlier comes first.
+
+    Example:
+        >>> import optuna
+        >>> trials = [optuna.trial.create_trial(value=value) for value in (3.0, 1.0, 2.0)]
+        >>> [trial.value for trial in ranked(trials, "maximize")]
+        [3.0, 2.0, 1.0]
+    """
+    return sorted(filter(_may_be_best, trials), key=_loss(direction))
+
+
+def best_of(trials: Iterable[FrozenTrial], direction: str | StudyDirection) -> FrozenTrial | None:
     """Return the best complete trial that violates no constraint, the earliest among equals.
 
     Args:
         trials: Trials of a study with one objective value.
-        maximize: Whether more is better.
+        direction: The study's direction.
 
     Returns:
         The trial, or None if no trial is complete.
@@ -63,15 +120,23 @@ def best_of(trials: Iterable[FrozenTrial], *, maximize: bool) -> FrozenTrial | N
     Example:
         >>> import optuna
         >>> trials = [optuna.trial.create_trial(value=value) for value in (3.0, 1.0, 2.0)]
-        >>> best_of(trials, maximize=False).value
+        >>> best_of(trials, "minimize").value
         1.0
     """
-    complete = [
-        trial
-        for trial in trials
-        if trial.state == TrialState.COMPLETE
-        and trial.value is not None
-        and all(violation <= 0 for violation in trial.constraints.values())
-    ]
-    sign = -1.0 if maximize else 1.0
-    return min(complete, key=lambda trial: sign * (trial.value or 0.0), default=None)
+    return min(filter(_may_be_best, trials), key=_loss(direction), default=None)
+
+
+def best_trial(study: Study) -> FrozenTrial | None:
+    """Return the `best_of` a study, or None if it has none or several objective values."""
+    if len(study.directions) > 1:
+        return None
+    return best_of(study.get_trials(deepcopy=False), study.direction)
+
+
+def _may_be_best(trial: FrozenTrial) -> bool:
+    return trial.state == TrialState.COMPLETE and trial.value is not None and is_feasible(trial)
+
+
+def _loss(direction: str | StudyDirection) -> Callable[[FrozenTrial], float]:
+    sign = -sign_of(direction)
+    return lambda trial: sign * (trial.value or 0.0)

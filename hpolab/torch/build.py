@@ -132,7 +132,8 @@ def build_schedule(
 def _optimizer_name(params: Mapping[str, Any]) -> str:
     if "optimizer" not in params:
         raise InvalidArgument(
-            f"`params` must name an 'optimizer', got only {', '.join(map(repr, params)) or 'none'}"
+            f"`params` must name an 'optimizer', got {', '.join(map(repr, params)) or 'none'}: "
+            "take the search space of `optimizer_space(...)`, and change its ranges by `override`"
         )
     return one_of("optimizer", params["optimizer"], OPTIMIZER_ROWS)
 

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from hpolab.errors import InvalidArgument, InvalidType, check_count, one_of
 from hpolab.objectives.base import Objective
 from hpolab.objectives.epochs import train_epochs
+from hpolab.seeding import check_seed
 from hpolab.torch.build import build_optimizer, build_schedule
 from hpolab.torch.data import open_split, open_splits
 from hpolab.torch.metrics import (
@@ -124,7 +125,7 @@ class TorchObjective(Objective):
         train: Any,
         valid: Any,
         score: Any = None,
-        search_space: SearchSpace,
+        search_space: SearchSpace | Mapping[str, Any],
         loss: str | LossFunction,
         metric: str | MetricFunction,
         metrics: Sequence[str | MetricFunction] = (),
@@ -213,8 +214,7 @@ class TorchObjective(Objective):
             Diverged: If the training reaches NaN or infinity.
             InvalidArgument: If ``seed`` is below 0.
         """
-        if seed < 0:
-            raise InvalidArgument(f"`seed` must be 0 or above, got {seed}.")
+        check_seed(seed)
         with self.task.seeded(seed):
             return self._fit(params, self.reporter(seed=seed)).model
 

@@ -11,29 +11,19 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-from optuna.distributions import FloatDistribution
-
 from hpolab.errors import InvalidArgument
-from hpolab.search_space.space import SearchSpace, named_space
+from hpolab.search_space.rows import Row, space_of
+from hpolab.search_space.space import named_space
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+
+    from hpolab.search_space.space import SearchSpace
 
 __all__ = ["OPTIMIZERS", "OPTIMIZER_ROWS", "OptimizerRow", "optimizer_space"]
 
 _STUDY = "the MNIST optimizer study"
 _ALGOPERF = "AlgoPerf's baselines (Dahl et al. 2023, arXiv:2306.07179, tuning_search_space.json)"
-
-
-@dataclass(frozen=True)
-class Tuned:
-    """A range of floats in trainer units, on a log scale of the value or of 1 - value."""
-
-    low: float
-    high: float
-    default: float
-    source: str
-    one_minus: bool = False
 
 
 @dataclass(frozen=True)
@@ -49,23 +39,14 @@ class OptimizerRow:
     """
 
     torch_class: str
-    tuned: Mapping[str, Tuned]
+    tuned: Mapping[str, Row]
     fixed: Mapping[str, Any] = field(default_factory=dict)
     constants: Mapping[str, Any] = field(default_factory=dict)
     since: str = "2.0"
 
     def space(self, name: str) -> SearchSpace:
         """Return the row's search space under the optimizer's name."""
-        ranges = {
-            key: (t.low, t.high) if t.one_minus else FloatDistribution(t.low, t.high, log=True)
-            for key, t in self.tuned.items()
-        }
-        return SearchSpace(
-            {"optimizer": name, **ranges, **self.fixed},
-            defaults={key: t.default for key, t in self.tuned.items()},
-            sources={key: t.source for key, t in self.tuned.items()},
-            one_minus=[key for key, t in self.tuned.items() if t.one_minus],
-        )
+        return space_of({"optimizer": name, **self.tuned, **self.fixed})
 
     def arguments(self, params: Mapping[str, Any]) -> dict[str, Any]:
         """Return the torch class's keyword arguments.
@@ -79,7 +60,11 @@ class OptimizerRow:
         """
         missing = [key for key in self.tuned if key not in params]
         if missing:
-            raise InvalidArgument(f"`params` must have {', '.join(map(repr, missing))}, missing")
+            raise InvalidArgument(
+                f"`params` must have {', '.join(map(repr, missing))}, missing for torch.optim."
+                f"{self.torch_class}: take the search space of `optimizer_space(...)`, and change "
+                "its ranges by `override`"
+            )
         found = {key: params[key] for key in self.tuned}
         found |= {key: params.get(key, value) for key, value in self.fixed.items()}
         for argument, pair in _PAIRS.items():
@@ -97,19 +82,19 @@ _PAIRS = {
 }
 
 
-def _decades(default: float, below: int, above: int, why: str) -> Tuned:
+def _decades(default: float, below: int, above: int, why: str) -> Row:
     source = f"decades({default:g}, {below}, {above}) around torch's default: {why}"
-    return Tuned(default / 10**below, default * 10**above, default, source)
+    return Row((default / 10**below, default * 10**above, "log"), default, source)
 
 
-def _shared(other: str, tuned: Tuned, why: str) -> Tuned:
-    return replace(tuned, source=f"shared with {other}: {why}")
+def _shared(other: str, row: Row, why: str) -> Row:
+    return replace(row, source=f"shared with {other}: {why}")
 
 
-_ADAM_LR = Tuned(1e-4, 1e-2, 1e-3, _STUDY)
+_ADAM_LR = Row((1e-4, 1e-2, "log"), 1e-3, _STUDY)
 _ADAM_BETAS = {
-    "beta1": Tuned(0.8, 0.95, 0.9, _STUDY, one_minus=True),
-    "beta2": Tuned(0.99, 0.9999, 0.999, _STUDY, one_minus=True),
+    "beta1": Row((0.8, 0.95), 0.9, _STUDY, one_minus=True),
+    "beta2": Row((0.99, 0.9999), 0.999, _STUDY, one_minus=True),
 }
 _SGD_LR = _decades(
     1e-3, 1, 3, "networks without adaptive steps are usually begun far above it, at 0.01 to 0.1"
@@ -122,17 +107,16 @@ _MOMENTUM_LR = _decades(
     "0.1 is where He et al. 2015 begin (arXiv:1512.03385, section 3.4)",
 )
 # Torch's default is no momentum at all, which would make these two rows plain SGD.
-_MOMENTUM = Tuned(
-    0.7,
-    0.995,
+_MOMENTUM = Row(
+    (0.7, 0.995),
     0.9,
     f"{_ALGOPERF}: 1 - momentum in 5e-3 .. 0.3; default of He et al. 2015 (arXiv:1512.03385)",
     one_minus=True,
 )
 
 
-def _betas_of_adam(why: str) -> dict[str, Tuned]:
-    return {key: _shared("adam", tuned, why) for key, tuned in _ADAM_BETAS.items()}
+def _betas_of_adam(why: str) -> dict[str, Row]:
+    return {key: _shared("adam", row, why) for key, row in _ADAM_BETAS.items()}
 
 
 OPTIMIZER_ROWS: Mapping[str, OptimizerRow] = {
@@ -175,7 +159,7 @@ OPTIMIZER_ROWS: Mapping[str, OptimizerRow] = {
             "lr": _decades(
                 1.0, 1, 1, "Zeiler 2012 (arXiv:1212.5701) has no learning rate, that is, 1"
             ),
-            "rho": Tuned(0.5, 0.999, 0.9, _STUDY, one_minus=True),
+            "rho": Row((0.5, 0.999), 0.9, _STUDY, one_minus=True),
         },
         fixed={"eps": 1e-6, "weight_decay": 0.0},
     ),
@@ -185,9 +169,8 @@ OPTIMIZER_ROWS: Mapping[str, OptimizerRow] = {
             "lr": _decades(
                 1e-2, 3, 0, "without bias correction the first step is lr / sqrt(1 - alpha), ten lr"
             ),
-            "alpha": Tuned(
-                0.9,
-                0.999,
+            "alpha": Row(
+                (0.9, 0.999),
                 0.99,
                 "decades(0.01, 1, 1) around 1 - torch's default; Hinton's lecture 6e has 0.9",
                 one_minus=True,
@@ -214,14 +197,16 @@ OPTIMIZER_ROWS: Mapping[str, OptimizerRow] = {
         tuned={
             "lr": _shared("adam", _ADAM_LR, f"{_STUDY} tunes Adam's step in both"),
             **_betas_of_adam("the same two moments"),
-            "weight_decay": Tuned(1e-4, 2e-2, 1e-2, _STUDY),
+            "weight_decay": Row((1e-4, 2e-2, "log"), 1e-2, _STUDY),
         },
         fixed={"eps": 1e-8},
     ),
     "nadam": OptimizerRow(
         "NAdam",
         tuned={
-            "lr": Tuned(1e-4, 1e-2, 2e-3, f"shared with adam: {_ALGOPERF} give NAdamW this range"),
+            "lr": Row(
+                (1e-4, 1e-2, "log"), 2e-3, f"shared with adam: {_ALGOPERF} give NAdamW this range"
+            ),
             **_betas_of_adam("the same two moments"),
         },
         fixed={
@@ -277,9 +262,8 @@ OPTIMIZER_ROWS: Mapping[str, OptimizerRow] = {
     "muon": OptimizerRow(
         "Muon",
         tuned={
-            "lr": Tuned(
-                1e-4,
-                0.2,
+            "lr": Row(
+                (1e-4, 0.2, "log"),
                 1e-3,
                 "decades(0.001, 1, 0) below torch's default, decades(0.02, 0, 1) above the 0.02 "
                 "of Jordan et al. 2024 (github.com/KellerJordan/Muon)",

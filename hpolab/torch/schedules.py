@@ -11,13 +11,14 @@ import math
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from optuna.distributions import FloatDistribution
-
 from hpolab.errors import check_count
-from hpolab.search_space.space import SearchSpace, named_space
+from hpolab.search_space.rows import Row, space_of
+from hpolab.search_space.space import named_space
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
+
+    from hpolab.search_space.space import SearchSpace
 
 __all__ = ["SCHEDULES", "SCHEDULE_ROWS", "Moment", "ScheduleRow", "factor_at", "schedule_space"]
 
@@ -41,16 +42,6 @@ class Moment:
     n_epochs: int
     steps_per_epoch: int
     lr: float
-
-
-@dataclass(frozen=True)
-class Setting:
-    """A range of a schedule: as `SearchSpace` takes it, with its default and source."""
-
-    spec: Any
-    default: Any
-    source: str
-    one_minus: bool = False
 
 
 def _constant(now: Moment, params: Mapping[str, Any]) -> float:
@@ -89,13 +80,13 @@ def _cosine_between(start: float, end: float, part: float) -> float:
     return end + (start - end) * (1.0 + math.cos(math.pi * part)) / 2.0
 
 
-def _no_settings(max_epochs: int) -> dict[str, Setting]:
+def _no_settings(max_epochs: int) -> dict[str, Row]:
     return {}
 
 
-def _cosine_settings(max_epochs: int) -> dict[str, Setting]:
+def _cosine_settings(max_epochs: int) -> dict[str, Row]:
     return {
-        "T_max": Setting(
+        "T_max": Row(
             (max_epochs, 2 * max_epochs),
             max_epochs,
             "SGDR (arXiv:1608.03983, equation 5) with one period for the run; a longer period is "
@@ -104,16 +95,16 @@ def _cosine_settings(max_epochs: int) -> dict[str, Setting]:
     }
 
 
-def _one_cycle_settings(max_epochs: int) -> dict[str, Setting]:
+def _one_cycle_settings(max_epochs: int) -> dict[str, Row]:
     return {
-        "pct_start": Setting(
+        "pct_start": Row(
             (0.1, 0.5),
             0.3,
             "torch's default 0.3 up to the symmetric cycle of Smith & Topin (arXiv:1708.07120), "
             "and as far down",
         ),
-        "div_factor": Setting(
-            FloatDistribution(2.5, 250.0, log=True),
+        "div_factor": Row(
+            (2.5, 250.0, "log"),
             25.0,
             "decades(25, 1, 1) around torch's default; Smith & Topin (arXiv:1708.07120) begin at "
             "a third or a quarter of the peak",
@@ -121,25 +112,25 @@ def _one_cycle_settings(max_epochs: int) -> dict[str, Setting]:
     }
 
 
-def _step_settings(max_epochs: int) -> dict[str, Setting]:
+def _step_settings(max_epochs: int) -> dict[str, Row]:
     return {
-        "step_size": Setting(
+        "step_size": Row(
             (max(1, max_epochs // 10), max(2, max_epochs)),
             max(1, max_epochs // 3),
             "from ten drops to none; default a third of the run, as 30 of 90 epochs in torch's "
             "ImageNet example (github.com/pytorch/examples)",
         ),
-        "gamma": Setting(
-            FloatDistribution(0.05, 0.5, log=True),
+        "gamma": Row(
+            (0.05, 0.5, "log"),
             0.1,
             "torch's default, from half of it to a mere halving",
         ),
     }
 
 
-def _exponential_settings(max_epochs: int) -> dict[str, Setting]:
+def _exponential_settings(max_epochs: int) -> dict[str, Row]:
     return {
-        "gamma": Setting(
+        "gamma": Row(
             (1e-3 ** (1 / max_epochs), 0.9 ** (1 / max_epochs)),
             0.1 ** (1 / max_epochs),
             "gamma**max_epochs, the part of the learning rate that is left, in 0.001 .. 0.9; "
@@ -149,10 +140,10 @@ def _exponential_settings(max_epochs: int) -> dict[str, Setting]:
     }
 
 
-def _warmup_settings(max_epochs: int) -> dict[str, Setting]:
+def _warmup_settings(max_epochs: int) -> dict[str, Row]:
     return {
-        "warmup_epochs": Setting(
-            FloatDistribution(0.0125 * max_epochs, 0.2 * max_epochs, log=True),
+        "warmup_epochs": Row(
+            (0.0125 * max_epochs, 0.2 * max_epochs, "log"),
             0.05 * max_epochs,
             f"{_ALGOPERF}: warmup_factor 0.05 of the run; a factor of four either side",
         )
@@ -171,7 +162,7 @@ class ScheduleRow:
     """
 
     factor: Callable[[Moment, Mapping[str, Any]], float]
-    settings: Callable[[int], dict[str, Setting]] = _no_settings
+    settings: Callable[[int], dict[str, Row]] = _no_settings
     fixed: Mapping[str, Any] = field(default_factory=dict)
     warms_up: bool = False
 
@@ -180,12 +171,7 @@ class ScheduleRow:
         settings = self.settings(max_epochs)
         if warmup or self.warms_up:
             settings |= _warmup_settings(max_epochs)
-        return SearchSpace(
-            {"schedule": name, **{key: s.spec for key, s in settings.items()}, **self.fixed},
-            defaults={key: s.default for key, s in settings.items()},
-            sources={key: s.source for key, s in settings.items()},
-            one_minus=[key for key, s in settings.items() if s.one_minus],
-        )
+        return space_of({"schedule": name, **settings, **self.fixed})
 
     def parameters(self) -> list[str]:
         """Return the names that the factor reads, warm-up aside."""

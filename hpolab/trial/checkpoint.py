@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import os
 import re
 from contextlib import suppress
 from dataclasses import asdict, dataclass
@@ -15,6 +14,7 @@ import optuna
 from optuna.artifacts.exceptions import ArtifactNotFound
 
 from hpolab import _optuna
+from hpolab.files import remove_leftovers, replace_file
 from hpolab.trial.sealed import seal, unseal
 
 if TYPE_CHECKING:
@@ -66,15 +66,11 @@ class CheckpointFolder:
     def write(self, artifact_id: str, content_body: BinaryIO) -> None:
         """Write a checkpoint beside the old one, then move it there."""
         content = content_body.read()
-        beside = self.folder / f"{artifact_id}.{os.getpid()}.tmp"
-        try:
-            with self._open_new(beside) as file:
-                file.write(content)
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(beside, self.folder / artifact_id)
-        finally:
-            beside.unlink(missing_ok=True)
+        while True:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            with suppress(FileNotFoundError):  # another worker has removed the empty folder
+                replace_file(self.folder / artifact_id, content, durable=True)
+                return
 
     def remove(self, artifact_id: str) -> None:
         """Remove a checkpoint, or raise ``ArtifactNotFound``; the last one takes the folder."""
@@ -82,16 +78,9 @@ class CheckpointFolder:
             (self.folder / artifact_id).unlink()
         except FileNotFoundError as error:
             raise ArtifactNotFound(artifact_id) from error
-        for leftover in self.folder.glob(f"{artifact_id}.*.tmp"):
-            leftover.unlink(missing_ok=True)  # of a worker killed while writing
+        remove_leftovers(self.folder / artifact_id)
         with suppress(OSError):  # it holds other trials' checkpoints
             self.folder.rmdir()
-
-    def _open_new(self, path: Path) -> BinaryIO:
-        while True:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            with suppress(FileNotFoundError):  # another worker has removed the empty folder
-                return open(path, "wb")
 
 
 @dataclass(frozen=True)

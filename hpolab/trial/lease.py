@@ -35,10 +35,12 @@ __all__ = [
     "claiming",
     "hold_lease",
     "is_spent",
+    "is_still_mine",
     "lease_lost",
-    "put_back_dead_trials",
-    "put_back_trial",
     "release_lease",
+    "requeue_dead_trials",
+    "requeue_mine",
+    "requeue_trial",
     "take_lease",
 ]
 
@@ -146,11 +148,11 @@ class _Hold:
         self.due = time.monotonic() + lease.grace_seconds / _BEATS_PER_GRACE
 
 
-# Held while a trial is claimed or put back: a thread of this process that has written its lease
+# Held while a trial is claimed or requeued: a thread of this process that has written its lease
 # and not yet noted it below must not be taken for a dead worker by another.
 claiming = threading.RLock()
 
-# A trial whose object is gone without having been told is nobody's, though its process lives.
+# If the Trial was garbage-collected before `tell`, nobody owns it, even if its process is alive.
 _held: WeakKeyDictionary[Trial, _Hold] = WeakKeyDictionary()
 _held_lock = threading.Lock()
 
@@ -165,8 +167,8 @@ def hold_lease(trial: Trial, lease: Lease) -> None:
 def take_lease(trial: Trial) -> None:
     """Write and hold a lease on a trial that `run` has not claimed.
 
-    Under ``Study.optimize`` and ask/tell, this is also where dead workers' trials of the study are
-    put back, for the next ``ask`` to pop.
+    Under ``Study.optimize`` and ask/tell, this is also where the trials of dead workers are
+    requeued, for the next ``ask`` to pop.
     """
     with _held_lock:
         if trial in _held:
@@ -174,12 +176,12 @@ def take_lease(trial: Trial) -> None:
         lease = Lease.mine()
         _held[trial] = _Hold(lease, by_run=False)
     trial.set_user_attr(*lease.as_mark())
-    put_back_dead_trials(trial.study)
+    requeue_dead_trials(trial.study)
     _start_renewing(trial.study)
 
 
 def release_lease(trial: Trial) -> None:
-    """Stop renewing a trial's lease: it has ended, or was put back."""
+    """Stop renewing a trial's lease: it has ended, or was requeued."""
     with _held_lock:
         _held.pop(trial, None)
 
@@ -191,28 +193,28 @@ def lease_lost(trial: Trial) -> bool:
     return held is not None and held.by_run and held.lost
 
 
-def put_back_dead_trials(study: Study, max_retries: int = MAX_RETRIES) -> list[int]:
+def requeue_dead_trials(study: Study, max_retries: int = MAX_RETRIES) -> list[int]:
     """Make every RUNNING trial of a dead worker WAITING again.
 
     The trial keeps its number, parameters, reports and checkpoint; the next worker that pops it
-    goes on. One that has killed its worker more than ``max_retries`` times fails instead.
+    resumes it. One that has killed its worker more than ``max_retries`` times fails instead.
 
     Returns:
-        The numbers of the trials put back.
+        The numbers of the requeued trials.
     """
     with claiming:
-        return _put_back_dead_trials(study, max_retries)
+        return _requeue_dead_trials(study, max_retries)
 
 
-def _put_back_dead_trials(study: Study, max_retries: int) -> list[int]:
-    put_back = []
+def _requeue_dead_trials(study: Study, max_retries: int) -> list[int]:
+    requeued = []
     running = study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
     _forget_changed(study, running)
     for trial in running:
         lease = Lease.of(trial)
         if not _is_dead(study, trial, lease):
             continue
-        # Another worker may have put it back, even popped it, since the list was read.
+        # Another worker may have requeued it, even popped it, since the list was read.
         latest = _optuna.reread(study, trial.number)
         if latest.state != TrialState.RUNNING or Lease.of(latest) != lease:
             continue
@@ -227,18 +229,34 @@ def _put_back_dead_trials(study: Study, max_retries: int) -> list[int]:
                 # Without its lease first, so that no other observer counts this death again.
                 _optuna.set_user_attr(study, trial.number, _LEASE_KEY, None)
                 _optuna.set_user_attr(study, trial.number, _RETRIES_KEY, n_deaths)
-                put_back_trial(study, trial.number)
-                put_back.append(trial.number)
+                requeue_trial(study, trial.number)
+                requeued.append(trial.number)
         except optuna.exceptions.UpdateFinishedTrialError:
             continue  # its worker was alive after all, and has just told it
-    return put_back
+    return requeued
 
 
-def put_back_trial(study: Study, number: int) -> None:
+def requeue_trial(study: Study, number: int) -> None:
     """Make a RUNNING trial WAITING again, without a lease."""
     _optuna.set_user_attr(study, number, _LEASE_KEY, None)
     _optuna.set_user_attr(study, number, _optuna.SLOT_KEY, None)
-    _optuna.put_back(study, number)
+    _optuna.requeue(study, number)
+
+
+def is_still_mine(study: Study, trial: Trial) -> bool:
+    """Tell whether a trial runs under this process's lease, as the storage has it now."""
+    latest = _optuna.reread(study, trial.number)
+    lease = Lease.of(latest)
+    return latest.state == TrialState.RUNNING and lease is not None and lease.is_mine
+
+
+def requeue_mine(study: Study, trial: Trial) -> None:
+    """Release a trial and make it WAITING again, unless another worker has taken it."""
+    try:
+        if is_still_mine(study, trial):
+            requeue_trial(study, trial.number)
+    finally:
+        release_lease(trial)
 
 
 def is_spent(study: Study, n_trials: int) -> bool:

@@ -47,7 +47,7 @@ def optimize(study: Study, objective: Objective, n_trials: int) -> None:
 
 
 def run(study: Study, objective: Objective, n_trials: int) -> None:
-    hpolab.running.run(study, objective, n_trials=n_trials, show_progress_bar=False)
+    hpolab.run(study, objective, n_trials=n_trials, show_progress_bar=False)
 
 
 both_loops = pytest.mark.parametrize("loop", [optimize, run])
@@ -55,6 +55,16 @@ both_loops = pytest.mark.parametrize("loop", [optimize, run])
 
 def make_study(**options: Any) -> Study:
     return hpolab.make_study("s", storage="memory://", sampler="random", seed=0, **options)
+
+
+def test_a_dict_of_ranges_is_a_search_space():
+    ranges = {"lr": (1e-3, 1e-1, "log")}
+    for objective in (
+        Descent(search_space=ranges),
+        Descent().with_search_space(ranges),
+        hpolab.FunctionObjective(min, search_space=ranges, direction="minimize", max_steps=1),
+    ):
+        assert objective.search_space == SearchSpace(ranges)
 
 
 @both_loops
@@ -71,7 +81,7 @@ def test_trial_stores_what_was_suggested_reported_and_returned(loop):
 def test_both_loops_train_a_trial_alike():
     studies = [make_study(), make_study()]
     optimize(studies[0], Descent(), 3)
-    hpolab.running.run(studies[1], Descent(), n_trials=3, default_first=False)
+    hpolab.run(studies[1], Descent(), n_trials=3, default_first=False)
     ours, theirs = ([(t.params, t.intermediate_values) for t in s.trials] for s in studies)
     assert ours == theirs
 
@@ -178,7 +188,7 @@ def test_objective_without_a_trainer_cannot_be_made():
 @pytest.mark.parametrize(
     ("options", "error", "message"),
     [
-        ({"search_space": {"lr": 0.1}}, InvalidType, "`search_space` must be a SearchSpace"),
+        ({"search_space": [("lr", 0.1)]}, InvalidType, "SearchSpace or a dict of ranges.*got list"),
         ({"direction": "up"}, InvalidArgument, "`direction` must be one of .* got 'up'"),
         ({"max_steps": 0}, InvalidArgument, "`max_steps` must be 1 or above, got 0"),
         ({"patience": 0}, InvalidArgument, "`patience` must be 1 or above, or None, got 0"),

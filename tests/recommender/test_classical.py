@@ -15,7 +15,7 @@ from hpolab.recommender.classical import Ease, ItemKnn, Popularity
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from hpolab import Trainer, Training
+    from hpolab import RecommenderTrainer, RecommenderTraining
 
 SIMILARITIES = ("bm25", "cosine", "tfidf_cosine")
 KNN = {"n_neighbors": 4, "shrink": 3.0, "similarity": "cosine"}
@@ -42,21 +42,29 @@ def random_table() -> NDArray[np.bool_]:
     return taken
 
 
-def start(trainer: Trainer, params: dict[str, Any], train: Interactions) -> Training:
+def start(
+    trainer: RecommenderTrainer, params: dict[str, Any], train: Interactions
+) -> RecommenderTraining:
     return trainer.start(params, train, seed=0, max_epochs=1)
 
 
-def trained(trainer: Trainer, params: dict[str, Any], taken: NDArray[Any]) -> Training:
+def trained(
+    trainer: RecommenderTrainer, params: dict[str, Any], taken: NDArray[Any]
+) -> RecommenderTraining:
     training = start(trainer, params, interactions(taken))
     training.epoch()
     return training
 
 
-def scores(trainer: Trainer, params: dict[str, Any], taken: NDArray[Any]) -> NDArray[Any]:
+def scores(
+    trainer: RecommenderTrainer, params: dict[str, Any], taken: NDArray[Any]
+) -> NDArray[Any]:
     return trained(trainer, params, taken).scores(np.arange(len(taken)))
 
 
-def item_to_item(trainer: Trainer, params: dict[str, Any]) -> tuple[NDArray[Any], NDArray[Any]]:
+def item_to_item(
+    trainer: RecommenderTrainer, params: dict[str, Any]
+) -> tuple[NDArray[Any], NDArray[Any]]:
     """Return a table that ends with one user for each item, and these users' scores."""
     taken = np.concatenate([random_table(), np.eye(12, dtype=bool)])
     return taken, scores(trainer, params, taken)[-12:]
@@ -166,7 +174,7 @@ def test_item_knn_keeps_the_nearest_neighbors_of_each_item(
     ("trainer", "params"), [TRAINERS["ease"], TRAINERS["knn-cosine"]], ids=["ease", "knn"]
 )
 def test_blocks_of_items_change_nothing(
-    trainer: Trainer, params: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+    trainer: RecommenderTrainer, params: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     whole = scores(trainer, params, random_table())
     monkeypatch.setattr(classical, "_BLOCK_CELLS", 5 * 12)
@@ -174,7 +182,9 @@ def test_blocks_of_items_change_nothing(
 
 
 @every_trainer
-def test_state_gives_the_same_scores_elsewhere(trainer: Trainer, params: dict[str, Any]) -> None:
+def test_state_gives_the_same_scores_elsewhere(
+    trainer: RecommenderTrainer, params: dict[str, Any]
+) -> None:
     users = np.arange(30)
     training = trained(trainer, params, random_table())
     other = start(trainer, params, interactions(random_table()))
@@ -183,7 +193,9 @@ def test_state_gives_the_same_scores_elsewhere(trainer: Trainer, params: dict[st
 
 
 @every_trainer
-def test_state_before_the_epoch_leaves_it_to_do(trainer: Trainer, params: dict[str, Any]) -> None:
+def test_state_before_the_epoch_leaves_it_to_do(
+    trainer: RecommenderTrainer, params: dict[str, Any]
+) -> None:
     users = np.arange(30)
     other = start(trainer, params, interactions(random_table()))
     other.from_bytes(start(trainer, params, interactions(random_table())).to_bytes())
@@ -193,7 +205,9 @@ def test_state_before_the_epoch_leaves_it_to_do(trainer: Trainer, params: dict[s
 
 
 @every_trainer
-def test_the_best_model_is_the_only_one(trainer: Trainer, params: dict[str, Any]) -> None:
+def test_the_best_model_is_the_only_one(
+    trainer: RecommenderTrainer, params: dict[str, Any]
+) -> None:
     training = trained(trainer, params, random_table())
     before = training.scores(np.arange(30))
     training.keep_best()
@@ -202,7 +216,7 @@ def test_the_best_model_is_the_only_one(trainer: Trainer, params: dict[str, Any]
 
 
 @every_trainer
-def test_scores_belong_to_the_caller(trainer: Trainer, params: dict[str, Any]) -> None:
+def test_scores_belong_to_the_caller(trainer: RecommenderTrainer, params: dict[str, Any]) -> None:
     training = trained(trainer, params, random_table())
     users = np.array([3, 0, 3])
     before = training.scores(users).copy()
@@ -216,7 +230,9 @@ def test_scores_belong_to_the_caller(trainer: Trainer, params: dict[str, Any]) -
     ("trainer", "params"),
     [(trainer, params) for name, (trainer, params) in TRAINERS.items() if name != "popularity"],
 )
-def test_users_get_the_items_of_their_own_cluster(trainer: Trainer, params: dict[str, Any]) -> None:
+def test_users_get_the_items_of_their_own_cluster(
+    trainer: RecommenderTrainer, params: dict[str, Any]
+) -> None:
     taken, own = two_clusters()
     assert share_of_own_half(scores(trainer, params, taken), taken, own) > 0.95
 
@@ -239,7 +255,7 @@ def test_users_get_the_items_of_their_own_cluster(trainer: Trainer, params: dict
     ],
 )
 def test_parameters_out_of_range_are_refused(
-    trainer: Trainer, params: dict[str, Any], message: str
+    trainer: RecommenderTrainer, params: dict[str, Any], message: str
 ) -> None:
     with pytest.raises(InvalidArgument) as caught:
         start(trainer, params, interactions(random_table()))

@@ -19,7 +19,7 @@ from hpolab.recommender.implicit import Als, BprImplicit, LogisticMf
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from hpolab import Trainer, Training
+    from hpolab import RecommenderTrainer, RecommenderTraining
 
 ALS = {"factors": 8, "regularization": 0.1, "alpha": 5.0}
 BPR = {"factors": 8, "learning_rate": 0.05, "regularization": 0.01}
@@ -65,11 +65,13 @@ TRAIN = interactions(np.pad(TAKEN, ((0, 1), (0, 1))))
 USERS = np.arange(TRAIN.n_users)
 
 
-def start(trainer: Trainer, params: dict[str, Any], *, seed: int = 0) -> Training:
+def start(
+    trainer: RecommenderTrainer, params: dict[str, Any], *, seed: int = 0
+) -> RecommenderTraining:
     return trainer.start(params, TRAIN, seed=seed, max_epochs=50)
 
 
-def go_on(training: Training, n_epochs: int) -> NDArray[Any]:
+def go_on(training: RecommenderTraining, n_epochs: int) -> NDArray[Any]:
     """Train some epochs and return the scores of everybody."""
     for _ in range(n_epochs):
         training.epoch()
@@ -116,7 +118,7 @@ def test_bpr_draws_other_pairs_in_each_epoch() -> None:
 
 @every_trainer
 def test_a_restored_training_goes_on_as_if_never_stopped(
-    trainer: Trainer, params: dict[str, Any]
+    trainer: RecommenderTrainer, params: dict[str, Any]
 ) -> None:
     training = start(trainer, params)
     go_on(training, 2)
@@ -133,7 +135,9 @@ def test_a_restored_training_goes_on_as_if_never_stopped(
 
 
 @every_trainer
-def test_the_best_model_stays_as_it_was(trainer: Trainer, params: dict[str, Any]) -> None:
+def test_the_best_model_stays_as_it_was(
+    trainer: RecommenderTrainer, params: dict[str, Any]
+) -> None:
     training = start(trainer, params)
     best = go_on(training, 2)
     training.keep_best()
@@ -144,7 +148,7 @@ def test_the_best_model_stays_as_it_was(trainer: Trainer, params: dict[str, Any]
 
 
 @every_trainer
-def test_a_seed_decides_the_scores(trainer: Trainer, params: dict[str, Any]) -> None:
+def test_a_seed_decides_the_scores(trainer: RecommenderTrainer, params: dict[str, Any]) -> None:
     first, again, other = (go_on(start(trainer, params, seed=s), 3) for s in (1, 1, 2))
     np.testing.assert_array_equal(first, again)
     assert not np.allclose(first, other)
@@ -159,7 +163,9 @@ def test_users_get_the_items_of_their_own_cluster(name: str) -> None:
 
 
 @every_trainer
-def test_scores_are_those_of_the_users_asked_for(trainer: Trainer, params: dict[str, Any]) -> None:
+def test_scores_are_those_of_the_users_asked_for(
+    trainer: RecommenderTrainer, params: dict[str, Any]
+) -> None:
     training = start(trainer, params)
     scores = go_on(training, 1)
     asked = training.scores(np.array([7, 3]))
@@ -171,7 +177,9 @@ def test_scores_are_those_of_the_users_asked_for(trainer: Trainer, params: dict[
 @pytest.mark.parametrize(
     ("trainer", "params"), [(BprImplicit(), BPR), (LogisticMf(), LOGISTIC)], ids=["bpr", "logistic"]
 )
-def test_a_training_that_reaches_infinity_says_so(trainer: Trainer, params: dict[str, Any]) -> None:
+def test_a_training_that_reaches_infinity_says_so(
+    trainer: RecommenderTrainer, params: dict[str, Any]
+) -> None:
     training = start(trainer, params | {"learning_rate": 1e38})
     with pytest.raises(Diverged, match=r"reached NaN or infinity in epoch \d"):
         go_on(training, 3)
@@ -203,7 +211,7 @@ def test_als_gives_blas_its_threads_back_and_is_not_warned_of_them(
     ],
 )
 def test_parameters_out_of_range_are_refused(
-    trainer: Trainer, params: dict[str, Any], message: str
+    trainer: RecommenderTrainer, params: dict[str, Any], message: str
 ) -> None:
     with pytest.raises(InvalidArgument) as caught:
         start(trainer, params)

@@ -1,13 +1,15 @@
-"""Interactions and side features: encoding, duplicates, what is not known, bad input."""
+"""Interactions: encoding, duplicates, what is not known, usual names, files, bad input."""
 
 from __future__ import annotations
+
+from datetime import UTC, date, datetime
 
 import numpy as np
 import pandas as pd
 import polars as pl
 import pytest
 
-from hpolab import Features, Interactions, InvalidArgument, InvalidType
+from hpolab import DataNotFound, Interactions, InvalidArgument, InvalidType, split_by_time
 
 FRAME = {
     "user_id": ["b", "a", "b", "c", "b"],
@@ -17,7 +19,15 @@ FRAME = {
 }
 
 
-@pytest.mark.parametrize("frame", [pd.DataFrame(FRAME), pl.DataFrame(FRAME)], ids=["pd", "pl"])
+FORMS = {
+    "pandas": pd.DataFrame(FRAME),
+    "polars": pl.DataFrame(FRAME),
+    "polars, lazy": pl.LazyFrame(FRAME),
+    "columns by name": FRAME,
+}
+
+
+@pytest.mark.parametrize("frame", FORMS.values(), ids=FORMS)
 def test_frames_are_encoded(frame):
     data = Interactions.from_frame(frame, rating="rating", timestamp="when")
     assert data.user_ids.tolist() == ["a", "b", "c"]
@@ -54,16 +64,31 @@ def test_matrix_is_one_where_there_is_a_row():
         ({"users": [1, None], "items": [1, 2]}, InvalidArgument, "`users` .* 1 missing, .* row 1"),
         ({"users": [1.0, np.nan], "items": [1, 2]}, InvalidArgument, "`users` .* 1 missing"),
         ({"users": ["a", 1], "items": [1, 2]}, InvalidType, "`users` must be of one type"),
+        (
+            {"users": pd.array(["a", None], dtype="string"), "items": [1, 2]},
+            InvalidArgument,
+            "`users` .* 1 missing, .* row 1",
+        ),
         ({"users": [[1]], "items": [1]}, InvalidArgument, r"shape \(rows,\), got \(1, 1\)"),
         (
             {"users": [1, 2], "items": [1, 2], "ratings": [1.0, np.nan]},
             InvalidArgument,
-            "`ratings` must all be there, got 1 missing",
+            "`ratings` must have no missing values, got 1 missing",
         ),
         (
             {"users": [1, 2], "items": [1, 2], "ratings": [1.0, np.inf]},
             InvalidArgument,
             "`ratings` must be finite",
+        ),
+        (
+            {"users": [1, 2], "items": [1, 2], "timestamps": ["12/31/1997", "01/05/1998"]},
+            InvalidArgument,
+            "`timestamps` must be numbers, dates, or text such as .* got '12/31/1997'",
+        ),
+        (
+            {"users": [1, 2], "items": [1, 2], "timestamps": ["99", "1000"]},
+            InvalidArgument,
+            "`timestamps` must be .* got '99'",
         ),
     ],
 )
@@ -73,8 +98,87 @@ def test_bad_columns_are_refused(columns, error, message):
 
 
 def test_missing_column_is_named():
-    with pytest.raises(InvalidArgument, match=r"`item` must be one of the columns .* got 'movie'"):
+    with pytest.raises(InvalidArgument, match=r"`item` must be one of 'item_id', .* got 'movie'"):
         Interactions.from_frame(pd.DataFrame(FRAME), item="movie")
+
+
+@pytest.mark.parametrize(
+    ("user", "item", "timestamp"),
+    [
+        ("user_id", "item_id", "timestamp"),
+        ("userId", "movieId", "timestamp"),
+        ("User ID", "Item ID", "Time"),
+        ("user", "parent_asin", "date"),
+    ],
+)
+def test_usual_names_are_found(user, item, timestamp):
+    frame = {"x": [5, 5], timestamp: [2, 1], item: ["a", "b"], user: [8, 7]}
+    data = Interactions.from_frame(frame)
+    assert data.user_ids.tolist() == [7, 8]
+    assert data.item_ids.tolist() == ["a", "b"]
+    assert data.timestamps.tolist() == [2, 1]
+    assert Interactions.from_frame(frame, timestamp=None).timestamps is None
+
+
+def test_ids_are_preferred_to_other_columns():
+    data = Interactions.from_frame({"user": ["x"], "user_id": [1], "item": ["y"], "item_id": [2]})
+    assert (data.user_ids.tolist(), data.item_ids.tolist()) == ([1], [2])
+
+
+def test_column_without_a_usual_name_is_asked_for():
+    with pytest.raises(InvalidArgument, match=r"`user` must name the column .*'who'.*`user=`"):
+        Interactions.from_frame({"who": [1], "item_id": [1]})
+
+
+def test_interactions_without_times_say_how_to_name_them():
+    data = Interactions.from_frame(pd.DataFrame(FRAME))
+    with pytest.raises(InvalidArgument, match="timestamp="):
+        split_by_time(data)
+
+
+@pytest.mark.parametrize("frame", [None, 3, [[1, 2]], np.zeros((2, 2))], ids=repr)
+def test_what_is_no_frame_is_refused(frame):
+    with pytest.raises(InvalidType, match="`frame` must be a data frame"):
+        Interactions.from_frame(frame)
+
+
+@pytest.mark.parametrize(
+    "times",
+    [
+        ["2020-01-02", "2020-01-01"],
+        ["2020-01-01 12:30", "2020-01-01 12:29:59.5"],
+        ["2020-01-01T00:00:00Z", "2020-01-01T01:00:00+02:00"],
+        [date(2020, 1, 2), date(2020, 1, 1)],
+        [datetime(2020, 1, 2, tzinfo=UTC), datetime(2020, 1, 1, tzinfo=UTC)],
+        pd.to_datetime(pd.Series(["2020-01-02", "2020-01-01"])),
+        pl.Series([date(2020, 1, 2), date(2020, 1, 1)]),
+        np.array(["2020-01-02", "2020-01-01"], "datetime64[D]"),
+        [2.5, 1],
+    ],
+    ids=lambda times: f"{type(times).__name__} of {times[0]}",
+)
+def test_times_of_every_type_are_put_in_order(times):
+    data = Interactions.of([1, 1], [5, 5], ratings=[4, 3], timestamps=times)
+    assert data.ratings.tolist() == [4]
+
+
+def test_file_is_read_by_its_name(tmp_path):
+    pd.DataFrame(FRAME).to_csv(tmp_path / "data.csv", index=False)
+    for data in (
+        Interactions.from_frame(str(tmp_path / "data.csv"), timestamp="when"),
+        Interactions.from_file(tmp_path / "data.csv", timestamp="when"),
+    ):
+        assert data.user_ids.tolist() == ["a", "b", "c"]
+        assert data.timestamps.tolist() == FRAME["when"]
+    with pytest.raises(DataNotFound, match="`path` must name a file"):
+        Interactions.from_frame("nowhere.csv")
+
+
+def test_file_takes_what_a_frame_takes(tmp_path):
+    (tmp_path / "u.data").write_text("196\t242\t3\t881250949\n186\t302\t4\t891717742\n")
+    data = Interactions.from_file(tmp_path / "u.data", rating="auto", user_features=["timestamp"])
+    assert data.ratings.tolist() == [3, 4]
+    assert data.user_features.names == ("timestamp",)
 
 
 def test_negative_ids_are_ids_like_others():
@@ -95,6 +199,14 @@ def test_later_interactions_take_the_codes_of_earlier_ones_and_lose_what_is_unkn
     assert later.user_features is known.user_features
 
 
+def test_later_interactions_of_another_type_or_of_none_that_is_known_are_refused():
+    known = Interactions.of(["1", "2"], [1, 2])
+    with pytest.raises(InvalidType, match="`users` must be of the type of the known ids"):
+        Interactions.of([1, 2], [1, 2], like=known)
+    with pytest.raises(InvalidArgument, match=r"`like` must know .* got none of 2 rows"):
+        Interactions.of(["8", "9"], [1, 2], like=known)
+
+
 def test_joined_interactions_are_the_rows_of_both():
     one = Interactions.of([1, 2], [1, 2], ratings=[3, 4])
     other = Interactions.of([2], [1], like=one)
@@ -102,30 +214,6 @@ def test_joined_interactions_are_the_rows_of_both():
     assert joined.users.tolist() == [0, 1, 1]
     assert joined.items.tolist() == [0, 1, 0]
     assert joined.ratings is None
-
-
-FILMS = {
-    "item_id": [10, 20, 30],
-    "genres": [["war", "drama"], ["drama"], []],
-    "year": [1994, None, 1995],
-    "length": [90.5, 120.25, None],
-}
-
-
-@pytest.mark.parametrize("frame", [pd.DataFrame(FILMS), pl.DataFrame(FILMS)], ids=["pd", "pl"])
-def test_side_features_of_every_kind_are_encoded(frame):
-    films = Features.of([10, 20, 30, 40], frame, id_column="item_id")
-    assert films.names == ("genres", "year", "length")
-    assert films.fields.tolist() == [0, 0, 1, 2]
-    genres = films.codes[:, :2]
-    assert genres[0].tolist() == [1, 2]  # drama, war; 0 is for a film without a genre
-    assert films.weights[:, :2].tolist() == [[0.5, 0.5], [1, 0], [1, 0], [1, 0]]
-    missing = films.codes[3, 2:]  # film 40 has no row
-    assert films.codes[1, 2] == missing[0]
-    assert films.codes[2, 3] == missing[1]
-    assert len(np.unique(films.codes[[0, 1, 2], 3])) == 3
-    assert films.codes.max() < films.n_codes
-    assert films.codes[:, 2].min() > films.codes[:, :2].max()  # fields share no code
 
 
 def test_columns_of_the_interactions_can_be_side_features():

@@ -19,15 +19,16 @@ from hpolab import (
     RankingTask,
     RecipeMismatch,
     RecommenderObjective,
+    RecommenderTrainer,
+    RecommenderTraining,
     SearchSpace,
-    Trainer,
-    Training,
     leave_last_out,
     load_study,
     make_study,
     make_taste_clusters,
     recommender_space,
     run,
+    split_by_time,
     split_users_by_ratio,
 )
 from hpolab.seeding import derive_seed
@@ -53,18 +54,18 @@ def tune(objective: RecommenderObjective, n_trials: int = 2, **settings: Any) ->
     return study
 
 
-class Walk(Trainer):
+class Walk(RecommenderTrainer):
     """Goes a step from noise to the truth each epoch, and past it from epoch 6 on."""
 
     name = "walk"
 
     def start(
         self, params: Mapping[str, Any], train: Interactions, *, seed: int, max_epochs: int
-    ) -> Training:
+    ) -> RecommenderTraining:
         return Walking(params["noise"], seed)
 
 
-class Walking(Training):
+class Walking(RecommenderTraining):
     def __init__(self, noise: float, seed: int) -> None:
         self.noise, self.seed, self.n, self.best = noise, seed, 0, 0
 
@@ -152,13 +153,17 @@ def told(study: Study) -> list[tuple[Any, ...]]:
 
 KILLED = """
 import os, sys
+from hpolab import make_study, run
+from hpolab.datasets import make_taste_clusters
+from hpolab import RecommenderObjective, leave_last_out
+from hpolab.recommender.training import TorchRecommenderTrainer
 from hpolab import RecommenderObjective, leave_last_out, make_study, make_taste_clusters, run
 from hpolab.recommender.training import TorchTrainer
 
 url, dies_at = sys.argv[1], int(sys.argv[2])
 splits = leave_last_out(make_taste_clusters(n_users=120, n_items=60, n_per_user=15).interactions)
 
-class Mortal(TorchTrainer):
+class Mortal(TorchRecommenderTrainer):
     def start(self, *args, **kwargs):
         training = super().start(*args, **kwargs)
         train = training.epoch
@@ -211,7 +216,7 @@ def test_two_worker_processes_give_the_trials_of_one(tmp_path):
 
 def test_training_that_diverges_is_pruned_and_marked():
     class Mad(Walk):
-        def start(self, *args: Any, **settings: Any) -> Training:
+        def start(self, *args: Any, **settings: Any) -> RecommenderTraining:
             training = Walking(1.0, 0)
             training.noise = np.inf
             return training
@@ -263,9 +268,33 @@ def test_users_who_are_not_known_get_what_most_have_taken():
     assert counts[best[1]].tolist() == sorted(counts)[:-4:-1]
 
 
+def test_one_user_gets_a_row_of_their_own():
+    model = walk().fit({"noise": 1.0}, seed=0)
+    for one in (7, np.int64(7)):
+        assert model.recommend(one, k=5).tolist() == model.recommend([7], k=5)[0].tolist()
+
+
+@pytest.mark.parametrize("asked", ["7", ["7"], [7, "new"], [7, None], {7}], ids=repr)
+def test_users_of_another_type_are_refused(asked):
+    with pytest.raises((InvalidArgument, InvalidType), match="`user_ids` must"):
+        walk().fit({"noise": 1.0}, seed=0).recommend(asked)
+
+
+def test_users_without_a_training_row_get_what_most_have_taken():
+    data = Interactions.of(
+        ["a", "b", "c", "a", "b", "cold", "cold"], [1, 1, 2, 2, 3, 3, 3], timestamps=range(7)
+    )
+    objective = RecommenderObjective(
+        "ease", split_by_time(data, valid=0.2, test=0.2), metric="mrr", metrics=(), references=()
+    )
+    model = objective.fit({"l2": 1.0}, seed=0)
+    assert "cold" in model.train.user_ids
+    assert model.recommend("cold", k=3).tolist() == model.recommend("new", k=3).tolist()
+
+
 def test_more_items_than_a_user_has_left_are_refused():
     model = walk().fit({"noise": 1.0}, seed=0)
-    with pytest.raises(InvalidArgument, match=r"`k` must be at most .* got 60"):
+    with pytest.raises(InvalidArgument, match=r"`k` must be at most .* got 60, where user 7 has"):
         model.recommend([7], k=60)
 
 
@@ -312,7 +341,7 @@ def test_users_and_items_without_training_rows_are_ranked_all_the_same():
     ("settings", "error", "message"),
     [
         ({"trainer": "neumff"}, InvalidArgument, "`trainer` must be .*Did you mean 'neumf'"),
-        ({"trainer": 3}, InvalidType, "`trainer` must be a name or a Trainer, got int"),
+        ({"trainer": 3}, InvalidType, "`trainer` must be a name or a RecommenderTrainer, got int"),
         ({"metric": "ndgc@10"}, InvalidArgument, "Did you mean 'ndcg'"),
         ({"metric": "hr@61"}, InvalidArgument, "within the 60 candidates, got 'hr@61'"),
         ({"metrics": ["hr"]}, InvalidArgument, "with a cut of 1 or above"),

@@ -20,14 +20,14 @@ from hpolab import (
     schedule_space,
 )
 from hpolab.recommender import training
-from hpolab.recommender.training import TorchTrainer
+from hpolab.recommender.training import TorchRecommenderTrainer
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from numpy.typing import NDArray
 
-    from hpolab.recommender.training import TorchTraining
+    from hpolab.recommender.training import TorchRecommenderTraining
 
 N_USERS, N_ITEMS = 40, 30
 each_model = pytest.mark.parametrize("name", RECOMMENDER_LOSSES)
@@ -74,8 +74,8 @@ def params_of(name: str, **changes: Any) -> dict[str, Any]:
 
 def trained(
     name: str, data: Interactions, params: dict[str, Any], *, n_epochs: int, seed: int = 0
-) -> TorchTraining:
-    trainer = TorchTrainer(name)
+) -> TorchRecommenderTraining:
+    trainer = TorchRecommenderTrainer(name)
     with trainer.seeded(seed):
         made = trainer.start(params, data, seed=seed, max_epochs=max(1, n_epochs))
         for _ in range(n_epochs):
@@ -83,7 +83,7 @@ def trained(
     return made
 
 
-def all_scores(made: TorchTraining) -> NDArray[np.float32]:
+def all_scores(made: TorchRecommenderTraining) -> NDArray[np.float32]:
     return made.scores(np.arange(N_USERS))
 
 
@@ -139,7 +139,7 @@ def test_restored_training_goes_on_bit_for_bit(name):
     space = schedule_space("cosine", max_epochs=4)
     params = params_of(name) | space.defaults()
     whole = all_scores(trained(name, data, params, n_epochs=4))
-    trainer = TorchTrainer(name)
+    trainer = TorchRecommenderTrainer(name)
     with trainer.seeded(0):
         first = trainer.start(params, data, seed=0, max_epochs=4)
         first.epoch()
@@ -160,7 +160,7 @@ def test_restored_training_goes_on_bit_for_bit(name):
 @each_model
 def test_best_model_is_kept_while_training_goes_on(name):
     data, _ = two_clusters()
-    trainer = TorchTrainer(name)
+    trainer = TorchRecommenderTrainer(name)
     with trainer.seeded(0):
         made = trainer.start(params_of(name), data, seed=0, max_epochs=3)
         made.epoch()
@@ -183,7 +183,7 @@ def test_random_state_outside_is_left_as_it_was(name):
 @each_model
 def test_scores_change_nothing(name):
     data, _ = two_clusters()
-    trainer = TorchTrainer(name)
+    trainer = TorchRecommenderTrainer(name)
     with trainer.seeded(0):
         made = trainer.start(params_of(name), data, seed=0, max_epochs=2)
         made.epoch()
@@ -213,7 +213,7 @@ def test_schedule_is_stepped_by_batch():
     data, _ = two_clusters()
     # After the batches of one epoch the learning rate is 0.
     params = params_of("mf") | {"schedule": "step", "step_size": 1, "gamma": 0.0}
-    trainer = TorchTrainer("mf")
+    trainer = TorchRecommenderTrainer("mf")
     with trainer.seeded(0):
         made = trainer.start(params, data, seed=0, max_epochs=2)
         before = all_scores(made)
@@ -315,4 +315,4 @@ def test_user_without_negatives_is_refused_unless_none_are_needed():
 
 def test_unknown_model_is_refused():
     with pytest.raises(InvalidArgument, match="`model` must be one of"):
-        TorchTrainer("svd")
+        TorchRecommenderTrainer("svd")

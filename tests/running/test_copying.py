@@ -33,7 +33,7 @@ from hpolab.cli import app
 from hpolab.running import copying as copying_module
 from hpolab.studies.study import COPY_KEY
 from hpolab.trial.checkpoint import Checkpoint, TrialCheckpoints, default_store
-from hpolab.trial.lease import Lease, put_back_trial
+from hpolab.trial.lease import Lease, requeue_trial
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -121,7 +121,7 @@ def make_every_kind_of_trial(url: str) -> Study:
     begun.suggest_float("x", -1, 1)
     begun.report(0.5, 0)
     begun.report(math.nan, 1)
-    put_back_trial(study, begun.number)
+    requeue_trial(study, begun.number)
     return study
 
 
@@ -189,7 +189,7 @@ def test_a_trial_that_is_to_go_on_takes_its_checkpoint_along(sqlite: str, journa
     study = make_study("s", storage=sqlite)
     study.ask()
     study.add_trial(create_trial(state=TrialState.WAITING))
-    put_back_trial(study, 0)
+    requeue_trial(study, 0)
     kept = Checkpoint(step=4, reports={4: 0.5}, progress={"best_step": 4}, state=b"weights")
     store = default_store(study)
     assert store is not None
@@ -303,7 +303,7 @@ def test_a_running_study_is_refused(sqlite: str, journal: str) -> None:
     with pytest.raises(StudyNotFound):
         load_study("s", storage=journal)
 
-    copy_study("s", storage=sqlite, to_storage=journal, put_back_running=True)
+    copy_study("s", storage=sqlite, to_storage=journal, requeue_running=True)
     copied = load_study("s", storage=journal)
     assert [trial.state for trial in copied.trials] == [TrialState.WAITING] * 2
     assert copied.trials[1].params == running.params
@@ -322,7 +322,7 @@ os._exit(0)
 """
 
 
-def test_a_dead_workers_trial_is_put_back_first(sqlite: str, journal: str, python: Any) -> None:
+def test_a_dead_workers_trial_is_requeued_first(sqlite: str, journal: str, python: Any) -> None:
     make_study("s", storage=sqlite)
     python.output_of(DYING, sqlite)
     assert load_study("s", storage=sqlite).trials[0].state == TrialState.RUNNING

@@ -188,7 +188,7 @@ run(make_study("s", storage=sys.argv[1]), objective, n_trials=5, n_workers=2)
             time.sleep(0.05)
         parent.send_signal(signal.SIGINT)
         errors = parent.communicate(timeout=30)[1]
-    assert errors.count("could not put its trial back (StorageUnavailable: the disk is gone)") == 2
+    assert errors.count("could not requeue its trial (StorageUnavailable: the disk is gone)") == 2
 
 
 def noisy(trial: optuna.Trial) -> float:

@@ -42,7 +42,7 @@ def branched() -> SearchSpace:
         defaults={"lr": 1e-3, "beta": 0.9},
         one_minus=["beta"],
     )
-    sgd = SearchSpace({"optimizer": "sgd", "lr": (1e-3, 1.0)}, sources={"lr": "a rule"})
+    sgd = SearchSpace({"optimizer": "sgd", "lr": (1e-3, 1.0, "linear")}, sources={"lr": "a rule"})
     return SearchSpace.choice("optimizer", {"adam": adam, "sgd": sgd})
 
 
@@ -260,9 +260,17 @@ def test_trial_names_that_meet_are_refused() -> None:
         SearchSpace({"beta": (0.5, 0.9), "one_minus_beta": (0.1, 0.5)}, one_minus=["beta"])
 
 
+def test_a_plain_dict_joins_from_either_side() -> None:
+    left, right = {"width": (1, 7)}, SearchSpace({"lr": (0.1, 1.0)})
+    assert left | right == SearchSpace(left) | right
+    assert right | left == right | SearchSpace(left)
+
+
 def test_joining_something_else_is_a_type_error() -> None:
     with pytest.raises(TypeError):
-        flat() | {"lr": 1.0}  # type: ignore[operator]
+        flat() | 3  # type: ignore[operator]
+    with pytest.raises(TypeError):
+        [("lr", 1.0)] | flat()  # type: ignore[operator]
 
 
 def test_override_keeps_scale_and_type() -> None:
@@ -346,6 +354,56 @@ def test_plain_name_of_a_branchs_parameter_is_not_an_address() -> None:
         branched().override(lr=(0.1, 0.2))
 
 
+DOTTED = SearchSpace({"model.lr": (0.1, 1.0), "model.beta": (0.5, 0.9)}, one_minus=["model.beta"])
+
+
+@pytest.mark.parametrize(
+    ("space", "trial_name", "names"),
+    [
+        (flat(), "lr", ("lr", "lr")),
+        (flat(), "one_minus_beta2", ("beta2", "beta2")),
+        (branched(), "optimizer", ("optimizer", "optimizer")),
+        (branched(), "sgd.lr", ("lr", "sgd.lr")),
+        (branched(), "adam.one_minus_beta", ("beta", "adam.beta")),
+        (nested(), "cnn.batch.momentum", ("momentum", "cnn.batch.momentum")),
+        # A dot of the trainer's own is no branch.
+        (DOTTED, "model.lr", ("model.lr", "model.lr")),
+        (DOTTED, "one_minus_model.beta", ("model.beta", "model.beta")),
+        (flat(), "one_minus_else", ("one_minus_else", "one_minus_else")),
+    ],
+)
+def test_a_trials_name_is_known_by_the_trainers_and_by_overrides(
+    space: SearchSpace, trial_name: str, names: tuple[str, str]
+) -> None:
+    assert (space.trainer_name(trial_name), space.address(trial_name)) == names
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_each_value_of_a_trial_has_its_trainers_name_and_value(
+    space: SearchSpace, seed: int
+) -> None:
+    trial, names = ask(space, seed), space.names()
+    assert trial.params.keys() <= names.keys() == space.distributions().keys()
+    params = space.suggest(trial)
+    for name, value in trial.params.items():
+        assert params[names[name]] == space.trainer_value(name, value)
+        assert space.is_one_minus(name) == (params[names[name]] != value)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_override_knows_each_address(space: SearchSpace, seed: int) -> None:
+    trial = ask(space, seed)
+    choices = [name for name in trial.params if name in ("optimizer", "model", "cnn.norm")]
+    for name in trial.params.keys() - choices:
+        changed = space.override(**{space.address(name): 0.5})
+        assert name not in changed.distributions()
+
+
+def test_trainer_names_are_those_of_all_branches_and_fixed_values() -> None:
+    assert branched().trainer_names() == ["optimizer", "lr", "beta", "eps"]
+    assert nested().trainer_names() == ["model", "norm", "momentum", "depth", "seed", "width"]
+
+
 def test_space_survives_json(space: SearchSpace) -> None:
     values = space.to_dict()
     assert json.loads(json.dumps(values)) == values
@@ -407,6 +465,15 @@ def test_repr_has_a_line_for_each_parameter() -> None:
         ((0.1, 0.01), "`low` must be below `high`, got low=0.1, high=0.01 for 'x'"),
         ((1, 1), "`low` must be below `high`, got low=1, high=1 for 'x'"),
         ((1.0,), r"\(low, high\) tuple"),
+        ((1.0, 2.0, "log", 3), r'tuple or \(low, high, "log"\)'),
+        ((0.0, 1.0, "log"), "above 0 on a log scale"),
+        ((1e-4, 1e-2, "Log"), r'"log" or "linear", got \'Log\' .* write \(0.0001, 0.01, "log"\)'),
+        ((1e-4, 1e-2, "lin"), r'write \(0.0001, 0.01, "linear"\)'),
+        ((1e-4, 1e-2, True), r'write \(0.0001, 0.01, "log"\)'),
+        ((1e-4, 1e-2, None), r'write \(0.0001, 0.01, "log"\)'),
+        ((0, 10, 2), r"IntDistribution\(0, 10, step=2\)"),
+        ((0.0, 1.0, 0.5), r"FloatDistribution\(0.0, 1.0, step=0.5\)"),
+        ([1e-4, 1e-2, "log"], r'must be a tuple.* write \(0.0001, 0.01, "log"\)'),
         ((0.0, float("inf")), "finite"),
         ((float("nan"), 1.0), "finite"),
         (float("nan"), "finite"),
@@ -424,6 +491,11 @@ def test_bad_value_is_refused_by_name(spec: object, message: str) -> None:
 def test_bad_type_is_refused_by_name(spec: object) -> None:
     with pytest.raises(InvalidType, match="'x'"):
         SearchSpace({"x": spec})
+
+
+def test_a_dict_in_a_dict_is_told_how_a_choice_is_written() -> None:
+    with pytest.raises(InvalidType, match=r"`SearchSpace\.choice"):
+        SearchSpace({"model": {"mlp": {"hidden": (8, 64)}}})
 
 
 @pytest.mark.parametrize("bounds", [(0.5, 1.0), (-0.1, 0.5), (0.5, 1.5)])
@@ -459,7 +531,7 @@ def test_names_are_strings(name: object, error: type[Exception]) -> None:
     ("branches", "error"),
     [
         ({}, InvalidArgument),
-        ({"a": {"lr": 1}}, InvalidType),
+        ({"a": 3}, InvalidType),
         ({"a.b": SearchSpace({})}, InvalidArgument),
         ({"": SearchSpace({})}, InvalidArgument),
         ({"a": SearchSpace({"kind": "b"})}, InvalidArgument),
@@ -467,8 +539,14 @@ def test_names_are_strings(name: object, error: type[Exception]) -> None:
     ],
 )
 def test_bad_branches_are_refused(branches: dict[str, SearchSpace], error: type[Exception]) -> None:
-    with pytest.raises(error, match="kind"):
+    with pytest.raises(error, match=r"kind|branches"):
         SearchSpace.choice("kind", branches)
+
+
+def test_a_branch_may_be_a_plain_dict() -> None:
+    ranges = {"lr": (0.1, 1.0)}
+    given = SearchSpace.choice("kind", {"a": ranges, "b": {}})
+    assert given == SearchSpace.choice("kind", {"a": SearchSpace(ranges), "b": SearchSpace({})})
 
 
 @pytest.mark.parametrize(
@@ -485,7 +563,7 @@ def test_bad_branches_are_refused(branches: dict[str, SearchSpace], error: type[
         ({"hidden": 16.5}, "'hidden' must be in"),
         ({"activation": "tanh"}, "'relu' | 'gelu' | None"),
         ({"epochs": 11}, "'epochs' is fixed at 10, got 11"),
-        ({"one_minus_beta2": 0.1}, "must be one of"),
+        ({"one_minus_beta2": 0.1}, "must have 'beta2', got 'one_minus_beta2'.*`from_trial`"),
         ({"hiden": 3}, "Did you mean 'hidden'"),
     ],
 )
@@ -517,6 +595,32 @@ def test_params_of_another_branch_are_refused(params: dict[str, object]) -> None
         branched().to_trial(params)
 
 
+def test_a_misspelled_name_is_told_before_the_one_that_it_leaves_missing() -> None:
+    with pytest.raises(InvalidArgument, match=r"'lrr'.*Did you mean 'lr'"):
+        SearchSpace({"lr": (0.1, 1.0)}).to_trial({"lrr": 0.5})
+
+
+@pytest.mark.parametrize(
+    ("space", "params", "message"),
+    [
+        (flat(), {"beta2": 0.999}, "'one_minus_beta2', got 'beta2', the trainer's name"),
+        (flat(), {"one_minus_bta2": 1e-3}, "'one_minus_beta2', .* got 'one_minus_bta2' in its"),
+        (flat(), {}, "'one_minus_beta2', which is missing"),
+        (
+            branched(),
+            {"optimizer": "sgd", "lr": 0.1},
+            "have 'sgd.lr', got 'lr', the trainer's name",
+        ),
+        (branched(), {"optimizer": "adan"}, "Did you mean 'adam'"),
+    ],
+)
+def test_trial_params_under_a_wrong_name_are_refused_by_both_names(
+    space: SearchSpace, params: dict[str, object], message: str
+) -> None:
+    with pytest.raises(InvalidArgument, match=message):
+        space.from_trial({"lr": 1e-3, **params} if space == flat() else params)
+
+
 @pytest.mark.parametrize("params", [{}, {"optimizer": "adan"}, {"optimizer": "sgd", "lr": 0.1}])
 def test_incomplete_trial_params_are_refused(params: dict[str, object]) -> None:
     with pytest.raises(InvalidArgument):
@@ -530,5 +634,5 @@ def test_a_grid_that_cannot_be_is_refused(n: int, space: SearchSpace) -> None:
 
 
 def test_importing_the_package_leaves_torch_alone() -> None:
-    code = "import sys, hpolab.search_space; sys.exit('torch' in sys.modules)"
+    code = "import sys; from hpolab import SearchSpace; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

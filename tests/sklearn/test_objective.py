@@ -654,7 +654,7 @@ def test_a_pipeline_within_a_pipeline_is_trained_by_epochs() -> None:
 def test_conditional_parameters_reach_the_estimator() -> None:
     space = SearchSpace.choice(
         "svc__kernel",
-        {"rbf": SearchSpace({"svc__gamma": (1e-3, 1.0)}), "linear": SearchSpace({"svc__C": 2.0})},
+        {"rbf": {"svc__gamma": (1e-3, 1.0, "log")}, "linear": {"svc__C": 2.0}},
     )
     objective = SklearnObjective(make_pipeline(StandardScaler(), SVC()), IRIS, search_space=space)
     study = plain_study()

@@ -301,7 +301,7 @@ def test_values_of_another_cheap_stage_are_not_mixed():
         ({"parts": "ab"}, InvalidType, "must be a list of parts, got 'ab'"),
         ({"tune": "all"}, InvalidArgument, "`tune` must be one of 'best', 'each'"),
         ({"n_post_trials": 0}, InvalidArgument, "`n_post_trials` must be 1 or above, got 0"),
-        ({"post_space": {}}, InvalidType, "`post_space` must be a SearchSpace, got dict"),
+        ({"post_space": 3}, InvalidType, "`post_space` must be a SearchSpace or a dict.* got int"),
         ({"post_space": SPACE}, InvalidArgument, "got 'noise' in both"),
         ({"score": 3}, InvalidType, "`score` must be a function, got int"),
         ({"data": object()}, InvalidType, "A fingerprint must be of arrays"),

@@ -132,7 +132,7 @@ def test_study_stopped_and_resumed_repeats_the_uninterrupted_one(name, tmp_path)
 
 
 @pytest.mark.parametrize("name", WRAPPED)
-def test_trial_put_back_half_way_through_its_suggestions_draws_the_rest_as_before(name):
+def test_trial_requeued_half_way_through_its_suggestions_draws_the_rest_as_before(name):
     whole = make_study("s", storage="memory://", sampler=WRAPPED[name], seed=1)
     run(whole, quadratic, n_trials=8)
 

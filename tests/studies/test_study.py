@@ -45,6 +45,14 @@ def test_every_sampler_and_pruner_by_name_is_loaded_as_it_was_made(sampler, prun
     assert type(again.pruner) is type(made.pruner)
 
 
+def test_a_grid_is_laid_on_a_dict_of_ranges():
+    ranges = {"x": (1e-2, 1.0, "log")}
+    study = make_study("s", storage="memory://", sampler="grid", search_space=ranges)
+    study.optimize(lambda trial: SearchSpace(ranges).suggest(trial)["x"], n_trials=3)
+    values = sorted(trial.value for trial in study.trials)
+    assert values == pytest.approx([1e-2, 1e-1, 1.0])
+
+
 def test_study_is_a_plain_optuna_study(storage_url, study_name):
     study = make_study(study_name, storage=storage_url, direction="maximize", sampler="random")
     assert type(study) is optuna.Study
@@ -152,7 +160,7 @@ def test_missing_study_names_those_that_are_there():
         ({"seed": -1}, InvalidArgument, "`seed` must be 0 or above, got -1"),
         ({"seed": 0.5}, InvalidType, "`seed` must be an int, got float"),
         ({"sampler": "grid"}, InvalidArgument, "`sampler='grid'` needs `search_space`"),
-        ({"search_space": {"x": 1}}, InvalidType, "`search_space` must be a SearchSpace, got dict"),
+        ({"search_space": "x"}, InvalidType, "`search_space` must be a SearchSpace or .* got str"),
         ({"allow_change": ["seed"]}, InvalidArgument, "`allow_change` must be one of"),
         ({"allow_change": "sampler"}, InvalidType, "`allow_change` must be a list"),
     ],

@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from optuna import Study
     from optuna.trial import FrozenTrial
 
-SGD = SearchSpace({"optimizer": "sgd", "lr": (1e-3, 1.0)}, defaults={"lr": 0.05})
+SGD = SearchSpace({"optimizer": "sgd", "lr": (1e-3, 1.0, "linear")}, defaults={"lr": 0.05})
 WEIGHTS = np.array([1.0, -2.0, 3.0])
 
 
@@ -641,7 +641,7 @@ def test_backbone_may_be_shared_where_it_is_not_trained(frozen_part):
             objective.check()
 
 
-NO_OPTIMIZER = SearchSpace({"lr": (1e-3, 1.0)})
+NO_OPTIMIZER = SearchSpace({"lr": (1e-3, 1.0, "log")})
 
 
 @pytest.mark.parametrize(
@@ -696,6 +696,8 @@ CHECKPOINT_SCRIPT = """
 import os, signal, sys
 import torch
 from torch import nn
+from hpolab import make_study, run
+from hpolab.datasets import load_digits, split_four
 from hpolab import TorchObjective, load_digits, make_study, optimizer_space, run, schedule_space
 from hpolab import split_four
 

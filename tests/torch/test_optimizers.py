@@ -12,7 +12,6 @@ import pytest
 import torch
 from optuna.distributions import FloatDistribution
 
-import hpolab.search_space
 from hpolab import OPTIMIZERS, InvalidArgument, InvalidType, SearchSpace, optimizer_space
 
 STUDY = {
@@ -123,11 +122,6 @@ def test_every_first_order_optimizer_of_torch_is_there() -> None:
     # LBFGS approximates second-order information and needs a closure.
     assert set(TORCH.values()) == classes - {"Optimizer", "LBFGS"}
     assert set(OPTIMIZERS) == set(TORCH)
-
-
-def test_public_names_are_listed_in_order() -> None:
-    assert hpolab.search_space.__all__ == sorted(hpolab.search_space.__all__)
-    assert all(hasattr(hpolab.search_space, name) for name in hpolab.search_space.__all__)
 
 
 @pytest.mark.parametrize("name", OPTIMIZERS)

@@ -1,4 +1,4 @@
-"""Leases: who is dead, what is put back, and what a worker does that has lost its trial."""
+"""Leases: who is dead, what is requeued, and what a worker does that has lost its trial."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ import pytest
 from optuna.trial import TrialState, create_trial
 
 from hpolab import Reporter, make_study, run
-from hpolab.trial.lease import Lease, put_back_dead_trials
+from hpolab.trial.lease import Lease, requeue_dead_trials
 
 PARAMS = {"x": 0.5}
 DISTRIBUTIONS = {"x": optuna.distributions.FloatDistribution(-1, 1)}
@@ -87,7 +87,7 @@ def test_forked_child_has_a_lease_of_its_own():
 def test_trial_of_a_dead_process_goes_on_under_its_number(storage_url, study_name):
     study = make_study(study_name, storage=storage_url, sampler="random")
     study.add_trial(running(dead_lease()))
-    assert put_back_dead_trials(study) == [0]
+    assert requeue_dead_trials(study) == [0]
     trial = study.get_trials()[0]
     assert trial.state == TrialState.WAITING
     assert (trial.params, trial.intermediate_values) == (PARAMS, {0: 1.0})
@@ -102,23 +102,23 @@ def test_trial_of_a_living_process_is_left_alone():
     study = make_study("s", storage="memory://")
     trial = study.ask()
     reporter = Reporter(trial)
-    assert put_back_dead_trials(study) == []
+    assert requeue_dead_trials(study) == []
     reporter.report(1.0, 0)
     assert study.trials[0].state == TrialState.RUNNING
 
 
-def test_trial_that_this_process_has_dropped_is_put_back():
+def test_trial_that_this_process_has_dropped_is_requeued():
     study = make_study("s", storage="memory://")
     trial = study.ask()
     Reporter(trial)
     del trial
-    assert put_back_dead_trials(study) == [0]
+    assert requeue_dead_trials(study) == [0]
 
 
 def test_trial_without_a_lease_is_left_alone():
     study = make_study("s", storage="memory://")
     study.ask()
-    assert put_back_dead_trials(study) == []
+    assert requeue_dead_trials(study) == []
     run(study, square, n_trials=2)
     assert [t.state for t in study.trials] == [TrialState.RUNNING, TrialState.COMPLETE]
 
@@ -127,17 +127,17 @@ def test_remote_worker_is_dead_when_its_lease_stands_still_for_the_grace_period(
     study = make_study("s", storage="memory://")
     lease = replace(Lease.mine(), host="elsewhere", grace_seconds=0.3)
     study.add_trial(running(lease))
-    assert put_back_dead_trials(study) == []
+    assert requeue_dead_trials(study) == []
     time.sleep(0.2)
     # It beats: whatever its clock says, it lives.
     trial = study.trials[0]
     key, value = replace(lease, beats=1, started=0.0).as_mark()
     study._storage.set_trial_user_attr(trial._trial_id, key, value)
-    assert put_back_dead_trials(study) == []
+    assert requeue_dead_trials(study) == []
     time.sleep(0.2)
-    assert put_back_dead_trials(study) == []
+    assert requeue_dead_trials(study) == []
     time.sleep(0.2)
-    assert put_back_dead_trials(study) == [0]
+    assert requeue_dead_trials(study) == [0]
 
 
 def test_trial_that_kills_its_worker_too_often_fails_with_the_reason():
@@ -145,11 +145,11 @@ def test_trial_that_kills_its_worker_too_often_fails_with_the_reason():
     lease = dead_lease()
     study.add_trial(running(lease))
     for _ in range(2):
-        assert put_back_dead_trials(study, max_retries=2) == [0]
+        assert requeue_dead_trials(study, max_retries=2) == [0]
         trial_id = study.trials[0]._trial_id
         study._storage.set_trial_state_values(trial_id, TrialState.RUNNING)
         study._storage.set_trial_user_attr(trial_id, *lease.as_mark())
-    assert put_back_dead_trials(study, max_retries=2) == []
+    assert requeue_dead_trials(study, max_retries=2) == []
     assert study.trials[0].state == TrialState.FAIL
     assert study.trials[0].user_attrs["hpolab:error"] == "the worker died 3 times in this trial"
 
@@ -235,15 +235,15 @@ def test_worker_killed_between_popping_a_trial_and_writing_its_lease_is_noticed(
     monkeypatch.setattr("hpolab.trial.lease._POP_SECONDS", 0.2)
     study = make_study("s", storage="memory://")
     study.add_trial(create_trial(state=TrialState.RUNNING, user_attrs={"hpolab:slot": None}))
-    assert put_back_dead_trials(study) == []
+    assert requeue_dead_trials(study) == []
     time.sleep(0.25)
-    assert put_back_dead_trials(study) == [0]
+    assert requeue_dead_trials(study) == [0]
 
 
 def test_worker_that_is_gone_needs_no_long_wait():
     study = make_study("s", storage="memory://")
     tried = {"hpolab:slot": dead_lease().as_mark()[1]}
     study.add_trial(create_trial(state=TrialState.RUNNING, user_attrs=tried))
-    assert put_back_dead_trials(study) == []
+    assert requeue_dead_trials(study) == []
     time.sleep(0.3)
-    assert put_back_dead_trials(study) == [0]
+    assert requeue_dead_trials(study) == [0]

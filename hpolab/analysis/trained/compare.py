@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from optuna.study import StudyDirection
 from optuna.trial import TrialState
 
 from hpolab.analysis.leads import Lead, leads_of
@@ -21,17 +21,17 @@ from hpolab.errors import (
 )
 from hpolab.objectives.base import Objective
 from hpolab.running.run import run
-from hpolab.search_space.space import SearchSpace
+from hpolab.search_space.space import SearchSpace, as_space
 from hpolab.seeding import derive_seed
 from hpolab.storage.url import open_storage
 from hpolab.studies.export import as_overrides
 from hpolab.studies.recipe import read_recipe
 from hpolab.studies.study import make_study, stored_study
-from hpolab.studies.trials import best_of
+from hpolab.studies.trials import best_of, best_trial
 from hpolab.torch.optimizers import OPTIMIZERS, optimizer_space
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
     from numpy.typing import NDArray
     from optuna import Study
@@ -257,7 +257,7 @@ _N_DRAWS = 20_000
 
 def compare(
     objective: Objective | None,
-    contenders: Sequence[str] | Mapping[str, SearchSpace | Objective],
+    contenders: Sequence[str] | Mapping[str, SearchSpace | Mapping[str, Any] | Objective],
     *,
     n_trials: int,
     storage: str | BaseStorage | None = None,
@@ -279,8 +279,9 @@ def compare(
         objective: What is trained. With names of optimizers its search space holds an optimizer,
             in whose place each of them is put, with its own space; None where the contenders are
             objectives.
-        contenders: Names of ``hpolab.search_space.OPTIMIZERS``, or name -> search space, or name ->
-            objective.
+        contenders: Names of `OPTIMIZERS`, or name -> search space, or name -> objective. A dict of
+            ranges, such as ``{"lr": (1e-4, 1e-2)}``, is the objective's search space with these
+            tuned and all else at its default.
         n_trials: Trials of each contender, 1 or above.
         storage: As in `make_study`.
         name: The comparison's name: its studies are called ``name-contender``.
@@ -393,11 +394,8 @@ def _brief(contender: Contender) -> str:
     """Return the best configuration's tuned parameters on one line."""
     if contender.best_params is None:
         return "no trial is complete"
-    names = [
-        name.rpartition(".")[2].removeprefix("one_minus_")
-        for name in _space_of(contender.study).distributions()
-    ]
     params = contender.best_params
+    names = _space_of(contender.study).names().values()
     shown = {name: params[name] for name in names if name in params}
     return ", ".join(as_overrides(shown, digits=3))
 
@@ -406,7 +404,7 @@ def _contender(name: str, study: Study) -> Contender:
     trials = study.get_trials(deepcopy=False)
     finished = [trial for trial in trials if trial.state.is_finished()]
     values = [trial.value if trial.state == TrialState.COMPLETE else None for trial in finished]
-    best = best_of(trials, maximize=study.direction == StudyDirection.MAXIMIZE)
+    best = best_of(trials, study.direction)
     stored = study.user_attrs.get(_TEST_KEY, {})
     of_best = stored.get(str(best.number), {}) if best is not None else {}
     return Contender(
@@ -422,9 +420,7 @@ def _contender(name: str, study: Study) -> Contender:
 
 def _score_best(study: Study, objective: Objective, test: Any, n_seeds: int, seed: int) -> None:
     """Train the best configuration on fresh seeds and store its scores, each as it comes."""
-    best = best_of(
-        study.get_trials(deepcopy=False), maximize=study.direction == StudyDirection.MAXIMIZE
-    )
+    best = best_trial(study)
     if best is None:
         return
     params = objective.search_space.from_trial(best.params)
@@ -455,6 +451,8 @@ def _objectives(objective: Any, contenders: Any) -> dict[str, Objective]:
         contenders = {name: _optimizer_of(objective, name) for name in contenders}
     made = {}
     for name, each in contenders.items():
+        if isinstance(each, Mapping) and objective is not None:
+            each = _tuning_only(objective.search_space, each)
         if isinstance(each, SearchSpace) and objective is not None:
             each = objective.with_search_space(each)
         if not isinstance(each, Objective):
@@ -467,6 +465,16 @@ def _objectives(objective: Any, contenders: Any) -> dict[str, Objective]:
     if len(directions) > 1:
         raise InvalidArgument("`contenders` must have one direction, got both.")
     return made
+
+
+def _tuning_only(space: SearchSpace, ranges: Mapping[str, Any]) -> SearchSpace:
+    """Return a space in which ``ranges`` are tuned and all else stays at its default."""
+    if space.conditional:  # no name says which branch is meant
+        return as_space("contenders", ranges)
+    defaults = space.defaults()
+    changes = defaults | {name: spec for name, spec in ranges.items() if name in defaults}
+    added = {name: spec for name, spec in ranges.items() if name not in defaults}
+    return space.override(**changes) | added
 
 
 def _optimizer_of(objective: Any, name: str) -> SearchSpace:

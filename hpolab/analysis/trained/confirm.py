@@ -13,7 +13,6 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import optuna
-from optuna.study import StudyDirection
 from optuna.trial import TrialState, create_trial
 
 from hpolab import _optuna
@@ -42,6 +41,7 @@ from hpolab.running.run import run
 from hpolab.seeding import derive_seed
 from hpolab.studies.recipe import FACTS_KEY, check_facts, study_seed
 from hpolab.studies.study import make_study
+from hpolab.studies.trials import ranked
 from hpolab.trial.lease import ERROR_KEY
 from hpolab.trial.reporter import METRICS_KEY, REASON_KEY, Reporter, give_up
 
@@ -515,7 +515,7 @@ def _choose(
     """Return the baseline and the best configurations, or those named, that differ from it."""
     space = objective.search_space
     trial_params = space.to_trial(space.defaults() if baseline is None else baseline)
-    candidates = _candidates(study)
+    candidates = ranked(study.get_trials(deepcopy=False), study.direction)
     same = [trial for trial in candidates if trial.params == trial_params]
     tried = min(same, key=lambda trial: trial.number, default=None)
     distributions = space.distributions()
@@ -549,18 +549,6 @@ def _choose(
             f"none in {study.study_name!r}."
         )
     return rows
-
-
-def _candidates(study: Study) -> list[FrozenTrial]:
-    """Return the complete trials that violate no constraint, the best first."""
-    sign = -1.0 if study.direction == StudyDirection.MAXIMIZE else 1.0
-    complete = [
-        trial
-        for trial in study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
-        if trial.value is not None
-        and all(violation <= 0 for violation in trial.constraints.values())
-    ]
-    return sorted(complete, key=lambda trial: sign * (trial.value or 0.0))
 
 
 def _named(candidates: Sequence[FrozenTrial], numbers: Collection[int]) -> list[FrozenTrial]:

@@ -23,7 +23,8 @@ from optuna.distributions import (
 from optuna.trial import TrialState, create_trial
 
 from hpolab.errors import DataNotFound, InvalidArgument, InvalidType, RecipeMismatch, one_of
-from hpolab.search_space.entries import make_distribution
+from hpolab.frames import is_frame, read_rows
+from hpolab.search_space.ranges import make_distribution
 from hpolab.storage.url import open_storage
 from hpolab.studies.imported import IMPORT_KEY, RUN_KEY
 from hpolab.studies.study import make_study
@@ -193,10 +194,8 @@ def _rows(source: Any) -> list[dict[str, Any]]:
     """Return the table's rows: column -> value, the missing ones left out."""
     if isinstance(source, str | Path):
         rows: Any = _csv_rows(Path(source))
-    elif hasattr(source, "to_dicts"):  # polars
-        rows = source.to_dicts()
-    elif hasattr(source, "columns") and hasattr(source, "to_dict"):  # pandas
-        rows = source.to_dict("records")
+    elif is_frame(source):
+        rows = read_rows("source", source)
     else:
         rows = source
     if not isinstance(rows, list | tuple) or not all(isinstance(row, dict) for row in rows):

@@ -1,4 +1,4 @@
-"""What the members of a stack share: an architecture, and the step that trains all of them."""
+"""What the members of a stack share: an architecture and the step that trains all of them."""
 
 from __future__ import annotations
 
@@ -24,16 +24,16 @@ if TYPE_CHECKING:
 
 __all__ = ["Architecture", "split_model"]
 
-# Of one function: shapes of batches times sizes of stacks times optimizers, for each architecture.
-# Beyond torch's own limit of 8 it would go on uncompiled.
+# A function is compiled once per batch shape, stack size and optimizer of each architecture. Beyond
+# its limit, 8 by default, torch runs the function uncompiled.
 _MAX_COMPILATIONS = 256
 
 
 class Architecture:
-    """A model without its numbers, and the data that it is trained on.
+    """A model without its weights, and the data it is trained on.
 
     Args:
-        training: A training of such a model.
+        training: A training of a model of this architecture.
     """
 
     def __init__(self, training: TorchTraining) -> None:
@@ -46,28 +46,29 @@ class Architecture:
 
     @property
     def train(self) -> ArraySplit:
-        """What the weights are fitted on."""
-        assert isinstance(self.task.train, ArraySplit), "other data is refused before"
+        """The data that the weights are fitted on."""
+        assert isinstance(self.task.train, ArraySplit), "`run` refuses other data"
         return self.task.train
 
     def dropouts(self, n_rows: int) -> Dropouts:
-        """Return the model's dropouts as it calls them for a batch of so many rows."""
+        """Return the model's dropouts, in the order of their calls, for a batch of ``n_rows``."""
         if n_rows not in self._dropouts:
             inputs = map_arrays(lambda part: part[:n_rows], self.train.inputs)
             self._dropouts[n_rows] = read_dropouts(self._model, inputs)
         return self._dropouts[n_rows]
 
     def step(self, *, compiled: bool, mixed: bool) -> Callable[..., None]:
-        """Return what trains all members for one step, all given in stacks (K, ...).
+        """Return a function that trains all members for one step, in place.
 
-        It takes weights, buffers, the optimizers' states, the rows of each member's batch (K, b),
-        the masks of dropouts, and updates: a rule with the names of its coefficients, its slots
-        (None for all), and the coefficients (names, slots).
+        It takes stacked weights, buffers and optimizer states, each (K, ...); the rows of each
+        member's batch (K, b); the dropout masks (K, ...); and the updates. An update is a rule with
+        the names of its coefficients, its slots (None for all), and the coefficients (names,
+        slots).
 
         Args:
-            compiled: Whether it is compiled.
-            mixed: Whether several rules share the stack: then only the gradients are compiled, as
-                which rule has which slots changes with every new member.
+            compiled: Whether to compile the step.
+            mixed: Whether several rules share the stack. Then only the gradients are compiled,
+                because the slots of each rule change with every new member.
         """
         self._template.train()
         whole, gradients = self._step, self._gradients
@@ -80,7 +81,7 @@ class Architecture:
 
     @torch.no_grad()
     def outputs(self, weights: Named, buffers: Named) -> tuple[Tensor, Tensor]:
-        """Return the outputs of all members for `valid`, (K, n, ...), and its targets (n, ...)."""
+        """Return all members' outputs for `valid` (K, n, ...), and its targets (n, ...)."""
         self._template.eval()
         call = vmap(partial(_call, self._template), in_dims=(0, 0, None), randomness="error")
         parts = list(self.task.valid.batches(self.task.eval_batch_size))
@@ -88,7 +89,7 @@ class Architecture:
         return torch.cat(outputs, 1), torch.cat([targets for _, targets in parts])
 
     def outputs_of_one(self, weights: Named, buffers: Named, inputs: Any) -> Tensor:
-        """Return the outputs of one member, in evaluation."""
+        """Return one member's outputs (n, ...), in evaluation mode."""
         self._template.eval()
         return _call(self._template, weights, buffers, inputs)
 
@@ -100,7 +101,7 @@ class Architecture:
             self._compiled[function] = torch.compile(function, dynamic=False, fullgraph=True)
         return self._compiled[function]
 
-    # Compiled as they stand: nothing below may depend on a member's numbers.
+    # The two methods below are compiled: they may not depend on a member's numbers.
 
     def _step(
         self,
@@ -132,7 +133,7 @@ class Architecture:
         batch, batch_targets = map_arrays(pick, inputs), pick(targets)
         losses = vmap(partial(_loss, self._template, self.task.loss), randomness="error")
 
-        # Of buffers too, as training statistics are written into them.
+        # Buffers are arguments too, because the model writes training statistics into them.
         def total(weights: Named, buffers: Named) -> Tensor:
             return losses(weights, buffers, masks, batch, batch_targets).sum()
 
@@ -141,17 +142,18 @@ class Architecture:
 
 
 def split_model(model: nn.Module) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Return a model's trained weights by name, and all else that it computes with."""
+    """Return a model's trained weights, and its frozen weights and buffers, by name."""
     weights = {name: p for name, p in model.named_parameters() if p.requires_grad}
     frozen = {name: p for name, p in model.named_parameters() if not p.requires_grad}
     return weights, frozen | dict(model.named_buffers())
 
 
 class _WeightFirstLinear(nn.Linear):
-    """A linear layer whose weight comes first in its product.
+    """A linear layer that computes (W xᵀ)ᵀ instead of x Wᵀ.
 
-    The gradient for the weight of a stack is then outputs x inputs as it is laid out, where torch
-    would compute inputs x outputs: for 784 inputs and 10 outputs in a fifth of the time.
+    The gradient of a stack's weights then comes out as (K, outputs, inputs), as they are laid out;
+    torch would compute (K, inputs, outputs). With 784 inputs and 10 outputs it takes a fifth of
+    the time.
     """
 
     def forward(self, inputs: Tensor) -> Tensor:
@@ -162,7 +164,7 @@ class _WeightFirstLinear(nn.Linear):
 
 
 def _template_of(model: nn.Module) -> nn.Module:
-    """Return the model as a stack calls it: with all weights given from outside."""
+    """Return the model that a stack calls, with all weights given from outside."""
     template = copy.deepcopy(model)
     mask_dropouts(template)
     for module in template.modules():
@@ -189,24 +191,25 @@ def _loss(
 
 
 def _pick(part: Tensor, *, rows: Tensor) -> Tensor:
-    """Return rows (K, b) of a tensor (n, ...): (K, b, ...)."""
+    """Return the rows (K, b) of a tensor (n, ...), as (K, b, ...)."""
     return part.index_select(0, rows.reshape(-1)).reshape(*rows.shape, *part.shape[1:])
 
 
 def _update(update: Update, weight: Tensor, gradient: Tensor, state: Named) -> None:
-    rule, slots, coefficients = update
-    name, _, listed = rule.partition(":")
+    """Update a weight (K, ...) and its states in place, in the slots that a rule has."""
+    names, slots, coefficients = update
+    name, _, listed = names.partition(":")
     shape = (-1, *[1] * (weight.ndim - 1))
     c = {
         key: each.reshape(shape) for key, each in zip(listed.split(","), coefficients, strict=True)
     }
-    change = RULES[name].update
-    own = {key: state[key] for key in RULES[name].state_shapes(tuple(weight.shape[1:]))}
+    rule = RULES[name]
     if slots is None:
-        change(weight, gradient, own, c)
+        rule.update(weight, gradient, state, c)
         return
-    part, parts = weight[slots], {key: each[slots] for key, each in own.items()}
-    change(part, gradient[slots], parts, c)
+    own = {key: state[key][slots] for key in rule.state_shapes(tuple(weight.shape[1:]))}
+    part = weight[slots]
+    rule.update(part, gradient[slots], own, c)
     weight[slots] = part
-    for key, each in parts.items():
-        own[key][slots] = each
+    for key, each in own.items():
+        state[key][slots] = each

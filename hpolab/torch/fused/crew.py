@@ -1,4 +1,4 @@
-"""The trials that a worker trains as one; new ones take the place of those that end."""
+"""The trials that a worker trains as one; new trials replace those that end."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from optuna.logging import get_logger
 from hpolab import _optuna
 from hpolab.objectives.crew import Crew
 from hpolab.torch.fused.architecture import Architecture
-from hpolab.torch.fused.group import Group
+from hpolab.torch.fused.group import MemberGroup
 from hpolab.torch.fused.grouping import is_of, obstacle, signature
 from hpolab.torch.fused.member import Member
 from hpolab.torch.fused.speed import Speed, choose, is_too_short
-from hpolab.trial.lease import put_back_trial, release_lease
+from hpolab.trial.lease import requeue_mine
 from hpolab.trial.reporter import StepReport, is_out_of_memory, report_together
 
 if TYPE_CHECKING:
@@ -31,22 +31,23 @@ __all__ = ["FusedCrew", "make_crew"]
 
 _logger = get_logger(__name__)
 
-# Trials at once under "auto" where the default configuration cannot be stacked, but others may.
+# Trials at once under "auto" if the default configuration cannot be stacked; others may be.
 _SIZE_UNMEASURED = 16
 
 
 class FusedCrew(Crew):
-    """The trials that a worker has in training, in groups of one architecture each.
+    """The trials that a worker has in training, grouped by architecture.
 
-    All groups advance by an epoch in turn, so that trials of different architectures end in the
-    order in which they would alone.
+    The groups take turns, one epoch each, so that trials of different architectures end in the
+    same order as if they trained one by one.
 
     Args:
         study: The study.
-        objective: What is trained.
-        speed: How many trials at most, and how their stacks are trained.
-        architectures: What is known already, by signature.
-        deadline: When trainings end with what they have.
+        objective: The objective that its trials train.
+        speed: The largest number of trials at once, and whether their stacks are compiled.
+        architectures: Architectures that are known already, by signature; None if their trials
+            train alone.
+        deadline: The moment of ``time.monotonic()`` when trainings end with their best so far.
     """
 
     def __init__(
@@ -64,7 +65,7 @@ class FusedCrew(Crew):
         self._architectures = architectures
         self._has_collected = False
         self._deadline = deadline
-        self._groups: dict[Hashable, Group] = {}
+        self._groups: dict[Hashable, MemberGroup] = {}
 
     @property
     def trials(self) -> list[Trial]:
@@ -81,7 +82,7 @@ class FusedCrew(Crew):
         return len(self._members) < self._size
 
     def begin(self, trial: Trial) -> Outcome | None:
-        """Begin a trial; it ends at once if its checkpoint was its last, or if it cannot start."""
+        """Begin a trial; return its outcome if its checkpoint is its last or if it cannot start."""
         _optuna.buffer_reports(self._study, trial)
         try:
             member = Member.start(self._objective, trial, self._deadline)
@@ -97,7 +98,7 @@ class FusedCrew(Crew):
         return None
 
     def advance(self) -> list[tuple[Trial, Outcome]]:
-        """Train all for an epoch and report it; return those that have ended."""
+        """Train all trials for one epoch and report it; return those that have ended."""
         advanced = [
             (group, member, value)
             for group in self._groups.values()
@@ -127,24 +128,23 @@ class FusedCrew(Crew):
         return [(member.trial, member.result) for _, member in ended if member.trial is not None]
 
     def requeue(self) -> None:
-        """Let other workers go on with all trials."""
+        """Requeue all trials, so that other workers can resume them."""
         for member in self._members:
             assert member.trial is not None
             self._put_back(member.trial)
 
     def _put_back(self, trial: Trial) -> None:
-        put_back_trial(self._study, trial.number)
-        release_lease(trial)
+        requeue_mine(self._study, trial)
 
-    def _let_go(self, group: Group, member: Member) -> None:
+    def _let_go(self, group: MemberGroup, member: Member) -> None:
         group.remove(member)
         assert member.trial is not None
         self._put_back(member.trial)
 
     def _put_back_starved(
-        self, advanced: list[tuple[Group, Member, float]]
-    ) -> list[tuple[Group, Member, float]]:
-        """Put back those for which memory has not sufficed beside others; return the rest."""
+        self, advanced: list[tuple[MemberGroup, Member, float]]
+    ) -> list[tuple[MemberGroup, Member, float]]:
+        """Requeue the members that ran out of memory next to others; return the rest."""
         starved = [
             (group, member)
             for group, member, _ in advanced
@@ -159,10 +159,10 @@ class FusedCrew(Crew):
         return [each for each in advanced if each[1] not in gone]
 
     def _make_room(self) -> list[Member]:
-        """Go on with half of the trials, the oldest, and return them; the others wait for a slot.
+        """Keep the older half of the trials, requeue the others, and return those kept.
 
-        First with all: optimizers and their schedules hold each other, so that those of trials
-        that have ended may still be there.
+        The first call only collects garbage and keeps all: an optimizer and its schedule refer to
+        each other, so those of ended trials may still take up memory.
         """
         if not self._has_collected:
             self._has_collected = True
@@ -175,8 +175,8 @@ class FusedCrew(Crew):
         self._size = max(1, len(pairs) // 2)
         self._compiled = False
         _logger.warning(
-            f"{len(pairs)} trials do not fit in memory at once; the study goes on with "
-            f"{self._size}."
+            f"{len(pairs)} trials do not fit in memory at once; the study continues with "
+            f"{self._size} at once."
         )
         for group, member in pairs[self._size :]:
             self._let_go(group, member)
@@ -184,26 +184,28 @@ class FusedCrew(Crew):
             group.shrink(self._size)
         return [member for _, member in pairs[: self._size]]
 
-    def _group_of(self, member: Member) -> Group:
+    def _group_of(self, member: Member) -> MemberGroup:
         key = signature(member.training)
         if key not in self._architectures:
             self._architectures[key] = architecture_of(member)
         architecture = self._architectures[key]
         if architecture is not None and not is_of(architecture, member):
-            _say_why(member, "its model computes otherwise than others of the same modules")
+            _say_why(
+                member, "its model computes something else than other models of the same modules"
+            )
             key, architecture = (key, "alone"), None
         if key not in self._groups:
-            self._groups[key] = Group(architecture, self._size, compiled=self._compiled)
+            self._groups[key] = MemberGroup(architecture, self._size, compiled=self._compiled)
         return self._groups[key]
 
 
 def _raise(objective: TrainsByEpochs, error: Exception, trial: Trial) -> NoReturn:
-    with objective.reporter(trial):  # which knows what to do where memory has run out
+    with objective.reporter(trial):  # it prunes the trial if memory has run out
         raise error
 
 
 def architecture_of(member: Member) -> Architecture | None:
-    """Return what a member shares with others like it, or None, said why, if it trains alone."""
+    """Return a member's architecture; log why and return None if the member must train alone."""
     reason = obstacle(member)
     if reason is None:
         return Architecture(member.training)
@@ -212,7 +214,7 @@ def architecture_of(member: Member) -> Architecture | None:
 
 
 def _say_why(member: Member, reason: str) -> None:
-    which = "The default" if member.trial is None else f"Trial {member.trial.number}"
+    which = "The default configuration" if member.trial is None else f"Trial {member.trial.number}"
     _logger.warning(f"{which} trains alone: {reason}.")
 
 
@@ -224,18 +226,20 @@ def make_crew(
     n_trials: int,
     deadline: float,
 ) -> FusedCrew | None:
-    """Return a crew of the size that ``fuse`` asks for, or None where one by one is fastest.
+    """Return a crew of the size that ``fuse`` asks for, or None if one by one is fastest.
 
     Args:
-        objective: What is trained.
-        study: The study.
-        fuse: How many trials to train as one, or "auto" for the fastest of 1, 4, 16 and 64.
-        n_trials: Trials that are left.
-        deadline: The moment of ``time.monotonic()`` when trainings end with what they have.
+        objective: The objective to train.
+        study: Its study.
+        fuse: The number of trials to train as one, or "auto" for the fastest of 1, 4, 16 and 64.
+        n_trials: The number of trials that are left.
+        deadline: The moment of ``time.monotonic()`` when trainings end with their best so far.
     """
     first = Member.outside(objective, objective.search_space.defaults(), 0)
     if fuse == "auto" and is_too_short(objective, first.training.batch_size, n_trials):
-        _logger.info("Trials train one by one: too few steps to measure what is fastest.")
+        _logger.info(
+            "Trials train one by one: the study has too few steps to measure what is fastest."
+        )
         return None
     architecture = architecture_of(first)
     if architecture is None:

@@ -1,7 +1,8 @@
-"""Dropout in a stack: each member's masks are those that its training alone would draw.
+"""Dropout in a stack: each member gets the masks that it would draw if it trained alone.
 
 Masks are drawn before the steps that need them, from each member's own random state and in the
-order in which its model would; inside a step they are one multiplication for all members.
+order in which its model would draw them. Inside a step they are one multiplication for all
+members.
 """
 
 from __future__ import annotations
@@ -21,13 +22,13 @@ if TYPE_CHECKING:
 
 __all__ = ["MaskedDropout", "Masks", "mask_dropouts", "read_dropouts"]
 
-# What draws one number for each element, and what one for each channel.
+# Modules that draw one number per element, and modules that draw one per channel.
 _ELEMENTS = (nn.Dropout,)
 _CHANNELS = (nn.Dropout1d, nn.Dropout2d, nn.Dropout3d)
 
 
 class MaskedDropout(nn.Module):
-    """Multiplies with the mask that a call of the model brings; in evaluation with none."""
+    """Multiplies its inputs by a mask given from outside; does nothing in evaluation mode."""
 
     mask: Tensor
 
@@ -40,7 +41,7 @@ class MaskedDropout(nn.Module):
 
 
 def mask_dropouts(model: nn.Module) -> None:
-    """Put a `MaskedDropout` in each dropout's place."""
+    """Replace each dropout by a `MaskedDropout`."""
     for name, module in list(model.named_modules()):
         if type(module) in (*_ELEMENTS, *_CHANNELS):
             parent, _, own = name.rpartition(".")
@@ -49,13 +50,13 @@ def mask_dropouts(model: nn.Module) -> None:
 
 @dataclass(frozen=True)
 class Dropouts:
-    """The dropouts of a model as it calls them for a batch: (module's name, mask's shape)."""
+    """A model's dropouts in the order of their calls for a batch: (module name, mask shape)."""
 
     calls: tuple[tuple[str, tuple[int, ...]], ...]
 
     @property
     def n_numbers(self) -> int:
-        """Numbers that the masks of one member's step hold."""
+        """The number of mask elements for one step of one member."""
         return sum(math.prod(shape) for _, shape in self.calls)
 
 
@@ -63,10 +64,10 @@ def read_dropouts(model: nn.Module, inputs: Any) -> Dropouts:
     """Return a model's dropouts in the order of their calls for a batch of inputs.
 
     Raises:
-        ValueError: If one is called several times, or has inputs of a shape that is not
-            understood.
+        ValueError: If a dropout is called several times, or if the shape of its inputs does not
+            fit its kind.
     """
-    # On a copy, since training statistics would count the batch.
+    # A copy, because the pass would change the model's training statistics.
     model = copy.deepcopy(model).train()
     calls: list[tuple[str, tuple[int, ...]]] = []
     for name, module in model.named_modules():
@@ -97,12 +98,12 @@ class _Note:
 
 @dataclass(frozen=True)
 class Masks:
-    """The masks of some steps: name of a dropout -> (steps, K, ...)."""
+    """The masks of some steps: dropout name -> (steps, K, ...)."""
 
     tensors: dict[str, Tensor]
 
     def of_step(self, step: int) -> dict[str, Tensor]:
-        """Return the buffers that the model reads in a step."""
+        """Return the masks of a step under the names of the model's buffers, each (K, ...)."""
         return {f"{name}.mask": mask[step] for name, mask in self.tensors.items()}
 
     @classmethod
@@ -114,9 +115,9 @@ class Masks:
         dtype: torch.dtype,
         device: torch.device,
     ) -> Masks:
-        """Draw what all members need for some steps; slots without a member are left as they are.
+        """Draw the masks of all members for some steps; a free slot's masks are 1.
 
-        torch draws a number for each element of a dropout's input, unless its rate is 0 or 1.
+        A dropout whose rate is 0 or 1 draws nothing, as in torch.
         """
         tensors = {
             name: torch.ones((n_steps, len(members), *shape), dtype=dtype, device=device)
@@ -125,18 +126,21 @@ class Masks:
         for k, member in enumerate(members):
             if member is None or not dropouts.calls:
                 continue
-            kept = {name: 1 - _rate(member.training.model.get_submodule(name)) for name in tensors}
+            kept = {
+                name: 1 - _dropout_rate(member.training.model.get_submodule(name))
+                for name in tensors
+            }
             drawn = [(name, part) for name, part in kept.items() if 0 < part < 1]
             with member.random():
                 for step in range(n_steps):
                     for name, part in drawn:
                         tensors[name][step, k].bernoulli_(part)
             for name, part in kept.items():
-                # As torch scales what it keeps; of a rate of 1 nothing is kept.
+                # torch scales what it keeps; a rate of 1 keeps nothing.
                 tensors[name][:, k].mul_(0.0) if part == 0 else tensors[name][:, k].div_(part)
         return cls(tensors)
 
 
-def _rate(module: nn.Module) -> float:
+def _dropout_rate(module: nn.Module) -> float:
     rate: float = module.p  # type: ignore[assignment]
     return rate

@@ -14,22 +14,22 @@ if TYPE_CHECKING:
     from hpolab.torch.fused.architecture import Architecture
     from hpolab.torch.fused.member import Member
 
-__all__ = ["Group"]
+__all__ = ["MemberGroup"]
 
 
-class Group:
-    """Members of one architecture: stacks of them, and those that train alone.
+class MemberGroup:
+    """Members of one architecture: some in stacks, the others training alone.
 
-    A stack that has lost half of its members and more is dissolved, so that few slots are empty;
-    one member alone trains as every lone trial.
+    A stack that has lost half of its members is dissolved, so that few slots stay empty. A member
+    that is left over trains like any trial that is not fused.
 
     Attributes:
-        is_too_large: Whether a stack did not fit in memory; until `shrink` its members wait.
+        is_too_large: Whether a stack did not fit in memory. Its members wait until `shrink`.
 
     Args:
-        architecture: What the members share; None if they cannot be stacked.
-        size: The largest stack.
-        compiled: Whether stacks of that size are compiled; smaller ones never are.
+        architecture: The members' architecture; None if they cannot be stacked.
+        size: The number of slots of the largest stack.
+        compiled: Whether to compile stacks of that size; smaller ones are never compiled.
     """
 
     def __init__(self, architecture: Architecture | None, size: int, *, compiled: bool) -> None:
@@ -47,11 +47,11 @@ class Group:
         return [member for member in stacked if member is not None] + self._alone
 
     def add(self, member: Member) -> None:
-        """Let a member advance with the group from its next epoch on."""
+        """Add a member, which advances with the group from its next epoch on."""
         self._alone.append(member)
 
     def remove(self, member: Member) -> None:
-        """Let a member go, its model being that of its best epoch if it has come to its end."""
+        """Remove a member; if it has finished, its model becomes that of its best epoch."""
         stack = self._stack_of(member)
         if stack is None:
             self._alone.remove(member)
@@ -64,10 +64,10 @@ class Group:
             self._stacks.remove(stack)
 
     def advance(self) -> list[tuple[Member, float]]:
-        """Train all members for an epoch; return each with its metric.
+        """Train all members for one epoch; return each with its metric.
 
-        Those that an error has ended keep it, and are returned with NaN. Those of a stack that
-        does not fit in memory are not trained, and `is_too_large` says so.
+        A member that fails keeps its error and is returned with NaN. If a stack does not fit in
+        memory, its members are not trained and `is_too_large` becomes true.
         """
         self._arrange()
         if self.is_too_large:
@@ -78,14 +78,14 @@ class Group:
         return advanced
 
     def shrink(self, size: int) -> None:
-        """Go on in stacks of ``size`` at most; smaller ones than before are not compiled."""
+        """Use stacks of at most ``size`` slots; smaller ones than before are not compiled."""
         self.is_too_large = False
         if self._architecture is not None:
             self._compiled = self._compiled and size == self._size
             self._size = size
 
     def keep_best(self, member: Member) -> None:
-        """Take a member as it is for its best so far."""
+        """Keep a member's present model as its best."""
         stack = self._stack_of(member)
         if stack is None:
             member.training.keep_best()
@@ -100,11 +100,11 @@ class Group:
         return member.state()
 
     def _stack_of(self, member: Member) -> Stack | None:
-        """Return the stack that a member stands in, None if it trains alone."""
+        """Return a member's stack, or None if the member trains alone."""
         return next((stack for stack in self._stacks if member in stack.members), None)
 
     def _arrange(self) -> None:
-        """Fill free slots, make stacks of those that are left, and dissolve half-empty ones."""
+        """Dissolve half-empty stacks, fill free slots, and stack the members that are left."""
         for stack in list(self._stacks):
             if 2 * stack.n_members <= stack.size:
                 self._dissolve(stack)
@@ -140,13 +140,13 @@ class Group:
         self._stacks.remove(stack)
 
     def _advance(self, stack: Stack) -> list[tuple[Member, float]]:
-        """Train a stack for an epoch; nothing, its members being alone, if it does not fit."""
+        """Train a stack for one epoch; if it does not fit in memory, dissolve it untrained."""
         members = [member for member in stack.members if member is not None]
-        # A new stack has changed nothing of its members but where their random draws are.
+        # A new stack has so far only advanced its members' random states.
         places = {member: member.place() for member in members} if stack.is_new else {}
         try:
             if stack.is_new:
-                stack.values()  # before its members are trained: whether there is room for it
+                stack.values()  # fails before training if there is no room
             stack.epoch()
             values = stack.values()
         except Exception as error:  # noqa: BLE001 - stored with each of its trials

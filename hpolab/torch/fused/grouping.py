@@ -1,4 +1,4 @@
-"""Which trials may share a stack, and why one may not."""
+"""Which trials may share a stack, and why a trial may not."""
 
 from __future__ import annotations
 
@@ -21,20 +21,21 @@ if TYPE_CHECKING:
 
 __all__ = ["is_of", "obstacle", "signature"]
 
-# How far a stacked step may be from a lone one, as a part of the step's length. Rounding is far
-# less, but for a unit that it turns on or off; a member treated wrongly is wrong by far more.
+# The difference allowed between a stacked and a lone step, as a fraction of the step's length.
+# Rounding differs by far less, unless it switches a unit on or off; a step that is wrong differs by
+# far more.
 _TOLERANCE = 0.02
-# What counts as no step in a weight, as a part of the whole step's length.
+# The length, as a fraction of the whole step's, below which a weight counts as unchanged.
 _NOTHING = 1e-4
 
-# Rows by which a member's model is held to its group's.
+# Rows on which a member's model is compared with its group's architecture.
 _N_ROWS = 4
 
 
 def signature(training: TorchTraining) -> Hashable:
     """Return what trainings of one stack have in common.
 
-    The batch size, the modules with all plain settings that they hold but for rates of dropout,
+    That is the batch size, the modules with all their plain settings except dropout rates, and
     the shapes and types of all weights and buffers and which of them are trained.
     """
     modules = tuple(
@@ -45,7 +46,7 @@ def signature(training: TorchTraining) -> Hashable:
         (name, name in weights, tuple(part.shape), part.dtype)
         for name, part in (weights | buffers).items()
     )
-    # Those of an optimizer without a rule are no group with the others.
+    # Trials of an optimizer without a rule form a group of their own.
     alone = None if rule_of(training.params) else training.params["optimizer"]
     return alone, training.batch_size, modules, tensors
 
@@ -57,7 +58,7 @@ def _settings(module: nn.Module) -> tuple[tuple[str, Any], ...]:
         for key, value in sorted(vars(module).items())
         if isinstance(value, bool | int | float | str)
         and not (is_dropout and key == "p")
-        # What a model says of the phase it is in is the same for all when they train.
+        # Whether the model is in training mode is no setting.
         and key != "training"
     )
 
@@ -65,8 +66,8 @@ def _settings(module: nn.Module) -> tuple[tuple[str, Any], ...]:
 def obstacle(member: Member) -> str | None:
     """Return why a training cannot share a stack with others like it, or None if it can.
 
-    Two trainings like it, with other weights and rows each, make one step in a stack and one
-    alone: what cannot be stacked, and what lets one member see another, shows there.
+    Two such trainings, with different weights and rows, make one step in a stack and one step
+    alone. The comparison exposes models that cannot be stacked and members that see each other.
     """
     params = member.training.params
     if rule_of(params) is None:
@@ -75,15 +76,15 @@ def obstacle(member: Member) -> str | None:
     if len({part.dtype for part in weights.values()}) > 1:
         return "its weights are of several types"
     try:
-        return None if _steps_agree(member) else "several of it do not train as each does alone"
-    except Exception as error:  # noqa: BLE001 - told as the reason why the trial trains alone
+        return None if _steps_agree(member) else "in a stack it does not train as it does alone"
+    except Exception as error:  # noqa: BLE001 - it is the reason why the trial trains alone
         return in_brief(error)
 
 
 def is_of(architecture: Architecture, member: Member) -> bool:
-    """Tell whether a member's model computes what its architecture does with its weights.
+    """Tell whether a member's model computes the same as its architecture with its weights.
 
-    Another one of the same signature may hide what it does in a closure.
+    Models of the same signature may still differ, for instance in a closure.
     """
     weights, buffers = split_model(member.training.model)
     rows = map_arrays(lambda part: part[:_N_ROWS], architecture.train.inputs)
@@ -94,7 +95,7 @@ def is_of(architecture: Architecture, member: Member) -> bool:
 
 
 def _steps_agree(member: Member) -> bool:
-    # Plain SGD, as others make a whole step of what is 0 but for rounding.
+    # Plain SGD: other optimizers turn a gradient that is 0 up to rounding into a whole step.
     plain = {"optimizer": "sgd", "lr": 0.1, "weight_decay": 0.0, "schedule": "constant"}
     params = {**member.training.params, **plain}
     stacked, alone, before = (
@@ -108,7 +109,7 @@ def _steps_agree(member: Member) -> bool:
         with each.random():
             each.training.epoch(n_batches=1)
     for models in zip(alone, stacked, before, strict=True):
-        steps = list(zip(*map(_tensors, models), strict=True))
+        steps = list(zip(*map(_model_tensors, models), strict=True))
         whole = sum(_length(one - start) ** 2 for one, _, start in steps) ** 0.5
         for one, other, start in steps:
             allowed = _TOLERANCE * _length(one - start) + _NOTHING * whole
@@ -117,7 +118,7 @@ def _steps_agree(member: Member) -> bool:
     return True
 
 
-def _tensors(member: Member) -> list[Tensor]:
+def _model_tensors(member: Member) -> list[Tensor]:
     weights, buffers = split_model(member.training.model)
     return [part.detach() for part in (weights | buffers).values()]
 

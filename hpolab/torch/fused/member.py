@@ -1,4 +1,4 @@
-"""A member of a stack: a trial, its training and its reporter."""
+"""A member of a stack: a trial with its training and its reporter."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ class Member:
     """A trial in training.
 
     Attributes:
-        objective: What its trial was asked for.
-        trial: The running trial; None where only the speed is measured.
+        objective: The objective of its trial.
+        trial: The running trial; None if the training belongs to no trial, as in measurements.
         reporter: Its reporter.
-        training: Its training. While it is in a stack, the stack holds what the last epochs have
-            made of it, and its random state alone is up to date.
-        error: What ended it, None while it trains and where it has come to its end.
+        training: Its training. While the member is in a stack, the stack holds its weights and
+            optimizer states; only the random state here is up to date.
+        error: The error that ended it; None while it trains or if it has finished.
     """
 
     objective: TrainsByEpochs
@@ -44,13 +44,13 @@ class Member:
 
     @classmethod
     def start(cls, objective: TrainsByEpochs, trial: Trial, deadline: float) -> Member:
-        """Return a trial's training, as far as its last checkpoint has it."""
+        """Return a trial's member, resumed from its last checkpoint if it has one."""
         reporter = objective.reporter(trial, deadline=deadline)
         return cls._start(objective, trial, reporter, objective.search_space.suggest(trial))
 
     @classmethod
     def outside(cls, objective: TrainsByEpochs, params: Mapping[str, Any], seed: int) -> Member:
-        """Return a training outside any trial."""
+        """Return a member that belongs to no trial."""
         return cls._start(objective, None, objective.reporter(seed=seed), params)
 
     @classmethod
@@ -72,7 +72,7 @@ class Member:
 
     @contextmanager
     def random(self) -> Iterator[None]:
-        """Let torch draw from the member's own random state, which goes on from there."""
+        """Let torch draw from the member's own random state within a ``with`` block."""
         device = self.objective.task.device
         outside = get_random_state(device, ())
         set_random_state(self._random, device, ())
@@ -84,7 +84,7 @@ class Member:
 
     @property
     def is_done(self) -> bool:
-        """Whether it has come to its end, or something has ended it."""
+        """Whether it has finished or failed."""
         return (
             self.error is not None
             or self.reporter.should_stop
@@ -98,21 +98,21 @@ class Member:
             return self.training.value()
 
     def state(self) -> bytes:
-        """Return its checkpoint; what the stack holds of it must be taken out before."""
+        """Return its checkpoint; if it is in a stack, `Stack.take_out` must come first."""
         with self.random():
             return state_of(self.training, self.reporter)()
 
     def place(self) -> list[Tensor]:
-        """Return where its random draws are, the order of its rows first."""
+        """Return its random states, that of the order of its rows first."""
         return [self.training.state.generators[0].get_state(), *self._random]
 
     def go_back(self, place: list[Tensor]) -> None:
-        """Draw again from a place on."""
+        """Go back to random states that `place` returned."""
         order, *self._random = place
         self.training.state.generators[0].set_state(order)
 
     def result(self, trial: Trial) -> float:
-        """Return the trial's value, that of its best epoch's model, or raise what ended it."""
+        """Return the trial's value, that of its best epoch, or raise the error that ended it."""
         with self.reporter:
             if self.error is not None:
                 raise self.error

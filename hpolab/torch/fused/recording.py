@@ -1,4 +1,4 @@
-"""A step of a stack as a CUDA graph: recorded once, then played by one launch."""
+"""A step of a stack as a CUDA graph: recorded once, then replayed by a single launch."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ __all__ = ["CudaTape", "Recorder", "tape_of"]
 
 _logger = get_logger(__name__)
 
-# Calls before the one that is recorded: in them libraries choose their kernels and claim memory,
-# which a recording must not do. Torch's notes on CUDA graphs take three.
+# Calls before the recording. In them libraries choose kernels and allocate memory, which a
+# recording must not do. Torch's notes on CUDA graphs make three.
 _N_WARM_UP = 3
 
-# Recordings of a stack: batches of two lengths, and a few sets of rules where several share it.
+# Recordings kept per stack: two batch lengths times a few sets of rules.
 _MOST_KEPT = 8
 
 
@@ -41,11 +41,11 @@ class CudaTape:
 
     def __init__(self, device: torch.device) -> None:
         self._device = device
-        # Graphs that are played one after the other may share what they need in between.
+        # Graphs that are never replayed at the same time may share memory.
         self._pool: Any = None
 
     def warm_up(self, call: Callable[[], None]) -> None:
-        """Call once, aside from the stream that all else is on, as torch asks for."""
+        """Call once on a side stream, as torch requires before a recording."""
         with torch.cuda.device(self._device):
             here, aside = torch.cuda.current_stream(), torch.cuda.Stream()  # type: ignore[no-untyped-call]
             aside.wait_stream(here)
@@ -54,7 +54,7 @@ class CudaTape:
             here.wait_stream(aside)
 
     def record(self, call: Callable[[], None]) -> Callable[[], None]:
-        """Return what plays all that a call launches; the call itself changes nothing."""
+        """Return a function that replays what the call launches; recording changes no tensor."""
         with torch.cuda.device(self._device):
             graph = torch.cuda.CUDAGraph()
             with torch.cuda.graph(graph, pool=self._pool):
@@ -64,13 +64,13 @@ class CudaTape:
 
 
 def tape_of(device: torch.device) -> CudaTape | None:
-    """Return what records on a device, None where every launch is made anew."""
+    """Return a tape for a device, or None if steps on it cannot be recorded."""
     return CudaTape(device) if device.type == "cuda" else None
 
 
 @dataclass
 class _Recording:
-    """Fixed tensors that a step reads, and what plays the step."""
+    """The fixed tensors that a step reads, and the function that replays the step."""
 
     rows: Tensor
     masks: Named
@@ -80,14 +80,14 @@ class _Recording:
 
 
 class Recorder:
-    """Makes the steps of one stack, playing a recording where there is one.
+    """Makes the steps of one stack, replaying a recording if there is one.
 
-    A step writes into the stack's own tensors, which stay where they are; what differs from step
-    to step is copied into fixed tensors first. The first calls of a kind are plain ones, and count
-    as steps as all others do.
+    A step writes into the stack's own tensors, which never move. Whatever differs from step to
+    step is first copied into fixed tensors. The first steps of a kind run without a recording, and
+    count like all others.
 
     Args:
-        tape: What records.
+        tape: Records the steps.
     """
 
     def __init__(self, tape: CudaTape) -> None:
@@ -105,14 +105,16 @@ class Recorder:
         """Make a step.
 
         Args:
-            step: Trains a stack in place, always the same one; of rows, masks and updates.
-            rows: The rows of each member's batch, (K, b).
-            masks: Of dropouts, each (K, ...).
-            updates: Rules, their slots and coefficients.
+            step: Trains the stack in place, given rows, masks and updates; the same at each call.
+            rows: The rows of each member's batch (K, b).
+            masks: The dropout masks, each (K, ...).
+            updates: Rules with their slots and coefficients.
         """
         recording = self._recording_of(rows, masks, updates)
         fixed = (recording.rows, recording.masks, recording.updates)
-        for place, tensor in zip(_tensors(*fixed), _tensors(rows, masks, updates), strict=True):
+        for place, tensor in zip(
+            _varying_tensors(*fixed), _varying_tensors(rows, masks, updates), strict=True
+        ):
             place.copy_(tensor)
         call = partial(step, *fixed)
         if recording.n_calls < _N_WARM_UP:
@@ -124,7 +126,7 @@ class Recorder:
         recording.n_calls += 1
 
     def _record(self, call: Callable[[], None]) -> Callable[[], None]:
-        """Return what plays a call: the call itself where it cannot be recorded, said once."""
+        """Return a function that replays a call, or the call itself if recording fails."""
         if self._is_refused:
             return call
         try:
@@ -133,11 +135,13 @@ class Recorder:
             if is_out_of_memory(error):
                 raise
             self._is_refused = True
-            _logger.warning(f"Steps are launched one by one: {in_brief(error)}")
+            _logger.warning(
+                f"Steps run without a CUDA graph, which cannot record them: {in_brief(error)}"
+            )
             return call
 
     def _recording_of(self, rows: Tensor, masks: Named, updates: list[Update]) -> _Recording:
-        shapes = tuple(tensor.shape for tensor in _tensors(rows, masks, updates))
+        shapes = tuple(tensor.shape for tensor in _varying_tensors(rows, masks, updates))
         key = (tuple(masks), tuple((name, slots is None) for name, slots, _ in updates), shapes)
         if key not in self._recordings:
             if len(self._recordings) == _MOST_KEPT:
@@ -153,8 +157,8 @@ class Recorder:
         return self._recordings[key]
 
 
-def _tensors(rows: Tensor, masks: Named, updates: list[Update]) -> Iterator[Tensor]:
-    """Yield what differs from step to step, always in one order."""
+def _varying_tensors(rows: Tensor, masks: Named, updates: list[Update]) -> Iterator[Tensor]:
+    """Yield the tensors that differ from step to step, always in the same order."""
     yield rows
     yield from masks.values()
     for _, slots, numbers in updates:

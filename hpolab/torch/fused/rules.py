@@ -1,20 +1,25 @@
 """Update rules of the optimizers, for K members at once, each with its own settings.
 
-A rule is what ``torch.optim`` does in one step to one weight, written for weights (K, ...) that
-stand one behind the other. What a step needs of settings and step number is computed beforehand
-for all steps of an epoch, in float64, and given to the rule as coefficients (K, 1, ..., 1). The
-names of states are torch's, so that a member's training can be taken up by its optimizer alone.
+A rule is what ``torch.optim`` does in one step to one weight, written for stacked weights
+(K, ...). It is a chain of transformations, as in Optax: each takes the move that the one before it
+returned, beginning with the gradient, and returns the next; `descend` subtracts the move, times
+the learning rate, from the weight. Weight decay, momentum and moments each stand here once.
+
+Settings and step numbers never enter a step: the coefficients of all steps of an epoch are
+computed beforehand in float64, and a step reads its own as tensors (K, 1, ..., 1). No step reads
+a number back from a tensor, so that steps can be recorded as CUDA graphs. States have torch's
+names, so that an optimizer alone can take up a member's training, and the other way round.
 
 `RULES` has a row for each optimizer of the search spaces that torch computes weight by weight; the
-tests hold each one to torch's own step.
+tests compare each with torch's own steps.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 import numpy as np
 import torch
@@ -23,11 +28,14 @@ from torch import Tensor
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["RULES", "Rule", "Steps", "rule_of"]
+__all__ = ["RULES", "Rule", "Steps", "Transformation", "rule_of"]
 
-State: TypeAlias = Mapping[str, Tensor]
-Coefficients: TypeAlias = Mapping[str, Tensor]
+T = TypeVar("T")
 Array: TypeAlias = "NDArray[np.float64]"
+Tensors: TypeAlias = Mapping[str, Tensor]
+Numbers: TypeAlias = Mapping[str, "Array | float"]
+Shape: TypeAlias = tuple[int, ...]
+Change: TypeAlias = Callable[[Tensor, Tensor, Tensors, Tensors], Tensor]
 
 
 @dataclass(frozen=True)
@@ -35,10 +43,10 @@ class Steps:
     """Some steps of one member's training.
 
     Attributes:
-        settings: Its optimizer's arguments, by torch's names.
-        t: Their numbers, the first of a training being 1, (s,).
-        lr: The learning rate at each, (s,).
-        lr_before: The learning rate one step before each; at step 1 that of step 1, (s,).
+        settings: The optimizer's arguments, by torch's names.
+        t: The steps' numbers (s,); the first step of a training is 1.
+        lr: The learning rate at each step (s,).
+        lr_before: The learning rate one step earlier (s,); at step 1 that of step 1.
     """
 
     settings: Mapping[str, Any]
@@ -48,218 +56,245 @@ class Steps:
 
 
 @dataclass(frozen=True)
-class Rule:
-    """How an optimizer changes a weight.
+class Transformation:
+    """One link of a rule.
 
     Attributes:
-        update: Changes a weight (K, ...) and its state in place, given the gradient.
-        coefficients: What ``update`` reads besides, name -> (s,), of some steps. A name that is 0
-            throughout may be left out where ``update`` says so.
-        state: The names of its states that are shaped as the weight.
-        initial: What a state begins with, of the settings, where that is not 0.
-        shapes: Shapes of states that are not the weight's own, name -> shape of one member.
-        scalars: States that torch keeps as one number a weight, of the steps behind them.
+        change: Takes the move (K, ...), the weight (K, ...), its states and the step's
+            coefficients (K, 1, ..., 1), and returns the next move. It writes states and the
+            weight in place and leaves the move alone, which may be a state of another link.
+        coefficients: What ``change`` reads of some steps, name -> (s,), or a number if all steps
+            share it. Only `coupled_decay` and `decoupled_decay` may leave out a name.
+        states: Names of its states.
+        starts: The setting that a state starts with, by state; other states start with 0.
+        shapes: The states' shapes for one member's weight, if they are not the weight's own.
+        scalars: States that torch keeps as one number per weight, after some steps.
     """
 
-    update: Callable[[Tensor, Tensor, State, Coefficients], None]
-    coefficients: Callable[[Steps], Mapping[str, Array]]
-    state: tuple[str, ...] = ()
-    initial: Callable[[Mapping[str, Any]], Mapping[str, float]] = lambda settings: {}
-    shapes: Callable[[tuple[int, ...]], Mapping[str, tuple[int, ...]]] | None = None
+    change: Change
+    coefficients: Callable[[Steps], Numbers] = lambda steps: {}
+    states: tuple[str, ...] = ()
+    starts: Mapping[str, str] = field(default_factory=dict)
+    shapes: Callable[[Shape], Mapping[str, Shape]] | None = None
     scalars: Callable[[Steps], Mapping[str, float]] = lambda steps: {}
 
-    def state_shapes(self, shape: tuple[int, ...]) -> Mapping[str, tuple[int, ...]]:
-        """Return the shapes of one member's states for a weight of a shape."""
-        return dict.fromkeys(self.state, shape) if self.shapes is None else self.shapes(shape)
+
+class Rule:
+    """How an optimizer changes a weight: transformations, one after the other."""
+
+    def __init__(self, *chain: Transformation) -> None:
+        self._chain = chain
+
+    def update(self, weight: Tensor, gradient: Tensor, state: Tensors, c: Tensors) -> None:
+        """Make a step: change a weight (K, ...) and its states in place."""
+        move = gradient
+        for link in self._chain:
+            move = link.change(move, weight, state, c)
+
+    def coefficients(self, steps: Steps) -> Numbers:
+        """Return what `update` reads of some steps, name -> (s,) or a number for all of them.
+
+        A name that is missing counts as 0.
+        """
+        # Links may refine "lr", as bias correction does.
+        return _merged({"lr": steps.lr}, *(link.coefficients(steps) for link in self._chain))
+
+    def state_shapes(self, shape: Shape) -> dict[str, Shape]:
+        """Return the shapes of one member's states for a weight of some shape."""
+        return _merged(
+            *(
+                link.shapes(shape) if link.shapes else dict.fromkeys(link.states, shape)
+                for link in self._chain
+            )
+        )
+
+    def initial(self, settings: Mapping[str, Any]) -> dict[str, float]:
+        """Return what states start with, if it is not 0."""
+        starts = _merged(*(link.starts for link in self._chain))
+        return {state: settings[name] for state, name in starts.items()}
+
+    def scalars(self, steps: Steps) -> dict[str, float]:
+        """Return the states that torch keeps as one number per weight, after some steps."""
+        return _merged(*(link.scalars(steps) for link in self._chain))
 
 
-def _penalized(weight: Tensor, gradient: Tensor, c: Coefficients) -> Tensor:
-    """Return the gradient with that of half the squared norm, where there is such a penalty."""
-    return gradient + weight * c["weight_decay"] if "weight_decay" in c else gradient
+def _merged(*parts: Mapping[str, T]) -> dict[str, T]:
+    return {name: value for part in parts for name, value in part.items()}
 
 
-def _decayed(weight: Tensor, c: Coefficients) -> None:
-    """Shrink the weight itself, where the decay is decoupled."""
+# Parts that several transformations share
+
+
+def _averaging(steps: Steps, **rates: float) -> dict[str, Any]:
+    """Return rates of averages, what each leaves, and ε; in float32 1 - 0.9999 loses digits."""
+    rests = {f"1-{name}": 1 - rate for name, rate in rates.items()}
+    return {**rates, **rests, "eps": steps.settings["eps"]}
+
+
+def _average_squares(average: Tensor, tensor: Tensor, c: Tensors, rate: str) -> Tensor:
+    """Update an average of squares: v <- βv + (1 - β)x²; all (K, ...)."""
+    return average.mul_(c[rate]).addcmul_(tensor * c[f"1-{rate}"], tensor)
+
+
+def _root(squares: Tensor, c: Tensors) -> Tensor:
+    """Return √v + ε, (K, ...)."""
+    return squares.sqrt().add_(c["eps"])
+
+
+# What optimizers have in common
+
+
+def _coupled_decay_coefficients(steps: Steps) -> Numbers:
+    is_decoupled = steps.settings.get("decoupled_weight_decay", False)
+    decay = steps.settings["weight_decay"]
+    return {"weight_decay": decay} if decay and not is_decoupled else {}
+
+
+@partial(Transformation, coefficients=_coupled_decay_coefficients)
+def coupled_decay(move: Tensor, weight: Tensor, state: Tensors, c: Tensors) -> Tensor:
+    """Add the gradient of the penalty λ/2 ||w||²: u + λw."""
+    return torch.addcmul(move, weight, c["weight_decay"]) if "weight_decay" in c else move
+
+
+def _decoupled_decay_coefficients(steps: Steps) -> Numbers:
+    is_decoupled = steps.settings.get("decoupled_weight_decay", True)
+    decay = steps.settings["weight_decay"]
+    return {"shrink": steps.lr * decay} if decay and is_decoupled else {}
+
+
+@partial(Transformation, coefficients=_decoupled_decay_coefficients)
+def decoupled_decay(move: Tensor, weight: Tensor, state: Tensors, c: Tensors) -> Tensor:
+    """Shrink the weight itself: w <- (1 - ηλ)w (Loshchilov & Hutter 2019, algorithm 2)."""
     if "shrink" in c:
         weight.mul_(1 - c["shrink"])
+    return move
 
 
-def _ones(steps: Steps, value: float) -> Array:
-    return np.full(len(steps.t), float(value))
+@Transformation
+def descend(move: Tensor, weight: Tensor, state: Tensors, c: Tensors) -> Tensor:
+    """Make the move: w <- w - ηu."""
+    weight.addcmul_(move, c["lr"], value=-1)
+    return move
 
 
-def _decay(steps: Steps, *, decoupled: bool = False) -> dict[str, Array]:
-    decay = steps.settings["weight_decay"]
-    name, value = ("shrink", steps.lr * decay) if decoupled else ("weight_decay", decay)
-    return {name: np.broadcast_to(np.asarray(value, float), steps.t.shape)} if decay else {}
-
-
-# SGD, with momentum (Polyak 1964) and Nesterov's (Sutskever et al. 2013, section 2)
-
-
-def _sgd(weight: Tensor, gradient: Tensor, state: State, c: Coefficients) -> None:
-    weight.sub_(_penalized(weight, gradient, c) * c["lr"])
-
-
-def _momentum(weight: Tensor, gradient: Tensor, state: State, c: Coefficients) -> None:
-    buffer = state["momentum_buffer"]
-    buffer.mul_(c["momentum"]).add_(_penalized(weight, gradient, c) * c["fresh"])
-    weight.sub_(buffer * c["lr"])
-
-
-def _nesterov(weight: Tensor, gradient: Tensor, state: State, c: Coefficients) -> None:
-    buffer, gradient = state["momentum_buffer"], _penalized(weight, gradient, c)
-    buffer.mul_(c["momentum"]).add_(gradient * c["fresh"])
-    weight.sub_((gradient + buffer * c["momentum"]) * c["lr"])
-
-
-def _sgd_coefficients(steps: Steps) -> dict[str, Array]:
-    return {"lr": steps.lr, **_decay(steps)}
-
-
-def _momentum_coefficients(steps: Steps) -> dict[str, Array]:
+def _momentum_coefficients(steps: Steps) -> Numbers:
     # torch begins with the whole gradient, whatever the dampening.
-    fresh = np.where(steps.t == 1, 1.0, 1.0 - steps.settings["dampening"])
-    momentum = _ones(steps, steps.settings["momentum"])
-    return {**_sgd_coefficients(steps), "momentum": momentum, "fresh": fresh}
+    damped = 1.0 - steps.settings.get("dampening", 0.0)
+    momentum = steps.settings["momentum"]
+    return {"momentum": momentum, "inflow": np.where(steps.t == 1, 1.0, damped)}
 
 
-# Adagrad (Duchi et al. 2011), Adadelta (Zeiler 2012), RMSprop (Hinton, lecture 6e)
+@partial(Transformation, coefficients=_momentum_coefficients, states=("momentum_buffer",))
+def momentum(move: Tensor, weight: Tensor, state: Tensors, c: Tensors) -> Tensor:
+    """Accumulate moves: b <- μb + (1 - dampening)u, return b (Polyak 1964)."""
+    return state["momentum_buffer"].mul_(c["momentum"]).addcmul_(move, c["inflow"])
 
 
-def _adagrad(weight: Tensor, gradient: Tensor, state: State, c: Coefficients) -> None:
-    gradient = _penalized(weight, gradient, c)
-    total = state["sum"].addcmul_(gradient, gradient)
-    weight.sub_(gradient * c["lr"] / (total.sqrt() + c["eps"]))
+@partial(Transformation, coefficients=_momentum_coefficients, states=("momentum_buffer",))
+def nesterov(move: Tensor, weight: Tensor, state: Tensors, c: Tensors) -> Tensor:
+    """Look one step ahead: u + μb (Sutskever et al. 2013, section 2)."""
+    return torch.addcmul(move, momentum.change(move, weight, state, c), c["momentum"])
 
 
-def _adagrad_coefficients(steps: Steps) -> dict[str, Array]:
-    settings = steps.settings
-    lr = steps.lr / (1 + (steps.t - 1) * settings["lr_decay"])
-    return {"lr": lr, "eps": _ones(steps, settings["eps"]), **_decay(steps)}
+# Adagrad, Adadelta, RMSprop
 
 
-def _adadelta(weight: Tensor, gradient: Tensor, state: State, c: Coefficients) -> None:
-    gradient = _penalized(weight, gradient, c)
-    squares, moves = state["square_avg"], state["acc_delta"]
-    squares.mul_(c["rho"]).add_(gradient.square() * c["fresh"])
-    move = (moves + c["eps"]).sqrt_() / (squares + c["eps"]).sqrt_() * gradient
-    moves.mul_(c["rho"]).add_(move.square() * c["fresh"])
-    weight.sub_(move * c["lr"])
+def _adagrad_coefficients(steps: Steps) -> Numbers:
+    lr = steps.lr / (1 + (steps.t - 1) * steps.settings["lr_decay"])
+    return {"lr": lr, "eps": steps.settings["eps"]}
 
 
-def _adadelta_coefficients(steps: Steps) -> dict[str, Array]:
-    rho, eps = steps.settings["rho"], steps.settings["eps"]
-    found = {"rho": _ones(steps, rho), "fresh": _ones(steps, 1 - rho), "eps": _ones(steps, eps)}
-    return {"lr": steps.lr, **found, **_decay(steps)}
+@partial(
+    Transformation,
+    coefficients=_adagrad_coefficients,
+    states=("sum",),
+    starts={"sum": "initial_accumulator_value"},
+)
+def adagrad(move: Tensor, weight: Tensor, state: Tensors, c: Tensors) -> Tensor:
+    """Divide by the root of all squares: s <- s + u², u / (√s + ε) (Duchi et al. 2011)."""
+    return move / _root(state["sum"].addcmul_(move, move), c)
 
 
-def _rmsprop(weight: Tensor, gradient: Tensor, state: State, c: Coefficients) -> None:
-    gradient = _penalized(weight, gradient, c)
-    squares = state["square_avg"].mul_(c["alpha"]).add_(gradient.square() * c["fresh"])
-    weight.sub_(gradient * c["lr"] / (squares.sqrt() + c["eps"]))
+@partial(
+    Transformation,
+    coefficients=lambda steps: _averaging(steps, rho=steps.settings["rho"]),
+    states=("square_avg", "acc_delta"),
+)
+def adadelta(move: Tensor, weight: Tensor, state: Tensors, c: Tensors) -> Tensor:
+    """Scale by past moves over gradients: Δ = u √(d + ε) / √(v + ε) (Zeiler 2012, algorithm 1).
+
+    v averages u², d averages Δ² after the move.
+    """
+    squares = _average_squares(state["square_avg"], move, c, "rho")
+    moves = state["acc_delta"]
+    delta = (moves + c["eps"]).sqrt_().div_((squares + c["eps"]).sqrt_()).mul_(move)
+    _average_squares(moves, delta, c, "rho")
+    return delta
 
 
-def _rmsprop_with_momentum(weight: Tensor, gradient: Tensor, state: State, c: Coefficients) -> None:
-    gradient = _penalized(weight, gradient, c)
-    squares = state["square_avg"].mul_(c["alpha"]).add_(gradient.square() * c["fresh"])
-    mean = state["grad_avg"].lerp_(gradient, c["fresh"])
-    size = (squares - mean.square() * c["centered"]).sqrt_() + c["eps"]
-    buffer = state["momentum_buffer"].mul_(c["momentum"]).add_(gradient / size)
-    weight.sub_(buffer * c["lr"])
+def _rms_coefficients(steps: Steps) -> Numbers:
+    return _averaging(steps, alpha=steps.settings["alpha"])
 
 
-def _rmsprop_coefficients(steps: Steps) -> dict[str, Array]:
-    alpha, eps = steps.settings["alpha"], steps.settings["eps"]
-    found = {"alpha": _ones(steps, alpha), "fresh": _ones(steps, 1 - alpha)}
-    return {"lr": steps.lr, **found, "eps": _ones(steps, eps), **_decay(steps)}
+@partial(Transformation, coefficients=_rms_coefficients, states=("square_avg",))
+def rms(move: Tensor, weight: Tensor, state: Tensors, c: Tensors) -> Tensor:
+    """Divide by the root of the average square: u / (√v + ε) (Hinton, lecture 6e)."""
+    return move / _root(_average_squares(state["square_avg"], move, c, "alpha"), c)
 
 
-def _rmsprop_with_momentum_coefficients(steps: Steps) -> dict[str, Array]:
-    more = {name: _ones(steps, steps.settings[name]) for name in ("centered", "momentum")}
-    return _rmsprop_coefficients(steps) | more
+@partial(
+    Transformation,
+    coefficients=lambda steps: {**_rms_coefficients(steps), "centered": steps.settings["centered"]},
+    states=("square_avg", "grad_avg"),
+)
+def centered_rms(move: Tensor, weight: Tensor, state: Tensors, c: Tensors) -> Tensor:
+    """Divide by the standard deviation: u / (√(v - m²) + ε) (Graves 2013, equations 38 to 41).
+
+    m counts for members that are centered only.
+    """
+    squares = _average_squares(state["square_avg"], move, c, "alpha")
+    mean = state["grad_avg"].lerp_(move, c["1-alpha"])
+    return move / _root(torch.addcmul(squares, mean, mean * c["centered"], value=-1), c)
 
 
-# Adam and Adamax (Kingma & Ba 2015), AMSGrad (Reddi et al. 2018), AdamW (Loshchilov & Hutter 2019),
-# NAdam (Dozat 2016), RAdam (Liu et al. 2020)
+# Adam and its relatives
 
 
-def _moments(gradient: Tensor, state: State, c: Coefficients) -> tuple[Tensor, Tensor]:
-    mean = state["exp_avg"].mul_(c["beta1"]).add_(gradient * c["fresh1"])
-    squares = state["exp_avg_sq"].mul_(c["beta2"]).add_(gradient.square() * c["fresh2"])
-    return mean, squares
+def _moments(move: Tensor, state: Tensors, c: Tensors) -> tuple[Tensor, Tensor]:
+    """Update and return both moments: m <- β₁m + (1 - β₁)u, v <- β₂v + (1 - β₂)u²."""
+    mean = state["exp_avg"].lerp_(move, c["1-beta1"])
+    return mean, _average_squares(state["exp_avg_sq"], move, c, "beta2")
 
 
-def _adam(weight: Tensor, gradient: Tensor, state: State, c: Coefficients) -> None:
-    _decayed(weight, c)
-    mean, squares = _moments(_penalized(weight, gradient, c), state, c)
-    weight.sub_(mean * c["step"] / (squares.sqrt() * c["scale"] + c["eps"]))
+def _moments_coefficients(steps: Steps) -> dict[str, Any]:
+    beta1, beta2 = steps.settings["betas"]
+    found = _averaging(steps, beta1=beta1, beta2=beta2)
+    return {**found, "lr": steps.lr / (1 - beta1**steps.t)}
 
 
-def _amsgrad(weight: Tensor, gradient: Tensor, state: State, c: Coefficients) -> None:
-    mean, squares = _moments(_penalized(weight, gradient, c), state, c)
+def _adam_coefficients(steps: Steps) -> dict[str, Any]:
+    # Both corrections are in η and ε (Kingma & Ba 2015, end of section 2): no tensor needs them.
+    found = _moments_coefficients(steps)
+    root = np.sqrt(1 - found["beta2"] ** steps.t)
+    return {**found, "lr": found["lr"] * root, "eps": found["eps"] * root}
+
+
+_MOMENTS = ("exp_avg", "exp_avg_sq")
+
+
+@partial(Transformation, coefficients=_adam_coefficients, states=_MOMENTS)
+def adam(move: Tensor, weight: Tensor, state: Tensors, c: Tensors) -> Tensor:
+    """Divide the mean by the root of squares: m / (√v + ε) (Kingma & Ba 2015, algorithm 1)."""
+    mean, squares = _moments(move, state, c)
+    return mean / _root(squares, c)
+
+
+@partial(Transformation, coefficients=_adam_coefficients, states=(*_MOMENTS, "max_exp_avg_sq"))
+def amsgrad(move: Tensor, weight: Tensor, state: Tensors, c: Tensors) -> Tensor:
+    """Divide by the largest squares so far: m / (√max v + ε) (Reddi et al. 2018, algorithm 2)."""
+    mean, squares = _moments(move, state, c)
     largest = state["max_exp_avg_sq"]
-    torch.maximum(largest, squares, out=largest)
-    weight.sub_(mean * c["step"] / (largest.sqrt() * c["scale"] + c["eps"]))
-
-
-def _nadam(weight: Tensor, gradient: Tensor, state: State, c: Coefficients) -> None:
-    _decayed(weight, c)
-    gradient = _penalized(weight, gradient, c)
-    mean, squares = _moments(gradient, state, c)
-    size = squares.sqrt() * c["scale"] + c["eps"]
-    weight.sub_((gradient * c["step"] + mean * c["next_step"]) / size)
-
-
-def _radam(weight: Tensor, gradient: Tensor, state: State, c: Coefficients) -> None:
-    _decayed(weight, c)
-    mean, squares = _moments(_penalized(weight, gradient, c), state, c)
-    weight.sub_(mean * (c["plain"] + c["rectified"] / (squares.sqrt() + c["eps"])))
-
-
-def _adamax(weight: Tensor, gradient: Tensor, state: State, c: Coefficients) -> None:
-    gradient = _penalized(weight, gradient, c)
-    mean = state["exp_avg"].mul_(c["beta1"]).add_(gradient * c["fresh1"])
-    largest = state["exp_inf"].mul_(c["beta2"])
-    torch.maximum(largest, gradient.abs() + c["eps"], out=largest)
-    weight.sub_(mean * c["step"] / largest)
-
-
-def _betas(steps: Steps) -> dict[str, Array]:
-    beta1, beta2 = steps.settings["betas"]
-    named = {"beta1": beta1, "fresh1": 1 - beta1, "beta2": beta2, "fresh2": 1 - beta2}
-    return {name: _ones(steps, value) for name, value in named.items()} | {
-        "eps": _ones(steps, steps.settings["eps"])
-    }
-
-
-def _corrections(steps: Steps) -> tuple[Array, Array]:
-    """Return 1 - beta**t of both moments."""
-    beta1, beta2 = steps.settings["betas"]
-    return 1 - beta1**steps.t, 1 - beta2**steps.t
-
-
-def _adam_coefficients(steps: Steps, *, decoupled: bool = False) -> dict[str, Array]:
-    first, second = _corrections(steps)
-    return {
-        **_betas(steps),
-        **_decay(steps, decoupled=decoupled),
-        "step": steps.lr / first,
-        "scale": second**-0.5,
-    }
-
-
-def _nadam_coefficients(steps: Steps) -> dict[str, Array]:
-    _, second = _corrections(steps)
-    product = _mu_product(steps)
-    mu, mu_next = _mu(steps, steps.t), _mu(steps, steps.t + 1)
-    return {
-        **_betas(steps),
-        **_decay(steps, decoupled=steps.settings["decoupled_weight_decay"]),
-        "step": steps.lr * (1 - mu) / (1 - product),
-        "next_step": steps.lr * mu_next / (1 - product * mu_next),
-        "scale": second**-0.5,
-    }
+    return mean / _root(torch.maximum(largest, squares, out=largest), c)
 
 
 def _mu(steps: Steps, t: Array) -> Array:
@@ -269,92 +304,110 @@ def _mu(steps: Steps, t: Array) -> Array:
 
 
 def _mu_product(steps: Steps) -> Array:
-    """Return the product of mu over all steps up to each."""
+    """Return the product of μ over all steps up to each, (s,)."""
     products = np.cumprod(_mu(steps, np.arange(1.0, steps.t[-1] + 1)))
     return np.asarray(products[-len(steps.t) :], float)
 
 
-def _radam_coefficients(steps: Steps) -> dict[str, Array]:
-    first, second = _corrections(steps)
-    beta2 = steps.settings["betas"][1]
-    longest = 2 / (1 - beta2) - 1
-    length = longest - 2 * steps.t * beta2**steps.t / second
+def _nadam_coefficients(steps: Steps) -> Numbers:
+    product, mu, mu_next = _mu_product(steps), _mu(steps, steps.t), _mu(steps, steps.t + 1)
+    found = _adam_coefficients(steps)
+    first = 1 - found["beta1"] ** steps.t  # by which Adam's η is divided, and NAdam's is not
+    now, ahead = (1 - mu) / (1 - product), mu_next / (1 - product * mu_next)
+    return {**found, "now": now * first, "ahead": ahead * first}
+
+
+@partial(
+    Transformation,
+    coefficients=_nadam_coefficients,
+    states=_MOMENTS,
+    scalars=lambda steps: {"mu_product": float(_mu_product(steps)[-1])},
+)
+def nadam(move: Tensor, weight: Tensor, state: Tensors, c: Tensors) -> Tensor:
+    """Adam that looks one step ahead: (au + bm) / (√v + ε) (Dozat 2016)."""
+    mean, squares = _moments(move, state, c)
+    return (move * c["now"]).addcmul_(mean, c["ahead"]).div_(_root(squares, c))
+
+
+def _radam_coefficients(steps: Steps) -> Numbers:
+    found = _moments_coefficients(steps)
+    longest = 2 / found["1-beta2"] - 1
+    second = 1 - found["beta2"] ** steps.t
+    length = longest - 2 * steps.t * (1 - second) / second
     is_long = length > 5
     with np.errstate(invalid="ignore"):  # of short ones, which are not rectified
         rectified = np.sqrt(
-            (length - 4) * (length - 2) * longest / ((longest - 4) * (longest - 2) * length)
+            second
+            * (length - 4)
+            * (length - 2)
+            * longest
+            / ((longest - 4) * (longest - 2) * length)
         )
-    step = steps.lr / first
+    return {**found, "plain": ~is_long, "rectified": np.where(is_long, rectified, 0.0)}
+
+
+@partial(Transformation, coefficients=_radam_coefficients, states=_MOMENTS)
+def radam(move: Tensor, weight: Tensor, state: Tensors, c: Tensors) -> Tensor:
+    """Adam with r / (√v + ε) once v rests on enough steps, 1 before (Liu et al. 2020)."""
+    mean, squares = _moments(move, state, c)
+    return (c["rectified"] / _root(squares, c)).add_(c["plain"]).mul_(mean)
+
+
+@partial(Transformation, coefficients=_moments_coefficients, states=("exp_avg", "exp_inf"))
+def adamax(move: Tensor, weight: Tensor, state: Tensors, c: Tensors) -> Tensor:
+    """Divide by the decaying maximum: m / max(β₂n, |u| + ε) (Kingma & Ba 2015, algorithm 2)."""
+    mean = state["exp_avg"].lerp_(move, c["1-beta1"])
+    largest = state["exp_inf"].mul_(c["beta2"])
+    return mean / torch.maximum(largest, move.abs().add_(c["eps"]), out=largest)
+
+
+# Adafactor, as far as torch has it
+
+
+def _adafactor_coefficients(steps: Steps) -> Numbers:
+    eps1, eps2 = steps.settings["eps"]
     return {
-        **_betas(steps),
-        **_decay(steps, decoupled=steps.settings["decoupled_weight_decay"]),
-        "plain": np.where(is_long, 0.0, step),
-        "rectified": np.where(is_long, step * rectified * np.sqrt(second), 0.0),
-    }
-
-
-def _adamax_coefficients(steps: Steps) -> dict[str, Array]:
-    first, _ = _corrections(steps)
-    return {**_betas(steps), **_decay(steps), "step": steps.lr / first}
-
-
-# Adafactor (Shazeer & Stern 2018), as far as torch has it
-
-
-def _adafactor(weight: Tensor, gradient: Tensor, state: State, c: Coefficients) -> None:
-    inner = tuple(range(1, weight.ndim))
-    n = weight[0].numel()
-    size = weight.square().sum(inner, keepdim=True).sqrt() / n**0.5
-    step = torch.maximum(c["eps2"], size) * c["step"]
-    _decayed(weight, c)
-    eps1 = torch.where(c["eps1"] < 0, torch.finfo(weight.dtype).eps, c["eps1"])
-    if "variance" in state:
-        estimate = state["variance"].lerp_(gradient.square(), c["fresh"])
-    else:
-        rows, columns = state["row_var"], state["col_var"]
-        rows.lerp_(gradient.square().mean(-1, keepdim=True), c["fresh"])
-        columns.lerp_(gradient.square().mean(-2, keepdim=True), c["fresh"])
-        estimate = rows * columns / torch.maximum(rows.mean(-2, keepdim=True), eps1)
-    update = torch.maximum(estimate, eps1.square()).rsqrt() * gradient
-    root = update.square().sum(inner, keepdim=True).sqrt() / n**0.5
-    weight.sub_(update * step / (root / c["d"]).clamp(min=1.0))
-
-
-def _adafactor_coefficients(steps: Steps) -> dict[str, Array]:
-    settings = steps.settings
-    eps1, eps2 = settings["eps"]
-    return {
-        "fresh": steps.t ** settings["beta2_decay"],
-        "step": np.minimum(steps.lr, steps.t**-0.5),
+        "1-beta2": steps.t ** steps.settings["beta2_decay"],
+        "lr": np.minimum(steps.lr, steps.t**-0.5),
         # Below 0: the machine's epsilon for the weight's dtype.
-        "eps1": _ones(steps, -1.0 if eps1 is None else eps1),
-        "eps2": _ones(steps, eps2),
-        "d": _ones(steps, settings["d"]),
-        **_decay(steps, decoupled=True),
+        "eps1": -1.0 if eps1 is None else eps1,
+        "eps2": eps2,
+        "d": steps.settings["d"],
     }
 
 
-def _adafactor_shapes(shape: tuple[int, ...]) -> dict[str, tuple[int, ...]]:
+def _adafactor_shapes(shape: Shape) -> dict[str, Shape]:
     if len(shape) < 2:
         return {"variance": shape}
     return {"row_var": (*shape[:-1], 1), "col_var": (*shape[:-2], 1, shape[-1])}
 
 
-# ASGD (Polyak & Juditsky 1992), Rprop (Riedmiller & Braun 1993)
+def _size(tensor: Tensor) -> Tensor:
+    """Return each member's root mean square, (K, 1, ..., 1)."""
+    return tensor.square().mean(tuple(range(1, tensor.ndim)), keepdim=True).sqrt_()
 
 
-def _asgd(weight: Tensor, gradient: Tensor, state: State, c: Coefficients) -> None:
-    gradient = _penalized(weight, gradient, c)
-    weight.mul_(1 - c["lambd"] * c["eta"]).sub_(gradient * c["eta"])
-    average = state["ax"]
-    average.add_((weight - average) * c["mu"])
+@partial(Transformation, coefficients=_adafactor_coefficients, shapes=_adafactor_shapes)
+def adafactor(move: Tensor, weight: Tensor, state: Tensors, c: Tensors) -> Tensor:
+    """Divide by squares kept as rows times columns (Shazeer & Stern 2018, algorithms 4 and 5).
+
+    x = u / √v, return x max(ε₂, rms(w)) / max(1, rms(x) / d), rms being that of each member's
+    tensor; vectors keep v whole.
+    """
+    eps1 = torch.where(c["eps1"] < 0, torch.finfo(weight.dtype).eps, c["eps1"])
+    squares = move.square()
+    if "variance" in state:
+        estimate = state["variance"].lerp_(squares, c["1-beta2"])
+    else:
+        rows = state["row_var"].lerp_(squares.mean(-1, keepdim=True), c["1-beta2"])
+        columns = state["col_var"].lerp_(squares.mean(-2, keepdim=True), c["1-beta2"])
+        estimate = rows * columns / torch.maximum(rows.mean(-2, keepdim=True), eps1)
+    scaled = torch.maximum(estimate, eps1.square()).rsqrt_().mul_(move)
+    length = torch.maximum(c["eps2"], _size(weight)) / (_size(scaled) / c["d"]).clamp_(min=1.0)
+    return scaled.mul_(length)
 
 
-def _asgd_coefficients(steps: Steps) -> dict[str, Array]:
-    # A step is made with what the one before has left: eta and mu of t - 1.
-    eta = np.where(steps.t == 1, steps.lr, _eta(steps.settings, steps.t - 1, steps.lr_before))
-    mu = 1 / np.maximum(1, steps.t - 1 - steps.settings["t0"])
-    return {"eta": eta, "mu": mu, "lambd": _ones(steps, steps.settings["lambd"]), **_decay(steps)}
+# ASGD and Rprop
 
 
 def _eta(settings: Mapping[str, Any], t: Array, lr: Array) -> Array:
@@ -362,69 +415,72 @@ def _eta(settings: Mapping[str, Any], t: Array, lr: Array) -> Array:
     return found
 
 
+def _asgd_coefficients(steps: Steps) -> Numbers:
+    # A step is made with what the one before has left: η and μ of t - 1.
+    eta = np.where(steps.t == 1, steps.lr, _eta(steps.settings, steps.t - 1, steps.lr_before))
+    mu = 1 / np.maximum(1, steps.t - 1 - steps.settings["t0"])
+    return {"lr": eta, "shrink": steps.settings["lambd"] * eta, "mu": mu}
+
+
 def _asgd_scalars(steps: Steps) -> dict[str, float]:
     eta = _eta(steps.settings, steps.t[-1:], steps.lr[-1:])[0]
     return {"eta": float(eta), "mu": float(1 / max(1, steps.t[-1] - steps.settings["t0"]))}
 
 
-def _rprop(weight: Tensor, gradient: Tensor, state: State, c: Coefficients) -> None:
+asgd_decay = replace(decoupled_decay, coefficients=_asgd_coefficients)
+
+
+@partial(Transformation, states=("ax",), scalars=_asgd_scalars)
+def average_weights(move: Tensor, weight: Tensor, state: Tensors, c: Tensors) -> Tensor:
+    """Average the weights beside: a <- a + μ(w - a) (Polyak & Juditsky 1992)."""
+    state["ax"].lerp_(weight, c["mu"])
+    return move
+
+
+def _rprop_coefficients(steps: Steps) -> Numbers:
+    (minus, plus), (least, most) = steps.settings["etas"], steps.settings["step_sizes"]
+    return {"lr": 1.0, "minus": minus, "plus": plus, "least": least, "most": most}
+
+
+@partial(
+    Transformation,
+    coefficients=_rprop_coefficients,
+    states=("prev", "step_size"),
+    starts={"step_size": "lr"},
+)
+def rprop(move: Tensor, weight: Tensor, state: Tensors, c: Tensors) -> Tensor:
+    """Follow signs by steps that grow while a sign stays (Riedmiller & Braun 1993).
+
+    Where the sign has changed the weight stays, and the next step counts as the first.
+    """
     sizes, before = state["step_size"], state["prev"]
-    agreement = gradient * before
+    agreement = move * before
     sizes.mul_(torch.where(agreement > 0, c["plus"], torch.where(agreement < 0, c["minus"], 1.0)))
     sizes.copy_(torch.minimum(torch.maximum(sizes, c["least"]), c["most"]))
-    # Where the sign has changed the weight stays, and the next step counts as the first.
-    gradient = torch.where(agreement < 0, 0.0, gradient)
-    weight.sub_(gradient.sign() * sizes)
-    before.copy_(gradient)
+    before.copy_(torch.where(agreement < 0, 0.0, move))
+    return before.sign().mul_(sizes)
 
-
-def _rprop_coefficients(steps: Steps) -> dict[str, Array]:
-    (minus, plus), (least, most) = steps.settings["etas"], steps.settings["step_sizes"]
-    named = {"minus": minus, "plus": plus, "least": least, "most": most}
-    return {name: _ones(steps, value) for name, value in named.items()}
-
-
-_MOMENTS = ("exp_avg", "exp_avg_sq")
 
 RULES: Mapping[str, Rule] = {
-    "sgd": Rule(_sgd, _sgd_coefficients),
-    "momentum": Rule(_momentum, _momentum_coefficients, ("momentum_buffer",)),
-    "nesterov": Rule(_nesterov, _momentum_coefficients, ("momentum_buffer",)),
-    "adagrad": Rule(
-        _adagrad,
-        _adagrad_coefficients,
-        ("sum",),
-        initial=lambda settings: {"sum": settings["initial_accumulator_value"]},
-    ),
-    "adadelta": Rule(_adadelta, _adadelta_coefficients, ("square_avg", "acc_delta")),
-    "rmsprop": Rule(_rmsprop, _rmsprop_coefficients, ("square_avg",)),
-    "rmsprop_with_momentum": Rule(
-        _rmsprop_with_momentum,
-        _rmsprop_with_momentum_coefficients,
-        ("square_avg", "grad_avg", "momentum_buffer"),
-    ),
-    "adam": Rule(_adam, _adam_coefficients, _MOMENTS),
-    "adam_amsgrad": Rule(_amsgrad, _adam_coefficients, (*_MOMENTS, "max_exp_avg_sq")),
-    "adamw": Rule(_adam, partial(_adam_coefficients, decoupled=True), _MOMENTS),
-    "nadam": Rule(
-        _nadam,
-        _nadam_coefficients,
-        _MOMENTS,
-        scalars=lambda steps: {"mu_product": float(_mu_product(steps)[-1])},
-    ),
-    "radam": Rule(_radam, _radam_coefficients, _MOMENTS),
-    "adamax": Rule(_adamax, _adamax_coefficients, ("exp_avg", "exp_inf")),
-    "adafactor": Rule(_adafactor, _adafactor_coefficients, shapes=_adafactor_shapes),
-    "asgd": Rule(_asgd, _asgd_coefficients, ("ax",), scalars=_asgd_scalars),
-    "rprop": Rule(
-        _rprop,
-        _rprop_coefficients,
-        ("prev", "step_size"),
-        initial=lambda settings: {"step_size": settings["lr"]},
-    ),
+    "sgd": Rule(coupled_decay, descend),
+    "momentum": Rule(coupled_decay, momentum, descend),
+    "nesterov": Rule(coupled_decay, nesterov, descend),
+    "adagrad": Rule(coupled_decay, adagrad, descend),
+    "adadelta": Rule(coupled_decay, adadelta, descend),
+    "rmsprop": Rule(coupled_decay, rms, descend),
+    "rmsprop_with_momentum": Rule(coupled_decay, centered_rms, momentum, descend),
+    "adam": Rule(coupled_decay, adam, descend),
+    "adam_amsgrad": Rule(coupled_decay, amsgrad, descend),
+    "adamw": Rule(decoupled_decay, adam, descend),
+    "nadam": Rule(coupled_decay, decoupled_decay, nadam, descend),
+    "radam": Rule(coupled_decay, decoupled_decay, radam, descend),
+    "adamax": Rule(coupled_decay, adamax, descend),
+    "adafactor": Rule(adafactor, decoupled_decay, descend),
+    "asgd": Rule(coupled_decay, asgd_decay, descend, average_weights),
+    "rprop": Rule(rprop, descend),
 }
-"""Optimizer -> rule. `muon` and `sparse_adam` have none: one is no rule of single weights, the
-other is made for gradients that a stack does not have."""
+"""Optimizer -> rule. Two optimizers have none: `muon` updates several weights together, and
+`sparse_adam` needs sparse gradients, which a stack does not have."""
 
 
 def rule_of(params: Mapping[str, Any]) -> str | None:

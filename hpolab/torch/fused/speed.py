@@ -1,4 +1,4 @@
-"""How many trials to train as one, by measuring it."""
+"""How many trials to train as one: measured, not guessed."""
 
 from __future__ import annotations
 
@@ -27,25 +27,26 @@ _logger = get_logger(__name__)
 
 _SIZES = (4, 16, 64)
 
-# Under "auto" a study has so many trials for each that trains at once: a sampler learns from those
-# that have ended alone.
+# The least number of trials per slot under "auto". A sampler learns only from trials that have
+# ended, so a stack must not hold too large a part of the study.
 _LEAST_ROUNDS = 4
 
-# A measurement is repeated, the least being the least disturbed, and its first step is not counted.
+# A measurement is the fastest of some repeats, which is the least disturbed one. The first step is
+# not counted.
 _N_REPEATS = 3
-# Its steps, as many as the study is long enough for.
+# Steps of a repeat, as many as the study is long enough for.
 _FEWEST_STEPS, _MOST_STEPS = 2, 8
-# Steps of members that may be spent so, as a part of all that the study makes.
+# The largest part of the study's steps that measurements may take.
 _MOST_SPENT = 0.02
 
-# Seconds of lone training, for each size, from which compiling the step is tried. It takes some ten
-# seconds for a size. Small steps, which pass in the launching of operations, may become ten times
-# as fast; others pass in the operations, which compiling hardly changes.
+# Seconds of lone training per size from which compiling is tried; it takes some ten seconds per
+# size. Small steps spend their time on launching operations and may become ten times as fast; large
+# steps spend it in the operations, which compiling hardly changes.
 _COMPILE_SMALL_FROM_SECONDS = 60.0
 _COMPILE_FROM_SECONDS = 600.0
 _SMALL_STEP_SECONDS = 0.003
 
-# What a stack must gain on a lone training, as a measurement may err by so much.
+# A stack must be faster than lone training by this factor, which a measurement may be off by.
 _LEAST_GAIN = 1.1
 
 
@@ -54,9 +55,9 @@ class Speed:
     """How fast a stack of the default configuration trains.
 
     Attributes:
-        size: Its members; 1 is a lone training.
+        size: The number of its members; 1 is lone training.
         compiled: Whether its steps are compiled.
-        seconds: Of a step, for each member.
+        seconds: The duration of a step, divided by the number of members.
     """
 
     size: int
@@ -65,8 +66,8 @@ class Speed:
 
 
 def is_too_short(objective: TrainsByEpochs, batch_size: int, n_trials: int) -> bool:
-    """Tell whether a study has too few steps for it to pay to measure what is fastest."""
-    return not _sizes(n_trials, _n_lone_steps(objective, batch_size, n_trials))
+    """Tell whether a study has too few steps for measurements to pay off."""
+    return not _measured_sizes(n_trials, _n_lone_steps(objective, batch_size, n_trials))
 
 
 def choose(
@@ -76,20 +77,20 @@ def choose(
     n_trials: int,
     seconds_left: float,
 ) -> Speed:
-    """Return how to train ``n_trials`` trials, the fastest way of those that ``fuse`` allows.
+    """Return the fastest way to train ``n_trials`` trials that ``fuse`` allows.
 
     Args:
-        objective: What is trained.
-        architecture: That of the default configuration, which can be stacked.
-        fuse: How many trials at once, of which only is measured whether their steps are compiled;
-            or "auto" for the fastest of 1, 4, 16 and 64, as far as a quarter of ``n_trials``, in a
-            study that is not too short to measure them.
-        n_trials: Trials that are left.
-        seconds_left: Seconds that are left.
+        objective: The objective to train.
+        architecture: The architecture of the default configuration, which can be stacked.
+        fuse: The number of trials at once, for which only compiling is measured; or "auto" for the
+            fastest of 1, 4, 16 and 64. Sizes above a quarter of ``n_trials``, and sizes that the
+            study is too short to measure, are left out.
+        n_trials: The number of trials that are left.
+        seconds_left: The time that is left, in seconds.
     """
     n_lone_steps = _n_lone_steps(objective, architecture.batch_size, n_trials)
-    sizes = _sizes(n_trials, n_lone_steps) if fuse == "auto" else [int(fuse)]
-    n_steps = _n_steps(sizes, n_lone_steps)
+    sizes = _measured_sizes(n_trials, n_lone_steps) if fuse == "auto" else [int(fuse)]
+    n_steps = _n_measured_steps(sizes, n_lone_steps)
     lone = _lone_speed(objective, n_steps)
     measure = partial(_stack_speed, objective, architecture, n_steps=n_steps)
     found = [measure(size, compiled=False) for size in sizes] if fuse == "auto" else []
@@ -98,10 +99,10 @@ def choose(
         found += [measure(size, compiled=True) for size in sizes]
     if fuse != "auto":
         return found[0] if found and found[0] else Speed(sizes[0], compiled=False, seconds=0.0)
-    return _best(lone, [speed for speed in found if speed is not None])
+    return _fastest(lone, [speed for speed in found if speed is not None])
 
 
-def _best(lone: Speed, stacks: Sequence[Speed]) -> Speed:
+def _fastest(lone: Speed, stacks: Sequence[Speed]) -> Speed:
     best = min(stacks, key=lambda speed: speed.seconds, default=lone)
     if lone.seconds < _LEAST_GAIN * best.seconds:
         best = lone
@@ -115,18 +116,18 @@ def _best(lone: Speed, stacks: Sequence[Speed]) -> Speed:
 
 
 def _compile_from(lone: Speed) -> float:
-    """Return from how many seconds of lone training compiling a size is tried."""
+    """Return the seconds of lone training from which compiling a size is tried."""
     is_small = lone.seconds < _SMALL_STEP_SECONDS
     return _COMPILE_SMALL_FROM_SECONDS if is_small else _COMPILE_FROM_SECONDS
 
 
 def _n_lone_steps(objective: TrainsByEpochs, batch_size: int, n_trials: int) -> int:
-    """Return the steps that the trials make if each trains to its end."""
+    """Return the number of steps of all trials if each trains to its end."""
     n_batches = objective.task.train.n_batches(batch_size) or 1
     return n_trials * objective.max_steps * n_batches
 
 
-def _sizes(n_trials: int, n_lone_steps: int) -> list[int]:
+def _measured_sizes(n_trials: int, n_lone_steps: int) -> list[int]:
     """Return the sizes that suit a study and that it is long enough to measure."""
     sizes = [size for size in _SIZES if size * _LEAST_ROUNDS <= n_trials]
     while sizes and _n_spent(sizes, _FEWEST_STEPS) > _MOST_SPENT * n_lone_steps:
@@ -134,15 +135,15 @@ def _sizes(n_trials: int, n_lone_steps: int) -> list[int]:
     return sizes
 
 
-def _n_steps(sizes: Sequence[int], n_lone_steps: int) -> int:
-    """Return the steps of a measurement, of all sizes alike."""
+def _n_measured_steps(sizes: Sequence[int], n_lone_steps: int) -> int:
+    """Return the number of steps of a repeat, the same for all sizes."""
     counts = range(_MOST_STEPS, _FEWEST_STEPS, -1)
     affordable = (n for n in counts if _n_spent(sizes, n) <= _MOST_SPENT * n_lone_steps)
     return next(affordable, _FEWEST_STEPS)
 
 
 def _n_spent(sizes: Sequence[int], n_steps: int) -> int:
-    """Return the steps of members that a measurement of some sizes and of a lone one makes."""
+    """Return how many steps of members it takes to measure some sizes and a lone training."""
     return (1 + sum(sizes)) * (1 + _N_REPEATS * n_steps)
 
 
@@ -153,7 +154,7 @@ def _lone_speed(objective: TrainsByEpochs, n_steps: int) -> Speed:
         with member.random():
             member.training.epoch(n_batches)
 
-    return Speed(1, compiled=False, seconds=_seconds(train, n_steps, objective.task.device))
+    return Speed(1, compiled=False, seconds=_step_seconds(train, n_steps, objective.task.device))
 
 
 def _stack_speed(
@@ -164,12 +165,12 @@ def _stack_speed(
     n_steps: int,
     compiled: bool,
 ) -> Speed | None:
-    """Return the speed of a stack, None if it does not fit in memory or does not compile."""
+    """Return a stack's speed, or None if it does not fit in memory or does not compile."""
     params = objective.search_space.defaults()
     try:
         members = [Member.outside(objective, params, seed) for seed in range(size)]
         stack = Stack(architecture, members, compiled=compiled)
-        seconds = _seconds(stack.epoch, n_steps, objective.task.device)
+        seconds = _step_seconds(stack.epoch, n_steps, objective.task.device)
     except Exception as error:
         if not compiled and not is_out_of_memory(error):
             raise
@@ -179,8 +180,8 @@ def _stack_speed(
     return Speed(size, compiled=compiled, seconds=seconds / size)
 
 
-def _seconds(train: Callable[[int], None], n_steps: int, device: torch.device) -> float:
-    """Return the least seconds of a step; ``train`` makes some."""
+def _step_seconds(train: Callable[[int], None], n_steps: int, device: torch.device) -> float:
+    """Return the seconds of a step, the fastest of some repeats; ``train(n)`` makes n steps."""
     train(1)
     taken = []
     for _ in range(_N_REPEATS):

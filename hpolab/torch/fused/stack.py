@@ -1,4 +1,4 @@
-"""K trainings of one architecture as one: weights (K, ...), one step for all members."""
+"""K trainings of one architecture as one: weights (K, ...) and one step for all members."""
 
 from __future__ import annotations
 
@@ -29,30 +29,30 @@ if TYPE_CHECKING:
 
 __all__ = ["Stack"]
 
-# Numbers that masks may hold at once: 64 MiB in single precision.
+# The largest number of mask elements at once: 64 MiB in float32.
 _MASK_NUMBERS = 2**24
 
 
 class Stack:
     """Members that train side by side, each in a slot of its own.
 
-    All have the same architecture, rows and batch size; optimizers, their settings, schedules,
-    rates of dropout, seeds and the epochs they are in may differ. What a member is after an epoch
-    is what its training alone would be, but for rounding: its rows come in its own order, its
-    masks from its own random state, and no sum runs over members.
+    All members have the same architecture, data and batch size. Their optimizers, settings,
+    schedules, dropout rates, seeds and epochs may differ. After an epoch a member is what it would
+    be if it trained alone, up to rounding: its rows come in its own order, its masks from its own
+    random state, and nothing is summed over members.
 
     Attributes:
         size: The number of slots.
         compiled: Whether steps are compiled.
-        members: What stands in each slot.
-        is_new: Whether it has trained no epoch yet.
+        members: The member in each slot, None if the slot is free.
+        is_new: Whether the stack has trained no epoch yet.
 
     Args:
-        architecture: What they share.
-        members: Those that begin, one a slot.
-        size: The number of slots.
-        compiled: Whether steps are compiled by ``torch.compile``: faster by far on a CPU, and some
-            ten seconds for each shape of a batch at first.
+        architecture: The members' architecture.
+        members: The first members, one per slot.
+        size: The number of slots; None for one per member.
+        compiled: Whether to compile steps by ``torch.compile``. On a CPU this makes them much
+            faster, but it first takes some ten seconds per batch shape.
     """
 
     def __init__(
@@ -73,7 +73,7 @@ class Stack:
         weights, buffers = split_model(first.training.model)
         self._weights = {name: _stacked(part, self.size) for name, part in weights.items()}
         self._buffers = {name: _stacked(part, self.size) for name, part in buffers.items()}
-        # What is written in place, and never replaced.
+        # Steps write these in place; recordings rely on their never being replaced.
         self._parts = self._weights | self._buffers
         self._best = {name: part.clone() for name, part in self._parts.items()}
         self._states: dict[str, Named] = {name: {} for name in weights}
@@ -84,12 +84,12 @@ class Stack:
 
     @property
     def n_members(self) -> int:
-        """Slots that are taken."""
+        """The number of slots that are taken."""
         return sum(member is not None for member in self.members)
 
     @torch.no_grad()
     def put(self, slot: int, member: Member) -> None:
-        """Let a member's training go on in a slot."""
+        """Let a member's training continue in a slot."""
         model, optimizer = member.training.model, member.training.state.optimizer
         weights, buffers = split_model(model)
         best = member.training.state.best
@@ -109,7 +109,7 @@ class Stack:
 
     @torch.no_grad()
     def take_out(self, slot: int) -> None:
-        """Bring a member's training up to what the stack holds; it stays in its slot."""
+        """Copy what the stack holds of a member into its training; it stays in its slot."""
         member = self.members[slot]
         assert member is not None
         training = member.training
@@ -118,15 +118,15 @@ class Stack:
             self.take_best_out(slot)
         for name, part in (weights | buffers).items():
             part.copy_(self._parts[name][slot])
-        n_steps = _n_steps(member)
+        n_steps = _n_steps_of(member)
         if n_steps == 0:
             return
         rule = RULES[_rule_of(member)]
         optimizer = training.state.optimizer
-        scalars = rule.scalars(_steps(member, n_steps - 1, 1))
+        scalars = rule.scalars(_steps_of(member, n_steps - 1, 1))
         for name, weight in weights.items():
             kept = optimizer.state[weight]
-            if type(optimizer) is not torch.optim.SGD:  # which counts no steps
+            if type(optimizer) is not torch.optim.SGD:  # SGD does not count steps
                 kept["step"] = torch.tensor(float(n_steps))
             kept.update({key: torch.tensor(value) for key, value in scalars.items()})
             for state in rule.state_shapes(tuple(weight.shape)):
@@ -134,7 +134,7 @@ class Stack:
 
     @torch.no_grad()
     def take_best_out(self, slot: int) -> None:
-        """Make a member's model that of its best epoch, and keep it as that."""
+        """Load a member's model of its best epoch, and keep it as the training's best."""
         member = self.members[slot]
         assert member is not None
         weights, buffers = split_model(member.training.model)
@@ -143,7 +143,7 @@ class Stack:
         member.training.keep_best()
 
     def keep_best(self, slot: int) -> None:
-        """Take a member as it is for its best so far."""
+        """Keep a member's present weights as its best."""
         for name, part in self._parts.items():
             self._best[name][slot] = part[slot]
 
@@ -155,7 +155,7 @@ class Stack:
         """Train all members for one epoch.
 
         Args:
-            n_batches: Train on the first so many batches alone, to see how long they take.
+            n_batches: Train on only the first ``n_batches`` batches, to measure their time.
         """
         train = self._architecture.train
         orders = self._draw_orders(train)
@@ -179,7 +179,7 @@ class Stack:
         self.is_new = False
 
     def values(self) -> list[float]:
-        """Return each slot's metric on `valid`."""
+        """Return each slot's metric on `valid`, K values."""
         outputs, targets = self._architecture.outputs(self._weights, self._buffers)
         found = _stacked_metric(self._task, outputs, targets)
         if found is not None:
@@ -188,7 +188,7 @@ class Stack:
         return [read_metrics(self._task.steering, each, targets)[name] for each in outputs]
 
     def _draw_orders(self, train: ArraySplit) -> Tensor:
-        """Return the rows of each slot's epoch in its own order, (K, n)."""
+        """Return the order of the rows in each slot's epoch, (K, n)."""
         n = len(train.targets)
         orders = torch.zeros((self.size, n), dtype=torch.int64)
         for slot, member in enumerate(self.members):
@@ -197,11 +197,11 @@ class Stack:
         return orders.to(self._task.device)
 
     def _rules(self, n_steps: int) -> list[tuple[str, Tensor | None, Tensor]]:
-        """Return what updates which slots in the next steps.
+        """Return each rule of the next steps with its slots and coefficients.
 
         Returns:
-            A rule's name and those of its coefficients, "adam:lr,eps"; its slots, or None if it is
-            the only one; and the coefficients (names, steps, slots).
+            For each rule its name and those of its coefficients, as in "adam:eps,lr"; its slots,
+            or None if it is the only rule; and its coefficients (names, steps, slots).
         """
         slots = defaultdict(list)
         for slot, member in enumerate(self.members):
@@ -219,11 +219,11 @@ class Stack:
         found = [
             {}
             if member is None
-            else RULES[rule].coefficients(_steps(member, _n_steps(member), n_steps))
+            else RULES[rule].coefficients(_steps_of(member, _n_steps_of(member), n_steps))
             for member in members
         ]
         names = sorted({name for each in found for name in each})
-        # Ones for free slots, which train nothing but must not slow the others by tiny numbers.
+        # Free slots train nothing; coefficients of 1 keep away denormal numbers, which are slow.
         table = np.ones((len(names), n_steps, len(slots)))
         for place, each in enumerate(found):
             for row, name in enumerate(names):
@@ -235,7 +235,7 @@ class Stack:
         return f"{rule}:{','.join(names)}", rows, coefficients
 
     def _chunks(self, bounds: Sequence[tuple[int, int]]) -> list[list[tuple[int, int, int]]]:
-        """Return the batches (number, start, stop) in runs of one size whose masks fit."""
+        """Return the batches (number, start, stop) in runs of equal size whose masks fit."""
         chunks: list[list[tuple[int, int, int]]] = []
         for number, (start, stop) in enumerate(bounds):
             n_numbers = self._architecture.dropouts(stop - start).n_numbers * self.size
@@ -254,12 +254,12 @@ class Stack:
 
 
 def _stacked_metric(task: Task, outputs: Tensor, targets: Tensor) -> list[float] | None:
-    """Return the metric of each member at once, or None if it cannot be taken so."""
+    """Return each member's metric by vmap, or None if vmap cannot compute it."""
     metric = task.steering[task.metric_name].function
     try:
         found = vmap(lambda each: torch.as_tensor(metric(each, targets)))(outputs)
     except (RuntimeError, ValueError, TypeError):
-        return None  # it looks into its tensors, as a count of classes does
+        return None  # its control flow depends on values, as a count of classes does
     return [float(value) for value in found.reshape(-1)] if found.numel() == len(outputs) else None
 
 
@@ -269,17 +269,17 @@ def _stacked(part: Tensor, size: int) -> Tensor:
 
 def _rule_of(member: Member) -> str:
     rule = rule_of(member.training.params)
-    assert rule is not None, "such a trial trains alone"
+    assert rule is not None, "a trial without a rule trains alone"
     return rule
 
 
-def _n_steps(member: Member) -> int:
-    """Return the steps that a member has made."""
+def _n_steps_of(member: Member) -> int:
+    """Return the number of steps that a member has made."""
     return member.training.state.schedule.last_epoch
 
 
-def _steps(member: Member, n_before: int, n_steps: int) -> Steps:
-    """Return a member's steps behind the first ``n_before``."""
+def _steps_of(member: Member, n_before: int, n_steps: int) -> Steps:
+    """Return the ``n_steps`` steps of a member that follow its first ``n_before``."""
     schedule = member.training.state.schedule
     (factor,) = schedule.lr_lambdas[:1]  # type: ignore[attr-defined]
     base = schedule.base_lrs[0]
@@ -294,7 +294,7 @@ def _steps(member: Member, n_before: int, n_steps: int) -> Steps:
 
 
 def _advance(member: Member, n_steps: int) -> None:
-    """Note some steps in a member's schedule, which counts them."""
+    """Advance a member's schedule by some steps, and its optimizer's learning rate with it."""
     schedule, optimizer = member.training.state.schedule, member.training.state.optimizer
     n_done = schedule.last_epoch + n_steps
     rates = [

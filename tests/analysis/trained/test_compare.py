@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import optuna
 import pytest
+from optuna.distributions import FloatDistribution
 from optuna.trial import TrialState
 
 from hpolab import (
@@ -159,6 +160,23 @@ def test_spaces_and_objectives_can_be_contenders():
     for name in ("wide", "narrow"):
         one, other = by_space.contenders[name], by_objective.contenders[name]
         assert one.values.tolist() == other.values.tolist()
+
+
+def test_a_dict_of_ranges_tunes_these_alone_on_the_objectives_scale():
+    ranges = {"lr": (1e-3, 2e-3)}
+    found = compare(Slope(OPTIMIZER), {"narrow": ranges}, n_trials=3, storage="memory://")
+    trials = found.contenders["narrow"].study.trials
+    tuned = OPTIMIZER.fixed().defaults()
+    assert [set(trial.params) for trial in trials] == [{"lr"}] * 3
+    assert trials[0].distributions["lr"] == FloatDistribution(1e-3, 2e-3, log=True)
+    best = found.contenders["narrow"].best_params
+    assert best is not None
+    assert {**tuned, "lr": best["lr"]} == best
+
+
+def test_a_dict_with_a_new_name_adds_it():
+    found = compare(Slope(OPTIMIZER), {"more": {"width": (1, 4)}}, n_trials=2, storage="memory://")
+    assert set(found.contenders["more"].study.trials[1].params) == {"width"}
 
 
 def test_studies_that_are_there_make_a_comparison():

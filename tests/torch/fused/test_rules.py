@@ -107,9 +107,10 @@ def coefficients(rule: str, groups: list[Any], dtype: torch.dtype) -> dict[str, 
         for g in groups
     ]
     names = {name for each in found for name in each}
-    zeros = np.zeros(N_STEPS)
     return {
-        name: torch.tensor(np.array([each.get(name, zeros) for each in found]), dtype=dtype)
+        name: torch.tensor(
+            np.array([np.broadcast_to(each.get(name, 0.0), N_STEPS) for each in found]), dtype=dtype
+        )
         for name in names
     }
 
