@@ -220,7 +220,9 @@ def test_spaces_and_objectives_can_be_contenders():
 
 def test_a_dict_of_ranges_tunes_these_alone_on_the_objectives_scale():
     ranges = {"lr": (1e-3, 2e-3)}
-    found = compare(Slope(OPTIMIZER), {"narrow": ranges}, n_trials=3, storage="memory://")
+    found = compare(
+        Slope(OPTIMIZER), {"narrow": ranges}, study_name="c", n_trials=3, storage="memory://"
+    )
     trials = found.contenders["narrow"].study.trials
     tuned = OPTIMIZER.fixed().defaults()
     assert [set(trial.params) for trial in trials] == [{"lr"}] * 3
@@ -231,7 +233,13 @@ def test_a_dict_of_ranges_tunes_these_alone_on_the_objectives_scale():
 
 
 def test_a_dict_with_a_new_name_adds_it():
-    found = compare(Slope(OPTIMIZER), {"more": {"width": (1, 4)}}, n_trials=2, storage="memory://")
+    found = compare(
+        Slope(OPTIMIZER),
+        {"more": {"width": (1, 4)}},
+        study_name="c",
+        n_trials=2,
+        storage="memory://",
+    )
     assert set(found.contenders["more"].study.trials[1].params) == {"width"}
 
 
@@ -352,7 +360,10 @@ def test_bad_arguments_are_refused(call, error, message):
 
 def test_comparison_begun_otherwise_is_refused_by_its_own_name():
     storage = InMemoryStorage()
-    narrow, log = ({"lr": (1e-4, 1e-1)}, {"lr": FloatDistribution(1e-4, 1e-1, log=True)})
+    narrow, log = (
+        {"lr": FloatDistribution(0.01, 0.1)},
+        {"lr": FloatDistribution(0.01, 0.1, log=True)},
+    )
     spaces = [SearchSpace(parameters) for parameters in (narrow, log)]
     objectives = [
         FunctionObjective(
