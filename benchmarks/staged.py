@@ -31,7 +31,8 @@ import torch
 
 from hpolab import ArtifactCache, FunctionObjective, make_study, run
 from hpolab.analysis.statistics import intervals, p_values
-from hpolab.trial.reporter import METRICS_KEY, training_seed
+from hpolab.studies.trials import METRICS_KEY
+from hpolab.trial.reporter import training_seed
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

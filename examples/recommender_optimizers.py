@@ -21,7 +21,7 @@ from hpolab import (
     run,
     write_report,
 )
-from hpolab.trial.reporter import METRICS_KEY
+from hpolab.studies.trials import METRICS_KEY
 
 OPTIMIZERS = [
     "adam",
@@ -79,6 +79,7 @@ def main(
     n_workers=1,
     folder=".",
     data=None,
+    optimizers=OPTIMIZERS,
 ):
     if data is None:
         has_movielens = "HPOLAB_DATA" in os.environ
@@ -112,9 +113,9 @@ def main(
         )
         print(f"{name:24} {'':6}   {figures}")
 
-    # 1. One learning rate for all, everything else at its default: nine trials of one study.
+    # 1. One learning rate for all, everything else at its default: one trial each.
     spaces = {name: recommender_space("deepfm", optimizer=name).override(**MODEL)
-              for name in OPTIMIZERS}  # fmt: skip
+              for name in optimizers}  # fmt: skip
     table(f"1. All at the learning rate {shared_lr:g}")
     shared = {}
     for name, space in spaces.items():

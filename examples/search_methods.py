@@ -27,13 +27,15 @@ BY_HAND = {
 }
 
 
-def main(storage="sqlite:///search-methods.db", n_trials=27, folder="."):
+def main(storage="sqlite:///search-methods.db", n_trials=27, max_rounds=1000, folder="."):
     X, y = load_breast_cancer(return_X_y=True, as_frame=True)
     X, X_test, y, y_test = train_test_split(X, y, stratify=y, random_state=0)
     # Three parameters, so that a grid of three values each has 27 points; the rest as by default.
     fixed = {"feature_fraction": 1.0, "bagging_fraction": 1.0, "lambda_l1": 0.0, "lambda_l2": 0.0}
     space = lightgbm_space().override(**RANGES, **fixed)
-    objective = LightGBMObjective((X, y), objective="binary", folds=5, search_space=space)
+    objective = LightGBMObjective(
+        (X, y), objective="binary", folds=5, search_space=space, max_rounds=max_rounds
+    )
 
     studies = {}
     for method in ("manual", "grid", "random", "tpe"):
@@ -55,7 +57,7 @@ def main(storage="sqlite:///search-methods.db", n_trials=27, folder="."):
 
     print("method   best on folds   on data no study saw   with")
     for method, study in studies.items():
-        model = objective.fit(space.from_trial(study.best_params), seed=1)
+        model = objective.fit_best(study, seed=1)
         held_out = objective.evaluate(model, (X_test, y_test))["binary_logloss"]
         print(f"{method:8} {study.best_value:13.4f} {held_out:22.4f}   {study.best_params}")
 

@@ -302,6 +302,7 @@ def make_objective(scenes, *, max_epochs, n_post_trials, **settings):
         post_space=POST_SPACE,
         direction="maximize",
         max_steps=max_epochs,
+        metric="H-mean",
         n_post_trials=n_post_trials,
         parts=("tune", "score"),
         data=scenes,

@@ -61,6 +61,7 @@ from .storage.promises import Promise, StoragePromises, check_storage
 from .storage.redaction import redact
 from .storage.url import DEFAULT_URL, open_storage
 from .studies.export import as_json, as_overrides, as_python, as_yaml, params_of_yaml
+from .studies.frame import trials_frame
 from .studies.pruner import PRUNERS, make_pruner
 from .studies.racing import RacingPruner
 from .studies.sampler import SAMPLERS, ManualSampler, TrialSeededSampler, make_sampler
@@ -72,7 +73,7 @@ from .torch.objective import TorchObjective
 from .torch.optimizers import OPTIMIZERS, optimizer_space
 from .torch.schedules import SCHEDULES, schedule_space
 from .trial.checkpoint import CheckpointFolder
-from .trial.reporter import Reporter
+from .trial.reporter import Reporter, ReporterOptions, ReporterSettings
 
 __all__ = [
     "DEFAULT_URL",
@@ -128,6 +129,8 @@ __all__ = [
     "RecommenderTrainer",
     "RecommenderTraining",
     "Reporter",
+    "ReporterOptions",
+    "ReporterSettings",
     "SearchSpace",
     "SklearnObjective",
     "Splits",
@@ -190,6 +193,7 @@ __all__ = [
     "split_users_by_ratio",
     "sweep",
     "terminal_report",
+    "trials_frame",
     "write_images",
     "write_report",
 ]

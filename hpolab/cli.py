@@ -211,7 +211,7 @@ def best(
 ) -> None:
     """Show a study's best configuration, in the units of the trainer.
 
-    With it the cheap parameters that a staged objective has tuned for it.
+    With it the post-processing parameters that a staged objective has tuned for it.
 
     **Examples:** `hpolab best demo -s sqlite:///hpolab-demo.db`;
     `hpolab best -f overrides --prefix model.optimizer.` prints `model.optimizer.lr=0.0005 …`

@@ -167,9 +167,11 @@ class Python:
         assert program.returncode is not None
         return subprocess.CompletedProcess(code, program.returncode, output, errors)
 
-    def output_of(self, code: str, *arguments: str, cold: bool = False) -> str:
+    def output_of(
+        self, code: str, *arguments: str, cold: bool = False, timeout: float = 120.0
+    ) -> str:
         """Run a program that must end well, and return what it wrote to its standard output."""
-        done = self.run(code, *arguments, cold=cold)
+        done = self.run(code, *arguments, cold=cold, timeout=timeout)
         assert done.returncode == 0, done.stderr
         return done.stdout
 

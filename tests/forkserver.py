@@ -22,7 +22,7 @@ import traceback
 import types
 
 PRELOADED = """
-import alembic.command, numpy, psycopg, redis, sklearn, sqlalchemy, torch
+import alembic.command, alembic.migration, filelock, numpy, psycopg, redis, sklearn, torch._dynamo
 import optuna.storages._rdb.models
 from hpolab import LightGBMObjective, RecommenderObjective, SklearnObjective, StagedObjective
 from hpolab import Reporter, TorchObjective, compare, confirm, copy_study, load_digits, make_study

@@ -33,11 +33,12 @@ SMALL = {
     },
     "sweep_report": {},
     "lightgbm_cv": {"n_trials": 3},
-    "search_methods": {"n_trials": 3},
+    "search_methods": {"n_trials": 3, "max_rounds": 20},
     "recommender_optimizers": {
         "n_trials": 1,
         "max_epochs": 1,
         "data": make_taste_clusters(n_users=60, n_items=120).interactions,
+        "optimizers": ["adam", "sgd"],
     },
     "recommender_outside_trainer": {"n_trials": 3},
 }

@@ -32,6 +32,7 @@ from hpolab.analysis.trials import (
     count_states,
 )
 from hpolab.errors import InvalidArgument, InvalidType, check_count, one_of
+from hpolab.keywords import checks_keywords
 from hpolab.seeding import derive_seed
 from hpolab.studies.imported import IMPORT_KEY
 from hpolab.studies.trials import is_complete
@@ -68,6 +69,7 @@ class _Column:
     group_of: Mapping[int, int]
 
 
+@checks_keywords()
 def influence(
     study: Study,
     *,

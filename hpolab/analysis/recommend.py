@@ -15,6 +15,7 @@ from hpolab.analysis.results import Result
 from hpolab.analysis.trials import check_single_objective, common_ranges
 from hpolab.analysis.wording import ends, short, signed
 from hpolab.errors import InvalidArgument, InvalidType, one_of
+from hpolab.keywords import checks_keywords
 from hpolab.search_space.space import UNKNOWN_SPACE, SearchSpace
 from hpolab.studies.export import (
     as_json,
@@ -228,6 +229,7 @@ class Recommendation(Result):
         return {each: dict(self[each].params) for each in _NAMES}
 
 
+@checks_keywords()
 def recommend(
     study: Study,
     confirmation: Confirmation | None = None,

@@ -152,7 +152,7 @@ class Columns:
 
 
 def take_rows(values: Any, rows: NDArray[np.int64]) -> Any:
-    """Return some rows of what is there for each row, all of them without a copy; None of None."""
+    """Return some rows, without a copy if they are all of them; None for None."""
     if values is None or (len(rows) == n_rows(values) and (rows == np.arange(len(rows))).all()):
         return values
     return values[rows]
@@ -249,9 +249,9 @@ def _encode(argument: str, column: Column, categories: tuple[Any, ...] | None) -
 
 
 def _check_kind(argument: str, name: str, values: list[Any], categories: tuple[Any, ...]) -> None:
-    """Refuse text where the categories are numbers, and numbers where they are text.
+    """Raise an error for text where the categories are numbers, and the other way round.
 
-    All of them would be unseen categories, and the predictions those of missing values.
+    Otherwise all of them would be unseen categories, and predicted as missing values.
     """
     known = {isinstance(category, str) for category in categories}
     found = {isinstance(value, str) for value in values if not is_missing(value)}

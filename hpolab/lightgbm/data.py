@@ -1,4 +1,4 @@
-"""TrainingData: what the user gave, taken apart, checked and joined."""
+"""TrainingData: the user's data, checked and encoded."""
 
 from __future__ import annotations
 
@@ -37,9 +37,9 @@ class TrainingData:
     Attributes:
         table: All rows, those of `valid` behind those of `train` where it is data.
         columns: The columns of `train`.
-        labels: What the labels are.
-        bin_params: What a Dataset of the user's says of its bins.
-        given: The Dataset itself, where it is binned already and keeps no raw data.
+        labels: How labels are encoded.
+        bin_params: The bin parameters of the user's Dataset.
+        given: The user's Dataset, if it is binned already and keeps no raw data.
     """
 
     table: LabeledTable
@@ -110,7 +110,7 @@ class TrainingData:
 
 @dataclass(frozen=True)
 class _Raw:
-    """Data as the user gave it, taken apart.
+    """The parts of the user's data, as they came.
 
     Attributes:
         features: A frame, an array or a sparse matrix; None where a Dataset keeps bins alone.
@@ -126,7 +126,7 @@ class _Raw:
 
     @classmethod
     def of(cls, argument: str, data: Any) -> _Raw:
-        """Take a pair (features, labels) or a LightGBM Dataset apart.
+        """Return the parts of a pair (features, labels) or of a LightGBM Dataset.
 
         Raises:
             InvalidArgument: If a Dataset has no labels, or initial scores.
@@ -138,7 +138,11 @@ class _Raw:
             kind = type(data).__name__
             what = f"a {kind} of {len(data)}" if isinstance(data, (tuple, list)) else kind
             raise InvalidType(
-                f"`{argument}` must be a pair (features, labels) or a lightgbm.Dataset, got {what}."
+                f"`{argument}` must be a pair (X, y) of features and labels, the features beside "
+                f"`y`, or a lightgbm.Dataset, got {what} alone."
+                if argument == "train"
+                else f"`{argument}` must be a pair (features, labels) or a lightgbm.Dataset, got "
+                f"{what}."
             )
         return cls(collected(data[0]), data[1])
 

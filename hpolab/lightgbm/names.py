@@ -16,7 +16,7 @@ from hpolab.errors import InvalidArgument, InvalidType
 if TYPE_CHECKING:
     from collections.abc import Collection
 
-__all__ = ["canonical", "of_bins", "of_objective"]
+__all__ = ["canonical", "main_name", "of_bins", "of_objective"]
 
 # What LightGBM refuses to change once a Dataset is binned (`LGBM_DatasetUpdateParamChecking` in
 # its c_api.cpp), as far as it is about the bins and not about reading files.
@@ -87,10 +87,11 @@ def canonical(
     """Return parameters under LightGBM's main names.
 
     Args:
-        argument: Where they come from, for messages.
+        argument: The argument's name, for messages.
         params: Name or alias -> value.
-        allowed: What the objective decides elsewhere, but not here.
-        strict: Whether what the objective decides is refused; else it is passed over.
+        allowed: Parameters that the objective usually decides, but that are allowed here.
+        strict: Whether a parameter that the objective decides is an error; otherwise it is left
+            out.
 
     Raises:
         InvalidArgument: If a name is unknown to LightGBM, one comes twice, or the objective
@@ -122,13 +123,18 @@ def canonical(
     return found
 
 
+def main_name(name: str) -> str:
+    """Return LightGBM's main name of a parameter; a name that it does not know stays as it is."""
+    return _main_names().get(name, name)
+
+
 def of_bins(params: Mapping[str, Any]) -> dict[str, Any]:
-    """Return those of canonical parameters that shape the bins."""
+    """Return the canonical parameters that shape the bins."""
     return {name: value for name, value in params.items() if name in _BIN_PARAMS}
 
 
 def of_objective(params: Mapping[str, Any]) -> dict[str, Any]:
-    """Return those of canonical parameters that LightGBM's objectives and metrics read."""
+    """Return the canonical parameters that LightGBM's objectives and metrics read."""
     return {name: value for name, value in params.items() if name in _OBJECTIVE_PARAMS}
 
 

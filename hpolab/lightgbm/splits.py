@@ -24,7 +24,7 @@ def split_rows(
 
     Args:
         table: The rows.
-        labels: What the labels are.
+        labels: How labels are encoded.
         valid: The part to validate on, where ``folds`` is None.
         folds: A number of folds, a splitter of scikit-learn, or pairs of rows; None for one
             hold-out.
@@ -50,7 +50,7 @@ def split_rows(
 
 
 def check_fold(argument: str, fold: Fold, table: LabeledTable, labels: Labels) -> None:
-    """Refuse rows that this objective cannot be trained on, or validated.
+    """Raise an error if this objective cannot be trained or validated on a fold.
 
     Raises:
         InvalidArgument: If labels are all the same, or a query is cut.

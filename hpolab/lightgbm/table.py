@@ -39,7 +39,7 @@ _RANKING = ("lambdarank", "rank_xendcg", "xendcg", "xe_ndcg", "xe_ndcg_mart", "x
 
 @dataclass(frozen=True)
 class Labels:
-    """What an objective of LightGBM asks of labels.
+    """Check and encode labels for one of LightGBM's objectives.
 
     Attributes:
         objective: LightGBM's name of the objective; "custom" for a function.
@@ -88,7 +88,7 @@ class Labels:
 
     @property
     def n_classes(self) -> int | None:
-        """The number of classes as LightGBM wants to be told it, None where it does not."""
+        """The value of LightGBM's `num_class`; None where it must not be set."""
         multiclass = self.classes is not None and self.objective in _MULTICLASS
         return len(self.classes or ()) if multiclass else None
 
@@ -267,7 +267,7 @@ def as_numbers(what: str, values: NDArray[Any]) -> NDArray[np.float64]:
 
 
 def check_present(what: str, values: NDArray[Any]) -> None:
-    """Refuse values some of which are missing.
+    """Raise an error if a value is missing.
 
     Raises:
         InvalidArgument: If some are.
@@ -278,8 +278,8 @@ def check_present(what: str, values: NDArray[Any]) -> None:
         missing = np.array([is_missing(value) for value in values.tolist()])
     if missing.any():
         raise InvalidArgument(
-            f"{what} must all be there, got {int(missing.sum())} missing, the first in row "
-            f"{int(missing.argmax())}."
+            f"{what} must have no missing values, got {int(missing.sum())} missing, the first in "
+            f"row {int(missing.argmax())}."
         )
 
 
@@ -291,7 +291,7 @@ def run_starts(groups: NDArray[Any]) -> NDArray[np.int64]:
 def _check_classes(
     argument: str, objective: str, values: NDArray[Any], classes: tuple[Any, ...]
 ) -> None:
-    """Refuse classes that no model file can hold, and real numbers that are no classes."""
+    """Raise an error for classes that a model file cannot hold, or that are measurements."""
     strange = [value for value in classes if not isinstance(value, str | int | float)]
     if strange:
         raise InvalidType(

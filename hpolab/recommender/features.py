@@ -57,9 +57,9 @@ class Features:
     def of(cls, ids: Any, frame: Any, *, id_column: str) -> Features:
         """Encode the columns of a frame.
 
-        Real numbers are put into ten bins by quantiles; lists, tuples and sets hold several
-        values; everything else is a category. Where ids repeat the first row counts; ids that are
-        not asked for are passed over, and one without a row has all its values missing.
+        Real numbers are put into ten bins by quantiles. Lists, tuples and sets hold several values.
+        Everything else is a category. If an id repeats, its first row counts. Ids that are not
+        asked for are ignored, and an id without a row has missing values only.
 
         Args:
             ids: The ids whose features are asked for, (n,), sorted.

@@ -99,7 +99,8 @@ def _whole_numbers(values: list[int]) -> NDArray[Any]:
 
 def _missing(argument: str, rows: Any) -> InvalidArgument:
     return InvalidArgument(
-        f"`{argument}` must all be there, got {len(rows)} missing, the first in row {rows[0]}."
+        f"`{argument}` must have no missing values, got {len(rows)} missing, the first in row "
+        f"{rows[0]}."
     )
 
 

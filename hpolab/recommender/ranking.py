@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from hpolab.errors import Diverged, InvalidArgument, check_count, one_of
+from hpolab.keywords import checks_keywords
 from hpolab.recommender.interactions import Interactions
 from hpolab.recommender.negatives import NegativeSampler
 
@@ -41,22 +42,23 @@ class RankingEstimate(NamedTuple):
 
 
 class RankingTask:
-    """Held-out items to be found among all that their users have not seen.
+    """Rank held-out items among all items that their users have not seen.
 
-    Prepared once, as a study ranks the same items after each epoch of each trial.
+    It is prepared once: a study ranks the same items after each epoch of each trial.
 
     Args:
-        seen: What is no candidate any more, one or several: the training rows, and those to
-            validate on where others are held out for test.
-        held_out: What shall be found; of it, what has been seen is passed over.
-        n_sampled: Rank each held-out item among so many others drawn at random, 1 or above, in
-            place of all. Such a metric is another one: it can order models differently.
-        seed: Seeds that draw. It is made once, so that all models meet the same candidates.
+        seen: Interactions whose items are no longer candidates, one or several: the training rows,
+            and the validation rows when test rows are ranked.
+        held_out: The interactions to find. Those that are in ``seen`` are skipped.
+        n_sampled: Rank each held-out item among this many random items, 1 or above, instead of
+            all. It is a different metric, and it can order models differently.
+        seed: Seeds the draw of these items. It happens once, so that all models are ranked among
+            the same ones.
 
     Attributes:
         n_items: The catalog's size.
         n_users: Users with an item to find.
-        facts: What a reader of the metrics must know: `ranking` and the counts.
+        facts: What a reader of the metrics must know: the kind of ranking, and counts.
 
     Raises:
         InvalidArgument: If no held-out item is left, or ``n_sampled`` is out of its range.
@@ -76,6 +78,7 @@ class RankingTask:
         RankingEstimate(mean=0.5, standard_error=0.5)
     """
 
+    @checks_keywords()
     def __init__(
         self,
         *,
@@ -123,7 +126,7 @@ class RankingTask:
         }
 
     def check_metric(self, name: str) -> str:
-        """Return a metric's name, or refuse it.
+        """Return a metric's name if this task can compute it.
 
         Args:
             name: One of `RANKING_METRICS` with its cut, "ndcg@10"; "mrr", "auc" and "log_loss"

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from hpolab.errors import InvalidArgument
+from hpolab.keywords import checks_keywords
 from hpolab.seeding import check_seed
 
 if TYPE_CHECKING:
@@ -22,15 +23,15 @@ __all__ = ["Splits", "leave_last_out", "split_by_time", "split_users_by_ratio"]
 
 @dataclass(frozen=True)
 class Splits:
-    """Interactions in parts with different jobs, which share their users and items.
+    """Interactions in parts that share their users and items, each with its own purpose.
 
     Attributes:
-        train: Weights are fitted on it.
-        valid: It steers a trial.
-        test: Read by nothing but the final confirmation.
-        score: It ranks trials; None lets `valid` do that too.
-        facts: What a reader of results must know of the split: its name and settings, and counts.
-            Of the splits below: `n_users`, `n_items`, `n_train`, `n_valid`, `n_test`,
+        train: The model learns from it.
+        valid: Steers a trial: pruning and early stopping read it.
+        test: Used only by the final confirmation.
+        score: Ranks trials. If it is None, `valid` does.
+        facts: What a reader of results must know about the split: its name, settings and counts.
+            The splits below have `n_users`, `n_items`, `n_train`, `n_valid`, `n_test`,
             `n_duplicates` (rows dropped as interactions were encoded), `n_items_only_held_out`
             (items without a row in `train`: candidates all the same, mostly never found).
     """
@@ -42,6 +43,7 @@ class Splits:
     facts: Mapping[str, Any] = field(default_factory=dict)
 
 
+@checks_keywords()
 def leave_last_out(interactions: Interactions, *, seed: int = 0) -> Splits:
     """Hold out each user's last interaction for test, and the one before it to validate on.
 
@@ -49,7 +51,7 @@ def leave_last_out(interactions: Interactions, *, seed: int = 0) -> Splits:
     same timestamp are in an order drawn at random, the same for the same seed.
 
     Args:
-        interactions: With timestamps; without, the order of the rows is taken for time.
+        interactions: If they have no timestamps, the order of the rows counts as time.
         seed: Seeds the order of ties.
 
     Returns:
@@ -92,10 +94,11 @@ def leave_last_out(interactions: Interactions, *, seed: int = 0) -> Splits:
     )
 
 
+@checks_keywords()
 def split_by_time(interactions: Interactions, *, valid: float = 0.1, test: float = 0.1) -> Splits:
     """Split at two moments for all users: what comes last is for test, as in production.
 
-    Rows at the very moment of a cut go to the earlier part, all of them.
+    All rows at the exact moment of a cut go to the earlier part.
 
     Args:
         interactions: With timestamps.
@@ -118,6 +121,7 @@ def split_by_time(interactions: Interactions, *, valid: float = 0.1, test: float
     return _in_parts(interactions, part, split="by time", valid=valid, test=test)
 
 
+@checks_keywords()
 def split_users_by_ratio(
     interactions: Interactions, *, valid: float = 0.1, test: float = 0.2, seed: int = 0
 ) -> Splits:

@@ -22,10 +22,10 @@ __all__ = ["RecommenderTrainer", "RecommenderTraining", "count_param", "number_p
 
 
 class RecommenderTraining(abc.ABC):
-    """One training between two epochs.
+    """A training that runs epoch by epoch.
 
-    What it learns in an epoch depends on nothing but its state, so that `to_bytes` and
-    `from_bytes` lose nothing.
+    What an epoch learns depends on this state alone, so that a training restored by `from_bytes`
+    continues exactly.
     """
 
     @abc.abstractmethod
@@ -45,28 +45,28 @@ class RecommenderTraining(abc.ABC):
 
     @abc.abstractmethod
     def keep_best(self) -> None:
-        """Take the model as it is for the best so far."""
+        """Keep the current model as the best so far."""
 
     @abc.abstractmethod
     def load_best(self) -> None:
-        """Go back to the model that `keep_best` has taken last."""
+        """Restore the model that `keep_best` kept last."""
 
     @abc.abstractmethod
     def to_bytes(self) -> bytes:
-        """Return all that is needed to go on, the best model included."""
+        """Return the whole state, the best model included."""
 
     @abc.abstractmethod
     def from_bytes(self, state: bytes) -> None:
-        """Go on where `to_bytes` was called."""
+        """Restore a state that `to_bytes` returned."""
 
 
 class RecommenderTrainer(abc.ABC):
     """Trains one kind of model.
 
     Attributes:
-        name: What messages call it.
-        max_epochs: Epochs of its longest training; None leaves them to the user. 1 where the
-            model has a closed form.
+        name: Its name in messages.
+        max_epochs: The most epochs that a training can use; None if the user decides. It is 1 for
+            a model with a closed form.
     """
 
     name: str
@@ -82,14 +82,14 @@ class RecommenderTrainer(abc.ABC):
             params: Name -> value, as `recommender_space` names them.
             train: What to learn from.
             seed: Seeds everything random.
-            max_epochs: Epochs of a full training, which a learning-rate schedule is laid over.
+            max_epochs: Epochs of a full training, over which a learning-rate schedule stretches.
 
         Raises:
             InvalidArgument: If a parameter is missing or out of its range.
         """
 
     def seeded(self, seed: int) -> AbstractContextManager[None]:
-        """Return a context for one training, in which global random state is its own."""
+        """Return a context that seeds global random state and restores it afterwards."""
         return nullcontext()
 
 

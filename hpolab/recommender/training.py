@@ -50,11 +50,11 @@ _SPARSE_FROM = 2**20
 class TorchRecommenderTrainer(RecommenderTrainer):
     """Trains a torch recommender.
 
-    An epoch goes once through the interactions in a drawn order. A loss that samples gets
-    negatives drawn anew for each row, uniformly from what the user has not taken. The loss is
-    added half the squared norm of the embeddings that a row has used (Rendle et al. 2009,
-    section 4.3), weighted by `embedding_l2`; for the full softmax these are the user's and the
-    positive item's. Biases and networks have no penalty but an optimizer's own weight decay.
+    An epoch goes once through the interactions in a random order. For a sampled loss, new
+    negatives are drawn for each row, uniformly from the items that the user has not taken. The
+    penalty is half the squared norm of the embeddings that a row uses (Rendle et al. 2009, section
+    4.3) times `embedding_l2`; for the full softmax these are the embeddings of the user and of the
+    positive item. Biases and networks are penalized only by the optimizer's own weight decay.
 
     Parameters are those of `recommender_space`; `hidden` may also be the widths of all hidden
     layers.

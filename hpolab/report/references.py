@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 from hpolab.analysis.wording import short
 from hpolab.report.blocks import Section, Text
 from hpolab.studies.recipe import REFERENCES_KEY
+from hpolab.studies.trials import METRICS_KEY
 from hpolab.tables import TextTable
-from hpolab.trial.reporter import METRICS_KEY
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

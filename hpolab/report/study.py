@@ -39,9 +39,8 @@ from hpolab.running.run import BUDGET_KEY
 from hpolab.studies.imported import IMPORT_KEY, RUN_KEY
 from hpolab.studies.recipe import FACTS_KEY
 from hpolab.studies.study import stored_study
-from hpolab.studies.trials import is_feasible, tally
+from hpolab.studies.trials import METRICS_KEY, is_feasible, tally
 from hpolab.tables import TextTable
-from hpolab.trial.reporter import METRICS_KEY
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import sys
 import warnings
+from collections.abc import Mapping
 from difflib import get_close_matches
 from numbers import Integral, Real
 from typing import Any
@@ -115,9 +116,15 @@ def plain_value(name: str, value: Any) -> Any:
         if not math.isfinite(value):
             raise InvalidArgument(f"a fixed value must be finite, got {value!r} for {name!r}")
         return float(value)
+    hint = (
+        ": a choice with parameters of its own is `SearchSpace.choice(name, branches)`"
+        if isinstance(value, Mapping)
+        else ""
+    )
     raise InvalidType(
         f'{name!r} must be an Optuna distribution, a tuple (low, high) or (low, high, "log"), a '
-        f"list of choices, or a fixed None, bool, number or string, got {type(value).__name__}"
+        "list of choices, or a fixed None, bool, number or string, got "
+        f"{type(value).__name__}{hint}"
     )
 
 
@@ -191,9 +198,9 @@ def _warn_if_wide(name: str, distribution: BaseDistribution) -> None:
     has_step = d.step != (1 if isinstance(d, IntDistribution) else None)
     if not has_step and d.high >= _WIDE * d.low * (1 - 1e-9):
         warnings.warn(
-            f"{name!r} has a linear scale from {d.low!r} to {d.high!r}, of which nine of ten draws "
+            f"{name!r} has a linear scale from {d.low!r} to {d.high!r}, where nine of ten draws "
             f"lie above {d.high / 10:g}: write {_form(d.low, d.high, 'log')} for a log scale, or "
-            f"{_form(d.low, d.high, 'linear')} if it shall be linear",
+            f"{_form(d.low, d.high, 'linear')} to keep it linear",
             UserWarning,
             stacklevel=_levels_to_the_user(),
         )

@@ -16,8 +16,16 @@ from optuna.distributions import (
 )
 
 from hpolab.errors import InvalidArgument, InvalidType, one_of
+from hpolab.keywords import checks_keywords
 from hpolab.search_space.choice import Choice, read_entries
-from hpolab.search_space.entries import Entries, Entry, Fixed, Range, TrialParameter, one_minus
+from hpolab.search_space.entries import (
+    Entries,
+    Entry,
+    Fixed,
+    Range,
+    TrialParameter,
+    one_minus,
+)
 from hpolab.search_space.ranges import is_spec, make_distribution
 
 if TYPE_CHECKING:
@@ -91,6 +99,7 @@ class SearchSpace:
 
     _entries: Entries
 
+    @checks_keywords()
     def __init__(
         self,
         parameters: Mapping[str, Any],
@@ -289,6 +298,38 @@ class SearchSpace:
 
         return self._entries.draw(draw)
 
+    def complete(self, params: Mapping[str, Any], *, strict: bool = False) -> dict[str, Any]:
+        """Return trainer params for what a trial stored or a trainer reads, fixed values filled in.
+
+        Args:
+            params: A trial's params, which must be whole, or the trainer's, of which ranges may be
+                left out: the trainer has defaults of its own. Values are taken as they are.
+            strict: Whether names that the space lacks are refused; else they are passed on. A
+                trial's name of another space is refused in any case.
+
+        Raises:
+            InvalidArgument: If a trial's parameter is missing, a parameter comes under both names,
+                a choice names no branch, or a name is refused.
+
+        Example:
+            >>> space = SearchSpace({"beta2": (0.99, 0.9999), "eps": 1e-8}, one_minus=["beta2"])
+            >>> space.complete({"one_minus_beta2": 0.001})
+            {'beta2': 0.999, 'eps': 1e-08}
+            >>> space.complete({"beta2": 0.999})
+            {'beta2': 0.999, 'eps': 1e-08}
+        """
+        if params.keys() & (self.distributions().keys() - set(self.trainer_names())):
+            self.from_trial(params)  # a trial's, so nothing may be missing
+        rest = dict(params)
+        found = self._entries.complete(rest)
+        for name in rest:
+            if strict or "." in name or name.startswith("one_minus_"):
+                raise InvalidArgument(
+                    f"`params` must hold parameters of the search space, got {name!r}, which it "
+                    f"has not: {', '.join(map(repr, self.distributions())) or 'nothing'} are tuned"
+                )
+        return found | rest
+
     def grid(self, n: int) -> dict[str, list[Any]]:
         """Return a grid by trial name, as `optuna.samplers.GridSampler` takes it.
 
@@ -467,8 +508,8 @@ class SearchSpace:
         known = self._entries.trainer_names()
         if name in self._by_trial_name and name not in known:
             raise InvalidArgument(
-                f"`params` must have {self.trainer_name(name)!r}, got {name!r}, which is what "
-                "trials call it: `from_trial` makes params for the trainer of a trial's."
+                f"`params` must have {self.trainer_name(name)!r}, got {name!r}, the name that "
+                "trials store: `from_trial` turns a trial's params into the trainer's."
             )
         one_of("params", name, known)
 
@@ -478,8 +519,8 @@ class SearchSpace:
         trainer_name = self.trainer_name(name)
         if trainer_name in given and trainer_name not in self._by_trial_name:
             return (
-                f"{rule}, got {trainer_name!r}, which is what the trainer calls it: these are "
-                "params for the trainer already."
+                f"{rule}, got {trainer_name!r}, the trainer's name for it: these are trainer "
+                "params already, use them as they are."
             )
         unknown = [each for each in given if each not in self._by_trial_name]
         near = get_close_matches(name, unknown, n=1, cutoff=0.5)

@@ -1,4 +1,4 @@
-"""Rows: what every trial of a `SklearnObjective` is trained and scored on."""
+"""Rows: the data that every trial of a `SklearnObjective` is trained and scored on."""
 
 from __future__ import annotations
 

@@ -245,7 +245,7 @@ def is_sqlite(path: Path) -> bool:
     # (https://sqlite.org/howtocorrupt.html, section 2.2), and the next program that closes the
     # database would take itself for the last one and remove the log that is being written here.
     try:
-        with closing(_connect(path, timeout=0)) as connection:
+        with _connection(path, timeout=0) as connection:
             connection.execute("PRAGMA schema_version")
     except sqlite3.DatabaseError as error:
         return error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_NOTADB
@@ -368,20 +368,24 @@ def _has_schema(path: Path) -> bool:
     """Whether Optuna's tables are all there: the migration's version is what it writes last."""
     if not path.exists():
         return False
-    with closing(_connect(path, BUSY_TIMEOUT_SECONDS)) as connection:
+    with _connection(path, timeout=BUSY_TIMEOUT_SECONDS) as connection:
         tables = connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'alembic_version'")
         if tables.fetchone() is None:
             return False
         return connection.execute("SELECT 1 FROM alembic_version").fetchone() is not None
 
 
-def _connect(path: Path, timeout: float) -> sqlite3.Connection:
-    # mode=rw creates nothing; mode=ro could not undo what a killed process has left half-written.
-    return sqlite3.connect(f"{path.absolute().as_uri()}?mode=rw", uri=True, timeout=timeout)
-
-
 def _enter_wal(path: Path) -> None:
+    """Switch a file to a write-ahead log, created if it is new."""
     # The mode is written into the file, so it holds for every later connection of any program. A
     # file system without shared memory keeps the rollback journal: slower and just as safe.
-    with closing(sqlite3.connect(path, timeout=BUSY_TIMEOUT_SECONDS)) as connection:
+    with _connection(path, timeout=BUSY_TIMEOUT_SECONDS, mode="rwc") as connection:
         connection.execute("PRAGMA journal_mode = WAL").fetchone()
+
+
+@contextmanager
+def _connection(path: Path, *, timeout: float, mode: str = "rw") -> Iterator[sqlite3.Connection]:
+    # "rw" creates nothing; "ro" could not undo what a killed process has left half-written.
+    url = f"{path.absolute().as_uri()}?mode={mode}"
+    with closing(sqlite3.connect(url, uri=True, timeout=timeout)) as connection:
+        yield connection

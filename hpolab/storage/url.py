@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from urllib.parse import SplitResult
 
     import sqlalchemy
+    from optuna.storages.journal import BaseJournalBackend
 
 __all__ = ["DEFAULT_URL", "open_storage"]
 
@@ -142,13 +143,7 @@ def _open_sqlite(url: str) -> BaseStorage:
 
 def _open_journal(url: str) -> BaseStorage:
     path = _file(url, "an Optuna journal", _is_journal)
-    return _at_the_border(
-        lambda: ForkSafeJournalStorage(JournalFile(path)),
-        # How Optuna refuses an entry of an operation that it does not know, or without its fields.
-        (AssertionError, KeyError, TypeError, ValueError),
-        url,
-        "Check that the journal is intact",
-    )
+    return _replayed(url, lambda: JournalFile(path))
 
 
 def _open_redis(url: str) -> BaseStorage:
@@ -180,13 +175,7 @@ def _open_redis_server(url: str) -> BaseStorage:
             with suppress(redis.BusyLoadingError):
                 client.ping()
             check_server(client)
-        return _at_the_border(
-            lambda: ForkSafeJournalStorage(RedisJournalBackend(url)),
-            # As in `_open_journal`.
-            (AssertionError, KeyError, TypeError, ValueError),
-            url,
-            "Check that the journal is intact",
-        )
+        return _replayed(url, lambda: RedisJournalBackend(url))
 
     return _at_the_border(
         # redis-py refuses options by TypeError and ValueError.
@@ -384,6 +373,17 @@ def _at_the_border(
         reason = reason_of(error, url)
     # Raised out here, so that the foreign exception is not kept as the context of ours.
     raise _unavailable(url, reason, advice)
+
+
+def _replayed(url: str, open_backend: Callable[[], BaseJournalBackend]) -> BaseStorage:
+    """Open a journal's storage, which reads the journal from its beginning."""
+    return _at_the_border(
+        lambda: ForkSafeJournalStorage(open_backend()),
+        # How Optuna refuses an entry of an operation that it does not know, or without its fields.
+        (AssertionError, KeyError, TypeError, ValueError),
+        url,
+        "Check that the journal is intact",
+    )
 
 
 def _unavailable(url: str, reason: str, advice: str) -> StorageUnavailable:

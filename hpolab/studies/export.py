@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hpolab.errors import InvalidArgument, one_of
+from hpolab.keywords import checks_keywords
 from hpolab.search_space.space import SearchSpace
 from hpolab.studies.imported import RUN_KEY
 from hpolab.studies.recipe import read_recipe
@@ -33,7 +34,7 @@ __all__ = [
 ]
 
 POST_KEY = "hpolab:post_params"
-"""The cheap parameters that a trial of a StagedObjective was scored with: part -> params."""
+"""The post-processing parameters that a StagedObjective scored a trial with: part -> params."""
 
 # YAML 1.1 wants a point and a sign in a float with an exponent: 4.0e-4 or 4.0e+4.
 _EXPONENT = re.compile(r"[-+]?[0-9][0-9_]*\.?[0-9]*[eE][-+]?[0-9]+")
@@ -51,7 +52,7 @@ def trainer_params(study: Study, trial: FrozenTrial) -> dict[str, Any]:
 
 
 def delivered_params(study: Study, trial: FrozenTrial) -> dict[str, Any]:
-    """Return a trial's parameters with the cheap ones that were tuned for it.
+    """Return a trial's parameters with the post-processing ones that were tuned for it.
 
     A cross-fit tunes several sets, each for a part of the data: none of them is returned, and
     `StagedObjective.tune` finds the one to deliver.
@@ -73,6 +74,7 @@ def as_yaml(params: Mapping[str, Any]) -> str:
     return str(yaml.safe_dump(dict(params), sort_keys=False)).rstrip()
 
 
+@checks_keywords()
 def params_of_yaml(
     path: str | PathLike[str], names: Iterable[str], *, prefixes: Mapping[str, str] | None = None
 ) -> dict[str, Any]:
@@ -122,6 +124,7 @@ def as_python(params: Mapping[str, Any]) -> str:
     return pprint.pformat(dict(params), sort_dicts=False, width=100)
 
 
+@checks_keywords()
 def as_overrides(
     params: Mapping[str, Any],
     *,

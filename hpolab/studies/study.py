@@ -17,6 +17,7 @@ from hpolab.errors import (
     hint,
     one_of,
 )
+from hpolab.keywords import checks_keywords
 from hpolab.search_space.space import SearchSpace, as_space
 from hpolab.seeding import check_seed
 from hpolab.storage.url import open_storage
@@ -71,11 +72,12 @@ class StudiedObjective(Protocol):
     default_pruner: str
 
 
+@checks_keywords()
 def make_study(
     study_name: str,
     *,
-    storage: str | BaseStorage | None = None,
     objective: StudiedObjective | None = None,
+    storage: str | BaseStorage | None = None,
     direction: str | Sequence[str] | None = None,
     sampler: str | BaseSampler | SamplerFactory | None = None,
     pruner: str | BasePruner | None = None,
@@ -86,16 +88,16 @@ def make_study(
     """Create a study, or resume the one that exists under its name.
 
     The study stores its recipe: sampler and pruner with their effective settings, direction, seed
-    and versions. Where it exists already, an argument left out means "as stored", and one that
-    differs from the stored recipe is an error before a trial is spent.
+    and versions. If the study exists, an argument left out means "as stored", and one that differs
+    from the stored recipe is an error before a trial is spent.
 
     Args:
         study_name: The study's name, unique in its storage.
+        objective: An hpolab objective. The direction, the search space and, for a new study, the
+            sampler and the pruner are the objective's, unless they are given.
         storage: A URL (``sqlite:///file.db``, ``journal:///file.log``, ``redis://host:port/db``,
             ``postgresql://…``, ``mysql://…``, ``grpc://host:port``, ``memory://``), an Optuna
             storage, or None for ``sqlite:///hpolab.db``.
-        objective: An hpolab objective: what is left out of direction, search space and, for a new
-            study, sampler and pruner is what it asks for.
         direction: "minimize" or "maximize", or a sequence of them for several objective values.
             New studies minimize by default, as Optuna's do.
         sampler: A name (`tpe`, `random`, `cmaes`, `gp`, `nsga2`, `brute_force`, `stepwise`, `qmc`,
@@ -180,6 +182,7 @@ def make_study(
     return study
 
 
+@checks_keywords()
 def load_study(study_name: str, *, storage: str | BaseStorage | None = None) -> Study:
     """Load a study as it was made, its sampler and pruner included.
 
@@ -227,7 +230,7 @@ def stored_study(study_name: str, storage: BaseStorage) -> Study:
 
 
 def post_study_name(study_name: str, number: int, suffix: str = "") -> str:
-    """Return the name of the study that tunes the cheap parameters of a trial.
+    """Return the name of the study that tunes the post-processing parameters of a trial.
 
     Example:
         >>> post_study_name("detector", 7, "-a")

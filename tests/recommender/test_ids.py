@@ -41,7 +41,7 @@ def test_ids_that_differ_stay_apart(values, n_distinct):
         (
             [1, None],
             InvalidArgument,
-            "`users` must all be there, got 1 missing, .* row 1",
+            "`users` must have no missing values, got 1 missing, .* row 1",
         ),
         ([1, pd.NA], InvalidArgument, "1 missing"),
         (pd.array(["a", None], dtype="string"), InvalidArgument, "1 missing"),

@@ -73,7 +73,7 @@ def test_matrix_is_one_where_there_is_a_row():
         (
             {"users": [1, 2], "items": [1, 2], "ratings": [1.0, np.nan]},
             InvalidArgument,
-            "`ratings` must all be there, got 1 missing",
+            "`ratings` must have no missing values, got 1 missing",
         ),
         (
             {"users": [1, 2], "items": [1, 2], "ratings": [1.0, np.inf]},

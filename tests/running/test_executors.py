@@ -110,7 +110,9 @@ def test_error_of_a_worker_is_raised_here(url):
         run(make_study("s", storage=url), objective, n_trials=9, n_workers=2)
 
 
-def test_workers_that_cannot_live_end_the_run(url):
+def test_workers_that_cannot_live_end_the_run(url, monkeypatch):
+    monkeypatch.setattr("hpolab.running.executors._MAX_DEATHS", 2)  # for each worker
+
     class KillsOnArrival:
         def __reduce__(self) -> tuple[object, tuple[int]]:
             return os._exit, (9,)

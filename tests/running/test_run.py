@@ -549,27 +549,6 @@ def test_run_works_outside_the_main_thread():
     assert len(study.trials) == 2
 
 
-def test_progress_bar_shows_trials_best_and_pruned(capsys):
-    def objective(trial):
-        if trial.number == 1:
-            raise optuna.TrialPruned
-        return 0.25
-
-    study = make_study("bar", storage="memory://")
-    run(study, objective, n_trials=3, show_progress_bar=True)
-    shown = capsys.readouterr()
-    assert shown.out == ""
-    assert "bar" in shown.err
-    assert "3/3" in shown.err
-    assert "best 0.25 (trial 0)" in shown.err
-    assert "1 pruned" in shown.err
-
-
-def test_no_progress_bar_where_standard_error_is_no_terminal(capsys):
-    run(make_study("bar", storage="memory://"), square, n_trials=1)
-    assert capsys.readouterr().err == ""
-
-
 def test_reporter_in_a_plain_function_of_run():
     def objective(trial):
         reporter = Reporter(trial)

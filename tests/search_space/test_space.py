@@ -493,6 +493,11 @@ def test_bad_type_is_refused_by_name(spec: object) -> None:
         SearchSpace({"x": spec})
 
 
+def test_a_dict_in_a_dict_is_told_how_a_choice_is_written() -> None:
+    with pytest.raises(InvalidType, match=r"`SearchSpace\.choice"):
+        SearchSpace({"model": {"mlp": {"hidden": (8, 64)}}})
+
+
 @pytest.mark.parametrize("bounds", [(0.5, 1.0), (-0.1, 0.5), (0.5, 1.5)])
 def test_one_minus_range_must_lie_below_one(bounds: tuple[float, float]) -> None:
     with pytest.raises(InvalidArgument, match=r"\[0, 1\)"):
@@ -598,10 +603,14 @@ def test_a_misspelled_name_is_told_before_the_one_that_it_leaves_missing() -> No
 @pytest.mark.parametrize(
     ("space", "params", "message"),
     [
-        (flat(), {"beta2": 0.999}, "'one_minus_beta2', got 'beta2', which is what the trainer"),
+        (flat(), {"beta2": 0.999}, "'one_minus_beta2', got 'beta2', the trainer's name"),
         (flat(), {"one_minus_bta2": 1e-3}, "'one_minus_beta2', .* got 'one_minus_bta2' in its"),
         (flat(), {}, "'one_minus_beta2', which is missing"),
-        (branched(), {"optimizer": "sgd", "lr": 0.1}, "must have 'sgd.lr', got 'lr', which is"),
+        (
+            branched(),
+            {"optimizer": "sgd", "lr": 0.1},
+            "have 'sgd.lr', got 'lr', the trainer's name",
+        ),
         (branched(), {"optimizer": "adan"}, "Did you mean 'adam'"),
     ],
 )
@@ -627,3 +636,52 @@ def test_a_grid_that_cannot_be_is_refused(n: int, space: SearchSpace) -> None:
 def test_importing_the_package_leaves_torch_alone() -> None:
     code = "import sys; from hpolab import SearchSpace; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_params_of_a_trial_and_of_the_trainer_are_completed_alike(space: SearchSpace) -> None:
+    for seed in range(5):
+        trial = ask(space, seed)
+        params = space.from_trial(trial.params)
+        assert space.complete(trial.params) == params
+        assert space.complete(params) == params
+        assert list(space.complete(trial.params)) == list(params)
+
+
+def test_fixed_values_are_filled_in_and_others_kept() -> None:
+    assert flat().complete({"lr": 1.0}) == {"lr": 1.0, "epochs": 10}
+    assert flat().complete({"lr": 1.0, "epochs": 20})["epochs"] == 20
+    assert branched().complete({"optimizer": "adam", "lr": 0.1})["eps"] == 1e-8
+    assert branched().complete({"lr": 0.1}) == {"lr": 0.1}
+
+
+def test_names_of_the_trainer_s_own_are_passed_on_unless_strict() -> None:
+    assert flat().complete({"lr": 1.0, "width": 3}) == {"lr": 1.0, "epochs": 10, "width": 3}
+    with pytest.raises(InvalidArgument, match="must hold parameters of the search space, got 'wid"):
+        flat().complete({"lr": 1.0, "width": 3}, strict=True)
+
+
+@pytest.mark.parametrize(
+    ("space", "params", "message"),
+    [
+        (flat(), {"one_minus_beta2": 0.01}, "must have 'lr', which is missing"),
+        (branched(), {"optimizer": "adam", "adam.lr": 0.1}, "'adam.one_minus_beta', which is miss"),
+        (branched(), {"optimizer": "rms", "lr": 0.1}, "`optimizer` must be one of 'adam', 'sgd'"),
+        (
+            branched(),
+            {"optimizer": "sgd", "sgd.lr": 0.1, "adam.lr": 0.1},
+            "must hold parameters of the search space, got 'adam.lr'",
+        ),
+        (branched(), {"optimizer": "sgd", "sgd.lr": 0.1, "lr": 0.2}, "give 'lr' once, got 'lr'"),
+        (flat(), {"one_minus_beta1": 0.1}, "got 'one_minus_beta1', which it has not"),
+        (
+            SearchSpace({"beta": (0.1, 0.9)}, one_minus=["beta"]),
+            {"beta": 0.9, "one_minus_beta": 0.2},
+            "give 'beta' once, got 'beta' and 'one_minus_beta'",
+        ),
+    ],
+)
+def test_params_that_would_train_something_else_are_refused(
+    space: SearchSpace, params: dict[str, object], message: str
+) -> None:
+    with pytest.raises(InvalidArgument, match=message):
+        space.complete(params)

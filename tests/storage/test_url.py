@@ -20,7 +20,6 @@ import psycopg
 import pytest
 import redis
 
-import hpolab.storage
 import hpolab.storage.url
 from hpolab import (
     DEFAULT_URL,
@@ -326,31 +325,6 @@ def test_grpc_waits_for_a_server_only_so_long(silent_port: int) -> None:
 
 
 # Passwords: in no error, log, repr or chain of exceptions.
-
-
-@pytest.mark.parametrize(
-    ("url", "redacted"),
-    [
-        ("redis://:secret@host:6379/0", "redis://:***@host:6379/0"),
-        ("redis://ada:secret@host", "redis://ada:***@host"),
-        ("redis://host/0?password=secret", "redis://host/0?password=***"),
-        ("redis://host/0?db=1&PASSWORD=secret&x=1", "redis://host/0?db=1&PASSWORD=***"),
-        ("redis://host:6379/0?password=sec@ret", "redis://host:6379/0?password=***"),
-        ("mysql://ada@host/db?passwd=secret", "mysql://ada@host/db?passwd=***"),
-        ("postgresql://ada@host/db?sslpassword=secret", "postgresql://ada@host/db?sslpassword=***"),
-        ("postgresql://ada:sec@ret@host/db", "postgresql://ada:***@host/db"),
-        ("postgresql://ada:sec/ret@host/db", "postgresql://ada:***@host/db"),
-        ("postgresql://ada:sec?re#t@host/db", "postgresql://ada:***@host/db"),
-        ("postgresql://ada:sec%40ret@host/db", "postgresql://ada:***@host/db"),
-        ("ada:secret@host/db", "ada:***@host/db"),
-        ("postgresql:/ada:secret@host/db", "postgresql:***@host/db"),
-        ("postgresql://ada@host/db", "postgresql://ada@host/db"),
-        ("sqlite:////home/a:b@c/study.db", "sqlite:////home/a:b@c/study.db"),
-        ("", ""),
-    ],
-)
-def test_redact(url: str, redacted: str) -> None:
-    assert redact(url) == redacted
 
 
 def every_text(error: BaseException | None) -> str:

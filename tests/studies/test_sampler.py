@@ -57,6 +57,11 @@ class _Seeded:
         return lambda: TrialSeededSampler(self.factory, seed=0)
 
 
+# The quick set has the default sampler, one of a population, one whose state is stored with trials,
+# and our own; the other wrapped samplers differ from one of these by a setting or keep no state.
+
+
+@pytest.mark.long
 class TestRandom(_Seeded, BasicSamplerTestCase, MultiObjectiveSamplerTestCase):
     factory = RandomSampler
 
@@ -65,6 +70,7 @@ class TestTPE(_Seeded, BasicSamplerTestCase, MultiObjectiveSamplerTestCase):
     factory = partial(TPESampler, n_startup_trials=0)
 
 
+@pytest.mark.long
 class TestTPEMultivariate(_Seeded, BasicSamplerTestCase, RelativeSamplerTestCase):
     factory = partial(TPESampler, n_startup_trials=0, multivariate=True)
 
@@ -83,6 +89,7 @@ class TestStepwise(
     factory = StepwiseSampler
 
 
+@pytest.mark.long
 @pytest.mark.filterwarnings("ignore:.stages. of .StepwiseSampler.")
 class TestStepwiseStages(
     _Seeded, BasicSamplerTestCase, RelativeSamplerTestCase, SingleOnlySamplerTestCase
@@ -90,6 +97,7 @@ class TestStepwiseStages(
     factory = partial(StepwiseSampler, stages=[("x", 2, "bisect"), ("y", 2, "grid"), ("x", 3)])
 
 
+@pytest.mark.long
 class TestQMC(BasicSamplerTestCase, RelativeSamplerTestCase):
     @pytest.fixture
     def sampler(self):

@@ -21,6 +21,7 @@ from hpolab.analysis.trained.trainings import (
 )
 from hpolab.analysis.wording import compared, mean_and_error, short
 from hpolab.errors import InvalidArgument, InvalidType, StudyNotFound, check_count, one_of
+from hpolab.keywords import checks_keywords
 from hpolab.objectives.base import Objective
 from hpolab.running.run import run
 from hpolab.search_space.space import SearchSpace, as_space
@@ -301,6 +302,7 @@ class Comparison(Result):
 _N_DRAWS = 20_000
 
 
+@checks_keywords()
 def compare(
     objective: Objective | None,
     contenders: Sequence[str] | Mapping[str, SearchSpace | Mapping[str, Any] | Objective],
@@ -326,8 +328,8 @@ def compare(
             names of optimizers, its search space has an optimizer, which each of them replaces,
             with its own space.
         contenders: Names of optimizers (`OPTIMIZERS`), or name -> search space, or name ->
-            objective. A dict of ranges, such as ``{"lr": (1e-4, 1e-2)}``, tunes these in the
-            objective's search space, with everything else at its default.
+            objective. A dict of ranges, such as ``{"lr": (1e-4, 1e-2)}``, is the objective's search
+            space with these tuned and everything else at its default.
         study_name: The comparison's name. A contender's study is called ``study_name-contender``.
         n_trials: The number of trials of each contender, 1 or above.
         storage: As in `make_study`.
@@ -388,6 +390,7 @@ def compare(
     return Comparison.of(study_name, studies)
 
 
+@checks_keywords()
 def load_comparison(study_name: str, *, storage: str | BaseStorage | None = None) -> Comparison:
     """Return a comparison as it stands in a storage, without running anything.
 

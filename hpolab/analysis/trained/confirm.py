@@ -38,11 +38,11 @@ from hpolab.analysis.trained.trainings import (
     outcomes_of,
 )
 from hpolab.errors import InvalidArgument, InvalidType, RecipeMismatch, check_count, one_of
+from hpolab.keywords import checks_keywords
 from hpolab.objectives.base import Objective
 from hpolab.seeding import derive_seed
 from hpolab.studies.recipe import FACTS_KEY, check_facts, study_seed
-from hpolab.studies.trials import ranked, sign_of
-from hpolab.trial.reporter import METRICS_KEY
+from hpolab.studies.trials import METRICS_KEY, ranked, sign_of
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
@@ -63,6 +63,7 @@ _PLAN_KEY = "hpolab:confirm"
 _MIN_SEEDS = 6
 
 
+@checks_keywords()
 def confirm(
     study: Study,
     objective: Objective,

@@ -24,6 +24,7 @@ from hpolab.analysis.statistics import Estimate, differences, intervals, p_value
 from hpolab.analysis.trained.trainings import ENSEMBLE, QueuedParams, TrainingQueue, check_n_seeds
 from hpolab.analysis.wording import compared, estimated
 from hpolab.errors import InvalidArgument, InvalidType, TooManyFailures, check_count, one_of
+from hpolab.keywords import checks_keywords
 from hpolab.seeding import derive_seed
 from hpolab.storage.url import open_storage
 from hpolab.studies.trials import sign_of
@@ -107,6 +108,7 @@ class Ensemble(Result):
         }
 
 
+@checks_keywords()
 def fold_ensemble(
     fit: Callable[[Mapping[str, Any], int, NDArray[np.int64]], Any],
     params: Mapping[str, Any],

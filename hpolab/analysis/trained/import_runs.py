@@ -24,12 +24,13 @@ from optuna.trial import TrialState, create_trial
 
 from hpolab.errors import DataNotFound, InvalidArgument, InvalidType, RecipeMismatch, one_of
 from hpolab.frames import is_frame, read_rows
+from hpolab.keywords import checks_keywords
 from hpolab.search_space.ranges import make_distribution
 from hpolab.storage.url import open_storage
 from hpolab.studies.imported import IMPORT_KEY, RUN_KEY
 from hpolab.studies.study import make_study
+from hpolab.studies.trials import METRICS_KEY
 from hpolab.trial.lease import ERROR_KEY
-from hpolab.trial.reporter import METRICS_KEY
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -84,6 +85,7 @@ class _Columns:
     state: str | None
 
 
+@checks_keywords()
 def import_runs(
     source: Any,
     *,

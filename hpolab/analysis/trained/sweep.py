@@ -15,6 +15,7 @@ from hpolab.analysis.results import Result
 from hpolab.analysis.trained.trainings import as_part_of
 from hpolab.analysis.wording import listed, short
 from hpolab.errors import InvalidArgument, InvalidType, StudyNotFound
+from hpolab.keywords import checks_keywords
 from hpolab.objectives.base import Objective
 from hpolab.running.run import run
 from hpolab.storage.url import open_storage
@@ -136,6 +137,7 @@ class Sweep(Result):
         return gains
 
 
+@checks_keywords()
 def sweep(
     objective: Objective,
     stages: Mapping[str, Mapping[str, Sequence[Any]]],
@@ -260,6 +262,7 @@ def _is_unfinished(study: Study) -> bool:
     return tally(trials).finished < len(trials)
 
 
+@checks_keywords()
 def load_sweep(study_name: str, *, storage: str | BaseStorage | None = None) -> Sweep:
     """Return a sweep as it stands in a storage, without running anything.
 

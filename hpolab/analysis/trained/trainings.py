@@ -20,8 +20,9 @@ from hpolab.analysis.confirmation import CONFIRMED
 from hpolab.errors import Diverged, InvalidArgument, RecipeMismatch, check_count, one_of
 from hpolab.running.run import run
 from hpolab.studies.study import make_study, without_post_studies
+from hpolab.studies.trials import METRICS_KEY
 from hpolab.trial.lease import ERROR_KEY
-from hpolab.trial.reporter import METRICS_KEY, REASON_KEY, Reporter, give_up
+from hpolab.trial.reporter import REASON_KEY, Reporter, give_up
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
@@ -102,7 +103,7 @@ class Outcome:
 
 @dataclass(frozen=True)
 class FitAndEvaluate:
-    """Trains a configuration by its objective's `fit` and scores it by `evaluate`.
+    """Trains a configuration by its objective's `fit` and scores it, the tuned metric first.
 
     Attributes:
         objectives: The objective of each configuration.
@@ -116,7 +117,9 @@ class FitAndEvaluate:
 
     def __call__(self, key: Key, seed: int) -> Mapping[str, float]:
         objective = self.objectives[key]
-        return objective.evaluate(objective.fit(dict(self.params[key]), seed), self.test)
+        metrics = objective.evaluate(objective.fit(dict(self.params[key]), seed), self.test)
+        tuned = objective.metric_in(metrics)
+        return {tuned: metrics[tuned], **metrics}
 
 
 @dataclass(frozen=True)

@@ -45,7 +45,9 @@ class Slope(Objective):
     """The best learning rate is an optimizer's own, and the test score has the seed's noise."""
 
     def __init__(self, space: SearchSpace, **settings: Any) -> None:
-        super().__init__(search_space=space, direction="maximize", max_steps=1, **settings)
+        super().__init__(
+            search_space=space, direction="maximize", max_steps=1, metric="score", **settings
+        )
         self.fits: list[int] = []  # shared by copies
 
     def train(self, params: Mapping[str, Any], reporter: Reporter) -> float:

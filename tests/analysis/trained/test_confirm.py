@@ -37,7 +37,7 @@ class Thrower(Objective):
 
     def __init__(self, *, noise=0.1, sign=1.0, broken=None):
         direction = "maximize" if sign > 0 else "minimize"
-        super().__init__(search_space=SPACE, direction=direction, max_steps=1)
+        super().__init__(search_space=SPACE, direction=direction, max_steps=1, metric="points")
         self.noise, self.sign, self.broken = noise, sign, broken or {}
         self.fitted = []
 
@@ -437,7 +437,7 @@ class Thrower(Objective):
         return params["skill"] + 0.1 * (luck + own)
     def evaluate(self, model, data):
         return {"points": model + data, "shame": -model}
-objective = Thrower(search_space=SPACE, direction="maximize", max_steps=1)
+objective = Thrower(search_space=SPACE, direction="maximize", max_steps=1, metric="points")
 confirm(load_study("throws", storage=url), objective, test=0.0, top_k=2)
 """
 

@@ -28,7 +28,7 @@ from hpolab import (
 )
 from hpolab.cli import app
 from hpolab.studies.imported import IMPORT_KEY, RUN_KEY, imported_baseline
-from hpolab.trial.reporter import METRICS_KEY
+from hpolab.studies.trials import METRICS_KEY
 
 RUNS = [
     {"run": "a", "lr": "1e-4", "layers": "2", "optimizer": "adam", "acc": "0.91", "host": "x"},

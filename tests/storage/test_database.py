@@ -1,14 +1,10 @@
-"""Databases that fail in the middle of a study: an error that says so, and nothing lost."""
+"""A database server that fails in the middle of a study: it is waited for, and nothing is lost."""
 
 from __future__ import annotations
 
-import hashlib
 import pickle
-import shutil
-import sqlite3
 import threading
 import time
-from contextlib import closing, contextmanager
 from typing import TYPE_CHECKING, Any
 
 import optuna
@@ -20,186 +16,12 @@ from optuna.trial import TrialState, create_trial
 from sqlalchemy import event
 
 import hpolab.storage.database
-import hpolab.storage.sqlite
 from hpolab import StorageUnavailable, open_storage
-from hpolab.storage.sqlite import SQLiteStorage
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-    from pathlib import Path
+    from collections.abc import Callable
 
     from conftest import PostgresServer
-
-
-def digest(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
-
-
-# SQLite
-
-
-@pytest.fixture(scope="module")
-def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A SQLite file with a study "a" of 50 trials with large attributes."""
-    path = tmp_path_factory.mktemp("sqlite") / "study.db"
-    storage = SQLiteStorage(path)
-    study = optuna.create_study(study_name="a", storage=storage)
-    study.add_trials(create_trial(value=1.0, user_attrs={"x": "x" * 2000}) for _ in range(50))
-    storage.engine.dispose()
-    return path
-
-
-@pytest.fixture
-def path(template: Path, tmp_path: Path) -> Path:
-    """A copy of the template."""
-    return shutil.copy(template, tmp_path / "study.db")
-
-
-@contextmanager
-def opened(path: Path, pragma: str = "user_version") -> Iterator[optuna.Study]:
-    """The study, each of its connections with a setting of its own."""
-    storage = SQLiteStorage(path)
-
-    def set_pragma(connection: sqlite3.Connection, _: object) -> None:
-        connection.execute(f"PRAGMA {pragma}")
-
-    storage.engine.dispose()
-    event.listen(storage.engine, "connect", set_pragma)
-    yield optuna.load_study(study_name="a", storage=storage)
-    storage.engine.dispose()
-
-
-def ask_and_tell(study: optuna.Study) -> None:
-    trial = study.ask()
-    trial.suggest_float("x", 0, 1)
-    trial.report(0.5, 0)
-    trial.set_user_attr("x", "x" * 20_000)
-    study.tell(trial, 1.0)
-
-
-@pytest.mark.parametrize(
-    ("pragma", "message"),
-    [
-        ("max_page_count = 1", "database or disk is full. What was told before is safe; make room"),
-        ("query_only = 1", "attempt to write a readonly database. Make the file and its folder"),
-    ],
-)
-def test_a_sqlite_file_that_takes_no_more_says_why(pragma: str, message: str, path: Path) -> None:
-    with opened(path, pragma) as study, pytest.raises(StorageUnavailable, match=message):
-        study.add_trials([create_trial(value=1.0, user_attrs={"x": "x" * 90_000})] * 10)
-    with opened(path) as study:
-        assert len(study.get_trials(states=[TrialState.COMPLETE])) >= 50
-        ask_and_tell(study)
-
-
-def test_optuna_blames_the_data_when_the_disk_is_full(path: Path) -> None:
-    storage = RDBStorage(f"sqlite:///{path}")
-    study = optuna.load_study(study_name="a", storage=storage)
-    storage.engine.dispose()
-
-    @event.listens_for(storage.engine, "connect")
-    def fill(connection: sqlite3.Connection, _: object) -> None:
-        connection.execute("PRAGMA max_page_count = 1")
-
-    with pytest.raises(StorageInternalError, match="invalid data in the commit"):
-        study.set_user_attr("x", "x" * 90_000)
-    storage.engine.dispose()
-
-
-FILL_UP = """
-import os, resource, sys
-from pathlib import Path
-import optuna
-from hpolab import open_storage
-from hpolab.errors import StorageUnavailable
-study = optuna.load_study(study_name="a", storage=open_storage(f"sqlite:///{sys.argv[1]}"))
-# The log, a file of its own, may grow to 300 kB.
-resource.setrlimit(resource.RLIMIT_FSIZE, (300_000,) * 2)
-try:
-    for _ in range(1000):
-        trial = study.ask()
-        trial.set_user_attr("x", "x" * 5000)
-        study.tell(trial, 1.0)
-        os.write(1, f"{trial.number} ".encode())
-except StorageUnavailable as error:
-    print(error, file=sys.stderr)
-"""
-
-
-def test_a_full_disk_stops_a_sqlite_study_with_nothing_lost(path: Path, python: Any) -> None:
-    done = python.run(FILL_UP, str(path))
-    assert done.returncode == 0, done.stderr
-    assert "Cannot use" in done.stderr.splitlines()[-1]
-    assert "What was told before is safe" in done.stderr
-    with opened(path) as study:
-        told = [t.number for t in study.trials[50:] if t.state == TrialState.COMPLETE]
-        assert told == [int(number) for number in done.stdout.split()]
-        ask_and_tell(study)
-
-
-def test_a_sqlite_file_held_by_another_program_is_given_up(
-    path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    with opened(path, "busy_timeout = 1") as study, closing(sqlite3.connect(path)) as other:
-        other.execute("BEGIN IMMEDIATE")
-        with pytest.raises(StorageUnavailable, match=r"locked\. Another program has held it"):
-            ask_and_tell(study)
-        other.rollback()
-        ask_and_tell(study)
-    with closing(sqlite3.connect(path)) as other:
-        other.execute("PRAGMA locking_mode = EXCLUSIVE")
-        other.execute("BEGIN EXCLUSIVE")
-        monkeypatch.setattr(hpolab.storage.sqlite, "BUSY_TIMEOUT_SECONDS", 0.1)
-        with pytest.raises(StorageUnavailable, match=r"locked\. Another program has held it"):
-            open_storage(f"sqlite:///{path}")
-
-
-def test_a_sqlite_file_that_another_process_is_opening_is_given_up(
-    path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(hpolab.storage.sqlite, "BUSY_TIMEOUT_SECONDS", 0.1)
-    with (
-        hpolab.storage.sqlite._one_process_at_a_time(path),
-        pytest.raises(StorageUnavailable, match="database is locked"),
-    ):
-        open_storage(f"sqlite:///{path}")
-
-
-@pytest.mark.parametrize("first_byte", [4096, 40_960])
-def test_a_damaged_page_is_an_error_and_left_as_it_is(first_byte: int, path: Path) -> None:
-    with path.open("r+b") as file:
-        file.seek(first_byte)
-        file.write(b"\xa5" * (path.stat().st_size - first_byte))
-    before = digest(path)
-    with pytest.raises(StorageUnavailable, match=r"disk image is malformed.*recover"):  # noqa: SIM117
-        with opened(path) as study:
-            ask_and_tell(study)
-    assert digest(path) == before
-
-
-def test_an_unpickled_storage_has_the_same_border(path: Path) -> None:
-    copy = pickle.loads(pickle.dumps(SQLiteStorage(path)))
-    copy.engine.dispose()
-
-    @event.listens_for(copy.engine, "connect")
-    def forbid(connection: sqlite3.Connection, _: object) -> None:
-        connection.execute("PRAGMA query_only = 1")
-
-    with pytest.raises(StorageUnavailable, match="readonly"):
-        optuna.load_study(study_name="a", storage=copy).ask()
-    copy.engine.dispose()
-
-
-def test_a_mistake_in_a_statement_is_not_blamed_on_the_file(path: Path) -> None:
-    with opened(path) as study:
-        storage = study._storage
-        with pytest.raises(KeyError):
-            storage.get_trial(10_000)
-        with pytest.raises(optuna.exceptions.DuplicatedStudyError):
-            optuna.create_study(study_name="a", storage=storage)
-
-
-# PostgreSQL
 
 
 N_WORKERS = 3

@@ -1,0 +1,51 @@
+"""Pruners by name."""
+
+from __future__ import annotations
+
+import optuna
+import pytest
+from optuna.pruners import HyperbandPruner, MedianPruner, NopPruner, SuccessiveHalvingPruner
+
+from hpolab import PRUNERS, InvalidArgument, Objective, SearchSpace, make_pruner, make_study, run
+
+
+@pytest.mark.parametrize("name", PRUNERS)
+def test_every_name_makes_a_pruner_of_its_own(name):
+    pruner = make_pruner(name)
+    assert isinstance(pruner, optuna.pruners.BasePruner)
+    assert make_pruner(name) is not pruner
+
+
+def test_a_pruner_object_is_returned_as_it_is():
+    pruner = MedianPruner(n_warmup_steps=3)
+    assert make_pruner(pruner) is pruner
+
+
+def test_an_unknown_name_is_refused_with_the_nearest():
+    with pytest.raises(InvalidArgument, match=r"`pruner` must be one of .* Did you mean 'median'"):
+        make_pruner("Medium")
+
+
+def test_none_never_prunes():
+    assert isinstance(make_pruner("none"), NopPruner)
+
+
+def test_asha_decides_from_the_first_step_whatever_has_finished():
+    """Optuna's own guess of the first rung changes with a restart."""
+    pruner = make_pruner("asha")
+    assert isinstance(pruner, SuccessiveHalvingPruner)
+    assert vars(pruner)["_min_resource"] == 1
+
+
+def test_hyperband_takes_the_objectives_steps_for_the_longest_training():
+    class Long(Objective):
+        def train(self, params, reporter):
+            for step in reporter.steps(self.max_steps):
+                reporter.report(params["x"], step)
+            return reporter.best_value
+
+    objective = Long(search_space=SearchSpace({"x": (0.0, 1.0)}), direction="minimize", max_steps=9)
+    study = make_study("s", storage="memory://", sampler="random", pruner="hyperband")
+    run(study, objective, n_trials=2)
+    assert isinstance(study.pruner, HyperbandPruner)
+    assert vars(study.pruner)["_max_resource"] == 9
