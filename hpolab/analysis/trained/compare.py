@@ -23,7 +23,7 @@ from hpolab.analysis.wording import compared, mean_and_error, short
 from hpolab.errors import InvalidArgument, InvalidType, StudyNotFound, check_count, one_of
 from hpolab.keywords import checks_keywords
 from hpolab.objectives.base import Objective
-from hpolab.running.run import run
+from hpolab.running.run import RunOptions, run
 from hpolab.search_space.space import SearchSpace, as_space
 from hpolab.seeding import derive_seed
 from hpolab.storage.url import open_storage
@@ -44,7 +44,6 @@ if TYPE_CHECKING:
     from optuna.trial import FrozenTrial
 
     from hpolab.analysis.trained.trainings import Key, Outcome
-    from hpolab.running.run import RunOptions
 
 __all__ = ["Comparison", "Contender", "compare", "load_comparison"]
 
@@ -302,7 +301,7 @@ class Comparison(Result):
 _N_DRAWS = 20_000
 
 
-@checks_keywords()
+@checks_keywords(RunOptions)
 def compare(
     objective: Objective | None,
     contenders: Sequence[str] | Mapping[str, SearchSpace | Mapping[str, Any] | Objective],

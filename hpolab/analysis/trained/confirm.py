@@ -40,6 +40,7 @@ from hpolab.analysis.trained.trainings import (
 from hpolab.errors import InvalidArgument, InvalidType, RecipeMismatch, check_count, one_of
 from hpolab.keywords import checks_keywords
 from hpolab.objectives.base import Objective
+from hpolab.running.run import RunOptions
 from hpolab.seeding import derive_seed
 from hpolab.studies.recipe import FACTS_KEY, check_facts, study_seed
 from hpolab.studies.trials import METRICS_KEY, ranked, sign_of
@@ -54,7 +55,6 @@ if TYPE_CHECKING:
     from optuna.trial import FrozenTrial
 
     from hpolab.analysis.trained.trainings import Key
-    from hpolab.running.run import RunOptions
 
 __all__ = ["confirm", "load_confirmation"]
 
@@ -63,7 +63,7 @@ _PLAN_KEY = "hpolab:confirm"
 _MIN_SEEDS = 6
 
 
-@checks_keywords()
+@checks_keywords(RunOptions)
 def confirm(
     study: Study,
     objective: Objective,

@@ -25,6 +25,7 @@ from hpolab.analysis.trained.trainings import ENSEMBLE, QueuedParams, TrainingQu
 from hpolab.analysis.wording import compared, estimated
 from hpolab.errors import InvalidArgument, InvalidType, TooManyFailures, check_count, one_of
 from hpolab.keywords import checks_keywords
+from hpolab.running.run import RunOptions
 from hpolab.seeding import derive_seed
 from hpolab.storage.url import open_storage
 from hpolab.studies.trials import sign_of
@@ -39,7 +40,6 @@ if TYPE_CHECKING:
 
     from hpolab.analysis.trained.trainings import Key, Outcome
     from hpolab.objectives.folds import Fold
-    from hpolab.running.run import RunOptions
 
 __all__ = ["Ensemble", "average", "fold_ensemble", "load_ensemble"]
 
@@ -108,7 +108,7 @@ class Ensemble(Result):
         }
 
 
-@checks_keywords()
+@checks_keywords(RunOptions)
 def fold_ensemble(
     fit: Callable[[Mapping[str, Any], int, NDArray[np.int64]], Any],
     params: Mapping[str, Any],

@@ -17,7 +17,7 @@ from hpolab.analysis.wording import listed, short
 from hpolab.errors import InvalidArgument, InvalidType, StudyNotFound
 from hpolab.keywords import checks_keywords
 from hpolab.objectives.base import Objective
-from hpolab.running.run import run
+from hpolab.running.run import RunOptions, run
 from hpolab.storage.url import open_storage
 from hpolab.studies.export import trainer_params
 from hpolab.studies.study import make_study, stored_study
@@ -31,7 +31,6 @@ if TYPE_CHECKING:
     from optuna import Study
     from optuna.storages import BaseStorage
 
-    from hpolab.running.run import RunOptions
     from hpolab.search_space.space import SearchSpace
 
 __all__ = ["SETTINGS", "Sweep", "SweepStage", "SweepTrial", "load_sweep", "sweep"]
@@ -137,7 +136,7 @@ class Sweep(Result):
         return gains
 
 
-@checks_keywords()
+@checks_keywords(RunOptions)
 def sweep(
     objective: Objective,
     stages: Mapping[str, Mapping[str, Sequence[Any]]],

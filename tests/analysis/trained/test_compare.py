@@ -419,6 +419,17 @@ def test_options_of_run_reach_every_study(tmp_path):
     assert two.contenders["adam"].test_scores == one.contenders["adam"].test_scores
 
 
+@pytest.mark.parametrize(
+    ("wrong", "right"), [("n_jobs", "n_workers"), ("name", "study_name"), ("timeout", "timeout_s")]
+)
+def test_wrong_keyword_names_the_right_one_before_a_study_is_made(wrong, right):
+    storage = InMemoryStorage()
+    settings = {"study_name": "c", "n_trials": 1, "storage": storage, wrong: 2}
+    with pytest.raises(InvalidType, match=f"`compare` has no argument `{wrong}`.*{right}"):
+        compare(Slope(OPTIMIZER), ["adam"], **settings)
+    assert not optuna.get_all_study_names(storage)
+
+
 def test_training_that_fails_on_a_fresh_seed_is_tried_once_more_when_called_again():
     class Broken(Slope):
         def fit(self, params, seed):
