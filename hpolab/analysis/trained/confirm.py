@@ -186,9 +186,9 @@ def confirm(
             dict.fromkeys(places, objective),
             {place: chosen[place].params for place in places},
             test,
+            name,
         ),
         seed_of=plan.seed_of,
-        metric=name,
     )
     queue.run(plan.due, **run_options)
     return load_confirmation(confirmation_study)

@@ -190,7 +190,6 @@ def fold_ensemble(
         queued={(key := trainings.key(seeds[0])): QueuedParams({}, {})},
         train=trainings,
         seed_of=partial(derive_seed, seed, "ensemble"),
-        metric="ensemble",
     )
     queue.run(partial(_due, key, n_seeds), **run_options)
     single, member, ensemble = _scores(queue.outcomes()[key], n_seeds)

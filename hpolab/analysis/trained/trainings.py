@@ -103,23 +103,28 @@ class Outcome:
 
 @dataclass(frozen=True)
 class FitAndEvaluate:
-    """Trains a configuration by its objective's `fit` and scores it, the tuned metric first.
+    """Trains a configuration by its objective's `fit` and returns its metrics, the score first.
 
     Attributes:
         objectives: The objective of each configuration.
         params: Its params, as `fit` takes them.
         test: The test data, as `evaluate` takes them.
+        metric: The metric that is the score; None for the objective's own.
     """
 
     objectives: Mapping[Key, Objective]
     params: Mapping[Key, Mapping[str, Any]]
     test: Any
+    metric: str | None = None
 
     def __call__(self, key: Key, seed: int) -> Mapping[str, float]:
         objective = self.objectives[key]
         metrics = objective.evaluate(objective.fit(dict(self.params[key]), seed), self.test)
-        tuned = objective.metric_in(metrics)
-        return {tuned: metrics[tuned], **metrics}
+        if self.metric is None:
+            score = objective.metric_in(metrics)
+        else:
+            score = one_of("metric", self.metric, metrics)
+        return {score: metrics[score], **metrics}
 
 
 @dataclass(frozen=True)
@@ -129,16 +134,14 @@ class TrainingQueue:
     Attributes:
         study: The study that holds them.
         queued: Configuration -> its params as trials store them.
-        train: (configuration, seed) -> metrics.
+        train: (configuration, seed) -> metrics, of which the first is the score.
         seed_of: Index of a seed -> the seed.
-        metric: The metric that is the score; None for the first.
     """
 
     study: Study
     queued: Mapping[Key, QueuedParams]
     train: Callable[[Key, int], Mapping[str, float]]
     seed_of: Callable[[int], int]
-    metric: str | None = None
 
     @staticmethod
     def make_study(study_name: str, *, storage: BaseStorage, direction: str, seed: int) -> Study:
@@ -171,7 +174,7 @@ class TrainingQueue:
         options = self._options(run_options)
         failed = self.study.get_trials(deepcopy=False, states=(TrialState.FAIL,))
         forgiven = {trial.number for trial in failed}
-        training = _SeedTraining(self.train, self.seed_of, self.metric)
+        training = _SeedTraining(self.train, self.seed_of)
         while self._enqueue(due, forgiven):
             left = deadline - time.monotonic()
             if left <= 0:
@@ -224,7 +227,6 @@ class _SeedTraining:
 
     train: Callable[[Key, int], Mapping[str, float]]
     seed_of: Callable[[int], int]
-    metric: str | None
 
     def __call__(self, trial: Trial) -> float:
         key, index = trial.user_attrs[_PLACE_KEY]
@@ -237,7 +239,7 @@ class _SeedTraining:
             except Diverged as error:
                 give_up(trial, str(error), error)
             reporter.record(**metrics)
-        metric = one_of("metric", self.metric or next(iter(metrics)), metrics)
+        metric = next(iter(metrics))
         trial.set_user_attr(_METRIC_KEY, metric)
         return float(metrics[metric])
 
