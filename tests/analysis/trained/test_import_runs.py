@@ -251,7 +251,7 @@ def test_changed_runs_and_left_ranges_are_refused_and_nothing_is_written(again, 
         ({"direction": "up"}, InvalidArgument, "`direction`"),
         ({"source": []}, InvalidArgument, "a row at least"),
         ({"source": 3}, InvalidType, "got int"),
-        ({"source": "none.csv"}, DataNotFound, "which is not there"),
+        ({"source": "none.csv"}, DataNotFound, "which does not exist"),
         ({"params": {"lr": (0.1, 0.2)}}, InvalidArgument, "run 'a' does not"),
     ],
 )
