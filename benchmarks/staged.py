@@ -31,7 +31,8 @@ import torch
 
 from hpolab import ArtifactCache, FunctionObjective, make_study, run
 from hpolab.analysis.statistics import intervals, p_values
-from hpolab.trial.reporter import METRICS_KEY, training_seed
+from hpolab.studies.trials import METRICS_KEY
+from hpolab.trial.reporter import training_seed
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -161,12 +162,12 @@ def print_summary(outcomes: list[dict[str, Outcome]]) -> None:
         n = sum(each[way].n_trainings for each in outcomes) / len(outcomes)
         print(f"{way:8} {mean:.4f} ({low:.4f} to {high:.4f}), {n:.1f} trainings")
     for way in WAYS[:-1]:
-        leads = [each["staged"].h_mean - each[way].h_mean for each in outcomes]
-        mean, low, high = intervals(leads)
-        won = sum(lead > 0 for lead in leads)
+        gains = [each["staged"].h_mean - each[way].h_mean for each in outcomes]
+        mean, low, high = intervals(gains)
+        won = sum(gain > 0 for gain in gains)
         print(
             f"staged over {way:8} {mean:+.4f} ({low:+.4f} to {high:+.4f}), p = "
-            f"{float(p_values(leads)):.2g}, ahead in {won} of {len(leads)}"
+            f"{float(p_values(gains)):.2g}, better in {won} of {len(gains)}"
         )
 
 

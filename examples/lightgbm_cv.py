@@ -38,8 +38,7 @@ def main(storage="sqlite:///lightgbm.db", n_trials=30, folder="."):
     print(f"best parameters: {best.params}")
 
     # The final model: all rows, and the number of rounds that was best on the folds.
-    params = objective.search_space.from_trial(best.params)
-    model = objective.fit(params, seed=1)
+    model = objective.fit_best(study)
     model.save(Path(folder) / "lightgbm-cv.txt")
     model = LightGBMModel.load(Path(folder) / "lightgbm-cv.txt")
     print(f"on data the study never saw: {objective.evaluate(model, (X_test, y_test))}")

@@ -116,9 +116,9 @@ def main(
     comparison = compare(
         objective,
         OPTIMIZERS,
+        study_name="mnist",
         n_trials=n_trials,
         storage=storage,
-        name="mnist",
         # Before the sixth epoch the sigmoid layer has hardly begun to learn, and nothing is pruned.
         pruner=MedianPruner(n_warmup_steps=5),
         test=splits.test,

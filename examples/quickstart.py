@@ -41,7 +41,7 @@ def main(storage="sqlite:///quickstart.db", n_trials=30, max_epochs=20):
     run(study, objective, n_trials=n_trials)  # start it again after a crash: it goes on
 
     print(f"best accuracy {study.best_value:.4f} with {study.best_params}")
-    model = objective.fit(objective.search_space.from_trial(study.best_params), seed=1)
+    model = objective.fit_best(study)  # the best trial's own model, bit for bit
     print(f"on data the study never saw: {objective.evaluate(model, data.test)['accuracy']:.4f}")
 
 

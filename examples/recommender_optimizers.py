@@ -21,7 +21,7 @@ from hpolab import (
     run,
     write_report,
 )
-from hpolab.trial.reporter import METRICS_KEY
+from hpolab.studies.trials import METRICS_KEY
 
 OPTIMIZERS = [
     "adam",

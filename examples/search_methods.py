@@ -57,7 +57,7 @@ def main(storage="sqlite:///search-methods.db", n_trials=27, max_rounds=1000, fo
 
     print("method   best on folds   on data no study saw   with")
     for method, study in studies.items():
-        model = objective.fit(space.from_trial(study.best_params), seed=1)
+        model = objective.fit_best(study, seed=1)
         held_out = objective.evaluate(model, (X_test, y_test))["binary_logloss"]
         print(f"{method:8} {study.best_value:13.4f} {held_out:22.4f}   {study.best_params}")
 

@@ -170,7 +170,7 @@ def print_rankings(shared, tuned):
         print(f"The first one ranks how well the learning rate {SHARED_LR} suits each.")
     else:
         print("The ranking is the same: one learning rate happened to suit all.")
-    on_held_out = min(tuned.contenders.values(), key=lambda each: np.mean(each.test))
+    on_held_out = min(tuned.contenders.values(), key=lambda each: np.mean(each.test_scores))
     print(f"Of the tuned, {after[0]} descends best; on rows held out {on_held_out.name} does best.")
 
 
@@ -179,12 +179,12 @@ def main(storage="sqlite:///seven_optimizers.db", n_trials=30, n_epochs=30, fold
     objective = LogisticRegression(data, search_space=optimizer_space("sgd"), n_epochs=n_epochs)
     # One trial each: its default, but for the learning rate.
     at_one_rate = {name: optimizer_space(name).override(lr=SHARED_LR) for name in RULES}
-    shared = compare(objective, at_one_rate, n_trials=1, storage=storage, name="shared")
+    shared = compare(objective, at_one_rate, study_name="shared", n_trials=1, storage=storage)
     print_curves(shared, f"All at lr {SHARED_LR}")
 
     spaces = {name: optimizer_space(name).override(lr=LEARNING_RATES[name]) for name in RULES}
     tuned = compare(
-        objective, spaces, n_trials=n_trials, storage=storage, name="tuned", pruner="none",
+        objective, spaces, study_name="tuned", n_trials=n_trials, storage=storage, pruner="none",
         test=held_out, n_test_seeds=10,
     )  # fmt: skip
     print_curves(tuned, f"Each the best of {n_trials} trials in its own space")
@@ -192,7 +192,7 @@ def main(storage="sqlite:///seven_optimizers.db", n_trials=30, n_epochs=30, fold
     print_rankings(shared, tuned)
 
     reports = [
-        write_report(found, Path(folder) / f"seven-optimizers-{found.name}.html")
+        write_report(found, Path(folder) / f"seven-optimizers-{found.study_name}.html")
         for found in (shared, tuned)
     ]
     print("\nwrote", ", ".join(map(str, reports)))

@@ -62,7 +62,7 @@ def table_of(name, copied):
 def import_detection(storage):
     return import_runs(
         table_of("detection_sweep", DETECTION),
-        name="detection",
+        study_name="detection",
         value="h_mean",
         direction="maximize",
         baseline="baseline",
@@ -74,7 +74,7 @@ def import_detection(storage):
 def import_recommender(storage):
     return import_runs(
         table_of("recommender_runs", RECOMMENDER),
-        name="recommender",
+        study_name="recommender",
         value="ndcg",
         direction="maximize",
         baseline=1,

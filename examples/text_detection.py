@@ -302,6 +302,7 @@ def make_objective(scenes, *, max_epochs, n_post_trials, **settings):
         post_space=POST_SPACE,
         direction="maximize",
         max_steps=max_epochs,
+        metric="H-mean",
         n_post_trials=n_post_trials,
         parts=("tune", "score"),
         data=scenes,
@@ -356,12 +357,11 @@ def ensemble_of(objective, params, study, *, n_rows, n_folds, n_seeds):
     return fold_ensemble(
         fit,
         params,
-        score=h_mean,
+        metric=h_mean,
         direction="maximize",
         n_rows=n_rows,
         folds=n_folds,
         n_seeds=n_seeds,
-        metric="H-mean",
         study=study,
     )
 

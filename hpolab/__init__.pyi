@@ -1,15 +1,15 @@
 """The public names of hpolab, and where each stands."""
 
 from .analysis.confirmation import Configuration, Confirmation
-from .analysis.effects import Influence
+from .analysis.effects import Effect
 from .analysis.influence import influence
-from .analysis.leads import Lead
+from .analysis.parameters import Influence
 from .analysis.recommend import Recommendation, Recommended, recommend
 from .analysis.trained.compare import Comparison, Contender, compare, load_comparison
 from .analysis.trained.confirm import confirm, load_confirmation
 from .analysis.trained.ensemble import Ensemble, average, fold_ensemble, load_ensemble
 from .analysis.trained.import_runs import import_runs
-from .analysis.trained.sweep import Stage, Sweep, Tried, load_sweep, sweep
+from .analysis.trained.sweep import Sweep, SweepStage, SweepTrial, load_sweep, sweep
 from .datasets import (
     FourSplits,
     TasteClusters,
@@ -61,6 +61,7 @@ from .storage.promises import Promise, StoragePromises, check_storage
 from .storage.redaction import redact
 from .storage.url import DEFAULT_URL, open_storage
 from .studies.export import as_json, as_overrides, as_python, as_yaml, params_of_yaml
+from .studies.frame import trials_frame
 from .studies.pruner import PRUNERS, make_pruner
 from .studies.racing import RacingPruner
 from .studies.sampler import SAMPLERS, ManualSampler, TrialSeededSampler, make_sampler
@@ -72,7 +73,7 @@ from .torch.objective import TorchObjective
 from .torch.optimizers import OPTIMIZERS, optimizer_space
 from .torch.schedules import SCHEDULES, schedule_space
 from .trial.checkpoint import CheckpointFolder
-from .trial.reporter import Reporter
+from .trial.reporter import Reporter, ReporterOptions, ReporterSettings
 
 __all__ = [
     "DEFAULT_URL",
@@ -96,6 +97,7 @@ __all__ = [
     "Contender",
     "DataNotFound",
     "Diverged",
+    "Effect",
     "Ensemble",
     "Features",
     "FoldModels",
@@ -106,7 +108,6 @@ __all__ = [
     "Interactions",
     "InvalidArgument",
     "InvalidType",
-    "Lead",
     "LeaseLost",
     "LightGBMModel",
     "LightGBMObjective",
@@ -128,10 +129,11 @@ __all__ = [
     "RecommenderTrainer",
     "RecommenderTraining",
     "Reporter",
+    "ReporterOptions",
+    "ReporterSettings",
     "SearchSpace",
     "SklearnObjective",
     "Splits",
-    "Stage",
     "Staged",
     "StagedObjective",
     "StepwiseSampler",
@@ -139,11 +141,12 @@ __all__ = [
     "StorageUnavailable",
     "StudyNotFound",
     "Sweep",
+    "SweepStage",
+    "SweepTrial",
     "TasteClusters",
     "TooManyFailures",
     "TorchObjective",
     "TrialSeededSampler",
-    "Tried",
     "Tuned",
     "WorkersDied",
     "__version__",
@@ -190,6 +193,7 @@ __all__ = [
     "split_users_by_ratio",
     "sweep",
     "terminal_report",
+    "trials_frame",
     "write_images",
     "write_report",
 ]

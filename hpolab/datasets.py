@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from hpolab.errors import DataNotFound, InvalidArgument, check_count, needs
+from hpolab.keywords import checks_keywords
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -119,6 +120,7 @@ def load_mnist(folder: str | Path | None = None) -> Arrays:
     return images[:, None], np.concatenate([train_y, test_y]).astype(np.int64)
 
 
+@checks_keywords()
 def split_four(
     data: Arrays, *, n_train: int, n_valid: int, n_score: int, n_test: int, seed: int = 0
 ) -> FourSplits:
@@ -207,6 +209,7 @@ class TasteClusters:
     scores: NDArray[np.float64]
 
 
+@checks_keywords()
 def make_taste_clusters(
     n_users: int = 400,
     n_items: int = 300,

@@ -78,7 +78,15 @@ class LeaseLost(HpolabError, RuntimeError):
 
 
 class RecipeMismatch(HpolabError, ValueError):
-    """A study exists already and was made by another recipe; the message shows both sides."""
+    """A study exists already and was made by another recipe; the message shows both sides.
+
+    Attributes:
+        found: What differs, without the advice that follows in the message.
+    """
+
+    def __init__(self, found: str, advice: str = "") -> None:
+        super().__init__(f"{found}{advice}")
+        self.found = found
 
 
 class CacheMismatch(HpolabError, ValueError):

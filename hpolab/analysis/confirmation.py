@@ -1,38 +1,52 @@
-"""What a confirmation has found: configurations, their intervals, and a verdict in words."""
+"""What confirm() finds: configurations, their scores on test data, and a verdict in words."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from hpolab.analysis.statistics import CONFIDENCE, Estimate
+from hpolab.analysis.results import Result
+from hpolab.analysis.wording import (
+    INTERVAL,
+    compared,
+    count,
+    estimated,
+    p_value,
+    percent,
+    short,
+    size,
+    verdict,
+)
+from hpolab.tables import TextTable
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
+
+    from hpolab.analysis.effects import Effect
+    from hpolab.analysis.statistics import Estimate
 
 __all__ = ["CONFIRMED", "Configuration", "Confirmation", "Shrinkage"]
 
 CONFIRMED = "-confirm"
-"""What a confirmation's study is called behind the name of the study that it confirms."""
+"""A confirmation's study has the name of the study that it confirms, and this behind it."""
 
 
 @dataclass(frozen=True)
 class Configuration:
-    """A configuration and how it did on the test data.
+    """A configuration and its scores on the test data.
 
     Attributes:
         params: Name -> value, as `Objective.fit` takes them.
         trial: The number of its trial in the tuning study; None if it was never tried there.
-        tuning_value: The value of that trial; None likewise.
+        tuning_value: The value of that trial; None if there is no such trial.
         scores: Seed -> score on the test data, in the order of the seeds.
-        lost: Seed -> why it has no score: the training diverged, or failed.
+        lost: Seed -> why it has no score: the training diverged or failed.
         mean: The mean score with its 95 % interval; None if a seed is lost.
-        tuning_lead: By how much it was better than the baseline in tuning, below 0 if worse; None
-            for the baseline, and where one of the two has no tuning value.
-        lead: By how much it is better than the baseline on the test data, seed by seed, with its
-            95 % interval; None for the baseline, and if one of the two has lost a seed.
-        p_value: Of the lead being zero, by Holm's correction for all configurations; None where
-            there is no lead, or where neither of the two scores depends on the seed.
+        tuning_improvement: By how much it was better than the baseline in tuning, below 0 if worse;
+            None for the baseline, and if one of the two has no tuning value.
+        improvement: By how much it is better than the baseline on the test data, seed by seed;
+            None for the baseline, and if one of the two has lost a seed. Its p-value is corrected
+            for all configurations (Holm), and None if neither of the two depends on the seed.
     """
 
     params: Mapping[str, Any]
@@ -41,64 +55,63 @@ class Configuration:
     scores: Mapping[int, float]
     lost: Mapping[int, str]
     mean: Estimate | None
-    tuning_lead: float | None = None
-    lead: Estimate | None = None
-    p_value: float | None = None
-
-    @property
-    def differs(self) -> bool:
-        """Whether it is better or worse than the baseline, beyond chance."""
-        return self.p_value is not None and self.p_value <= 1 - CONFIDENCE
+    tuning_improvement: float | None = None
+    improvement: Effect | None = None
 
     @property
     def is_better(self) -> bool:
-        """Whether it is better than the baseline, beyond chance."""
-        return self.differs and self.lead is not None and self.lead.mean > 0
+        """Whether it is significantly better than the baseline."""
+        return self.improvement is not None and self.improvement.is_better
+
+    @property
+    def is_worse(self) -> bool:
+        """Whether it is significantly worse than the baseline."""
+        return self.improvement is not None and self.improvement.is_worse
 
 
 @dataclass(frozen=True)
 class Shrinkage:
-    """What is left of the lead by which the best trial of the tuning won.
+    """How much of the best trial's improvement in tuning is left on the test data.
 
     Attributes:
-        trial: Its number.
-        tuning_lead: By how much it was better than the baseline in tuning.
-        lead: By how much it is on the test data.
-        share: The second in parts of the first, 1 where nothing is lost; None where it did not
-            lead in tuning.
+        trial: The trial's number.
+        tuning_improvement: By how much it was better than the baseline in tuning.
+        improvement: By how much it is better on the test data.
+        share: The second divided by the first, 1 if nothing is lost; None if it was not better in
+            tuning.
     """
 
     trial: int
-    tuning_lead: float
-    lead: float
+    tuning_improvement: float
+    improvement: float
     share: float | None
 
     def __str__(self) -> str:
         then, now = (
-            f"{'led' if lead >= 0 else 'was behind'} by {_number(abs(lead))}"
-            for lead in (self.tuning_lead, self.lead)
+            f"{'better' if each >= 0 else 'worse'} by {short(abs(each), 4)}"
+            for each in (self.tuning_improvement, self.improvement)
         )
-        text = f"In tuning trial {self.trial} {then}, on the test data it {now}"
+        text = f"In tuning, trial {self.trial} was {then}; on the test data it is {now}"
         if self.share is None:
             return f"{text}."
-        left = f"{self.share:.0%}" if self.share > 0 else "none"
-        return f"{text}: {left} of its lead is left."
+        left = percent(self.share) if self.share > 0 else "none"
+        return f"{text}: {left} of its improvement is left."
 
 
 @dataclass(frozen=True)
-class Confirmation:
-    """What a confirmation has found; ``str()`` of it is a table for the terminal.
+class Confirmation(Result):
+    """What a confirmation has found.
 
     Attributes:
         study_name: The name of the tuning study.
         metric: The name of the test score.
         direction: "minimize" or "maximize": where that score gets better.
-        baseline: What all others are compared with.
-        configurations: Those that led the tuning, the best of them first.
+        baseline: The configuration that all others are compared with.
+        configurations: The best configurations of the tuning, the best first.
         baseline_name: "the default", or "the baseline" if it was given.
-        n_seeds: Seeds that each configuration was trained with.
-        n_seeds_needed: About how many seeds would find the largest lead of those undecided; None
-            where a configuration is better, or no number would do.
+        n_seeds: The number of seeds that each configuration was trained with.
+        n_seeds_needed: About how many seeds would find the largest improvement of those that are
+            not significant; None if a configuration is better, or no number of seeds would do.
     """
 
     study_name: str
@@ -112,50 +125,97 @@ class Confirmation:
 
     @property
     def best(self) -> Configuration | None:
-        """The configuration with the largest lead on the test data, better than chance or not."""
-        led = [each for each in self.configurations if each.lead is not None]
-        return max(led, key=_lead_of, default=None)
+        """The configuration with the largest improvement on the test data, significant or not."""
+        known = [each for each in self.configurations if each.improvement is not None]
+        return max(known, key=_improvement_of, default=None)
 
     @property
     def winner(self) -> Configuration | None:
-        """The configuration with the largest lead of those that are better beyond chance."""
+        """The configuration with the largest significant improvement."""
         better = [each for each in self.configurations if each.is_better]
-        return max(better, key=_lead_of, default=None)
+        return max(better, key=_improvement_of, default=None)
 
     @property
     def shrinkage(self) -> Shrinkage | None:
-        """What is left of the lead that the tuning's best trial had; None where one is unknown."""
+        """What is left of the improvement that the tuning's best trial had; None if unknown."""
         first = self.configurations[0]
-        if first.trial is None or first.lead is None or first.tuning_lead is None:
+        before, after = first.tuning_improvement, first.improvement
+        if first.trial is None or before is None or after is None:
             return None
-        share = first.lead.mean / first.tuning_lead if first.tuning_lead > 0 else None
-        return Shrinkage(first.trial, first.tuning_lead, first.lead.mean, share)
+        share = after.estimate / before if before > 0 else None
+        return Shrinkage(first.trial, before, after.estimate, share)
 
     @property
     def undecided(self) -> tuple[Configuration, ...]:
-        """The configurations that cannot be told from the baseline, the largest lead first."""
-        doubtful = [each for each in self.configurations if each.lead and not each.differs]
-        return tuple(sorted(doubtful, key=_lead_of, reverse=True))
+        """The configurations without a significant difference, the largest improvement first."""
+        doubtful = [
+            each
+            for each in self.configurations
+            if each.improvement is not None and not each.improvement.is_significant
+        ]
+        return tuple(sorted(doubtful, key=_improvement_of, reverse=True))
 
     @property
     def verdict(self) -> str:
-        """What came of it, in words."""
+        """What was found, in a sentence or two."""
         return _verdict(self)
 
-    def __str__(self) -> str:
-        return _text(self)
+    def table(self) -> TextTable:
+        """Return one row for the baseline and each configuration."""
+        over = f"improvement over {self.baseline_name}"
+        head = ["", "in tuning", f"test {self.metric}", over, "p", "verdict"]
+        rows = [_row(name, each) for name, each in self.named()]
+        strong = frozenset(
+            place + 1 for place, each in enumerate(self.configurations) if each is self.winner
+        )
+        note = (
+            f"Means over {count(self.n_seeds, 'seed')}, the same for all, with {INTERVAL}s. "
+            "p-values of no difference, corrected for all configurations (Holm)."
+        )
+        return TextTable(head, rows, strong, note)
+
+    def named(self) -> list[tuple[str, Configuration]]:
+        """Return the baseline and the configurations, each with what to call it."""
+        others = [(_name(place, each), each) for place, each in enumerate(self.configurations)]
+        return [(self.baseline_name, self.baseline), *others]
+
+    def _parts(self) -> list[str | TextTable]:
+        head = (
+            f"Confirmation of {self.study_name!r}: {self.metric} on the test data "
+            f"({self.direction}), {self.n_seeds} seeds"
+        )
+        shrinkage = [] if self.shrinkage is None else [str(self.shrinkage)]
+        return [head, self.table(), "\n".join([self.verdict, *shrinkage])]
+
+    def _records(self) -> Iterator[dict[str, Any]]:
+        for name, each in self.named():
+            mean, improvement = each.mean, each.improvement
+            yield {
+                "configuration": name,
+                "trial": each.trial,
+                "tuning_value": each.tuning_value,
+                "mean": None if mean is None else mean.mean,
+                "low": None if mean is None else mean.low,
+                "high": None if mean is None else mean.high,
+                "improvement": None if improvement is None else improvement.estimate,
+                "improvement_low": None if improvement is None else improvement.low,
+                "improvement_high": None if improvement is None else improvement.high,
+                "p_value": None if improvement is None else improvement.p_value,
+                "is_significant": improvement is not None and improvement.is_significant,
+                **{f"params_{param}": value for param, value in each.params.items()},
+            }
 
 
-def _lead_of(configuration: Configuration) -> float:
-    assert configuration.lead is not None
-    return configuration.lead.mean
+def _improvement_of(configuration: Configuration) -> float:
+    assert configuration.improvement is not None
+    return configuration.improvement.estimate
 
 
 def _verdict(confirmation: Confirmation) -> str:
+    name = confirmation.baseline_name
     if confirmation.baseline.lost:
         return (
-            f"Nothing can be compared with {confirmation.baseline_name}, whose training "
-            f"{_losses(confirmation.baseline)}."
+            f"Nothing can be compared with {name}, whose training {_losses(confirmation.baseline)}."
         )
     best, winner = confirmation.best, confirmation.winner
     if best is None:
@@ -164,20 +224,20 @@ def _verdict(confirmation: Confirmation) -> str:
         return _verdict_of_winner(confirmation, winner)
     if not confirmation.undecided:
         return (
-            f"No configuration is better than {confirmation.baseline_name}; the best of them, "
-            f"{_name(best)}, is worse by {_proof(best, confirmation)}."
+            f"No configuration is better than {name}. The best of them, {_trial_name(best)}, is "
+            f"significantly worse by {_size(best, confirmation)}."
         )
     return _verdict_of_doubt(confirmation, confirmation.undecided[0])
 
 
 def _verdict_of_winner(confirmation: Confirmation, winner: Configuration) -> str:
-    text = (
-        f"{_name(winner)} is better than {confirmation.baseline_name} by "
-        f"{_proof(winner, confirmation)}"
-    )
-    others = [_name(each) for each in confirmation.configurations if each.is_better]
-    others.remove(_name(winner))
+    assert winner.improvement is not None
+    n = len(confirmation.configurations)
+    words = compared(winner.improvement, confirmation.baseline_name, corrected_for=n)
+    text = f"{_trial_name(winner)} {words}"
     text = text[0].upper() + text[1:]
+    others = [_trial_name(each) for each in confirmation.configurations if each.is_better]
+    others.remove(_trial_name(winner))
     if not others:
         return f"{text}."
     verb = "is" if len(others) == 1 else "are"
@@ -185,36 +245,30 @@ def _verdict_of_winner(confirmation: Confirmation, winner: Configuration) -> str
 
 
 def _verdict_of_doubt(confirmation: Confirmation, best: Configuration) -> str:
-    assert best.lead is not None
-    text = f"No configuration can be told from {confirmation.baseline_name}"
-    if best.lead.mean == best.lead.low == best.lead.high == 0:
-        return f"{text}: {_name(best)} has the same score on every seed."
-    by = "better" if best.lead.mean > 0 else "worse"
-    if best.p_value is None:
+    assert best.improvement is not None
+    effect, name = best.improvement, _trial_name(best)
+    text = f"No configuration is significantly better than {confirmation.baseline_name}"
+    if effect.estimate == effect.low == effect.high == 0:
+        return f"{text}: {name} has the same score on every seed."
+    word = "better" if effect.estimate > 0 else "worse"
+    if effect.p_value is None:
         return (
-            f"{text}, as the seed changes nothing in these trainings and so tells nothing of "
-            f"chance: on these test data the best of them, {_name(best)}, is {by} by "
-            f"{_number(abs(best.lead.mean))}."
+            f"{text}: these trainings do not depend on their seed, so there is nothing to test. On "
+            f"these test data the best of them, {name}, is {word} by "
+            f"{short(abs(effect.estimate), 4)}."
         )
-    text += f": the best of them, {_name(best)}, is {by} by {_proof(best, confirmation)}"
+    text += f". The best of them, {name}, is {word} by {_size(best, confirmation)}"
     if confirmation.n_seeds_needed is None:
-        return f"{text}, and no number of seeds would tell them apart."
+        return f"{text}, and no number of seeds would make that difference significant."
     return (
-        f"{text}; to find a difference of that size about {confirmation.n_seeds_needed:,} seeds "
-        f"would be needed, {confirmation.n_seeds} were run."
+        f"{text}. To find a difference of that size, about {confirmation.n_seeds_needed:,} seeds "
+        f"would be needed; {confirmation.n_seeds} were run."
     )
 
 
-def _proof(configuration: Configuration, confirmation: Confirmation) -> str:
-    """Return a lead's size and what is known of it."""
-    lead, p = configuration.lead, configuration.p_value
-    assert lead is not None
-    assert p is not None
-    size = _number(abs(lead.mean))
-    low, high = sorted((lead.low, lead.high) if lead.mean >= 0 else (-lead.low, -lead.high))
-    n = len(confirmation.configurations)
-    after = f" after Holm's correction for {n}" if n > 1 else ""
-    return f"{size} (95 % interval {_number(low)} to {_number(high)}, p {_p(p)}{after})"
+def _size(configuration: Configuration, confirmation: Confirmation) -> str:
+    assert configuration.improvement is not None
+    return size(configuration.improvement, corrected_for=len(confirmation.configurations))
 
 
 def _losses(configuration: Configuration) -> str:
@@ -224,49 +278,21 @@ def _losses(configuration: Configuration) -> str:
     return f"gave no score on {len(configuration.lost)} of {n} seeds ({reason})"
 
 
-def _text(confirmation: Confirmation) -> str:
-    head = (
-        f"Confirmation of {confirmation.study_name!r}: {confirmation.metric} on the test data "
-        f"({confirmation.direction}), {confirmation.n_seeds} seeds"
-    )
-    rows = [
-        ("", "tuning", "test", "95 % interval", "lead", "95 % interval", "p (Holm)"),
-        _cells(confirmation.baseline_name, confirmation.baseline),
-        *(_cells(_name(each), each) for each in confirmation.configurations),
+def _row(name: str, each: Configuration) -> list[str]:
+    effect = each.improvement
+    return [
+        name,
+        short(each.tuning_value),
+        estimated(each.mean),
+        "" if effect is None else estimated(effect),
+        "" if effect is None else p_value(effect.p_value),
+        _losses(each) if each.lost else verdict(effect),
     ]
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    table = [
-        "  ".join([row[0].ljust(widths[0]), *map(str.rjust, row[1:], widths[1:])]).rstrip()
-        for row in rows
-    ]
-    losses = [
-        f"{_name(each)} {_losses(each)}: it has no mean."
-        for each in confirmation.configurations
-        if each.lost
-    ]
-    shrinkage = [] if confirmation.shrinkage is None else [str(confirmation.shrinkage)]
-    return "\n".join([head, "", *table, "", *losses, confirmation.verdict, *shrinkage])
 
 
-def _cells(name: str, each: Configuration) -> tuple[str, ...]:
-    p = "" if each.p_value is None else _p(each.p_value).removeprefix("= ")
-    tuning = "" if each.tuning_value is None else _number(each.tuning_value)
-    return (name, tuning, *_of_estimate(each.mean), *_of_estimate(each.lead, "+"), p)
+def _name(place: int, each: Configuration) -> str:
+    return f"trial {each.trial}" if each.trial is not None else f"configuration {place + 1}"
 
 
-def _of_estimate(each: Estimate | None, sign: str = "") -> tuple[str, str]:
-    if each is None:
-        return "", ""
-    return f"{each.mean:{sign}.4g}", f"{each.low:{sign}.4g} to {each.high:{sign}.4g}"
-
-
-def _name(configuration: Configuration) -> str:
+def _trial_name(configuration: Configuration) -> str:
     return f"trial {configuration.trial}"
-
-
-def _number(value: float) -> str:
-    return f"{value:.4g}"
-
-
-def _p(value: float) -> str:
-    return "< 0.001" if value < 0.001 else f"= {value:.2g}"

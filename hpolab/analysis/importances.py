@@ -1,4 +1,4 @@
-"""Parameters' importances: Optuna's, over resamples of the trials, against what chance reaches."""
+"""Optuna's importances of parameters, with intervals over resamples and what chance reaches."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from optuna.importance import (
 )
 
 from hpolab import _optuna
-from hpolab.analysis.effects import MIN_TRIALS, Importance
+from hpolab.analysis.parameters import MIN_TRIALS, Importance
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -34,7 +34,7 @@ def of_the_best(n_trials: int) -> BaseImportanceEvaluator:
 
 @dataclass(frozen=True)
 class Draws:
-    """How many resamples and shuffles, and what is asked of them."""
+    """How many resamples and shuffles to draw, at which confidence and level."""
 
     n: int
     confidence: float
@@ -42,7 +42,7 @@ class Draws:
     seed: int
 
     def shared_by(self, n_tests: int) -> Draws:
-        """Return the draws of one of several tests, which share the chance of a false alarm."""
+        """Return the draws for one of several tests that share the chance of a false alarm."""
         return replace(self, level=self.level / n_tests)
 
 
@@ -57,7 +57,7 @@ class Measure:
     def __call__(self, cases: Sequence[FrozenTrial]) -> NDArray[np.float64]:
         """Return the importances, not normalized, in the order of the names."""
         with warnings.catch_warnings():
-            # Of small numbers of trials, which a resample may well have, and of `normalize`.
+            # About few trials, which a resample may well have, and about `normalize`.
             warnings.simplefilter("ignore")
             found = get_param_importances(
                 _optuna.with_trials(self.study, cases),
@@ -74,7 +74,7 @@ def judge(
     draws: Draws,
     rng: np.random.Generator,
 ) -> dict[str, Importance]:
-    """Return importances by name: with intervals over resamples, and what shuffles reach."""
+    """Return importances by name, with intervals over resamples and what shuffles reach."""
     raw = measure(cases)
     total = float(raw.sum()) or 1.0
     drawn = np.array([measure(_resampled(cases, rng)) for _ in range(draws.n)])

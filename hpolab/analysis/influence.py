@@ -1,4 +1,4 @@
-"""influence(): what each parameter does to the value, and whether that is more than noise."""
+"""influence(): what each parameter does to the value, and whether that is significant."""
 
 from __future__ import annotations
 
@@ -14,23 +14,25 @@ from optuna.distributions import CategoricalDistribution
 from optuna.importance import BaseImportanceEvaluator, PedAnovaImportanceEvaluator
 from optuna.study import StudyDirection
 
-from hpolab.analysis.effects import (
+from hpolab.analysis.effects import Effect
+from hpolab.analysis.importances import Draws, Measure, judge, of_the_best
+from hpolab.analysis.parameters import (
     MIN_TRIALS,
     Cell,
     Difference,
-    Group,
     Importance,
     Influence,
     Interaction,
     ParameterInfluence,
+    ValueGroup,
 )
-from hpolab.analysis.importances import Draws, Measure, judge, of_the_best
 from hpolab.analysis.trials import (
     check_single_objective,
     common_ranges,
     count_states,
 )
 from hpolab.errors import InvalidArgument, InvalidType, check_count, one_of
+from hpolab.keywords import checks_keywords
 from hpolab.seeding import derive_seed
 from hpolab.studies.imported import IMPORT_KEY
 from hpolab.studies.trials import is_complete
@@ -47,13 +49,13 @@ __all__ = ["Influence", "influence"]
 
 # From here on three groups of ten trials each.
 _MIN_TRIALS_OF_THREE_GROUPS = 30
-# So many values are groups by themselves.
+# Up to this many values are groups by themselves.
 _MAX_VALUES = 4
-# Beyond it, a forest for each resample takes minutes.
+# A forest takes about a second, so 200 of them would take minutes.
 _RESAMPLES, _RESAMPLES_OF_FORESTS = 200, 20
-# A cell of fewer trials tells too little of how far its values scatter.
+# A cell of fewer trials says too little about how far its values scatter.
 _MIN_TRIALS_OF_CELL = 4
-# Differences, importances and interactions, each at a third of what the confidence leaves.
+# Differences, importances and interactions: each at a third of what the confidence leaves.
 _N_QUESTIONS = 3
 
 
@@ -67,6 +69,7 @@ class _Column:
     group_of: Mapping[int, int]
 
 
+@checks_keywords()
 def influence(
     study: Study,
     *,
@@ -76,47 +79,48 @@ def influence(
     confidence: float = 0.95,
     seed: int = 0,
 ) -> Influence:
-    """Tell what each parameter does to the value, how sure that is, and when nobody can tell.
+    """Estimate each parameter's effect on the value, and its uncertainty.
 
-    Three questions are asked, and each may be answered wrongly with a third of what ``confidence``
-    leaves, over all parameters together, where values are independent of the parameters:
+    Three questions are asked. If values do not depend on the parameters at all, each answer is
+    wrong with a third of the probability that ``confidence`` leaves, over all parameters together:
 
-    - *Do groups of trials differ?* Means by groups of a parameter's values. Of two groups the
-      difference is **more than noise** if its Welch t interval, widened for the number of pairs
-      compared (Bonferroni), leaves zero out. Intervals of single means are not widened.
-    - *Is a parameter important?* Optuna's importance is **more than noise** if it is above what any
-      parameter reaches, on its own scale, in all but that part of the shuffles of the values among
-      the trials, where none has any. Its interval is over resamples of the trials (bootstrap), and
-      tells how firm the share is, not whether it is real: shares sum to one in pure noise as well.
-    - *Do two parameters act together?* Means by both against the sum of what either does: a Welch-
-      James test over cells of four trials or more, times the number of pairs.
+    - *Do groups of trials differ?* Trials are grouped by a parameter's value, and means compared.
+      A difference is **significant** if its Welch t interval, widened for the number of pairs
+      compared (Bonferroni), excludes zero. Intervals of single means are not widened.
+    - *Is a parameter important?* Optuna's importance is **significant** if it is above what
+      parameters reach, each on its own scale, when the values are shuffled among the trials. Its
+      interval comes from resamples of the trials (bootstrap). It says how firm the share is, not
+      whether it is real: shares sum to one in pure noise as well.
+    - *Do two parameters act together?* Means by both are compared with the sum of what either
+      does: a Welch-James test over cells of four trials or more, times the number of pairs.
 
-    Without a configuration that was run twice the noise is that among different configurations,
-    which holds whatever else varied. Only complete trials are read that violate no constraint. A
-    conditional parameter, or one that some runs lack, is judged on the trials that have it. Names
+    If no configuration was run twice, the noise is that among different configurations, which
+    includes whatever else varied. Only complete trials that violate no constraint are read. A
+    conditional parameter, or one that some runs lack, is judged by the trials that have it. Names
     and values are those of the trials (``one_minus_beta2``).
 
-    Where a sampler learns, its later trials are better and closer together in everything: a
-    parameter that does nothing may seem to. Trials drawn at random do not have that.
+    The later trials of a sampler that learns are better, and closer together in every parameter, so
+    a parameter without any effect may seem to have one. Random trials do not have this bias.
 
     Args:
         study: A study with one objective value. It is only read.
-        bins: Parameter -> edges between groups, rising; a value at an edge is in the group above.
-            None, or a parameter left out: its values where there are four or fewer, otherwise
-            groups of about the same size, two, or three from 30 trials on.
-        evaluator: One of Optuna's, such as ``FanovaImportanceEvaluator(seed=0)``; None for PED-
-            ANOVA, which is Optuna's default: what tells the best tenth of the trials, or the best
-            ten, from all others. Below 20 trials there is no importance.
-        n_resamples: Resamples, and shuffles. None for 200, or 20 with another evaluator: those
-            grow a forest for each, which takes about a second. With 20 shuffles chance passes for
-            importance in one case of 21, whatever the ``confidence``.
-        confidence: Of all intervals, in (0, 1).
+        bins: Parameter -> increasing edges between groups; a value at an edge is in the group
+            above. A parameter that is left out, or None, is grouped by its values if there are four
+            or fewer, otherwise into groups of about the same size: two, or three from 30 trials on.
+        evaluator: One of Optuna's importance evaluators, such as
+            ``FanovaImportanceEvaluator(seed=0)``. None: PED-ANOVA, Optuna's default, for what
+            distinguishes the best tenth of the trials, or the best ten, from all others. With fewer
+            than 20 trials there is no importance.
+        n_resamples: The number of resamples, and of shuffles. None: 200, or 20 with another
+            evaluator, which grows a forest for each, in about a second. With 20 shuffles, chance
+            is taken for importance in one case of 21, whatever the ``confidence``.
+        confidence: The confidence of all intervals, in (0, 1).
         seed: Seeds resamples and shuffles.
 
     Raises:
         InvalidArgument: If the study has several objective values, a parameter of ``bins`` is
-            unknown or categorical, edges do not rise, or a number is out of its range.
-        InvalidType: If ``evaluator`` is none of Optuna's, or a count is no int.
+            unknown or categorical, edges do not increase, or a number is out of its range.
+        InvalidType: If ``evaluator`` is not one of Optuna's, or a count is not an int.
 
     Example:
         >>> import optuna
@@ -126,7 +130,7 @@ def influence(
         >>> study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
         >>> study.optimize(objective, n_trials=40)
         >>> found = influence(study, bins={"x": [0.5]})
-        >>> found["x"].difference.better, found["x"].is_told, found["y"].is_told
+        >>> found["x"].difference.better, found["x"].is_significant, found["y"].is_significant
         ('< 0.5', True, False)
     """
     n_resamples = _n_resamples(n_resamples, evaluator)
@@ -189,7 +193,7 @@ def _n_repeated(trials: Sequence[FrozenTrial]) -> int:
 
 
 def _with_ranges(trial: FrozenTrial, ranges: Mapping[str, BaseDistribution]) -> FrozenTrial:
-    """Return a copy with the parameters that can be judged, under their common ranges."""
+    """Return a copy that has only the parameters to be judged, under their common ranges."""
     case = copy.copy(trial)
     kept = {name: value for name, value in trial.params.items() if name in ranges}
     case.params = kept
@@ -245,7 +249,7 @@ def _checked_edges(name: str, edges: Any) -> list[float]:
         raise InvalidType(f"`bins` must be lists of numbers, got {edges!r} for {name!r}.") from None
     rises = all(low < high for low, high in itertools.pairwise(cuts))
     if not cuts or not rises or not all(map(math.isfinite, cuts)):
-        raise InvalidArgument(f"`bins` must be rising numbers, got {edges!r} for {name!r}.")
+        raise InvalidArgument(f"`bins` must be increasing numbers, got {edges!r} for {name!r}.")
     return cuts
 
 
@@ -262,9 +266,11 @@ def _labels(cuts: Sequence[float]) -> tuple[str, ...]:
     return (f"< {words[0]}", *middle, f">= {words[-1]}")
 
 
-def _groups(column: _Column, values: NDArray[np.float64], confidence: float) -> tuple[Group, ...]:
+def _groups(
+    column: _Column, values: NDArray[np.float64], confidence: float
+) -> tuple[ValueGroup, ...]:
     return tuple(
-        Group(label, len(found), float(found.mean()), *_mean_interval(found, confidence))
+        ValueGroup(label, len(found), float(found.mean()), *_mean_interval(found, confidence))
         for label, found in _values_by_group(column, values).items()
     )
 
@@ -295,7 +301,7 @@ def _mean_interval(
 def _differences(
     columns: Sequence[_Column], values: NDArray[np.float64], level: float, *, maximize: bool
 ) -> dict[str, Difference]:
-    """Return each parameter's pair of groups that can best be told apart."""
+    """Return for each parameter the two groups that differ most clearly."""
     pairs = {
         column.name: [
             (a, b)
@@ -313,7 +319,8 @@ def _differences(
 
 
 def _clarity(difference: Difference) -> float:
-    return difference.amount / (difference.high - difference.low)
+    effect = difference.effect
+    return effect.estimate / (effect.high - effect.low)
 
 
 def _difference(
@@ -333,7 +340,9 @@ def _difference(
     )
     amount = abs(float(better[1].mean() - worse[1].mean()))
     half = float(t.ppf(1 - level / 2, freedom)) * math.sqrt(sum(errors))
-    return Difference(better[0], worse[0], amount, amount - half, amount + half)
+    low, high = amount - half, amount + half
+    effect = Effect(amount, low, high, p_value=None, is_significant=low > 0)
+    return Difference(better[0], worse[0], effect)
 
 
 def _importances(
@@ -343,9 +352,9 @@ def _importances(
     evaluator: BaseImportanceEvaluator | None,
     draws: Draws,
 ) -> dict[str, Importance]:
-    """Return the importances of all parameters of which enough trials know.
+    """Return the importances of all parameters that enough trials have.
 
-    Parameters that the same trials have are judged together, with those that these have besides.
+    Parameters that the same trials have are judged together, with all others of these trials.
     """
     alike: dict[frozenset[int], list[str]] = defaultdict(list)
     for column in columns:
@@ -370,7 +379,7 @@ def _varies(name: str, cases: Sequence[FrozenTrial]) -> bool:
 def _interaction(
     columns: Sequence[_Column], values: NDArray[np.float64], level: float
 ) -> Interaction | None:
-    """Return the interaction of the pair whose test finds it the least likely by chance."""
+    """Return the interaction of the pair with the smallest p-value."""
     tested = [
         (p_value, share, pair)
         for pair in itertools.combinations(columns, 2)
@@ -385,7 +394,7 @@ def _interaction(
         parameters=(pair[0].name, pair[1].name),
         share=share,
         p_value=p_value,
-        is_told=p_value < level,
+        is_significant=p_value < level,
         cells=_cells(*pair, values),
     )
 
@@ -393,7 +402,7 @@ def _interaction(
 def _beyond_sum(a: _Column, b: _Column, values: NDArray[np.float64]) -> tuple[float, float]:
     """Return the share of the variance that cells explain beyond the sum, and its p-value.
 
-    Cells may scatter differently, as those of a bad learning rate do: an ordinary F test would
+    Cells may scatter differently, as those of a bad learning rate do, and an ordinary F test would
     take that for an interaction. (Johansen 1980, "The Welch-James approximation to the distribution
     of the residual sum of squares in a weighted linear regression".) NaN where cells are too few.
     """
@@ -429,14 +438,14 @@ def _rows_by_cell(a: _Column, b: _Column) -> dict[tuple[int, int], list[int]]:
 
 
 def _sums(cells: Sequence[tuple[int, int]]) -> NDArray[np.float64]:
-    """Return the design of the sum of what either parameter does, (cells, groups of both)."""
+    """Return the design matrix of additive effects, (cells, groups of both)."""
     groups = np.array(cells).reshape(len(cells), 2).T
     columns = [each[:, None] == np.unique(each) for each in groups]
     return np.hstack(columns).astype(np.float64)
 
 
 def _contrasts(cells: Sequence[tuple[int, int]]) -> NDArray[np.float64]:
-    """Return what of the cells' means no sum explains, (degrees of freedom, cells)."""
+    """Return contrasts of cell means that additive effects leave out, (freedom, cells)."""
     from scipy.linalg import null_space
 
     if len(cells) < 4:
@@ -463,7 +472,7 @@ def _cells(a: _Column, b: _Column, values: NDArray[np.float64]) -> tuple[Cell, .
 
 
 def _order(parameter: ParameterInfluence) -> tuple[float, float]:
-    """Return what sorts the most important first, and behind it the most clearly told apart."""
+    """Sort by importance, then by how clearly the groups differ."""
     importance, difference = parameter.importance, parameter.difference
     return (
         -importance.share if importance else 1.0,

@@ -1,4 +1,4 @@
-"""recommend(): the best configuration, a robust one and one between, with what speaks against."""
+"""recommend(): the best configuration, a robust one, and one in between, each with its risks."""
 
 from __future__ import annotations
 
@@ -8,28 +8,30 @@ from os import PathLike
 from typing import TYPE_CHECKING, Any
 
 from optuna.distributions import FloatDistribution, IntDistribution
-from optuna.study import StudyDirection
 from optuna.trial import create_trial
 
 from hpolab.analysis.neighbors import Landscape
+from hpolab.analysis.results import Result
 from hpolab.analysis.trials import check_single_objective, common_ranges
+from hpolab.analysis.wording import ends, short, signed
 from hpolab.errors import InvalidArgument, InvalidType, one_of
+from hpolab.keywords import checks_keywords
 from hpolab.search_space.space import UNKNOWN_SPACE, SearchSpace
 from hpolab.studies.export import (
     as_json,
     as_overrides,
     as_python,
-    as_table,
     as_yaml,
     params_of_yaml,
     trainer_params,
 )
 from hpolab.studies.imported import IMPORT_KEY, RUN_KEY, imported_baseline
 from hpolab.studies.recipe import read_recipe
-from hpolab.studies.trials import is_complete
+from hpolab.studies.trials import is_complete, sign_of
+from hpolab.tables import TextTable
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from optuna import Study
     from optuna.distributions import BaseDistribution
@@ -43,19 +45,20 @@ __all__ = ["Change", "Recommendation", "Recommended", "recommend"]
 
 _NAMES = ("best", "robust", "hybrid")
 
-# Fewer trials do not show that it is flat around one.
+# Fewer trials do not show that a configuration is on a plateau.
 _FEW_NEAR = 3
 
 
 @dataclass(frozen=True)
 class Change:
-    """What a configuration has in another way than the baseline.
+    """A parameter in which a configuration differs from the baseline.
 
     Attributes:
         name: The parameter.
-        before: The baseline's value; None where it does not have the parameter.
-        after: The configuration's; None likewise.
-        percent: By how much a number is above the baseline's; None for all else, and above 0.
+        before: The baseline's value; None if it does not have the parameter.
+        after: The configuration's value; None if it does not have the parameter.
+        percent: By how much a number is above the baseline's; None for anything else, and if the
+            baseline's is 0.
     """
 
     name: str
@@ -67,7 +70,7 @@ class Change:
         if self.percent is not None:
             digits = f"{self.percent:+.1f}" if abs(self.percent) >= 0.1 else f"{self.percent:+.1g}"
             return f"{self.name} {digits} %"
-        return f"{self.name} {_short(self.before)} → {_short(self.after)}"
+        return f"{self.name} {short(self.before, 4)} → {short(self.after, 4)}"
 
 
 @dataclass(frozen=True)
@@ -77,18 +80,18 @@ class Recommended:
     Attributes:
         name: "best", "robust" or "hybrid".
         params: The configuration in trainer units.
-        trial_params: The same as a trial has it.
-        trial: Its trial's number; None where it has none.
+        trial_params: The configuration as a trial stores it.
+        trial: Its trial's number; None if it has no trial.
         run: The id of the run that this trial was imported from; None for all others.
         tried: Whether it has been trained.
-        value: What it reached: on test data, the mean over seeds, where it was confirmed; in its
-            trial otherwise; None where it was not tried.
-        expected: What to expect of it, with its 95 % interval: of the confirmation where it was
-            confirmed, of the trials around it otherwise; None where nothing is known.
-        lead: By how much ``value`` is better than the baseline's, below 0 if worse; None where one
-            of the two is unknown.
-        changes: What it has in another way than the baseline.
-        risk: What speaks against it, in words.
+        value: If it was confirmed, its mean on test data over seeds; otherwise its trial's value;
+            None if it was not tried.
+        expected: The value to expect, with its 95 % interval: from the confirmation if it was
+            confirmed, otherwise from the trials around it; None if nothing is known.
+        improvement: By how much ``value`` is better than the baseline's, below 0 if worse; None if
+            one of the two is unknown.
+        changes: The parameters in which it differs from the baseline.
+        risk: The reasons against it, in words.
     """
 
     name: str
@@ -99,24 +102,24 @@ class Recommended:
     tried: bool
     value: float | None
     expected: Estimate | None
-    lead: float | None
+    improvement: float | None
     changes: tuple[Change, ...]
     risk: str
 
 
 @dataclass(frozen=True)
-class Recommendation:
-    """What to train with; ``str()`` of it is a table for the terminal.
+class Recommendation(Result):
+    """Three configurations to train with.
 
     Attributes:
-        best: The best mean on test data, or the best value where nothing was confirmed.
+        best: The best mean on test data, or the best value if nothing was confirmed.
         robust: The best lower bound, with neighbors that are as good.
-        hybrid: Between the two: numbers half way, on a log scale where the range has one, choices
-            as in ``best``.
-        baseline: What they are compared with, in trainer units; None if there is none.
+        hybrid: In between: numbers half way, on the range's own scale; choices as in ``best``.
+        baseline: The configuration that they are compared with, in trainer units; None if there is
+            none.
         confirmed: Whether they were confirmed.
-        noise: How far values of one configuration lie apart, and where that is from; None if
-            nothing tells.
+        noise: How much values of one configuration vary, and how that is known; None if it is not
+            known.
         prefixes: Parameter -> what the trainer calls it, for `to_overrides`.
     """
 
@@ -133,7 +136,7 @@ class Recommendation:
         return found
 
     def to_yaml(self, name: str | None = None) -> str:
-        """Return the params of "best", "robust" or "hybrid" as YAML; of None, all three by name."""
+        """Return the params of "best", "robust" or "hybrid" as YAML; by default all three."""
         return as_yaml(self._params(name))
 
     def to_json(self, name: str | None = None) -> str:
@@ -141,7 +144,7 @@ class Recommendation:
         return as_json(self._params(name))
 
     def to_python(self, name: str | None = None) -> str:
-        """Return the same as Python: ``best = {...}``, a line for each of the three for None."""
+        """Return the same as Python, one line each: ``best = {...}``."""
         names = _NAMES if name is None else (name,)
         return "\n".join(f"{each} = {as_python(self[each].params)}" for each in names)
 
@@ -152,14 +155,14 @@ class Recommendation:
         prefixes: Mapping[str, str | None] | None = None,
         digits: int | None = 3,
     ) -> str:
-        """Return the params of one as ``name=value``, a line each, for a trainer's command line.
+        """Return one's params as lines of ``name=value``, for a trainer's command line.
 
         Args:
             name: "best", "robust" or "hybrid".
             prefixes: Parameter -> what the command calls it: ``{"lr": "models.optimizer.lr"}``; by
                 default what `recommend` was given.
-            digits: Significant digits of floats (of 1 - value where it is near one); None for
-                exactly what was trained.
+            digits: Significant digits of floats (of 1 - value if it is near one); None for the
+                exact values.
 
         Raises:
             InvalidArgument: If a name is unknown.
@@ -169,14 +172,14 @@ class Recommendation:
         return "\n".join(as_overrides(self[name].params, prefixes=prefixes, digits=digits))
 
     def enqueue(self, study: Study, name: str = "hybrid") -> bool:
-        """Enqueue one, as it is, as the next trial that a study tries.
+        """Enqueue one as the next trial of a study.
 
         Args:
-            study: The study: the one that this is from, or another of the same parameters.
+            study: The study that this is from, or another with the same parameters.
             name: "best", "robust" or "hybrid".
 
         Returns:
-            Whether it was: not if the study has tried or enqueued it already.
+            Whether it was enqueued: not if the study has tried or enqueued it already.
 
         Raises:
             InvalidArgument: If the study's space cannot hold it.
@@ -186,23 +189,39 @@ class Recommendation:
         study.enqueue_trial(params, user_attrs={"hpolab:recommended": name}, skip_if_exists=True)
         return len(study.get_trials(deepcopy=False)) > n_before
 
-    def __str__(self) -> str:
+    def table(self) -> TextTable:
+        """Return the parameters of the three beside the baseline's, and what each reached."""
         three = [self[each] for each in _NAMES]
-        names = dict.fromkeys(name for each in three for name in each.params)
-        rows = [["", *_NAMES]]
+        params = [each.params for each in three]
+        gap: list[str] = []
         if self.baseline is not None:
-            rows[0].insert(1, "baseline")
-        for name in names:
-            before = [] if self.baseline is None else [_short(self.baseline.get(name, "-"))]
-            rows.append([name, *before, *(_short(each.params.get(name, "-")) for each in three)])
+            params, gap = [self.baseline, *params], [""]
+        names = dict.fromkeys(name for each in three for name in each.params)
+        rows = [[name, *(_cell(each, name) for each in params)] for name in names]
         for title, word_of in [("trial", _origin), ("value", _reached), ("expected", _expected)]:
-            gap = [] if self.baseline is None else [""]
             rows.append([title, *gap, *(word_of(each) for each in three)])
+        return TextTable(["", *(["baseline"] if gap else []), *_NAMES], rows)
+
+    def _parts(self) -> list[str | TextTable]:
         words: dict[str, list[str]] = {}
-        for each in three:
+        for each in (self[name] for name in _NAMES):
             words.setdefault(f"{_changed(each)}{each.risk}", []).append(each.name)
-        lines = [f"{', '.join(of_them)}: {said}" for said, of_them in words.items()]
-        return "\n".join([as_table(rows), "", *lines])
+        lines = [f"{', '.join(names)}: {said}" for said, names in words.items()]
+        return [self.table(), "\n".join(lines)]
+
+    def _records(self) -> Iterator[dict[str, Any]]:
+        for each in (self[name] for name in _NAMES):
+            yield {
+                "name": each.name,
+                "trial": each.trial,
+                "value": each.value,
+                "improvement": each.improvement,
+                "expected": None if each.expected is None else each.expected.mean,
+                "low": None if each.expected is None else each.expected.low,
+                "high": None if each.expected is None else each.expected.high,
+                "risk": each.risk,
+                **{f"params_{name}": value for name, value in each.params.items()},
+            }
 
     def _params(self, name: str | None) -> dict[str, Any]:
         if name is not None:
@@ -210,6 +229,7 @@ class Recommendation:
         return {each: dict(self[each].params) for each in _NAMES}
 
 
+@checks_keywords()
 def recommend(
     study: Study,
     confirmation: Confirmation | None = None,
@@ -217,34 +237,34 @@ def recommend(
     baseline: int | Mapping[str, Any] | str | PathLike[str] | None = None,
     prefixes: Mapping[str, str | None] | None = None,
 ) -> Recommendation:
-    """Recommend the best configuration, a robust one, and one between the two.
+    """Recommend the best configuration, a robust one, and one in between.
 
-    With a confirmation the candidates are what it has trained, the baseline among them: ``best``
-    has the best mean score on test data, ``robust`` the best lower end of its interval, less what
-    its neighbors in the study are worse than its own trial. Without one, candidates are the
-    study's complete trials: ``best`` has the best value, ``robust`` the best lower end of the
-    interval of the value that the trials around it lead to expect, which a peak, a lucky run or a
-    place where values scatter does not have, nor one with nothing near it. ``hybrid`` is half way
-    between them.
+    With a confirmation, the candidates are the configurations that it has trained, the baseline
+    included: ``best`` has the best mean score on test data; ``robust`` has the best lower end of
+    its interval, minus what its neighbors in the study are worse than its own trial. Without one,
+    the candidates are the study's complete trials: ``best`` has the best value; ``robust`` has the
+    best lower end of the interval of the value that the trials around it predict. A peak, a lucky
+    run, or a place where values scatter or nothing is near, has no good lower end. ``hybrid`` is
+    half way between them.
 
-    Without a confirmation the noise is that among repeated trials of one configuration, or else
-    what the trials' neighbors do not explain; the risk says that nothing was confirmed.
+    Without a confirmation, the noise is that among repeated trials of one configuration, or else
+    what the trials' neighbors do not explain, and the risk says that nothing was confirmed.
 
     Args:
         study: The study that was tuned, of one objective value. It is only read.
         confirmation: What `confirm` has found for it.
-        baseline: What to compare with, without a confirmation, which has its own: a trial's number,
-            params in trainer units, or the path of a YAML file that has the study's parameters,
-            such as a trainer's resolved configuration. By default the baseline of an import, or
-            else the defaults of the study's search space, where it has one.
+        baseline: The configuration to compare with: a trial's number, params in trainer units, or
+            the path of a YAML file that has the study's parameters, such as a trainer's resolved
+            configuration. By default the baseline of an import, or else the defaults of the study's
+            search space, if it has one. A confirmation has its own.
         prefixes: Parameter -> what the trainer calls it, in that file and on its command line:
-            ``{"lr": "models.optimizer.lr"}``; None leaves one out, such as a fixed value that
-            the trainer has in another form.
+            ``{"lr": "models.optimizer.lr"}``. None leaves one out, such as a fixed value that the
+            trainer has in another form.
 
     Raises:
         InvalidArgument: If the study has several objective values or no complete trial, the
-            baseline is no trial of it or its file lacks a parameter, ``prefixes`` names none, or a
-            confirmation is of another study or given with a baseline.
+            baseline is not one of its trials or its file lacks a parameter, ``prefixes`` names an
+            unknown parameter, or a confirmation is of another study or given with a baseline.
         InvalidType: If an argument is of the wrong type.
 
     Example:
@@ -296,7 +316,7 @@ def _check_prefixes(prefixes: Mapping[str, str | None], three: Sequence[Recommen
 
 @dataclass(frozen=True)
 class _Baseline:
-    """What is compared with: its params in trainer units, and its value, if its trial has one."""
+    """The configuration to compare with: its params in trainer units, and its trial's value."""
 
     params: dict[str, Any]
     value: float | None
@@ -307,14 +327,14 @@ class _Candidate:
     """A configuration that may be recommended.
 
     Attributes:
-        trial_params: As a trial has it.
-        params: In trainer units.
+        trial_params: The configuration as a trial stores it.
+        params: The configuration in trainer units.
         trial: Its trial's number, if it has one.
         value: What it reached; None if it was not tried.
-        sign: 1 where more is better, -1 otherwise.
-        around: What the trials around it say.
+        sign: 1 if more is better, -1 otherwise.
+        around: What the trials around it show.
         run: The id of the run that its trial was imported from.
-        configuration: What the confirmation says; None if it was not confirmed.
+        configuration: What the confirmation found; None if it was not confirmed.
     """
 
     trial_params: dict[str, Any]
@@ -336,22 +356,22 @@ class _Candidate:
 
     @property
     def robustness(self) -> tuple[bool, float, float]:
-        """What sorts by the worse end of what to expect, behind it by value.
+        """Sorts by the worse end of what to expect, then by value.
 
-        What has nothing near it comes last: nobody knows whether it is flat there.
+        A configuration with nothing near it comes last: nobody knows whether it is on a plateau.
         """
         expected = self.expected
         if expected is None:
             return False, -math.inf, self.goodness
         bound = min(self.sign * expected.low, self.sign * expected.high)
-        # Around a trial, the estimate is a mean over its neighbors already.
+        # The estimate around a trial is a mean over its neighbors already.
         drop = 0.0 if self.configuration is None else self.around.drop or 0.0
         return self.around.n_near > 0, bound - max(drop, 0.0), self.goodness
 
 
 @dataclass(frozen=True)
 class _Source:
-    """A study as it is read here."""
+    """A study and what its trials show of the landscape."""
 
     study: Study
     trials: tuple[FrozenTrial, ...]
@@ -368,13 +388,13 @@ class _Source:
                 f"`study` must have a complete trial, got {study.study_name!r}, which has none."
             )
         ranges, _ = common_ranges(trials)
-        maximize = study.direction == StudyDirection.MAXIMIZE
+        sign = sign_of(study.direction)
         return cls(
             study=study,
             trials=tuple(trials),
             ranges=ranges,
-            landscape=Landscape(trials, ranges, maximize=maximize),
-            sign=1.0 if maximize else -1.0,
+            landscape=Landscape(trials, ranges, maximize=sign > 0),
+            sign=sign,
             space=_space_of(study),
         )
 
@@ -383,7 +403,7 @@ class _Source:
         return [self._candidate(row) for row in range(len(self.trials))]
 
     def confirmed(self, confirmation: Confirmation) -> list[_Candidate]:
-        """Return what a confirmation has trained on all its seeds."""
+        """Return the configurations that a confirmation has trained on all its seeds."""
         if not hasattr(confirmation, "configurations"):
             raise InvalidType(
                 f"`confirmation` must be a Confirmation, got {type(confirmation).__name__}."
@@ -393,7 +413,7 @@ class _Source:
                 f"`confirmation` must be of the study {self.study.study_name!r}, got one of "
                 f"{confirmation.study_name!r}."
             )
-        sign = 1.0 if confirmation.direction == "maximize" else -1.0
+        sign = sign_of(confirmation.direction)
         trained = (confirmation.baseline, *confirmation.configurations)
         found = [self._confirmed(each, sign) for each in trained if each.mean is not None]
         if not found:
@@ -403,7 +423,7 @@ class _Source:
         return found
 
     def find(self, candidates: Iterable[_Candidate], trial_params: dict[str, Any]) -> _Candidate:
-        """Return the candidate of some params, the trial that has them, or a new one."""
+        """Return the candidate with these params, the trial that has them, or a new candidate."""
         for candidate in candidates:
             if candidate.trial_params == trial_params:
                 return candidate
@@ -450,10 +470,7 @@ class _Source:
 
 
 def _space_of(study: Study) -> SearchSpace | None:
-    """Return the space whose trainer units differ from those of the study's trials, if it has one.
-
-    Imported runs are in trainer units already.
-    """
+    """Return the study's search space; None if its trials are in trainer units already."""
     recipe = read_recipe(study)
     if recipe is None or recipe.search_space is None or IMPORT_KEY in study.user_attrs:
         return None
@@ -491,7 +508,7 @@ def _baseline(
 def _params_of_file(
     source: _Source, path: str | PathLike[str], prefixes: Mapping[str, str | None]
 ) -> dict[str, Any]:
-    """Return the study's parameters as a file has them; fixed ones are the study's own."""
+    """Return the study's parameters with a file's values; fixed ones are the study's own."""
     first = source.trials[0]
     params = trainer_params(source.study, first)
     spelling = UNKNOWN_SPACE if source.space is None else source.space
@@ -504,7 +521,7 @@ def _params_of_file(
 def _between(
     ranges: Mapping[str, BaseDistribution], best: _Candidate, robust: _Candidate
 ) -> dict[str, Any]:
-    """Return the params half way between two candidates, as a trial has them."""
+    """Return the params half way between two candidates, as a trial stores them."""
     other = robust.trial_params
     return {
         name: _middle(ranges[name], value, other[name])
@@ -531,12 +548,12 @@ def _recommended(
     source: _Source,
     candidates: Sequence[_Candidate],
 ) -> Recommended:
-    lead = _lead(each, before)
+    improvement = _improvement(each, before)
     changes = () if before is None else _changes(before.params, each.params)
     sentences = [
         *_risk_of_being(each, before),
         *_risk_of_value(each, candidates),
-        *_risk_of_lead(each, lead, source.landscape.noise, len(candidates)),
+        *_risk_of_improvement(each, improvement, source.landscape.noise, len(candidates)),
         *_risk_around(each),
         *_risk_at_ends(each, source.landscape),
         *_risk_of_changes(changes),
@@ -550,15 +567,16 @@ def _recommended(
         tried=each.value is not None,
         value=each.value,
         expected=each.expected,
-        lead=lead,
+        improvement=improvement,
         changes=changes,
         risk=" ".join(sentences),
     )
 
 
-def _lead(each: _Candidate, before: _Baseline | None) -> float | None:
+def _improvement(each: _Candidate, before: _Baseline | None) -> float | None:
     if each.configuration is not None:
-        return None if each.configuration.lead is None else each.configuration.lead.mean
+        effect = each.configuration.improvement
+        return None if effect is None else effect.estimate
     if each.value is None or before is None or before.value is None:
         return None
     return each.sign * (each.value - before.value)
@@ -589,56 +607,53 @@ def _risk_of_value(each: _Candidate, candidates: Sequence[_Candidate]) -> list[s
         n_seeds = len(each.configuration.scores)
         return [f"Confirmed on {n_seeds} seeds."]
     others = [
-        f"{other.value:.5g}"
+        short(other.value)
         for other in candidates
         if other.trial_params == each.trial_params and other.trial != each.trial
     ]
-    again = [f"Run again, it came to {', '.join(others)}."] if others else []
+    again = [f"When run again, it reached {', '.join(others)}."] if others else []
     if each.goodness < max(other.goodness for other in candidates):
         return ["Not confirmed: train it again on fresh seeds.", *again]
-    flattered = f"the best of {len(candidates)} runs, so that its value flatters it"
+    flattered = f"it is the best of {len(candidates)} runs, so its value is an overestimate"
     return [f"Not confirmed: {flattered}; train it again on fresh seeds.", *again]
 
 
-def _risk_of_lead(
-    each: _Candidate, lead: float | None, noise: Noise | None, n_candidates: int
+def _risk_of_improvement(
+    each: _Candidate, improvement: float | None, noise: Noise | None, n_candidates: int
 ) -> list[str]:
-    if not lead:
+    if not improvement:
         return []
-    words = f"Its lead over the baseline, {lead:+.3g},"
+    words = f"Its improvement over the baseline, {improvement:+.3g}, is"
     if each.configuration is not None:
-        told = each.configuration.differs
-        return [f"{words} is more than chance." if told else f"{words} may be chance."]
+        effect = each.configuration.improvement
+        is_significant = effect is not None and effect.is_significant
+        return [f"{words} significant." if is_significant else f"{words} not significant."]
     if noise is None:
-        return [f"{words} cannot be told from noise: nothing here tells the noise of one run."]
+        return [f"{words} of unknown significance: nothing shows the noise of one run."]
     bound = noise.of_difference(n_candidates)
-    if abs(lead) > bound:
-        return [f"{words} is more than the noise of one run each (±{bound:.2g})."]
-    return [
-        f"{words} cannot be told from noise at one run each (±{bound:.2g}, from {noise.source})."
-    ]
+    if abs(improvement) > bound:
+        return [f"{words} more than the noise of one run each (±{bound:.2g})."]
+    return [f"{words} within the noise of one run each (±{bound:.2g}, from {noise.source})."]
 
 
 def _risk_around(each: _Candidate) -> list[str]:
     around = each.around
     if not around.n_near:
-        return ["Nothing near it was tried: nobody knows what a small change of it costs."]
+        return ["Nothing near it was tried, so nobody knows what a small change costs."]
     near = "one trial" if around.n_near == 1 else f"{around.n_near} trials"
-    is_are = "is" if around.n_near == 1 else "are"
+    verb = "is" if around.n_near == 1 else "are"
     if around.is_flat is None or around.drop is None:
-        return (
-            [f"There is {near} near it."] if around.n_near == 1 else [f"There are {near} near it."]
-        )
+        return [f"There {verb} {near} near it."]
     if around.is_flat and around.n_near < _FEW_NEAR:
         return [f"Little was tried near it: {near}, as good within the noise."]
     if around.is_flat:
-        return [f"It is flat around it: {near} near it {is_are} as good, within the noise."]
-    return [f"It is a peak or a lucky run: {near} near it {is_are} {around.drop:.2g} worse."]
+        return [f"It is on a plateau: {near} near it {verb} as good, within the noise."]
+    return [f"It is a peak or a lucky run: {near} near it {verb} {around.drop:.2g} worse."]
 
 
 def _risk_at_ends(each: _Candidate, landscape: Landscape) -> list[str]:
-    ends = landscape.at_ends(each.trial_params)
-    return [f"At the end of its range: {', '.join(ends)}."] if ends else []
+    names = landscape.at_ends(each.trial_params)
+    return [f"At the end of its range: {', '.join(names)}."] if names else []
 
 
 def _risk_of_changes(changes: Sequence[Change]) -> list[str]:
@@ -648,7 +663,7 @@ def _risk_of_changes(changes: Sequence[Change]) -> list[str]:
 
 
 def _held_by(study: Study, each: Recommended) -> dict[str, Any]:
-    """Return a configuration as trials of a study have it."""
+    """Return a configuration as trials of a study store it."""
     space = _space_of(study)
     if space is not None:
         return space.to_trial(each.params)
@@ -669,8 +684,8 @@ def _held_by(study: Study, each: Recommended) -> dict[str, Any]:
     return dict(each.trial_params)
 
 
-def _short(value: Any) -> str:
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
+def _cell(params: Mapping[str, Any], name: str) -> str:
+    return short(params[name], 4) if name in params else "-"
 
 
 def _origin(each: Recommended) -> str:
@@ -680,16 +695,12 @@ def _origin(each: Recommended) -> str:
 
 
 def _reached(each: Recommended) -> str:
-    if each.value is None:
-        return "-"
-    lead = "" if each.lead is None else f" ({each.lead:+.3g})"
-    return f"{each.value:.5g}{lead}"
+    improvement = "" if each.improvement is None else f" ({signed(each.improvement)})"
+    return f"{short(each.value)}{improvement}"
 
 
 def _expected(each: Recommended) -> str:
-    if each.expected is None:
-        return "-"
-    return f"{each.expected.low:.5g} to {each.expected.high:.5g}"
+    return "-" if each.expected is None else ends(each.expected.low, each.expected.high)
 
 
 def _changed(each: Recommended) -> str:

@@ -21,10 +21,10 @@ __all__ = ["check_single_objective", "common_ranges", "count_states"]
 
 
 def check_single_objective(study: Study) -> None:
-    """Refuse what is no study, or one of several objective values.
+    """Refuse anything but a study with one objective value.
 
     Raises:
-        InvalidType: If it is no study.
+        InvalidType: If it is not a study.
         InvalidArgument: If it has several objective values.
     """
     import optuna
@@ -38,7 +38,7 @@ def check_single_objective(study: Study) -> None:
 
 
 def count_states(trials: Iterable[FrozenTrial]) -> dict[str, int]:
-    """Count trials that are not read, by why.
+    """Count trials that are not read, by the reason.
 
     Example:
         >>> import optuna
@@ -57,7 +57,7 @@ def common_ranges(
 ) -> tuple[dict[str, BaseDistribution], dict[str, str]]:
     """Return one range for each parameter that varies, and why the others are left out.
 
-    A resumed study may have widened a range; what compares trials needs one for all of them.
+    A resumed study may have widened a range, but trials are compared within one common range.
     """
     found: dict[str, dict[BaseDistribution, None]] = defaultdict(dict)
     values: dict[str, dict[Hashable, None]] = defaultdict(dict)
@@ -78,7 +78,7 @@ def common_ranges(
 
 
 def _joined(distributions: Sequence[BaseDistribution]) -> BaseDistribution | None:
-    """Return the range that holds all of them; None where they are of different kinds."""
+    """Return the range that includes all of them; None if they are of different kinds."""
     first = distributions[0]
     if len(distributions) == 1:
         return first

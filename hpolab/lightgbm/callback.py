@@ -15,6 +15,7 @@ import optuna
 
 from hpolab import _optuna
 from hpolab.errors import InvalidArgument, InvalidType, check_count, needs, one_of
+from hpolab.keywords import checks_keywords
 from hpolab.trial.reporter import Reporter
 
 with needs("`LightGBMPruning`", "LightGBM", "lightgbm"):
@@ -96,6 +97,7 @@ class LightGBMPruning:
         [9, 19, 20, 40]
     """
 
+    @checks_keywords()
     def __init__(
         self,
         reporter: Reporter,
@@ -113,11 +115,12 @@ class LightGBMPruning:
             )
         check_count("n_folds", n_folds)
         check_count("every", every)
-        if n_folds > 1 and reporter.patience is not None:
+        patience = reporter.settings.patience
+        if n_folds > 1 and patience is not None:
             raise InvalidArgument(
                 "`reporter` must have no patience with several folds, which it would count as one "
-                f"training, got patience={reporter.patience}: add `lgb.early_stopping` to each "
-                "fold's callbacks."
+                f"training, got patience={patience}: add `lgb.early_stopping` to each fold's "
+                "callbacks."
             )
         # Behind LightGBM's log and record (10, 20), before its early stopping (30), which may
         # leave the round. LightGBM looks for both names in the object itself.

@@ -138,7 +138,11 @@ class _Raw:
             kind = type(data).__name__
             what = f"a {kind} of {len(data)}" if isinstance(data, (tuple, list)) else kind
             raise InvalidType(
-                f"`{argument}` must be a pair (features, labels) or a lightgbm.Dataset, got {what}."
+                f"`{argument}` must be a pair (X, y) of features and labels, the features beside "
+                f"`y`, or a lightgbm.Dataset, got {what} alone."
+                if argument == "train"
+                else f"`{argument}` must be a pair (features, labels) or a lightgbm.Dataset, got "
+                f"{what}."
             )
         return cls(collected(data[0]), data[1])
 

@@ -41,18 +41,20 @@ _NAMES = (
 
 @dataclass(frozen=True)
 class Metrics:
-    """The metrics of an objective; the first one steers trials.
+    """The metrics of an objective.
 
     Attributes:
         settings: LightGBM's parameters for them.
         functions: The user's own metrics.
         names: As LightGBM reports them.
-        direction: "minimize" or "maximize", of the first.
+        optimized: The name of the one that steers trials.
+        direction: "minimize" or "maximize", where that one gets better.
     """
 
     settings: Mapping[str, Any]
     functions: tuple[MetricFunction, ...]
     names: tuple[str, ...]
+    optimized: str
     direction: str
 
     @classmethod
@@ -90,7 +92,9 @@ class Metrics:
         if len(set(names)) < len(names):
             raise InvalidArgument(f"`metrics` must differ, got {', '.join(map(repr, names))}.")
         settings, functions = _settings([metric, *more], labels)
-        return cls(settings, functions, names, "maximize" if found[0][2] else "minimize")
+        optimized, _, more_is_better = found[0]
+        direction = "maximize" if more_is_better else "minimize"
+        return cls(settings, functions, names, optimized, direction)
 
     def of(self, booster: lgb.Booster) -> dict[str, float]:
         """Return name -> value on a booster's validation data."""

@@ -10,27 +10,32 @@ import lightgbm as lgb
 import numpy as np
 
 from hpolab.errors import InvalidArgument, InvalidType, check_count, one_of
+from hpolab.keywords import checks_keywords
 from hpolab.lightgbm.bins import Bins
 from hpolab.lightgbm.boosting import Boosting, predict_raw, train_booster
 from hpolab.lightgbm.data import TrainingData
 from hpolab.lightgbm.metrics import Metrics
 from hpolab.lightgbm.model import FoldModels, LightGBMModel
-from hpolab.lightgbm.names import canonical, of_bins, of_objective
+from hpolab.lightgbm.names import canonical, main_name, of_bins, of_objective
 from hpolab.lightgbm.space import lightgbm_space
 from hpolab.lightgbm.splits import check_fold, split_rows
 from hpolab.lightgbm.table import class_weights
 from hpolab.objectives.base import Objective
-from hpolab.objectives.folds import Fold
+from hpolab.objectives.folds import Fold, folds_of
+from hpolab.search_space.space import SearchSpace, as_space
 from hpolab.seeding import check_seed
-from hpolab.trial.reporter import Reporter
+from hpolab.studies.trials import METRICS_KEY
+from hpolab.trial.reporter import Reporter, ReporterOptions, ReporterSettings, options_of_reporter
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+    from typing import Self, Unpack
+
+    from optuna.trial import FrozenTrial
 
     from hpolab.lightgbm.boosting import ObjectiveFunction
     from hpolab.lightgbm.metrics import MetricFunction
     from hpolab.lightgbm.table import LabeledTable
-    from hpolab.search_space.space import SearchSpace
 
 __all__ = ["LightGBMObjective"]
 
@@ -39,6 +44,31 @@ _LEARNING_RATE = 0.1
 
 # The part of `train` that steers trials where nothing else is said.
 _HOLD_OUT = 0.2
+
+
+# What `params_of` adds to a trial's own.
+_OF_PARAMS = ("objective", "metric", "num_class", "num_iterations")
+
+# What changes how long a training takes, and no model.
+_OF_THE_MACHINE = {"num_threads", "device_type", "force_col_wise", "force_row_wise"}
+
+_PATIENCE = 10
+_REPORT_EVERY = 5
+
+# A booster cannot go on exactly where it was.
+_WITHOUT_USE = ("checkpoints", "checkpoint_every", "checkpoint_seconds")
+
+
+class LightGBMOptions(ReporterOptions, total=False):
+    """What else `LightGBMObjective` takes by name."""
+
+    cv: Any
+    categorical: Sequence[str | int]
+    weight: Any
+    groups: Any
+    class_weight: str | Mapping[Any, float] | None
+    fidelity: str
+    report_every: int
 
 
 class LightGBMObjective(Objective):
@@ -63,11 +93,14 @@ class LightGBMObjective(Objective):
     was, and trials are short. It ends as it would have, since all that is random is seeded.
 
     Args:
-        train: (features, labels), or a ``lightgbm.Dataset``. Features are a data frame of pandas
-            or polars, an array (n, d) or a sparse matrix; labels (n,) of numbers, or classes of
-            any kind. A Dataset that is binned already keeps its bins.
-        objective: LightGBM's name, such as "regression", "binary", "multiclass", "quantile",
-            "lambdarank", or a function (predictions, Dataset) -> (gradient, Hessian).
+        train: (features, labels), the features alone beside ``y``, or a ``lightgbm.Dataset``.
+            Features are a data frame of pandas or polars, an array (n, d) or a sparse matrix;
+            labels (n,) of numbers, or classes of any kind. A Dataset that is binned already keeps
+            its bins.
+        y: The labels, where ``train`` is the features alone.
+        objective: What LightGBM calls its objective, the loss: a name, such as "regression",
+            "binary", "multiclass", "quantile", "lambdarank", or a function (predictions, Dataset)
+            -> (gradient, Hessian).
         metric: What is optimized: LightGBM's name, such as "auc" or "ndcg@10", or a function
             (predictions, Dataset) -> (name, value, whether more is better). None takes the
             objective's own. The direction is what LightGBM says it is.
@@ -76,6 +109,7 @@ class LightGBMObjective(Objective):
             with ``folds``. A fifth by default.
         folds: A number of folds, a splitter of scikit-learn or pairs of rows (train, valid), the
             same in all trials. Numbers make stratified folds of classes, and keep groups whole.
+            ``cv``, scikit-learn's word, is taken too.
         score: Data like `train` that is read once, at a trial's end, by the mean of the folds'
             boosters: the trial's value. None takes the best report, which is a little optimistic,
             as it has chosen the number of rounds.
@@ -84,20 +118,18 @@ class LightGBMObjective(Objective):
         params: Further parameters of LightGBM, the same in all trials, such as
             ``{"alpha": 0.9}`` for quantiles. ``num_threads`` is 1 unless given: beside any other
             busy process two threads of LightGBM are slower than one.
-        categorical: Categorical features by name or position, besides those that are by type.
-        weight: Weights of the rows of `train`, (n,), also in its metrics.
-        groups: What each row of `train` belongs to, (n,): kept whole by folds; for rankings its
-            query.
-        class_weight: "balanced" or class -> weight, for training alone, not for metrics.
-        fidelity: What a report is: "rounds", the mean over folds after some rounds of all, or
-            "folds", the best value of one fold after the other, for the pruner `race`.
         max_rounds: Boosting rounds of a full training, at most. None takes as many as 40 million
             rows pass through, from 500 on 80,000 training rows or more to 5,000 on 8,000 or less.
-        report_every: Rounds between two reports, at learning rate 0.1.
-        patience: Reports without improvement after which training stops; None never stops.
-        min_delta: What a report must gain on the best one to count as an improvement.
-        timeout_seconds: Time limit of one trial; None for none.
         seed: Seeds the hold-out or the folds, and the sample of rows that bins are made of.
+        **settings: About the rows of `train`: ``categorical``, categorical features by name or
+            position, besides those that are by type; ``weight`` (n,), also in its metrics;
+            ``groups`` (n,), what each row belongs to: kept whole by folds, for rankings its query;
+            ``class_weight``, "balanced" or class -> weight, for training alone, not for metrics.
+            About reports: ``fidelity``, "rounds" (the default), the mean over folds after some
+            rounds of all, or "folds", the best value of one fold after the other, for the pruner
+            `race`; ``report_every``, rounds between two reports at learning rate 0.1, 5 by
+            default; ``patience`` (10 reports by default), ``min_delta`` and ``timeout_seconds`` as
+            in `ReporterSettings`. There are no checkpoints.
 
     Raises:
         InvalidArgument: If an argument is out of its range, labels are missing, constant or not
@@ -111,22 +143,27 @@ class LightGBMObjective(Objective):
         >>> from hpolab import LightGBMObjective
         >>> X, y = load_breast_cancer(return_X_y=True)
         >>> objective = LightGBMObjective(
-        ...     (X, y), objective="binary", metric="auc", folds=3, max_rounds=50
+        ...     X, y, objective="binary", metric="auc", folds=3, max_rounds=50
         ... )
         >>> study = make_study("cancer", storage="memory://", objective=objective)
         >>> run(study, objective, n_trials=3)
         >>> study.best_value > 0.97
         True
-        >>> model = objective.fit(objective.search_space.from_trial(study.best_params), seed=0)
+        >>> model = objective.fit_best(study)
         >>> model.predict(X).shape
         (569,)
+        >>> params = objective.params_of(study.best_trial)  # all that `lgb.train` needs
+        >>> params["objective"], params["metric"], params["bagging_freq"]
+        ('binary', ['auc'], 1)
     """
 
     default_sampler = "lightgbm"
 
+    @checks_keywords(LightGBMOptions)
     def __init__(
         self,
         train: Any,
+        y: Any = None,
         *,
         objective: str | ObjectiveFunction,
         metric: str | MetricFunction | None = None,
@@ -136,18 +173,13 @@ class LightGBMObjective(Objective):
         score: Any = None,
         search_space: SearchSpace | Mapping[str, Any] | None = None,
         params: Mapping[str, Any] | None = None,
-        categorical: Sequence[str | int] = (),
-        weight: Any = None,
-        groups: Any = None,
-        class_weight: str | Mapping[Any, float] | None = None,
-        fidelity: str = "rounds",
         max_rounds: int | None = None,
-        report_every: int = 5,
-        patience: int | None = 10,
-        min_delta: float = 0.0,
-        timeout_seconds: float | None = None,
         seed: int = 0,
+        **settings: Unpack[LightGBMOptions],
     ) -> None:
+        _refuse_checkpoints(settings)
+        report_every = settings.get("report_every", _REPORT_EVERY)
+        fidelity = settings.get("fidelity", "rounds")
         if max_rounds is not None:
             check_count("max_rounds", max_rounds)
         check_count("report_every", report_every)
@@ -159,9 +191,14 @@ class LightGBMObjective(Objective):
             )
         name = "custom" if self._function is not None else str(objective)
         self._data = TrainingData.of(
-            train, name, weight=weight, groups=groups, categorical=categorical
+            train if y is None else (train, y),
+            name,
+            weight=settings.get("weight"),
+            groups=settings.get("groups"),
+            categorical=settings.get("categorical", ()),
         )
         given = canonical("params", params or {}, allowed=["num_class"] if self._function else [])
+        self._given = given
         self._fixed = {
             "num_threads": 1,
             "deterministic": True,
@@ -171,7 +208,7 @@ class LightGBMObjective(Objective):
             **self._data.bin_params,
             **given,
         }
-        self._table, self._folds = self._split(valid, folds, seed)
+        self._table, self._folds = self._split(valid, folds_of(folds, settings), seed)
         self._score = None if score is None else self._data.read("score", score)
         self._metrics = Metrics.find(
             metric,
@@ -187,24 +224,26 @@ class LightGBMObjective(Objective):
         n_rows = len(self._folds[0].train)
         self._max_rounds = _usual_rounds(n_rows) if max_rounds is None else max_rounds
         self._report_every = report_every
-        self._patience_of_curve = patience
+        watch = options_of_reporter({"patience": _PATIENCE, **settings})
+        # Between folds there is no patience: it ends the curve of each.
+        self._curve = ReporterSettings(**watch)
+        if fidelity == "folds":
+            watch["patience"] = None
         if search_space is None:
             search_space = self._default_space()
         super().__init__(
-            search_space=search_space,
+            search_space=self._with_task(search_space),
             direction=self._metrics.direction,
+            metric=self._metrics.optimized,
             max_steps=len(self._folds) if fidelity == "folds" else self._n_steps(_LEARNING_RATE),
-            patience=patience if fidelity == "rounds" else None,
-            min_delta=min_delta,
-            timeout_seconds=timeout_seconds,
+            **watch,
         )
-        self._watch()  # refuses a bad patience now, also where `Objective` was given none
         self._check_search_space()
         self._bins = Bins(
             self._table,
             self._data.columns,
             self._folds,
-            train_weight=self._train_weight(class_weight),
+            train_weight=self._train_weight(settings.get("class_weight")),
             seed=seed,
             given=self._data.given,
         )
@@ -213,53 +252,53 @@ class LightGBMObjective(Objective):
 
     def train(self, params: Mapping[str, Any], reporter: Reporter) -> float:
         """Train the boosters of one trial; see `Objective.train`."""
-        settings = self._settings(params, reporter.seed)
+        settings = self._settings(params, reporter.seed)[0]
         train = self._train_rounds if self._fidelity == "rounds" else self._train_folds
         best = train(settings, reporter)
         reporter.record(rounds=best.n_rounds, **best.values)
-        return best.values[self._metrics.names[0]]
+        return best.values[self.metric]
 
     def fit(
-        self, params: Mapping[str, Any], seed: int, *, n_rounds: int | None = None
+        self, params: Mapping[str, Any], seed: int = 0, *, n_rounds: int | None = None
     ) -> LightGBMModel:
         """Train with ``params`` on all rows, those that steer trials included.
 
         Args:
-            params: Name -> value, as the search space suggests them.
+            params: A trial's params, such as ``study.best_params``, or LightGBM's own, such as
+                `params_of` returns.
             seed: Seeds everything random, 0 or above.
-            n_rounds: Boosting rounds; None trains as in a trial before, and takes the number that
-                was best there.
+            n_rounds: Boosting rounds; None takes the ``num_iterations`` of ``params``, or trains
+                as in a trial before, and takes the number that was best there.
 
         Raises:
             Diverged: If the metric becomes NaN or infinite.
-            InvalidArgument: If ``seed`` or ``n_rounds`` is out of its range.
+            InvalidArgument: If ``seed`` or ``n_rounds`` is out of its range, or ``params`` are of
+                another objective or metric.
         """
-        settings = self._settings(params, check_seed(seed))
-        dataset = self._bins.whole(settings)
-        return self._model(dataset, settings, self._rounds(params, seed, n_rounds))
+        settings, n_rounds = self._fitting(params, seed, n_rounds)
+        return self._model(self._bins.whole(settings), settings, n_rounds)
 
     def fit_folds(
-        self, params: Mapping[str, Any], seed: int, *, n_rounds: int | None = None
+        self, params: Mapping[str, Any], seed: int = 0, *, n_rounds: int | None = None
     ) -> FoldModels:
         """Train a model for each fold, with predictions for the rows that it has not seen.
 
         Args:
-            params: Name -> value, as the search space suggests them.
+            params: As in `fit`.
             seed: Seeds everything random, 0 or above.
             n_rounds: As in `fit`.
 
         Raises:
             Diverged: If the metric becomes NaN or infinite.
-            InvalidArgument: If ``seed`` or ``n_rounds`` is out of its range, or `train` is a
-                Dataset that kept no raw data to predict.
+            InvalidArgument: As in `fit`, or if `train` is a Dataset that kept no raw data to
+                predict.
         """
         if self._table.features is None:
             raise InvalidArgument(
                 "`train` must hold raw data to be predicted, got a Dataset that is binned: give "
                 "`free_raw_data=False` to it."
             )
-        settings = self._settings(params, check_seed(seed))
-        n_rounds = self._rounds(params, seed, n_rounds)
+        settings, n_rounds = self._fitting(params, seed, n_rounds)
         models = [
             self._model(dataset, settings, n_rounds) for dataset, _ in self._bins.folds(settings)
         ]
@@ -274,6 +313,24 @@ class LightGBMObjective(Objective):
             counts[valid] += 1
         with np.errstate(invalid="ignore"):  # 0 / 0: no model has left the row out
             return FoldModels(models, sums / counts)
+
+    def params_of(self, trial: FrozenTrial | Mapping[str, Any]) -> dict[str, Any]:
+        """Return all of LightGBM's parameters for a trial; see `Objective.params_of`.
+
+        With those of the trial come the objective, the metric, all that is the same in each trial,
+        and ``num_iterations``, where a trial has found it by early stopping.
+        """
+        tuned, _ = self._tuned(super().params_of(trial))
+        params = {**self._objective_settings, **tuned, **self._metrics.settings}
+        if self._function is not None:
+            params["objective"] = self._function
+        recorded = getattr(trial, "user_attrs", {}).get(METRICS_KEY, {})
+        rounds = {"num_iterations": int(recorded["rounds"])} if "rounds" in recorded else {}
+        return params | rounds
+
+    def with_search_space(self, search_space: SearchSpace | Mapping[str, Any]) -> Self:
+        """Return the same objective with another search space; the data is shared."""
+        return super().with_search_space(self._with_task(search_space))
 
     def evaluate(self, model: LightGBMModel, data: Any) -> dict[str, float]:
         """Return all metrics of a model on data like `train`: name -> value."""
@@ -290,7 +347,7 @@ class LightGBMObjective(Objective):
             InvalidArgument: If LightGBM refuses the parameters.
         """
         super().check()
-        settings = self._settings(self.search_space.defaults(), seed=0)
+        settings = self._settings(self.search_space.defaults(), seed=0)[0]
         try:
             self._boosting(self._bins.folds(settings)[:1], settings).advance_to(1)
         except lgb.basic.LightGBMError as error:
@@ -312,7 +369,7 @@ class LightGBMObjective(Objective):
             pairs = self._bins.folds(settings)[fold : fold + 1]
             best, boosting = self._boost(pairs, settings, self._watch())
             bests.append(best)
-            reporter.report(best.values[self._metrics.names[0]], fold)
+            reporter.report(best.values[self.metric], fold)
             if self._score is not None:
                 raws.append(boosting.raw_predictions(self._score.features, best.n_rounds))
         n_rounds = round(float(np.mean([best.n_rounds for best in bests])))
@@ -335,7 +392,7 @@ class LightGBMObjective(Objective):
         interval = self._interval(learning_rate)
         for step in reporter.steps(self._n_steps(learning_rate)):
             values = boosting.advance_to(min((step + 1) * interval, self._max_rounds))
-            reporter.report(values[self._metrics.names[0]], step)
+            reporter.report(values[self.metric], step)
             if reporter.improved:
                 best = _Best(boosting.n_rounds, values)
         assert best is not None, "the first report is always an improvement"
@@ -356,22 +413,33 @@ class LightGBMObjective(Objective):
     def _n_steps(self, learning_rate: float) -> int:
         return math.ceil(self._max_rounds / self._interval(learning_rate))
 
-    def _rounds(self, params: Mapping[str, Any], seed: int, n_rounds: int | None) -> int:
+    def _fitting(
+        self, params: Mapping[str, Any], seed: int, n_rounds: int | None
+    ) -> tuple[dict[str, Any], int]:
+        """Return LightGBM's parameters and the number of rounds of a training outside trials."""
+        params = self.search_space.complete(self._renamed(params))
+        settings, known = self._settings(params, check_seed(seed))
+        n_rounds = known if n_rounds is None else n_rounds
         if n_rounds is not None:
             check_count("n_rounds", n_rounds)
-            return n_rounds
-        settings = self._settings(params, seed)
+            return settings, n_rounds
         if self._fidelity == "folds":
-            return self._train_folds(settings, self._watch()).n_rounds
-        return self._boost(self._bins.folds(settings), settings, self._watch())[0].n_rounds
+            return settings, self._train_folds(settings, self._watch()).n_rounds
+        best, _ = self._boost(self._bins.folds(settings), settings, self._watch())
+        return settings, best.n_rounds
+
+    def _renamed(self, params: Mapping[str, Any]) -> dict[str, Any]:
+        """Return params under the search space's names, where LightGBM has others for them."""
+        names = {main_name(name): name for name in self.search_space.defaults()}
+        known = {name: names.get(main_name(name), name) for name in params}
+        found = {name if known[name] in params else known[name]: v for name, v in params.items()}
+        return found if len(found) == len(params) else dict(params)  # twice: refused later
 
     def _watch(self) -> Reporter:
         """Return a reporter for one curve outside any trial."""
+        curve = self._curve
         return Reporter(
-            None,
-            direction=self.direction,
-            patience=self._patience_of_curve,
-            min_delta=self.min_delta,
+            None, direction=self.direction, patience=curve.patience, min_delta=curve.min_delta
         )
 
     def _model(
@@ -380,15 +448,46 @@ class LightGBMObjective(Objective):
         booster = train_booster(dataset, settings, n_rounds, self._function)
         return LightGBMModel(booster, self._data.columns, self._data.labels.classes)
 
-    def _settings(self, params: Mapping[str, Any], seed: int) -> dict[str, Any]:
-        """Return all of LightGBM's parameters for one training."""
-        return {
+    def _settings(self, params: Mapping[str, Any], seed: int) -> tuple[dict[str, Any], int | None]:
+        """Return all of LightGBM's parameters for one training, and its rounds where given."""
+        tuned, n_rounds = self._tuned(params)
+        settings = {
             **self._objective_settings,
-            **canonical("search_space", params),
+            **tuned,
             **self._metrics.settings,
             "seed": seed % 2**31,
             "verbosity": -1,
         }
+        return settings, n_rounds
+
+    def _tuned(self, params: Mapping[str, Any]) -> tuple[dict[str, Any], int | None]:
+        """Return params without what the objective decides, and the rounds where they are given.
+
+        Raises:
+            InvalidArgument: If they are of another objective or metric.
+        """
+        found = canonical("search_space", params, allowed=_OF_PARAMS)
+        decided = {**self._objective_settings, **self._metrics.settings}
+        if self._function is not None:
+            decided["objective"] = self._function
+        for name in ("objective", "num_class", "metric"):
+            given = found.pop(name, decided.get(name))
+            if _listed(given) != _listed(decided.get(name)):
+                raise InvalidArgument(
+                    f"`params` must be of this objective, whose {name} is {decided.get(name)!r}, "
+                    f"got {given!r}."
+                )
+        return found, found.pop("num_iterations", None)
+
+    def _with_task(self, search_space: SearchSpace | Mapping[str, Any]) -> SearchSpace:
+        """Return a space with what makes this task's models, so that its params need no more."""
+        opened = as_space("search_space", search_space)
+        known = {main_name(name) for name in opened.defaults()} | _OF_THE_MACHINE
+        known |= {"objective"} if self._function is not None else set()
+        names = {"objective", "num_class", *self._given} - known
+        task = {name: v for name, v in self._objective_settings.items() if name in names}
+        plain = {n: v for n, v in task.items() if isinstance(v, bool | int | float | str | None)}
+        return opened | SearchSpace(plain)
 
     @property
     def _objective_settings(self) -> dict[str, Any]:
@@ -431,7 +530,9 @@ class LightGBMObjective(Objective):
         return space.override(**fixed)
 
     def _check_search_space(self) -> None:
-        params = canonical("search_space", self.search_space.defaults())
+        defaults = self.search_space.defaults()
+        canonical("search_space", defaults, allowed=("objective", "metric", "num_class"))
+        params, _ = self._tuned(defaults)
         for name in self.search_space.names().values():
             params |= dict.fromkeys(canonical("search_space", {name: None}))
         for name in params.keys() & self._fixed.keys():
@@ -445,9 +546,6 @@ class LightGBMObjective(Objective):
                 f"{', '.join(map(repr, of_bins(params)))}."
             )
 
-    def _value_name(self) -> str:
-        return f"metric {self._metrics.names[0]!r}"
-
 
 @dataclass(frozen=True)
 class _Best:
@@ -455,6 +553,19 @@ class _Best:
 
     n_rounds: int
     values: Mapping[str, float]
+
+
+def _refuse_checkpoints(settings: Mapping[str, Any]) -> None:
+    for name in _WITHOUT_USE:
+        if name in settings:
+            raise InvalidArgument(
+                f"`{name}` must be left out, as LightGBM cannot go on with a booster exactly where "
+                f"it was and keeps no checkpoint, got {settings[name]!r}."
+            )
+
+
+def _listed(value: Any) -> Any:
+    return [value] if isinstance(value, str) else value
 
 
 def _usual_rounds(n_rows: int) -> int:

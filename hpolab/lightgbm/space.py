@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from optuna.distributions import IntDistribution
 
 from hpolab.errors import check_count, one_of
+from hpolab.keywords import checks_keywords
 from hpolab.search_space.rows import Row, space_of
 
 if TYPE_CHECKING:
@@ -42,6 +43,7 @@ second search for ``feature_fraction`` is a grid within 0.08 of the best, here b
 """
 
 
+@checks_keywords()
 def lightgbm_space(preset: str = "default", *, n_rows: int | None = None) -> SearchSpace:
     """Return a search space for LightGBM.
 

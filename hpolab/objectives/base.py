@@ -5,23 +5,40 @@ from __future__ import annotations
 import abc
 import copy
 import math
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, final
 
-from hpolab.errors import InvalidArgument, InvalidType, check_count, one_of
-from hpolab.search_space.space import as_space
-from hpolab.trial.reporter import Reporter
+import optuna
+from optuna.trial import TrialState
+
+from hpolab.errors import InvalidArgument, InvalidType, RecipeMismatch, check_count, one_of
+from hpolab.keywords import checks_keywords
+from hpolab.search_space.space import SearchSpace, as_space
+from hpolab.studies.export import trainer_params
+from hpolab.studies.imported import RUN_KEY
+from hpolab.studies.recipe import FACTS_KEY, check_facts
+from hpolab.studies.trials import best_of
+from hpolab.trial.lease import ERROR_KEY
+from hpolab.trial.reporter import (
+    REASON_KEY,
+    Reporter,
+    ReporterOptions,
+    ReporterSettings,
+    training_seed,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-    from typing import Self
+    from typing import Self, Unpack
 
     from optuna import Study, Trial
+    from optuna.trial import FrozenTrial
 
     from hpolab.objectives.crew import Crew
-    from hpolab.search_space.space import SearchSpace
-    from hpolab.trial.checkpoint import ArtifactStore
 
-__all__ = ["Objective"]
+__all__ = ["UNNAMED", "Objective"]
+
+UNNAMED = "value"
+"""What the optimized metric is called where nobody has named it."""
 
 
 class Objective(abc.ABC):
@@ -36,12 +53,14 @@ class Objective(abc.ABC):
             it takes them.
         direction: "minimize" or "maximize": where the trial's value gets better.
         max_steps: Reports of a full training, 1 or above.
-        patience: Reports without improvement after which a training stops; None never stops.
-        min_delta: What a report must gain on the best one to count as an improvement.
-        timeout_seconds: Time limit of one trial; None for none.
-        checkpoints: Where checkpoints of running trials are kept; see `Reporter`.
-        checkpoint_every: Reports between two checkpoints, at least.
-        checkpoint_seconds: Seconds between them, at least.
+        metric: The name of the metric that is optimized: what `evaluate` calls it, where that
+            returns several.
+        **settings: When a trial stops early and how it is checkpointed: ``patience``,
+            ``timeout_seconds`` and the others of `ReporterSettings`.
+
+    Attributes:
+        metric: The name of the metric that is optimized.
+        settings: When a trial stops and how it is checkpointed, as one value.
 
     Raises:
         InvalidArgument: If an argument is out of its range.
@@ -70,34 +89,30 @@ class Objective(abc.ABC):
     default_pruner: str = "median"
     """The pruner, likewise."""
 
+    _replay: Mapping[int, float] | None = None
+
     facts: Mapping[str, Any] = {}
     """What the values depend on besides params and seed, such as how the data is split and ranked:
     plain values by name. `run` stores them with the study and mixes no others into it."""
 
+    @checks_keywords(ReporterOptions)
     def __init__(
         self,
         *,
         search_space: SearchSpace | Mapping[str, Any],
         direction: str,
         max_steps: int,
-        patience: int | None = None,
-        min_delta: float = 0.0,
-        timeout_seconds: float | None = None,
-        checkpoints: ArtifactStore | None = None,
-        checkpoint_every: int = 1,
-        checkpoint_seconds: float = 10.0,
+        metric: str = UNNAMED,
+        **settings: Unpack[ReporterOptions],
     ) -> None:
         check_count("max_steps", max_steps)
         self.search_space = as_space("search_space", search_space)
         self.direction = one_of("direction", direction, ("minimize", "maximize"))
         self.max_steps = max_steps
-        self.patience = patience
-        self.min_delta = min_delta
-        self.timeout_seconds = timeout_seconds
-        self.checkpoints = checkpoints
-        self.checkpoint_every = checkpoint_every
-        self.checkpoint_seconds = checkpoint_seconds
-        self.reporter(seed=0)  # refuses a bad patience, min_delta or time limit now
+        if not isinstance(metric, str):
+            raise InvalidType(f"`metric` must be a name, got {type(metric).__name__}.")
+        self.metric = metric
+        self.settings = ReporterSettings(**settings)
 
     @final
     def __call__(self, trial: Trial, *, deadline: float | None = None) -> float:
@@ -129,17 +144,75 @@ class Objective(abc.ABC):
             reporter: Where each step is reported. Everything random is seeded from its ``seed``.
         """
 
-    def fit(self, params: Mapping[str, Any], seed: int) -> Any:
+    def fit(self, params: Mapping[str, Any], seed: int = 0) -> Any:
         """Train with ``params`` outside any trial and return the model.
 
+        `fit_best` and `fit_trial` call it for a trial's own model. A subclass that takes a trial's
+        params as well as the trainer's passes them through ``self.search_space.complete``.
+
         Args:
-            params: Name -> value.
-            seed: Seeds everything random.
+            params: A trial's params, such as ``study.best_params``, or the trainer's.
+            seed: Seeds everything random, 0 or above.
 
         Raises:
             NotImplementedError: If the objective cannot.
         """
-        raise NotImplementedError(f"{type(self).__name__} does not define `fit`.")
+        raise NotImplementedError(
+            f"{type(self).__name__} does not define `fit`, which trains a model outside a trial."
+        )
+
+    def fit_best(self, study: Study, *, seed: int | None = None) -> Any:
+        """Return the model of the best trial.
+
+        Args:
+            study: What this objective was run with.
+            seed: None for the trial's own, with which training repeats bit for bit; another one
+                trains the trial's configuration anew.
+
+        Raises:
+            InvalidArgument: If no trial is complete, or the study was run with another objective.
+            RecipeMismatch: If its values depend on other facts.
+        """
+        return self.fit_trial(study, self._best_trial(study), seed=seed)
+
+    def fit_trial(self, study: Study, trial: int | FrozenTrial, *, seed: int | None = None) -> Any:
+        """Return the model of a trial, trained as long as the trial was.
+
+        Args:
+            study: What this objective was run with.
+            trial: A complete trial of it, or its number.
+            seed: As in `fit_best`.
+
+        Raises:
+            InvalidArgument: If there is no such trial, it is not complete, or the study was run
+                with another objective.
+            RecipeMismatch: If its values depend on other facts.
+        """
+        found = self._complete_trial(study, trial)
+        if seed is not None:
+            return self.fit(self._configuration(found), seed)
+        return self._repeating(found).fit(self.params_of(found), training_seed(study, found.number))
+
+    def params_of(self, trial: FrozenTrial | Mapping[str, Any]) -> dict[str, Any]:
+        """Return all that the trainer needs for a trial's configuration, in its own names.
+
+        Fixed values are included, so that ``lgb.train``, an estimator's ``set_params`` or
+        `build_optimizer` trains what the trial has trained.
+
+        Args:
+            trial: A trial in any state, or params: a trial's or the trainer's.
+
+        Raises:
+            InvalidArgument: If a parameter is missing, or belongs to another search space.
+        """
+        return self._configuration(trial)
+
+    def _configuration(self, trial: FrozenTrial | Mapping[str, Any]) -> dict[str, Any]:
+        if isinstance(trial, Mapping):
+            return self.search_space.complete(trial)
+        # A run that was imported has the trainer's own params, perhaps more than are tuned.
+        strict = RUN_KEY not in trial.user_attrs
+        return self.search_space.complete(trial.params, strict=strict)
 
     def evaluate(self, model: Any, data: Any) -> dict[str, float]:
         """Return the metrics of a model that `fit` made, on data of the subclass's kind.
@@ -147,13 +220,32 @@ class Objective(abc.ABC):
         Raises:
             NotImplementedError: If the objective cannot.
         """
-        raise NotImplementedError(f"{type(self).__name__} does not define `evaluate`.")
+        raise NotImplementedError(
+            f"{type(self).__name__} does not define `evaluate`, which scores a model on data."
+        )
+
+    def metric_in(self, metrics: Mapping[str, float]) -> str:
+        """Return the name of the optimized metric among those that `evaluate` has returned.
+
+        Raises:
+            InvalidArgument: If it is not there. A single one is taken for it, whatever it is
+                called, where the objective names none.
+        """
+        if self.metric not in metrics and self.metric == UNNAMED and len(metrics) == 1:
+            return next(iter(metrics))
+        if self.metric not in metrics:
+            raise InvalidArgument(
+                f"`metric` must be one of {', '.join(map(repr, metrics)) or 'no metric'}, as "
+                f"`evaluate` returns them, got {self.metric!r}: give {type(self).__name__} its "
+                "`metric`."
+            )
+        return self.metric
 
     def references(self) -> Mapping[str, Mapping[str, float] | str]:
         """Return what simple solutions reach, which a tuned one must beat to be worth it.
 
         They stand beside the trials in reports, so they are metrics of the data that trials' values
-        come from, the tuned one first. `run` asks for them once a study and stores them.
+        come from, the optimized one among them. `run` asks for them once a study and stores them.
 
         Returns:
             Name -> its metrics, or a str that says why it has none. Empty by default.
@@ -175,6 +267,77 @@ class Objective(abc.ABC):
         other = copy.copy(self)
         other.search_space = as_space("search_space", search_space)
         return other
+
+    def _best_trial(self, study: Study) -> FrozenTrial:
+        """Return the best complete trial that violates no constraint.
+
+        Raises:
+            InvalidArgument: If there is none, or the study was run with another objective.
+            RecipeMismatch: If its values depend on other facts.
+        """
+        self._check_study(study)
+        best = best_of(study.get_trials(deepcopy=False), self.direction)
+        if best is None:
+            raise InvalidArgument(
+                "`study` must have a complete trial that violates no constraint, got "
+                f"{study.study_name!r} without one."
+            )
+        return self._complete_trial(study, best)
+
+    def _complete_trial(self, study: Study, trial: int | FrozenTrial) -> FrozenTrial:
+        """Return a complete trial of a study that this objective has run.
+
+        Raises:
+            InvalidArgument: If there is no such trial, it is not complete, or its configuration is
+                not one of this objective.
+            InvalidType: If ``study`` or ``trial`` is of the wrong type.
+            RecipeMismatch: If its values depend on other facts, or it was trained with other
+                fixed values.
+        """
+        self._check_study(study)
+        number = getattr(trial, "number", trial)
+        if isinstance(number, bool) or not isinstance(number, int):
+            raise InvalidType(f"`trial` must be a trial or its number, got {type(trial).__name__}.")
+        trials = {each.number: each for each in study.get_trials(deepcopy=False)}
+        if number not in trials:
+            raise InvalidArgument(
+                f"`trial` must be one of the {len(trials)} trials of study {study.study_name!r}, "
+                f"got {number}."
+            )
+        found = trials[number]
+        if found.state != TrialState.COMPLETE:
+            raise InvalidArgument(
+                f"`trial` must be complete to have a model, got trial {number}, which {_end(found)}"
+                ". `fit(params_of(trial), seed)` trains its configuration to the end."
+            )
+        self._check_configuration(study, found)
+        return found
+
+    def _repeating(self, trial: FrozenTrial) -> Self:
+        """Return the same objective, whose trainings outside trials end where the trial's did."""
+        other = copy.copy(self)
+        other._replay = dict(trial.intermediate_values)
+        return other
+
+    def _check_study(self, study: Study) -> None:
+        """Refuse a study that was run with another objective."""
+        if not isinstance(study, optuna.Study):
+            raise InvalidType(f"`study` must be an optuna.Study, got {type(study).__name__}.")
+        self.check_direction(study)
+        if FACTS_KEY in study.user_attrs:
+            check_facts(study, self.facts)
+
+    def _check_configuration(self, study: Study, trial: FrozenTrial) -> None:
+        """Refuse a trial that was trained with values that this objective would train otherwise."""
+        params = self._configuration(trial)
+        for name, value in trainer_params(study, trial).items():
+            if name not in params or params[name] != value:
+                now = "it is left out" if name not in params else f"it is {params[name]!r}"
+                raise RecipeMismatch(
+                    f"Trial {trial.number} of study {study.study_name!r} was trained with "
+                    f"{name}={value!r}; in this objective's search space {now}. Take the objective "
+                    "that the study was run with."
+                )
 
     def check_fuse(self, fuse: int | str) -> None:
         """Refuse to train several trials as one, unless a subclass can.
@@ -213,7 +376,7 @@ class Objective(abc.ABC):
         if directions != [self.direction]:
             raise InvalidArgument(
                 f"`direction` of study {study.study_name!r} must be {self.direction!r}, as "
-                f"{self._value_name()} asks for, got {', '.join(map(repr, directions))}."
+                f"metric {self.metric!r} asks for, got {', '.join(map(repr, directions))}."
             )
 
     def reporter(
@@ -226,16 +389,21 @@ class Objective(abc.ABC):
         """Return a reporter for a training of this objective, in a trial or outside any."""
         return Reporter(
             trial,
-            patience=self.patience,
-            min_delta=self.min_delta,
-            timeout_seconds=self.timeout_seconds,
             direction=self.direction,
             seed=seed,
-            checkpoints=self.checkpoints,
-            checkpoint_every=self.checkpoint_every,
-            checkpoint_seconds=self.checkpoint_seconds,
             deadline=deadline,
+            replay=self._replay if trial is None else None,
+            **vars(self.settings),
         )
 
-    def _value_name(self) -> str:
-        return "the objective"
+
+def _end(trial: FrozenTrial) -> str:
+    """Return how a trial ended that is not complete, for a message."""
+    if not trial.state.is_finished():
+        return f"is {trial.state.name.lower()}"
+    what = "was pruned" if trial.state == TrialState.PRUNED else "failed"
+    why = trial.user_attrs.get(REASON_KEY) or trial.user_attrs.get(ERROR_KEY)
+    if why is not None:
+        return f"{what} ({why})"
+    steps = trial.intermediate_values
+    return f"{what} at step {max(steps)}" if steps else what

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -20,7 +20,10 @@ with needs("Folds", "scikit-learn", "sklearn"):
         StratifiedShuffleSplit,
     )
 
-__all__ = ["Fold", "hold_out", "make_folds"]
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+__all__ = ["Fold", "folds_of", "hold_out", "make_folds"]
 
 
 class Fold(NamedTuple):
@@ -73,6 +76,24 @@ def make_folds(
     if labels is not None:
         _check_classes(made, labels)
     return made
+
+
+def folds_of(folds: Any, options: Mapping[str, Any]) -> Any:
+    """Return the folds that were asked for, by ``folds`` or by ``cv``, scikit-learn's word for it.
+
+    Raises:
+        InvalidArgument: If both were given.
+
+    Example:
+        >>> folds_of(None, {"cv": 5})
+        5
+    """
+    cv = options.get("cv")
+    if folds is not None and cv is not None:
+        raise InvalidArgument(
+            f"`folds` and `cv` are two words for one argument, got folds={folds!r} and cv={cv!r}."
+        )
+    return cv if folds is None else folds
 
 
 def hold_out(

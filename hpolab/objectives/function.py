@@ -5,10 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from hpolab.errors import InvalidType
-from hpolab.objectives.base import Objective
+from hpolab.keywords import checks_keywords
+from hpolab.objectives.base import UNNAMED, Objective
+from hpolab.trial.reporter import ReporterOptions
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
+    from typing import Unpack
 
     from hpolab.search_space.space import SearchSpace
     from hpolab.trial.reporter import Reporter
@@ -26,8 +29,9 @@ class FunctionObjective(Objective):
         search_space: What is suggested to each trial: a `SearchSpace`, or a dict of ranges.
         direction: "minimize" or "maximize".
         max_steps: Reports of a full training, 1 or above.
+        metric: What to call the value that the function returns.
         facts: What the values depend on besides; see `Objective`.
-        **settings: ``patience`` and all else of `Objective`.
+        **settings: ``patience`` and the others of `ReporterSettings`.
 
     Raises:
         InvalidType: If ``function`` is no function.
@@ -51,6 +55,7 @@ class FunctionObjective(Objective):
         3
     """
 
+    @checks_keywords(ReporterOptions)
     def __init__(
         self,
         function: Callable[[Mapping[str, Any], Reporter], float],
@@ -58,8 +63,9 @@ class FunctionObjective(Objective):
         search_space: SearchSpace | Mapping[str, Any],
         direction: str,
         max_steps: int,
+        metric: str = UNNAMED,
         facts: Mapping[str, Any] | None = None,
-        **settings: Any,
+        **settings: Unpack[ReporterOptions],
     ) -> None:
         if not callable(function):
             raise InvalidType(
@@ -67,7 +73,11 @@ class FunctionObjective(Objective):
                 f"{type(function).__name__}."
             )
         super().__init__(
-            search_space=search_space, direction=direction, max_steps=max_steps, **settings
+            search_space=search_space,
+            direction=direction,
+            max_steps=max_steps,
+            metric=metric,
+            **settings,
         )
         self._function = function
         self.facts = dict(facts or {})

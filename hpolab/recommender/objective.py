@@ -9,14 +9,17 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from hpolab.errors import InvalidArgument, InvalidType, MissingExtra, check_count, one_of
+from hpolab.keywords import checks_keywords
 from hpolab.objectives.base import Objective
 from hpolab.objectives.epochs import train_epochs
 from hpolab.recommender.ranking import LOWER_IS_BETTER, RankingTask
 from hpolab.recommender.space import RECOMMENDERS, recommender_space
 from hpolab.recommender.trainer import RecommenderTrainer
+from hpolab.trial.reporter import ReporterOptions
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+    from typing import Unpack
 
     from numpy.typing import NDArray
 
@@ -31,6 +34,8 @@ __all__ = ["Recommender", "RecommenderObjective"]
 
 BASELINES = ("popularity", "ease", "als")
 """A second's work each on 100,000 interactions: what a tuned model must beat to be worth it."""
+
+_PATIENCE = 15
 
 # EASE inverts a matrix of items by items: of more than these, its time and memory are no aside.
 _MOST_ITEMS_OF_EASE = 5000
@@ -130,14 +135,12 @@ class RecommenderObjective(Objective):
             which is reported in the end may choose better: NDCG@100 for NDCG@10.
         metrics: What is stored besides.
         max_epochs: Of the longest training, 1 or above; a closed form has one.
-        patience: Epochs without improvement after which a training stops; None never stops.
         n_sampled: Rank each held-out item among so many sampled items in place of all: for
             comparison with published figures only. See `RankingTask`.
         device: Where models of torch live.
         references: Recommenders, of ``hpolab.search_space.RECOMMENDERS``, whose metrics at their
             defaults stand beside the trials in reports; () for none.
-        **reporting: ``min_delta``, ``timeout_seconds``, ``checkpoints``, ``checkpoint_every`` and
-            ``checkpoint_seconds``, as for `Objective`.
+        **settings: ``patience`` (15 epochs by default) and the others of `ReporterSettings`.
 
     Raises:
         InvalidArgument: If an argument is out of its range, or the trainer or a metric is unknown.
@@ -157,6 +160,7 @@ class RecommenderObjective(Objective):
         (2, 5)
     """
 
+    @checks_keywords(ReporterOptions)
     def __init__(
         self,
         trainer: str | RecommenderTrainer,
@@ -166,18 +170,17 @@ class RecommenderObjective(Objective):
         metric: str = "ndcg@10",
         metrics: Sequence[str] = ("hr@10", "ndcg@10"),
         max_epochs: int = 200,
-        patience: int | None = 15,
         n_sampled: int | None = None,
         device: str = "cpu",
         references: Sequence[str] = BASELINES,
-        **reporting: Any,
+        **settings: Unpack[ReporterOptions],
     ) -> None:
         check_count("max_epochs", max_epochs)
+        settings.setdefault("patience", _PATIENCE)
         self._trainer = open_trainer(trainer, device)
         if search_space is None:
             search_space = recommender_space(self._trainer.name)
         self.splits = splits
-        self.metric = metric
         self._n_sampled = n_sampled
         self._references = tuple(one_of("references", name, RECOMMENDERS) for name in references)
         self._valid = self._task(splits.valid)
@@ -189,8 +192,8 @@ class RecommenderObjective(Objective):
             search_space=search_space,
             direction="minimize" if metric in LOWER_IS_BETTER else "maximize",
             max_steps=min(max_epochs, self._trainer.max_epochs or max_epochs),
-            patience=patience,
-            **reporting,
+            metric=metric,
+            **settings,
         )
         # Without the protocol the value of a metric means nothing.
         self.facts = {"metric": metric, **splits.facts, **self._score.facts}
@@ -203,18 +206,22 @@ class RecommenderObjective(Objective):
         reporter.record(**_flat(estimates))
         return estimates[self.metric].mean
 
-    def fit(self, params: Mapping[str, Any], seed: int) -> Recommender:
+    def fit(self, params: Mapping[str, Any], seed: int = 0) -> Recommender:
         """Train with ``params`` outside any trial and return the best epoch's model.
 
         It is the model of a trial that has these parameters and this seed and is not pruned.
 
         Args:
-            params: Name -> value, as the search space suggested them.
+            params: A trial's params, such as ``study.best_params``, or the trainer's.
             seed: Seeds everything random, 0 or above.
 
         Raises:
             Diverged: If the training reaches NaN or infinity.
+            InvalidArgument: If ``seed`` is below 0, or a parameter is missing or out of its range.
         """
+        if seed < 0:
+            raise InvalidArgument(f"`seed` must be 0 or above, got {seed}.")
+        params = self.search_space.complete(params)
         reporter = self.reporter(seed=seed)
         with self._trainer.seeded(seed):
             training = self._fit(params, self.splits.train, reporter)
@@ -225,11 +232,12 @@ class RecommenderObjective(Objective):
         """Train on `train`, `valid` and `score` together, for a number of epochs known by now.
 
         Args:
-            params: Name -> value.
+            params: As in `fit`.
             seed: Seeds everything random, 0 or above.
             n_epochs: The `n_epochs` of the model that `fit` returned, 1 or above.
         """
         check_count("n_epochs", n_epochs)
+        params = self.search_space.complete(params)
         rows = self.splits.train.join(self.splits.valid)
         if self.splits.score is not None:
             rows = rows.join(self.splits.score)
@@ -314,9 +322,6 @@ class RecommenderObjective(Objective):
             if part is not None:
                 before.append(part)
         return RankingTask(seen=before, held_out=data, n_sampled=self._n_sampled)
-
-    def _value_name(self) -> str:
-        return f"metric {self.metric!r}"
 
 
 def open_trainer(trainer: str | RecommenderTrainer, device: str = "cpu") -> RecommenderTrainer:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from hpolab.errors import Diverged, InvalidArgument, check_count, one_of
+from hpolab.keywords import checks_keywords
 from hpolab.recommender.interactions import Interactions
 from hpolab.recommender.negatives import NegativeSampler
 
@@ -77,6 +78,7 @@ class RankingTask:
         RankingEstimate(mean=0.5, standard_error=0.5)
     """
 
+    @checks_keywords()
     def __init__(
         self,
         *,

@@ -10,6 +10,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from hpolab.errors import InvalidArgument, one_of
+from hpolab.keywords import checks_keywords
 from hpolab.search_space.rows import Row, space_of
 from hpolab.search_space.space import SearchSpace, named_space
 from hpolab.torch.optimizers import optimizer_space
@@ -34,6 +35,7 @@ _IALS = "Rendle et al. 2022, 'Revisiting the performance of iALS', arXiv:2110.14
 _SSM = "Wu et al. 2022 (arXiv:2201.02327): softmax gains with more negatives"
 
 
+@checks_keywords()
 def recommender_space(
     trainer: str,
     *,

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from hpolab.errors import InvalidArgument
+from hpolab.keywords import checks_keywords
 from hpolab.seeding import check_seed
 
 if TYPE_CHECKING:
@@ -42,6 +43,7 @@ class Splits:
     facts: Mapping[str, Any] = field(default_factory=dict)
 
 
+@checks_keywords()
 def leave_last_out(interactions: Interactions, *, seed: int = 0) -> Splits:
     """Hold out each user's last interaction for test, and the one before it to validate on.
 
@@ -92,6 +94,7 @@ def leave_last_out(interactions: Interactions, *, seed: int = 0) -> Splits:
     )
 
 
+@checks_keywords()
 def split_by_time(interactions: Interactions, *, valid: float = 0.1, test: float = 0.1) -> Splits:
     """Split at two moments for all users: what comes last is for test, as in production.
 
@@ -118,6 +121,7 @@ def split_by_time(interactions: Interactions, *, valid: float = 0.1, test: float
     return _in_parts(interactions, part, split="by time", valid=valid, test=test)
 
 
+@checks_keywords()
 def split_users_by_ratio(
     interactions: Interactions, *, valid: float = 0.1, test: float = 0.2, seed: int = 0
 ) -> Splits:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from hpolab.tables import TextTable
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
@@ -14,12 +16,11 @@ __all__ = [
     "Block",
     "Details",
     "Document",
-    "Fields",
+    "FieldList",
     "Plot",
     "Plots",
     "Section",
     "Snippets",
-    "Table",
     "Text",
     "Tiles",
 ]
@@ -35,28 +36,9 @@ class Text:
 
 @dataclass(frozen=True)
 class Tiles:
-    """Key figures: what it is, the figure, and what to know about it."""
+    """Key figures: name, figure, and a hint."""
 
     tiles: Sequence[tuple[str, str, str]]
-
-
-@dataclass(frozen=True)
-class Table:
-    """A table; its first column names the rows.
-
-    Attributes:
-        head: The columns' headings.
-        rows: Cells as text, as many as headings.
-        strong: Places of rows to emphasize.
-        note: Said below it.
-        may_be_cut: Whether a terminal leaves out the last columns where it has no room.
-    """
-
-    head: Sequence[str]
-    rows: Sequence[Sequence[str]]
-    strong: frozenset[int] = frozenset()
-    note: str = ""
-    may_be_cut: bool = False
 
 
 @dataclass(frozen=True)
@@ -64,12 +46,12 @@ class Plot:
     """A figure that is drawn when it is needed.
 
     Attributes:
-        name: Names it within its report, and its file where it is saved.
+        name: Its name within the report, and of its file if it is saved.
         title: What it shows.
         draw: Draws it.
-        note: Said below it, such as how many trials it leaves out.
+        note: A remark below it, such as how many trials it leaves out.
         wide: Whether it needs more width than a phone has, and scrolls sideways there.
-        text: What a terminal shows in its place; "" for nothing.
+        text: What a terminal shows instead; "" for nothing.
     """
 
     name: str
@@ -91,7 +73,7 @@ class Plots:
 
 @dataclass(frozen=True)
 class Snippets:
-    """One configuration in several spellings to copy: spelling -> text; one line for a terminal."""
+    """A configuration to copy in several notations: notation -> text; one line for a terminal."""
 
     title: str
     notes: Sequence[str]
@@ -100,26 +82,26 @@ class Snippets:
 
 
 @dataclass(frozen=True)
-class Fields:
-    """Names and what stands behind them."""
+class FieldList:
+    """Names and their values."""
 
     rows: Sequence[tuple[str, str]]
 
 
 @dataclass(frozen=True)
 class Details:
-    """Long text that is shown when asked for."""
+    """Long text that is folded until a reader opens it."""
 
     title: str
     text: str
 
 
-Block = Text | Tiles | Table | Plot | Plots | Snippets | Fields | Details
+Block = Text | Tiles | TextTable | Plot | Plots | Snippets | FieldList | Details
 
 
 @dataclass(frozen=True)
 class Section:
-    """A part of a report; ``anchor`` names it in the page, ``for_terminal`` is for the shell."""
+    """A part of a report: ``anchor`` is its name in the page; a terminal shows some parts only."""
 
     anchor: str
     title: str
@@ -129,7 +111,7 @@ class Section:
 
 @dataclass(frozen=True)
 class Document:
-    """A report: what it is about, the line below its title, and its sections."""
+    """A report: its title, the line below the title, and its sections."""
 
     title: str
     subtitle: str

@@ -2,25 +2,30 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from hpolab.analysis.wording import (
+    INTERVAL,
+    count,
+    estimated,
+    p_value,
+    percent,
+    short,
+    verdict,
+)
 from hpolab.report import figures, plots
-from hpolab.report.blocks import Details, Document, Plot, Plots, Section, Table, Text
-from hpolab.report.confirmation import estimated
+from hpolab.report.blocks import Details, Document, Plot, Plots, Section, Text
 from hpolab.report.reading import read
 from hpolab.report.references import references_section
 from hpolab.report.spelling import spelled
 from hpolab.report.study import facts_blocks, recipe_blocks
-from hpolab.report.wording import count, percent, short
+from hpolab.tables import TextTable
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from hpolab.analysis.trained.compare import Comparison, Contender
     from hpolab.report.blocks import Block
     from hpolab.report.reading import Reading
@@ -41,7 +46,7 @@ def comparison_document(comparison: Comparison) -> Document:
         f"{count(len(readings), 'contender')} · {count(n_trials, 'trial')}"
     )
     sections = [
-        _table(comparison, readings),
+        _contenders(comparison),
         *_references(readings),
         *_race(comparison),
         *_chances(comparison),
@@ -51,7 +56,7 @@ def comparison_document(comparison: Comparison) -> Document:
         *_best_configurations(comparison),
         _made_by(readings),
     ]
-    return Document(comparison.name, subtitle, sections)
+    return Document(comparison.study_name, subtitle, sections)
 
 
 def _colors(comparison: Comparison) -> dict[str, str]:
@@ -64,52 +69,19 @@ def _n_known(contender: Contender) -> int:
     return int(np.isfinite(contender.values).sum())
 
 
-def _table(comparison: Comparison, readings: dict[str, Reading]) -> Section:
-    ranking = comparison.ranking()
-    rows = [_row(comparison, each, readings[each.name]) for each in ranking]
-    head = ["", "trials", "default", "best", "better by", "test score", "best parameters"]
-    leader = ranking[0]
+def _contenders(comparison: Comparison) -> Section:
+    leader = comparison.ranking()[0]
     words = "No contender has a complete trial yet."
     if leader.best_value is not None:
         words = f"{leader.name} has reached the best value: {short(leader.best_value)}."
         words += " " + _said_of_chance(comparison)
-    verdict = [comparison.verdict] if comparison.verdict else []
-    blocks: list[Block] = [
-        Text([words, *verdict], "finding"),
-        Table(head, rows, frozenset([0]), may_be_cut=True),
-    ]
+    found = [comparison.verdict] if comparison.verdict else []
+    blocks: list[Block] = [Text([words, *found], "finding"), comparison.table()]
     return Section("contenders", "Contenders", blocks, for_terminal=True)
 
 
-def _row(comparison: Comparison, each: Contender, reading: Reading) -> list[str]:
-    gain = None
-    if each.best_value is not None and each.default_value is not None:
-        sign = 1.0 if comparison.direction == "maximize" else -1.0
-        gain = sign * (each.best_value - each.default_value) or 0.0  # no minus before a zero
-    best = reading.best
-    tuned = {} if best is None else reading.tuned(best)
-    return [
-        each.name,
-        f"{len(each.values):,}",
-        short(each.default_value),
-        short(each.best_value),
-        short(gain),
-        _mean_and_error(each.test),
-        ", ".join(f"{name} {short(value)}" for name, value in tuned.items()),
-    ]
-
-
-def _mean_and_error(scores: Sequence[float]) -> str:
-    if not scores:
-        return "-"
-    mean = math.fsum(scores) / len(scores)
-    if len(scores) < 2:
-        return short(mean)
-    return f"{short(mean)} ± {np.std(scores, ddof=1) / math.sqrt(len(scores)):.2g}"
-
-
 def _said_of_chance(comparison: Comparison) -> str:
-    """Return how likely the leader would have led again, where that can be told."""
+    """Return how likely the leader would have won again; "" if nobody knows."""
     rivals = _with_values(comparison)
     if len(rivals.contenders) < 2 or _smallest_budget(rivals) < 2:
         return ""
@@ -121,13 +93,13 @@ def _said_of_chance(comparison: Comparison) -> str:
 
 
 def _with_values(comparison: Comparison) -> Comparison:
-    """Return the comparison of those contenders that have a value: no other can win."""
+    """Return the comparison of the contenders that have a value: no other can win."""
     known = {name: each for name, each in comparison.contenders.items() if _n_known(each)}
     return replace(comparison, contenders=known)
 
 
 def _smallest_budget(comparison: Comparison) -> int:
-    """Return how many trials each contender has at least."""
+    """Return the number of trials that every contender has."""
     return min(len(each.values) for each in comparison.contenders.values())
 
 
@@ -139,15 +111,15 @@ def _references(readings: dict[str, Reading]) -> list[Section]:
 def _race(comparison: Comparison) -> list[Section]:
     shown = plots.race(comparison)
     if all(len(band.numbers) < 2 for band in shown.bands):
-        return []  # of one trial each there is no line
+        return []  # one trial each makes no line
     notes = []
     if shown.without:
         notes.append(f"Without a value: {', '.join(shown.without)}.")
     if shown.view.n_outside:
-        notes.append("Where a curve is far worse, it is outside the picture.")
+        notes.append("Curves that are far worse are outside the picture.")
     plot = Plot(
         name="best-so-far",
-        title="Bold: as it went. Bands: 90 % of what the same trials would give in another order.",
+        title="Bold: the trials as they were run. Bands: 90 % of other orders of the same trials.",
         draw=partial(figures.draw_race, shown, direction=comparison.direction),
         note=" ".join(notes),
     )
@@ -162,9 +134,9 @@ def _curves(
         return []
     plot = Plot(
         name="best-trials",
-        title="What the best trial of each reported while it trained",
+        title="Reports of each contender's best trial during its training",
         draw=partial(figures.draw_best_curves, shown, colors),
-        note="What is far worse is outside the picture." if shown.view.n_outside else "",
+        note="Reports that are far worse are outside the picture." if shown.view.n_outside else "",
     )
     return [Section("curves", "Training curves", [plot])]
 
@@ -173,7 +145,7 @@ def _chances(comparison: Comparison) -> list[Section]:
     rivals = _with_values(comparison)
     budget = 0 if not rivals.contenders else _smallest_budget(rivals)
     if len(rivals.contenders) < 2 or budget < 2:
-        return []  # of one trial each there is nothing to draw
+        return []  # from one trial each there is nothing to draw
     budgets = sorted({each for each in _BUDGETS if each < budget} | {budget})
     columns = [rivals.winners(each) for each in budgets]
     rows = [
@@ -182,46 +154,41 @@ def _chances(comparison: Comparison) -> list[Section]:
     ]
     head = ["", *(f"after {count(each, 'trial')}" for each in budgets)]
     notes = [
-        "How often each would have the best value, if so many of its trials were drawn at random.",
-        "A sampler that learns does better late than early, so that this is a guide there.",
+        "How often each would have the best value if so many of its trials were drawn at random.",
+        "A sampler that learns does better late than early, so for it this is only a guide.",
     ]
     without = [name for name in comparison.contenders if name not in rivals.contenders]
     if without:
         notes.append(f"Without a value, and so without a chance: {', '.join(without)}.")
-    table = Table(head, rows, note=" ".join(notes))
+    table = TextTable(head, rows, note=" ".join(notes))
     return [Section("chances", "Chance to win", [table], for_terminal=True)]
 
 
 def _test_scores(comparison: Comparison, colors: dict[str, str]) -> list[Section]:
-    scores = {each.name: each.test for each in comparison.ranking() if each.test}
+    scores = {each.name: each.test_scores for each in comparison.ranking() if each.test_scores}
     if not scores:
-        words = "No contender was scored on test data: give compare the argument test."
+        words = "No contender was scored on test data: give it to `compare` as `test`."
         return [Section("test", "Test scores", [Text([words], "note")])]
     plot = Plot(
         name="test-scores",
-        title="The best of each, trained again on fresh seeds (dots): mean ± standard error",
+        title="The best of each, trained again with fresh seeds (dots): mean ± standard error",
         draw=partial(figures.draw_test_scores, scores, colors),
     )
-    return [Section("test", "Test scores", [plot, *_leads(comparison)])]
+    return [Section("test", "Test scores", [plot, *_improvements(comparison)])]
 
 
-def _leads(comparison: Comparison) -> list[Block]:
-    leads = comparison.leads()
+def _improvements(comparison: Comparison) -> list[Block]:
+    found, leader = comparison.improvements(), comparison.ranking()[0].name
     rows = [
-        [
-            each.rival,
-            estimated(each.estimate),
-            f"{each.p_value:.2g}",
-            "beyond chance" if each.is_told else "not told from chance",
-        ]
-        for each in leads
+        [rival, estimated(effect), p_value(effect.p_value), verdict(effect)]
+        for rival, effect in found.items()
     ]
-    leader = comparison.ranking()[0].name
     note = (
-        f"Seed by seed, with 95 % intervals; below zero {leader} is behind. p-values of the lead "
-        "being zero, corrected for all rivals (Holm)."
+        f"Seed by seed, with {INTERVAL}s; below zero, {leader} is worse. p-values of no "
+        "difference, corrected for all rivals (Holm)."
     )
-    return [Table(["", f"lead of {leader}", "p", "verdict"], rows, note=note)] if leads else []
+    head = ["", f"improvement of {leader} over it", "p", "verdict"]
+    return [TextTable(head, rows, note=note)] if found else []
 
 
 def _slices(

@@ -11,8 +11,9 @@ import json
 import math
 from typing import TYPE_CHECKING, Any
 
+from hpolab.analysis.wording import short
 from hpolab.errors import needs
-from hpolab.report.wording import short
+from hpolab.studies.trials import sign_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from optuna.trial import FrozenTrial
 
     from hpolab.analysis.confirmation import Configuration, Confirmation
-    from hpolab.analysis.influence import Influence
+    from hpolab.analysis.parameters import Influence
     from hpolab.report.plots import (
         Axis,
         BestCurves,
@@ -77,7 +78,7 @@ def color_of(place: int) -> str:
 
 
 def draw_history(shown: History, *, direction: str, baseline: str = "default") -> Figure:
-    """Draw values in order of trials, the best so far, and marks for the pruned and failed.
+    """Draw values in order of trials, the best so far, and marks for pruned and failed trials.
 
     Args:
         shown: What is shown.
@@ -259,7 +260,7 @@ def draw_slice_of_many(shown: SliceOfMany, colors: Mapping[str, str]) -> Figure:
 
 
 def draw_importances(found: Influence, titles: Mapping[str, str]) -> Figure:
-    """Draw each parameter's share of the importance with its interval, and what noise reaches."""
+    """Draw each parameter's share of the importance, its interval, and what noise reaches."""
     known = [each for each in found.parameters.values() if each.importance is not None]
     known = sorted(known, key=_share)[-_MAX_BARS:]
     shares = [each.importance for each in known if each.importance is not None]
@@ -269,7 +270,7 @@ def draw_importances(found: Influence, titles: Mapping[str, str]) -> Figure:
         "orientation": "h",
         "y": names,
         "x": _rounded([share.share for share in shares]),
-        "marker": {"color": [_BLUE if share.is_told else _GRAY for share in shares]},
+        "marker": {"color": [_BLUE if share.is_significant else _GRAY for share in shares]},
         "error_x": {
             "type": "data",
             "symmetric": False,
@@ -401,16 +402,14 @@ def draw_test_scores(scores: Mapping[str, Sequence[float]], colors: Mapping[str,
     return {"data": [dots, *middle.pop("traces")], "layout": layout}
 
 
-def draw_intervals(shown: Confirmation, labels: Mapping[int, str]) -> Figure:
-    """Draw each configuration's lead over the baseline with its interval, and each seed's.
+def draw_intervals(shown: Confirmation) -> Figure:
+    """Draw each configuration's improvement over the baseline with its interval, and each seed's.
 
     Args:
         shown: The confirmation.
-        labels: What to call each configuration, by its place.
     """
-    sign = 1.0 if shown.direction == "maximize" else -1.0
-    rows = [(labels[place], each) for place, each in enumerate(shown.configurations)][::-1]
-    rows = [(label, each) for label, each in rows if each.lead is not None]
+    sign = sign_of(shown.direction)
+    rows = [(label, each) for label, each in shown.named()[:0:-1] if each.improvement is not None]
     seeds_x, seeds_y = [], []
     for label, each in rows:
         for seed in each.scores.keys() & shown.baseline.scores.keys():
@@ -419,12 +418,12 @@ def draw_intervals(shown: Confirmation, labels: Mapping[int, str]) -> Figure:
     dots = {**_dots(seeds_x, seeds_y, _GRAY), "showlegend": False}
     dots |= {"hovertemplate": "%{x:.5g}<extra></extra>"}
     dots["marker"] = {"size": 6, "color": _GRAY, "opacity": 0.45}
-    leads = [each.lead for _, each in rows if each.lead is not None]
+    effects = [each.improvement for _, each in rows if each.improvement is not None]
     whiskers = _whiskers(
-        [lead.mean for lead in leads],
+        [effect.estimate for effect in effects],
         [label for label, _ in rows],
-        [lead.high - lead.mean for lead in leads],
-        [lead.mean - lead.low for lead in leads],
+        [effect.high - effect.estimate for effect in effects],
+        [effect.estimate - effect.low for effect in effects],
         [_verdict_color(each) for _, each in rows],
     )
     layout = _layout(
@@ -435,25 +434,25 @@ def draw_intervals(shown: Confirmation, labels: Mapping[int, str]) -> Figure:
     return {"data": [dots, *whiskers["traces"]], "layout": layout}
 
 
-def draw_shrinkage(shown: Confirmation, labels: Mapping[int, str]) -> Figure:
-    """Draw what became of each configuration's lead: in tuning, and on the test data."""
+def draw_shrinkage(shown: Confirmation) -> Figure:
+    """Draw each configuration's improvement in tuning and on the test data."""
     traces = []
-    for place, each in enumerate(shown.configurations):
-        if each.tuning_lead is not None and each.lead is not None:
-            label = _markup(labels[place])
+    for place, (name, each) in enumerate(shown.named()[1:]):
+        if each.tuning_improvement is not None and each.improvement is not None:
+            label = _markup(name)
             traces.append(
                 {
                     "type": "scatter",
                     "mode": "lines+markers",
                     "x": ["in tuning", "on the test data"],
-                    "y": _rounded([each.tuning_lead, each.lead.mean]),
+                    "y": _rounded([each.tuning_improvement, each.improvement.estimate]),
                     "name": label,
                     "line": {"color": color_of(place), "width": 2},
                     "marker": {"size": 8},
                     "hovertemplate": f"{label}, %{{x}}: %{{y:.5g}}<extra></extra>",
                 }
             )
-    layout = _layout(320, x="", y=f"lead over {shown.baseline_name}")
+    layout = _layout(320, x="", y=f"improvement over {shown.baseline_name}")
     layout["xaxis"] |= {"type": "category", "range": [-0.25, 1.25]}
     layout["yaxis"] |= {"zeroline": True, "zerolinecolor": _GRAY, "zerolinewidth": 1.5}
     return {"data": traces, "layout": layout}
@@ -679,7 +678,7 @@ def _zero_line() -> dict[str, Any]:
 def _verdict_color(configuration: Configuration) -> str:
     if configuration.is_better:
         return _GREEN
-    return _RED if configuration.differs else _BLUE
+    return _RED if configuration.is_worse else _BLUE
 
 
 def _standard_error(scores: Sequence[float]) -> float:

@@ -12,16 +12,17 @@ import numpy as np
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.trial import TrialState
 
-from hpolab.report.reading import is_feasible, value_of
-from hpolab.report.wording import short
+from hpolab.analysis.wording import listed
+from hpolab.report.reading import value_of
+from hpolab.studies.trials import is_feasible
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
     from optuna.trial import FrozenTrial
 
     from hpolab.analysis.trained.compare import Comparison
-    from hpolab.analysis.trained.sweep import Stage, Sweep
+    from hpolab.analysis.trained.sweep import Sweep, SweepStage
     from hpolab.report.reading import Reading
 
 __all__ = [
@@ -39,7 +40,6 @@ __all__ = [
     "View",
     "best_and_evenly",
     "best_curves",
-    "changed_words",
     "course",
     "curves",
     "evenly",
@@ -561,14 +561,14 @@ def _band(comparison: Comparison, name: str, n: int) -> Band:
 
 def course(sweep: Sweep) -> Course:
     """Gather the values of a sweep's trials in order, and the best so far."""
-    numbered = list(enumerate((each for stage in sweep.stages for each in stage.tried), start=1))
+    numbered = list(enumerate((each for stage in sweep.stages for each in stage.trials), start=1))
     places = iter(numbered)
     series, labels = [], []
     for stage in sweep.stages:
-        of_stage = list(itertools.islice(places, len(stage.tried)))
-        known = [(n, tried, tried.value) for n, tried in of_stage if tried.value is not None]
+        of_stage = list(itertools.islice(places, len(stage.trials)))
+        known = [(n, trial, trial.value) for n, trial in of_stage if trial.value is not None]
         series.append(Series(stage.name, [float(n) for n, _, _ in known], [v for *_, v in known]))
-        labels.append([changed_words(tried.changed) for _, tried, _ in known])
+        labels.append([listed(trial.changed) for _, trial, _ in known])
     found = [(int(n), y) for each in series for n, y in zip(each.x, each.y, strict=True)]
     best = _best_so_far(found, maximize=sweep.direction == "maximize")
     best.append((len(numbered), best[-1][1]))
@@ -578,23 +578,18 @@ def course(sweep: Sweep) -> Course:
 
 def _best_so_far(found: Sequence[tuple[int, float]], *, maximize: bool) -> list[tuple[int, float]]:
     """Return those that are better than all before them."""
-    sign = -1.0 if maximize else 1.0
+    sign = 1.0 if maximize else -1.0
     best: list[tuple[int, float]] = []
     for number, value in found:
-        if not best or sign * value < sign * best[-1][1]:
+        if not best or sign * value > sign * best[-1][1]:
             best.append((number, value))
     return best
 
 
-def changed_words(changed: Mapping[str, Any]) -> str:
-    """Return what a sweep has set, in words."""
-    return ", ".join(f"{name} {short(value)}" for name, value in changed.items())
-
-
-def slice_of_stage(stage: Stage, *, maximize: bool) -> SliceOfMany | None:
+def slice_of_stage(stage: SweepStage, *, maximize: bool) -> SliceOfMany | None:
     """Gather a stage's values against what it varies; None where that is several, or one value."""
-    known = [tried for tried in stage.tried if tried.value is not None]
-    names = {name for tried in known for name in tried.changed}
+    known = [trial for trial in stage.trials if trial.value is not None]
+    names = {name for trial in known for name in trial.changed}
     if len(names) != 1 or len(known) < 2:
         return None
     name = names.pop()

@@ -14,9 +14,9 @@ from hpolab.errors import InvalidArgument
 from hpolab.search_space.space import UNKNOWN_SPACE, SearchSpace
 from hpolab.studies.imported import RUN_KEY, imported_baseline
 from hpolab.studies.recipe import read_recipe
-from hpolab.studies.trials import best_of, is_feasible
+from hpolab.studies.trials import METRICS_KEY, best_of, is_feasible
 from hpolab.trial.lease import ERROR_KEY
-from hpolab.trial.reporter import METRICS_KEY, REASON_KEY
+from hpolab.trial.reporter import REASON_KEY
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from hpolab.studies.recipe import Recipe
 
-__all__ = ["Reading", "is_feasible", "read"]
+__all__ = ["Reading", "read", "value_of"]
 
 
 @dataclass(frozen=True)

@@ -5,10 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from hpolab.report.blocks import Section, Table, Text
-from hpolab.report.wording import short
+from hpolab.analysis.wording import short
+from hpolab.report.blocks import Section, Text
 from hpolab.studies.recipe import REFERENCES_KEY
-from hpolab.trial.reporter import METRICS_KEY
+from hpolab.studies.trials import METRICS_KEY
+from hpolab.tables import TextTable
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -24,7 +25,7 @@ _ERROR = " (error)"
 
 
 @dataclass(frozen=True)
-class _Row:
+class _ReferenceRow:
     """A trial, or a simple solution, and its metrics."""
 
     name: str
@@ -44,16 +45,16 @@ def references_section(reading: Reading, trials: Mapping[str, FrozenTrial]) -> l
     if not known:
         return []
     metric = next(iter(next(iter(known.values()))))
-    rows = [_Row(name, found, is_tuned=False) for name, found in known.items()]
+    rows = [_ReferenceRow(name, found, is_tuned=False) for name, found in known.items()]
     for name, trial in trials.items():
-        rows.append(_Row(name, {metric: trial.value} | _recorded(trial), is_tuned=True))
+        rows.append(_ReferenceRow(name, {metric: trial.value} | _recorded(trial), is_tuned=True))
     rows.sort(key=lambda row: row.metrics[metric], reverse=reading.maximize)
     columns = [name for name in next(iter(known.values())) if not name.endswith(_ERROR)]
     cells = [[row.name, *(_cell(row, column) for column in columns)] for row in rows]
     strong = frozenset(place for place, row in enumerate(rows) if row.is_tuned)
     blocks: list[Block] = [
         Text([_words(rows, metric)], "finding"),
-        Table(["", *columns], cells, strong, _note(references)),
+        TextTable(["", *columns], cells, strong, _note(references)),
     ]
     return [Section("references", "Beside simple solutions", blocks, for_terminal=True)]
 
@@ -63,14 +64,14 @@ def _recorded(trial: FrozenTrial) -> dict[str, Any]:
     return stored if isinstance(stored, dict) else {}
 
 
-def _cell(row: _Row, column: str) -> str:
+def _cell(row: _ReferenceRow, column: str) -> str:
     error = row.metrics.get(f"{column}{_ERROR}")
     if column not in row.metrics:
         return "-"
     return short(row.metrics[column]) + ("" if error is None else f" ± {error:.2g}")
 
 
-def _words(rows: Sequence[_Row], metric: str) -> str:
+def _words(rows: Sequence[_ReferenceRow], metric: str) -> str:
     """Return who leads, and who is the first of the other kind."""
     first = rows[0]
     words = f"{first.name} is first with {metric} {_cell(first, metric)}"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from hpolab.report.wording import short
+from hpolab.analysis.wording import short
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -16,32 +16,31 @@ from hpolab.analysis.confirmation import CONFIRMED
 from hpolab.analysis.influence import influence
 from hpolab.analysis.recommend import recommend
 from hpolab.analysis.trained.confirm import load_confirmation
+from hpolab.analysis.wording import change, count, duration, percent, short
 from hpolab.errors import HpolabError, InvalidArgument
 from hpolab.report import figures, plots
 from hpolab.report.blocks import (
     Details,
     Document,
-    Fields,
+    FieldList,
     Plot,
     Plots,
     Section,
-    Table,
     Text,
     Tiles,
 )
 from hpolab.report.confirmation import confirmation_blocks
-from hpolab.report.reading import is_feasible, read, value_of
+from hpolab.report.reading import read, value_of
 from hpolab.report.references import references_section
 from hpolab.report.sparkline import sparkline
 from hpolab.report.spelling import spelled
 from hpolab.report.staged import ensemble_section, post_section
-from hpolab.report.wording import change, count, duration, percent, short
 from hpolab.running.run import BUDGET_KEY
 from hpolab.studies.imported import IMPORT_KEY, RUN_KEY
 from hpolab.studies.recipe import FACTS_KEY
 from hpolab.studies.study import stored_study
-from hpolab.studies.trials import tally
-from hpolab.trial.reporter import METRICS_KEY
+from hpolab.studies.trials import METRICS_KEY, is_feasible, tally
+from hpolab.tables import TextTable
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -50,7 +49,7 @@ if TYPE_CHECKING:
     from optuna.trial import FrozenTrial
 
     from hpolab.analysis.confirmation import Confirmation
-    from hpolab.analysis.influence import Influence
+    from hpolab.analysis.parameters import Influence
     from hpolab.analysis.recommend import Recommendation, Recommended
     from hpolab.report.blocks import Block, Snippets
     from hpolab.report.reading import Reading
@@ -220,12 +219,12 @@ def _against_baseline(reading: Reading) -> Section:
     params = reading.params(best)
     if baseline is None:
         rows = [["value", short(best.value)]] + [[k, short(v)] for k, v in params.items()]
-        table = Table(["parameter", f"best (trial {best.number})"], rows, frozenset([0]))
+        table = TextTable(["parameter", f"best (trial {best.number})"], rows, frozenset([0]))
         return Section("best", "Best configuration", [table], for_terminal=True)
     if baseline.number == best.number:
         words = f"No trial is better than {reading.baseline_name}."
         rows = [["value", short(best.value)]] + [[k, short(v)] for k, v in params.items()]
-        table = Table(["parameter", f"best: {reading.baseline_name}"], rows, frozenset([0]))
+        table = TextTable(["parameter", f"best: {reading.baseline_name}"], rows, frozenset([0]))
         blocks: list[Block] = [Text([words], "finding"), table]
         return Section("best", "Baseline against best", blocks, for_terminal=True)
     before = reading.params(baseline)
@@ -235,7 +234,7 @@ def _against_baseline(reading: Reading) -> Section:
     rows = [["value", short(known), short(best.value), *(gained or ["-"])]]
     rows += [_compared(name, before, params) for name in names]
     head = ["parameter", f"baseline (trial {baseline.number})", f"best (trial {best.number})"]
-    table = Table([*head, "change"], rows, frozenset([0]))
+    table = TextTable([*head, "change"], rows, frozenset([0]))
     return Section("best", "Baseline against best", [table], for_terminal=True)
 
 
@@ -274,7 +273,7 @@ def _leaderboard(reading: Reading) -> Section:
         notes.append(f"Emphasized: {reading.baseline_name}.")
     if any(not is_feasible(trial) for trial in leaders):
         notes.append("Trials in brackets violate a constraint.")
-    table = Table(head, rows, strong, " ".join(notes), may_be_cut=True)
+    table = TextTable(head, rows, strong, " ".join(notes), may_be_cut=True)
     return Section("leaderboard", "Leaderboard", [table], for_terminal=True)
 
 
@@ -497,7 +496,7 @@ def _sections_of_several_values(reading: Reading) -> list[Section]:
         "baseline against best, history, importance, slices and recommendations; ask Optuna's "
         "own figures for one value at a time (their argument target)."
     )
-    table = Table([*head, *names], rows, note=note, may_be_cut=True)
+    table = TextTable([*head, *names], rows, note=note, may_be_cut=True)
     blocks: list[Block] = [Text([words], "note"), table]
     if n == 2:
         complete = plots.evenly(reading.complete, 2000)
@@ -513,7 +512,7 @@ def _ended_early(reading: Reading) -> list[Section]:
     rows = [[how, short(why), str(n)] for (how, why), n in reading.reasons.most_common(_LEADERS)]
     n_more = len(reading.reasons) - len(rows)
     note = f"And {count(n_more, 'other reason')}." if n_more > 0 else ""
-    table = Table(["trials were", "why", "how many"], rows, note=note)
+    table = TextTable(["trials were", "why", "how many"], rows, note=note)
     return [Section("early", "Pruned and failed", [table], for_terminal=True)]
 
 
@@ -527,7 +526,7 @@ def recipe_blocks(reading: Reading) -> list[Block]:
     recipe = reading.recipe
     if recipe is None:
         words = "hpolab did not make this study, so it has no recipe."
-        return [Text([words], "note"), Fields([("report by", _versions_now())])]
+        return [Text([words], "note"), FieldList([("report by", _versions_now())])]
     made_by = ", ".join(f"{package} {number}" for package, number in recipe.versions.items())
     rows = [
         ("sampler", str(recipe.sampler)),
@@ -537,7 +536,7 @@ def recipe_blocks(reading: Reading) -> list[Block]:
         ("made with", made_by),
         ("report by", _versions_now()),
     ]
-    blocks: list[Block] = [Fields(rows)]
+    blocks: list[Block] = [FieldList(rows)]
     if reading.space is not None:
         blocks.append(Details("Search space", str(reading.space)))
     return blocks

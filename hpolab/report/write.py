@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from hpolab.errors import InvalidArgument, one_of
 from hpolab.files import replace_file
+from hpolab.keywords import checks_keywords
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -24,6 +25,7 @@ __all__ = ["terminal_report", "write_images", "write_report"]
 _FORMATS = ("pdf", "png", "svg")
 
 
+@checks_keywords()
 def write_report(
     source: Source, path: str | Path, *, prefixes: Mapping[str, str | None] | None = None
 ) -> Path:
@@ -65,6 +67,7 @@ def write_report(
     return path
 
 
+@checks_keywords()
 def terminal_report(source: Source, *, width: int = 100) -> str:
     """Return a short report as plain text: verdicts, tables and a history in one line.
 
@@ -88,6 +91,7 @@ def terminal_report(source: Source, *, width: int = 100) -> str:
     return text_of(document_of(source), width=width)
 
 
+@checks_keywords()
 def write_images(source: Source, folder: str | Path, *, format: str = "svg") -> list[Path]:
     """Write each figure of a report as an image of its own.
 

@@ -11,6 +11,7 @@ from optuna.trial import TrialState
 
 from hpolab import _optuna
 from hpolab.errors import InvalidArgument, StorageUnavailable
+from hpolab.keywords import checks_keywords
 from hpolab.running.progress import progress_bar
 from hpolab.storage.bulk import write_trials
 from hpolab.storage.redaction import redact
@@ -32,6 +33,7 @@ __all__ = ["copy_study"]
 _BATCH = 500
 
 
+@checks_keywords()
 def copy_study(
     study_name: str,
     *,

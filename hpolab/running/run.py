@@ -13,6 +13,7 @@ import optuna
 
 from hpolab import _optuna
 from hpolab.errors import InvalidArgument, InvalidType, RecipeMismatch, check_count
+from hpolab.keywords import checks_keywords
 from hpolab.objectives.base import Objective
 from hpolab.running.progress import study_progress
 from hpolab.running.worker import Interrupts, Plan, work
@@ -52,6 +53,7 @@ class RunOptions(TypedDict, total=False):
     show_progress_bar: bool | None
 
 
+@checks_keywords()
 def run(
     study: Study,
     objective: ObjectiveFunction,

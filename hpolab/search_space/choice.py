@@ -9,7 +9,15 @@ from typing import TYPE_CHECKING, Any
 from optuna.distributions import CategoricalDistribution, json_to_distribution
 
 from hpolab.errors import InvalidArgument, one_of
-from hpolab.search_space.entries import Entries, Entry, Fixed, Range, TrialParameter, merge
+from hpolab.search_space.entries import (
+    Entries,
+    Entry,
+    Fixed,
+    Range,
+    TrialParameter,
+    merge,
+    refuse_both,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -69,6 +77,17 @@ class Choice(Entry):
             raise InvalidArgument(f"`params` must have {name!r}, which is missing")
         key = params.pop(name)
         return {name: key, **_prefixed(key, self.branch(name, key).take(params))}
+
+    def complete(self, name: str, params: dict[str, Any]) -> dict[str, Any]:
+        if name not in params:
+            return {}
+        key = params.pop(name)
+        branch = self.branch(name, key)
+        for below, value in _below(key, params).items():
+            refuse_both(params, f"{key}.{below}", below)
+            params[below] = value
+            del params[f"{key}.{below}"]
+        return {name: key, **branch.complete(params)}
 
     def override(self, name: str, changes: Mapping[str, Any]) -> dict[str, Entry]:
         branches = {key: branch.override(_below(key, changes)) for key, branch in self.branches}

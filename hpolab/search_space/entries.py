@@ -28,7 +28,16 @@ if TYPE_CHECKING:
 
     Draw = Callable[[str, BaseDistribution], Any]
 
-__all__ = ["Entries", "Entry", "Fixed", "Range", "TrialParameter", "merge", "one_minus"]
+__all__ = [
+    "Entries",
+    "Entry",
+    "Fixed",
+    "Range",
+    "TrialParameter",
+    "merge",
+    "one_minus",
+    "refuse_both",
+]
 
 # Neighboring floats just below 1 are half of this apart: what 1 - x loses at most.
 _SPACING_AT_ONE = 2.0**-52
@@ -89,6 +98,10 @@ class Entry(ABC):
     @abstractmethod
     def take(self, name: str, params: dict[str, Any]) -> dict[str, Any]:
         """Pop this entry's trainer names from ``params`` and return the trial's params."""
+
+    @abstractmethod
+    def complete(self, name: str, params: dict[str, Any]) -> dict[str, Any]:
+        """Pop this entry's trial or trainer names from ``params`` and return trainer params."""
 
     @abstractmethod
     def override(self, name: str, changes: Mapping[str, Any]) -> dict[str, Entry]:
@@ -165,6 +178,10 @@ class Entries:
         """Pop all trainer names from ``params`` and return the trial's params."""
         return merge(entry.take(name, params) for name, entry in self.named)
 
+    def complete(self, params: dict[str, Any]) -> dict[str, Any]:
+        """Pop all trial and trainer names from ``params`` and return trainer params."""
+        return merge(entry.complete(name, params) for name, entry in self.named)
+
     def override(self, changes: Mapping[str, Any]) -> Entries:
         """Return the entries with ``changes`` (by address) made."""
         return Entries.of(merge(entry.override(name, changes) for name, entry in self.named))
@@ -224,6 +241,9 @@ class Fixed(SingleEntry):
         if value != self.value:
             raise InvalidArgument(f"{name!r} is fixed at {self.value!r}, got {value!r}")
         return {}
+
+    def complete(self, name: str, params: dict[str, Any]) -> dict[str, Any]:
+        return {name: params.pop(name, self.value)}
 
     def override(self, name: str, changes: Mapping[str, Any]) -> dict[str, Entry]:
         if name not in changes:
@@ -349,6 +369,13 @@ class Range(SingleEntry):
             raise InvalidArgument(f"`params` must have {name!r}, which is missing")
         return {self.trial_name(name): self.to_trial(name, params.pop(name))}
 
+    def complete(self, name: str, params: dict[str, Any]) -> dict[str, Any]:
+        trial_name = self.trial_name(name)
+        if trial_name != name and trial_name in params:
+            refuse_both(params, trial_name, name)
+            return {name: one_minus(params.pop(trial_name))}
+        return {name: params.pop(name)} if name in params else {}
+
     def override(self, name: str, changes: Mapping[str, Any]) -> dict[str, Entry]:
         if name not in changes:
             return {name: self}
@@ -393,6 +420,19 @@ class Range(SingleEntry):
         scale = " (log scale)" if d.log else ""
         step = f" (step {d.step!r})" if d.step is not None and d.step != 1 else ""
         return f"{d.low!r} .. {d.high!r}{scale}{step}"
+
+
+def refuse_both(params: Mapping[str, Any], trial_name: str, name: str) -> None:
+    """Refuse one parameter under a trial's name and the trainer's.
+
+    Raises:
+        InvalidArgument: If ``params`` has both.
+    """
+    if name in params:
+        raise InvalidArgument(
+            f"`params` must give {name!r} once, got {name!r} and {trial_name!r}, the trial's name "
+            "of it"
+        )
 
 
 def merge(parts: Iterable[Mapping[str, Any]]) -> dict[str, Any]:

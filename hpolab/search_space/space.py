@@ -16,8 +16,16 @@ from optuna.distributions import (
 )
 
 from hpolab.errors import InvalidArgument, InvalidType, one_of
+from hpolab.keywords import checks_keywords
 from hpolab.search_space.choice import Choice, read_entries
-from hpolab.search_space.entries import Entries, Entry, Fixed, Range, TrialParameter, one_minus
+from hpolab.search_space.entries import (
+    Entries,
+    Entry,
+    Fixed,
+    Range,
+    TrialParameter,
+    one_minus,
+)
 from hpolab.search_space.ranges import is_spec, make_distribution
 
 if TYPE_CHECKING:
@@ -91,6 +99,7 @@ class SearchSpace:
 
     _entries: Entries
 
+    @checks_keywords()
     def __init__(
         self,
         parameters: Mapping[str, Any],
@@ -288,6 +297,38 @@ class SearchSpace:
             return trial_params[name]
 
         return self._entries.draw(draw)
+
+    def complete(self, params: Mapping[str, Any], *, strict: bool = False) -> dict[str, Any]:
+        """Return trainer params for what a trial stored or a trainer reads, fixed values filled in.
+
+        Args:
+            params: A trial's params, which must be whole, or the trainer's, of which ranges may be
+                left out: the trainer has defaults of its own. Values are taken as they are.
+            strict: Whether names that the space lacks are refused; else they are passed on. A
+                trial's name of another space is refused in any case.
+
+        Raises:
+            InvalidArgument: If a trial's parameter is missing, a parameter comes under both names,
+                a choice names no branch, or a name is refused.
+
+        Example:
+            >>> space = SearchSpace({"beta2": (0.99, 0.9999), "eps": 1e-8}, one_minus=["beta2"])
+            >>> space.complete({"one_minus_beta2": 0.001})
+            {'beta2': 0.999, 'eps': 1e-08}
+            >>> space.complete({"beta2": 0.999})
+            {'beta2': 0.999, 'eps': 1e-08}
+        """
+        if params.keys() & (self.distributions().keys() - set(self.trainer_names())):
+            self.from_trial(params)  # a trial's, so nothing may be missing
+        rest = dict(params)
+        found = self._entries.complete(rest)
+        for name in rest:
+            if strict or "." in name or name.startswith("one_minus_"):
+                raise InvalidArgument(
+                    f"`params` must hold parameters of the search space, got {name!r}, which it "
+                    f"has not: {', '.join(map(repr, self.distributions())) or 'nothing'} are tuned"
+                )
+        return found | rest
 
     def grid(self, n: int) -> dict[str, list[Any]]:
         """Return a grid by trial name, as `optuna.samplers.GridSampler` takes it.

@@ -10,6 +10,7 @@ import numpy as np
 
 from hpolab.errors import InvalidArgument, InvalidType, needs
 from hpolab.frames import n_rows
+from hpolab.keywords import checks_keywords
 from hpolab.seeding import derive_seed
 
 with needs("`fit_by_epochs`", "scikit-learn", "sklearn"):
@@ -35,6 +36,7 @@ __all__ = ["fit_by_epochs"]
 EstimatorT = TypeVar("EstimatorT")
 
 
+@checks_keywords()
 def fit_by_epochs(
     estimator: EstimatorT,
     train: tuple[Any, Any],
@@ -43,7 +45,7 @@ def fit_by_epochs(
     reporter: Reporter,
     n_epochs: int,
     batch_size: int | None = None,
-    scoring: str | Callable[[Any, Any, Any], float] | None = None,
+    metric: str | Callable[[Any, Any, Any], float] | None = None,
     classes: ArrayLike | None = None,
 ) -> EstimatorT:
     """Fit a copy of an estimator by epochs of ``partial_fit`` and return the best epoch's.
@@ -61,7 +63,7 @@ def fit_by_epochs(
         reporter: The trial's reporter; its study maximizes, as scikit-learn's scorers do.
         n_epochs: Epochs of a full training, 1 or above.
         batch_size: Rows given to one call of ``partial_fit``; None gives it all of them.
-        scoring: A scorer's name as `sklearn.metrics.get_scorer_names` lists it, or (estimator,
+        metric: A scorer's name as `sklearn.metrics.get_scorer_names` lists it, or (estimator,
             inputs, targets) -> number; None takes ``estimator.score``.
         classes: All classes, for a classifier; by default those of `train`.
 
@@ -97,7 +99,7 @@ def fit_by_epochs(
     _check_arguments(estimator, reporter, n_epochs, batch_size)
     train, valid = open_pair("train", train), open_pair("valid", valid)
     options = _class_options(estimator, train[1], valid[1], classes)
-    scorer = find_scorer(estimator, scoring)
+    scorer = find_scorer(estimator, metric)
     model: Any = seeded(clone(estimator), reporter.seed)
     order = np.random.default_rng(derive_seed(reporter.seed, "order"))
     best = model

@@ -29,6 +29,7 @@ __all__ = [
     "find_scorer",
     "fit_epoch",
     "open_pair",
+    "pair_of",
     "seeded",
     "take_rows",
 ]
@@ -66,32 +67,48 @@ def open_pair(name: str, data: Any) -> tuple[Any, Any]:
     return inputs, targets
 
 
+def pair_of(train: Any, y: Any) -> Any:
+    """Return ``train`` as a pair, which it is already where ``y`` is None.
+
+    Raises:
+        InvalidType: If the targets are missing.
+    """
+    if y is not None:
+        return (train, y)
+    if not isinstance(train, (tuple, list)) or len(train) != 2:
+        raise InvalidType(
+            "`y` must be given where `train` is not a pair (X, y), got None beside "
+            f"{_describe(train)}."
+        )
+    return train
+
+
 def take_rows(data: Any, rows: np.ndarray) -> Any:
     """Return some rows of an array, a sparse matrix, a data frame or a list."""
     return _safe_indexing(data, rows)
 
 
-def find_scorer(estimator: Any, scoring: Any) -> Scorer:
+def find_scorer(estimator: Any, metric: Any) -> Scorer:
     """Return scikit-learn's scorer for a name, a callable, or None: the estimator's ``score``.
 
     Raises:
         InvalidArgument: If no scorer has that name, or the estimator has no ``score``.
-        InvalidType: If ``scoring`` is none of these.
+        InvalidType: If ``metric`` is none of these.
     """
-    if isinstance(scoring, str):
-        one_of("scoring", scoring, get_scorer_names())
-    elif scoring is None:
+    if isinstance(metric, str):
+        one_of("metric", metric, get_scorer_names())
+    elif metric is None:
         if not hasattr(estimator, "score"):
             raise InvalidArgument(
-                f"`scoring` must be given for an estimator without `score`, got None for "
+                f"`metric` must be given for an estimator without `score`, got None for "
                 f"{estimator!r}."
             )
-    elif not callable(scoring):
-        # `check_scoring` takes lists and dicts too, for scorers of several values.
+    elif not callable(metric):
+        # `check_metric` takes lists and dicts too, for scorers of several values.
         raise InvalidType(
-            f"`scoring` must be a scorer's name, a callable or None, got {type(scoring).__name__}."
+            f"`metric` must be a scorer's name, a callable or None, got {type(metric).__name__}."
         )
-    return check_scoring(estimator, scoring=scoring)  # type: ignore[no-any-return]
+    return check_scoring(estimator, scoring=metric)  # type: ignore[no-any-return]
 
 
 def seeded(model: Any, seed: int) -> Any:

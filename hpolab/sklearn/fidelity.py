@@ -23,7 +23,7 @@ from hpolab.sklearn.training import last_step
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from hpolab.sklearn.training import Task, Training
+    from hpolab.sklearn.training import CrossValidation, SklearnTask
 
 __all__ = ["FIDELITIES", "Epochs", "Fidelity", "Folds", "RowParts", "Trees", "grown_argument"]
 
@@ -42,7 +42,7 @@ class Fidelity(abc.ABC):
     max_steps: int
 
     @abc.abstractmethod
-    def check(self, task: Task, model: Any) -> None:
+    def check(self, task: SklearnTask, model: Any) -> None:
         """Refuse an estimator with its default parameters that cannot be trained so.
 
         Raises:
@@ -50,10 +50,10 @@ class Fidelity(abc.ABC):
         """
 
     @abc.abstractmethod
-    def train(self, training: Training) -> float:
+    def train(self, training: CrossValidation) -> float:
         """Cross-validate, report each step, and return the trial's value."""
 
-    def fit(self, training: Training) -> Any:
+    def fit(self, training: CrossValidation) -> Any:
         """Return the model fitted on all rows."""
         model = training.new_model()
         training.fit(model, None, "on all rows")
@@ -70,10 +70,10 @@ class Folds(Fidelity):
 
     mean: bool
 
-    def check(self, task: Task, model: Any) -> None:
+    def check(self, task: SklearnTask, model: Any) -> None:
         """Every estimator can."""
 
-    def train(self, training: Training) -> float:
+    def train(self, training: CrossValidation) -> float:
         scores = training.restore()
         for step in training.reporter.steps(self.max_steps):
             fold, where = training.task.folds[step], f"at step {step}"
@@ -98,11 +98,11 @@ class RowParts(Fidelity):
     fractions: tuple[float, ...]
     steps: tuple[int, ...]
 
-    def check(self, task: Task, model: Any) -> None:
+    def check(self, task: SklearnTask, model: Any) -> None:
         for i in range(len(task.folds)):
             self._parts(task, i)
 
-    def train(self, training: Training) -> float:
+    def train(self, training: CrossValidation) -> float:
         task, reporter = training.task, training.reporter
         scores = training.restore()
         parts = [self._parts(task, i) for i in range(len(task.folds))]
@@ -120,7 +120,7 @@ class RowParts(Fidelity):
         training.record(fold_std=float(np.std(scores[-1])), fraction=fraction)
         return _mean(scores[-1])
 
-    def _parts(self, task: Task, i: int) -> list[np.ndarray]:
+    def _parts(self, task: SklearnTask, i: int) -> list[np.ndarray]:
         seed = derive_seed(task.seed, "rows", i)
         return nested_rows(task.folds[i], self.fractions, task.rows.labels, seed)
 
@@ -135,7 +135,7 @@ class Epochs(Fidelity):
 
     batch_size: int | None
 
-    def check(self, task: Task, model: Any) -> None:
+    def check(self, task: SklearnTask, model: Any) -> None:
         _, learner = last_step(model)
         if not hasattr(learner, "partial_fit"):
             raise InvalidArgument(
@@ -154,7 +154,7 @@ class Epochs(Fidelity):
                 f"got one for {type(learner).__name__}."
             )
 
-    def train(self, training: Training) -> float:
+    def train(self, training: CrossValidation) -> float:
         learners = [
             _Learner(training, fold.train, derive_seed(training.reporter.seed, "order", i))
             for i, fold in enumerate(training.task.folds)
@@ -169,7 +169,7 @@ class Epochs(Fidelity):
         training.record(fold_std=best.fold_std, n_epochs=best.step + 1)
         return best.value
 
-    def fit(self, training: Training) -> Any:
+    def fit(self, training: CrossValidation) -> Any:
         self.train(training)
         assert training.reporter.best_step is not None
         everything = np.arange(len(training.task.rows))
@@ -183,7 +183,7 @@ class Epochs(Fidelity):
 class Trees(Fidelity):
     """Each report is the mean score of all folds' models with some more trees."""
 
-    def check(self, task: Task, model: Any) -> None:
+    def check(self, task: SklearnTask, model: Any) -> None:
         _, learner = last_step(model)
         grown = grown_argument(learner)
         if grown is None:
@@ -207,7 +207,7 @@ class Trees(Fidelity):
                 f"fidelity='trees', got {self.max_steps}."
             )
 
-    def train(self, training: Training) -> float:
+    def train(self, training: CrossValidation) -> float:
         models = [training.new_model() for _ in training.task.folds]
         counts = self._counts(models[0])
 
@@ -221,7 +221,7 @@ class Trees(Fidelity):
         training.record(fold_std=best.fold_std, n_trees=counts[best.step])
         return best.value
 
-    def fit(self, training: Training) -> Any:
+    def fit(self, training: CrossValidation) -> Any:
         self.train(training)
         assert training.reporter.best_step is not None
         model = training.new_model()
@@ -259,7 +259,7 @@ def _set_trees(model: Any, n_trees: int, *, warm_start: bool | None = None) -> N
 class _Learner:
     """A model trained by epochs; the transformers of a Pipeline are fitted once, before them."""
 
-    def __init__(self, training: Training, rows: np.ndarray, seed: int) -> None:
+    def __init__(self, training: CrossValidation, rows: np.ndarray, seed: int) -> None:
         self.model = training.new_model()
         self._training = training
         self._order = np.random.default_rng(seed)
@@ -309,7 +309,7 @@ class _Best(NamedTuple):
 
 
 def _advance_together(
-    training: Training, n_steps: int, advance: Callable[[int], list[Any]]
+    training: CrossValidation, n_steps: int, advance: Callable[[int], list[Any]]
 ) -> _Best:
     """Advance all folds' models step by step, and return the best step."""
     reporter, best = training.reporter, None

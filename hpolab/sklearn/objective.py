@@ -10,28 +10,31 @@ from sklearn.base import clone, is_classifier
 from sklearn.utils.validation import has_fit_parameter
 
 from hpolab.errors import InvalidArgument, InvalidType, check_count, one_of
+from hpolab.keywords import checks_keywords
 from hpolab.objectives.base import Objective
-from hpolab.objectives.folds import make_folds
+from hpolab.objectives.folds import folds_of, make_folds
 from hpolab.seeding import check_seed
 from hpolab.sklearn.data import open_rows
-from hpolab.sklearn.estimators import find_scorer, open_pair, seeded
+from hpolab.sklearn.estimators import find_scorer, open_pair, pair_of, seeded
 from hpolab.sklearn.fidelity import FIDELITIES, Epochs, Folds, RowParts, Trees, grown_argument
 from hpolab.sklearn.space import estimator_space
-from hpolab.sklearn.training import Task, Training, last_step
+from hpolab.sklearn.training import CrossValidation, SklearnTask, last_step
+from hpolab.trial.reporter import ReporterOptions, options_of_reporter
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
+    from typing import Unpack
 
     from numpy.typing import ArrayLike
 
     from hpolab.search_space.space import SearchSpace
     from hpolab.sklearn.fidelity import Fidelity
-    from hpolab.trial.checkpoint import ArtifactStore
     from hpolab.trial.reporter import Reporter
 
 __all__ = ["SklearnObjective"]
 
 _DEFAULT_STEPS = {"epochs": 20, "trees": 10}
+_DEFAULT_FOLDS = 5
 _DEFAULT_FRACTIONS = (1 / 9, 1 / 3, 1.0)
 
 # What can judge the reports of each fidelity.
@@ -42,6 +45,15 @@ _PRUNERS = {
     "trees": "median",
     "rows": "hyperband",
 }
+
+
+class SklearnOptions(ReporterOptions, total=False):
+    """What else `SklearnObjective` takes by name."""
+
+    cv: Any
+    max_steps: int | None
+    batch_size: int | None
+    fractions: Sequence[float] | None
 
 
 class SklearnObjective(Objective):
@@ -84,29 +96,26 @@ class SklearnObjective(Objective):
     Args:
         estimator: Any estimator or Pipeline; it is left as it is.
         train: (inputs, targets) with n rows each, as arrays, sparse matrices, data frames of
-            pandas or polars, or lists.
+            pandas or polars, or lists; or the inputs alone, beside ``y``.
+        y: The targets, where ``train`` is the inputs alone.
         search_space: What is suggested, by the estimator's own names, ``step__name`` in a
             Pipeline. None takes `estimator_space(estimator)`, for the usual estimators.
         folds: How many (stratified for classifiers, shuffled, and whole groups where there are
-            any); a splitter of scikit-learn; or (train, valid) pairs of row indices.
-        scoring: A scorer's name as `sklearn.metrics.get_scorer_names` lists it, or (estimator,
+            any), 5 by default; a splitter of scikit-learn; or (train, valid) pairs of row indices.
+            ``cv``, scikit-learn's word, is taken too.
+        metric: A scorer's name as `sklearn.metrics.get_scorer_names` lists it, or (estimator,
             inputs, targets) -> number, more is better; None takes ``estimator.score``.
         groups: (n,) what group a row belongs to.
         sample_weight: (n,) given to ``fit``, or to that of a Pipeline's last step; scores are not
             weighted.
         fidelity: "folds", "fold_means", "epochs", "trees" or "rows".
-        max_steps: Epochs (20) or steps in which trees grow (10) of a full training.
-        batch_size: For "epochs", rows given to one call of ``partial_fit``; None gives it all.
-        fractions: For "rows", the growing parts; the last is 1.
-        patience: For "epochs" and "trees", steps without improvement after which a trial stops.
-        min_delta: What a step must gain on the best one to count as an improvement.
-        timeout_seconds: Time limit of one trial, looked at after each report; what is reached by
-            then counts.
-        checkpoints: Where the scores of a running trial are kept; see `Reporter`. Epochs and trees
-            are trained again from the start, to the same values.
-        checkpoint_every: Reports between two checkpoints, at least.
-        checkpoint_seconds: Seconds between them, at least.
         seed: Seeds the folds, so that a resumed study has the same.
+        **settings: Of a fidelity: ``max_steps``, epochs (20) or steps in which trees grow (10) of
+            a full training; ``batch_size`` for "epochs", rows given to one call of
+            ``partial_fit``, all by default; ``fractions`` for "rows", the growing parts, of which
+            the last is 1. And ``patience``, for "epochs" and "trees" alone, and the others of
+            `ReporterSettings`. A trial that is taken up again has the scores of its checkpoint;
+            epochs and trees are trained again from the start, to the same values.
 
     Raises:
         InvalidArgument: If an argument is out of its range or set of names, targets are missing or
@@ -122,7 +131,7 @@ class SklearnObjective(Objective):
         >>> from sklearn.preprocessing import StandardScaler
         >>> from sklearn.svm import SVC
         >>> objective = SklearnObjective(
-        ...     make_pipeline(StandardScaler(), SVC()), load_iris(return_X_y=True), folds=10
+        ...     make_pipeline(StandardScaler(), SVC()), *load_iris(return_X_y=True), folds=10
         ... )
         >>> list(objective.search_space.distributions())
         ['svc__C', 'svc__gamma']
@@ -134,70 +143,55 @@ class SklearnObjective(Objective):
         >>> study.optimize(objective, n_trials=2)
         >>> study.best_value > 0.9
         True
-        >>> model = objective.fit(study.best_params, seed=0)
+        >>> model = objective.fit_best(study)
         >>> objective.evaluate(model, load_iris(return_X_y=True))["score"] > 0.9
         True
     """
 
+    @checks_keywords(SklearnOptions)
     def __init__(
         self,
         estimator: Any,
-        train: tuple[Any, Any],
+        train: Any,
+        y: Any = None,
         *,
         search_space: SearchSpace | Mapping[str, Any] | None = None,
-        folds: int | Any | Iterable[tuple[ArrayLike, ArrayLike]] = 5,
-        scoring: str | Callable[[Any, Any, Any], float] | None = None,
+        folds: int | Any | Iterable[tuple[ArrayLike, ArrayLike]] | None = None,
+        metric: str | Callable[[Any, Any, Any], float] | None = None,
         groups: ArrayLike | None = None,
         sample_weight: ArrayLike | None = None,
         fidelity: str = "folds",
-        max_steps: int | None = None,
-        batch_size: int | None = None,
-        fractions: Sequence[float] | None = None,
-        patience: int | None = None,
-        min_delta: float = 0.0,
-        timeout_seconds: float | None = None,
-        checkpoints: ArtifactStore | None = None,
-        checkpoint_every: int = 1,
-        checkpoint_seconds: float = 10.0,
         seed: int = 0,
+        **settings: Unpack[SklearnOptions],
     ) -> None:
         _check_estimator(estimator)
         one_of("fidelity", fidelity, FIDELITIES)
-        _check_options(
-            fidelity,
-            max_steps=max_steps,
-            batch_size=batch_size,
-            fractions=fractions,
-            patience=patience,
-        )
+        _check_options(fidelity, settings)
         check_seed(seed)
         self._estimator = clone(estimator)
-        self._scoring_name = _scoring_name(scoring)
-        self._scorer = find_scorer(self._estimator, scoring)
+        self._scorer = find_scorer(self._estimator, metric)
         classifier = is_classifier(estimator)
+        train = pair_of(train, y)
         rows = open_rows(train, sample_weight=sample_weight, groups=groups, classifier=classifier)
+        folds = folds_of(folds, settings)
         made = make_folds(
-            folds,
+            _DEFAULT_FOLDS if folds is None else folds,
             np.asarray(rows.targets),
             labels=rows.labels,
             groups=rows.groups,
             seed=seed,
             inputs=rows.inputs,
         )
-        self._task = Task(rows, made, self._scorer, seed)
-        self._fidelity = _make_fidelity(fidelity, len(made), max_steps, batch_size, fractions)
+        self._task = SklearnTask(rows, made, self._scorer, seed)
+        self._fidelity = _make_fidelity(fidelity, len(made), settings)
         if search_space is None:
             search_space = _usual_space(estimator, fidelity)
         super().__init__(
             search_space=search_space,
             direction="maximize",
             max_steps=self._fidelity.max_steps,
-            patience=patience,
-            min_delta=min_delta,
-            timeout_seconds=timeout_seconds,
-            checkpoints=checkpoints,
-            checkpoint_every=checkpoint_every,
-            checkpoint_seconds=checkpoint_seconds,
+            metric=_metric_name(metric),
+            **options_of_reporter(settings),
         )
         self.default_pruner = _PRUNERS[fidelity]
         self._check_search_space(fidelity)
@@ -214,34 +208,35 @@ class SklearnObjective(Objective):
         """Cross-validate one configuration; see the class for what is reported and returned."""
         return self._fidelity.train(self._training(params, reporter))
 
-    def fit(self, params: Mapping[str, Any], seed: int) -> Any:
+    def fit(self, params: Mapping[str, Any], seed: int = 0) -> Any:
         """Return an estimator with ``params``, fitted on all rows.
 
         Under "epochs" and "trees" the folds are trained again first, to find the number of epochs
         or trees with the best score: the one that a trial of these parameters and this seed has.
 
         Args:
-            params: Name -> value, as the search space suggests them.
+            params: A trial's params, such as ``study.best_params``, or the estimator's own.
             seed: Seeds everything random, 0 or above.
 
         Raises:
             Diverged: If scikit-learn, or a score, meets NaN or infinity in it.
-            InvalidArgument: If ``seed`` is below 0.
+            InvalidArgument: If ``seed`` is below 0, or a trial's parameter is missing.
         """
         check_seed(seed)
+        params = self.search_space.complete(params)
         return self._fidelity.fit(self._training(params, self.reporter(seed=seed)))
 
     def evaluate(self, model: Any, data: tuple[Any, Any]) -> dict[str, float]:
-        """Return the score of a fitted estimator on (inputs, targets), under the scoring's name."""
-        return {self._scoring_name: float(self._scorer(model, *open_pair("data", data)))}
+        """Return the score of a fitted estimator on (inputs, targets), under the metric's name."""
+        return {self.metric: float(self._scorer(model, *open_pair("data", data)))}
 
     def check(self) -> None:
         """Refuse a space whose default lies outside it, or cannot be set on the estimator."""
         super().check()
         self._new_model(self.search_space.defaults(), seed=0)
 
-    def _training(self, params: Mapping[str, Any], reporter: Reporter) -> Training:
-        return Training(self._task, self._new_model(params, reporter.seed), reporter)
+    def _training(self, params: Mapping[str, Any], reporter: Reporter) -> CrossValidation:
+        return CrossValidation(self._task, self._new_model(params, reporter.seed), reporter)
 
     def _new_model(self, params: Mapping[str, Any], seed: int) -> Any:
         return seeded(clone(self._estimator).set_params(**params), seed)
@@ -263,9 +258,6 @@ class SklearnObjective(Objective):
                     "it in every trial: set it on the estimator."
                 )
 
-    def _value_name(self) -> str:
-        return f"scoring {self._scoring_name!r}"
-
 
 def _check_estimator(estimator: Any) -> None:
     if isinstance(estimator, type):
@@ -281,14 +273,19 @@ def _check_estimator(estimator: Any) -> None:
             )
 
 
-def _check_options(fidelity: str, **options: Any) -> None:
+# What some fidelities read, and others do not.
+_OF_FIDELITIES = ("max_steps", "batch_size", "fractions", "patience")
+
+
+def _check_options(fidelity: str, settings: Mapping[str, Any]) -> None:
     """Refuse an option that the fidelity does not read."""
     read = {
         "epochs": {"max_steps", "batch_size", "patience"},
         "trees": {"max_steps", "patience"},
         "rows": {"fractions"},
     }.get(fidelity, set())
-    for name, value in options.items():
+    for name in _OF_FIDELITIES:
+        value = settings.get(name)
         if value is not None and name not in read:
             raise InvalidArgument(
                 f"`{name}` must be None under fidelity={fidelity!r}, which does not read it, got "
@@ -296,21 +293,18 @@ def _check_options(fidelity: str, **options: Any) -> None:
             )
 
 
-def _make_fidelity(
-    name: str,
-    n_folds: int,
-    max_steps: int | None,
-    batch_size: int | None,
-    fractions: Sequence[float] | None,
-) -> Fidelity:
+def _make_fidelity(name: str, n_folds: int, settings: SklearnOptions) -> Fidelity:
     if name in ("folds", "fold_means"):
         return Folds(n_folds, mean=name == "fold_means")
     if name == "rows":
+        fractions = settings.get("fractions")
         return _open_parts(_DEFAULT_FRACTIONS if fractions is None else fractions)
-    n_steps = _DEFAULT_STEPS[name] if max_steps is None else max_steps
+    n_steps = settings.get("max_steps")
+    n_steps = _DEFAULT_STEPS[name] if n_steps is None else n_steps
     check_count("max_steps", n_steps)
     if name == "trees":
         return Trees(n_steps)
+    batch_size = settings.get("batch_size")
     if batch_size is not None:
         check_count("batch_size", batch_size)
     return Epochs(n_steps, batch_size)
@@ -345,7 +339,7 @@ def _near(name: str, known: Iterable[str]) -> str:
     return f" Did you mean {' or '.join(map(repr, near))}?" if near else ""
 
 
-def _scoring_name(scoring: Any) -> str:
-    if isinstance(scoring, str):
-        return scoring
-    return "score" if scoring is None else str(getattr(scoring, "__name__", "scoring"))
+def _metric_name(metric: Any) -> str:
+    if isinstance(metric, str):
+        return metric
+    return "score" if metric is None else str(getattr(metric, "__name__", "metric"))

@@ -23,11 +23,11 @@ if TYPE_CHECKING:
     from hpolab.sklearn.estimators import Scorer
     from hpolab.trial.reporter import Reporter
 
-__all__ = ["Task", "Training", "last_step"]
+__all__ = ["CrossValidation", "SklearnTask", "last_step"]
 
 
 @dataclass(frozen=True)
-class Task:
+class SklearnTask:
     """What all trials of an objective share.
 
     Attributes:
@@ -43,7 +43,7 @@ class Task:
     seed: int
 
 
-class Training:
+class CrossValidation:
     """A training with one set of parameters.
 
     Args:
@@ -55,7 +55,7 @@ class Training:
         n_unconverged: Fits that ended with a `ConvergenceWarning`.
     """
 
-    def __init__(self, task: Task, model: Any, reporter: Reporter) -> None:
+    def __init__(self, task: SklearnTask, model: Any, reporter: Reporter) -> None:
         self.task = task
         self.reporter = reporter
         self.n_unconverged = 0

@@ -17,6 +17,7 @@ import optuna
 
 from hpolab import _optuna
 from hpolab.errors import CacheMismatch, InvalidType, check_count
+from hpolab.keywords import checks_keywords
 from hpolab.trial.checkpoint import CheckpointFolder
 from hpolab.trial.sealed import seal, unseal
 
@@ -61,6 +62,7 @@ class ArtifactCache:
         [0.25, 0.75]
     """
 
+    @checks_keywords()
     def __init__(self, folder: str | os.PathLike[str], *, max_bytes: int = 2**30) -> None:
         check_count("max_bytes", max_bytes)
         self.folder = Path(folder).absolute()

@@ -1,4 +1,4 @@
-"""The cheap stage: parameters tuned on some parts of the data, and scored on another."""
+"""The post-processing stage: parameters tuned on some parts of the data, and scored on another."""
 
 from __future__ import annotations
 
@@ -27,13 +27,10 @@ if TYPE_CHECKING:
 
 __all__ = ["PostStage", "StudyPlace", "Tuned"]
 
-VALUE = "value"
-"""What the score is called where ``score`` returns a number and not metrics by name."""
-
 
 @dataclass(frozen=True)
 class Tuned:
-    """Cheap parameters that were tuned on an artifact.
+    """Post-processing parameters that were tuned on an artifact.
 
     Attributes:
         post_params: The best ones.
@@ -51,7 +48,7 @@ class Tuned:
 
 @dataclass(frozen=True)
 class StudyPlace:
-    """Where a cheap stage's studies are: their storage, what their names begin with, their seed."""
+    """Where studies of post-processing are: storage, what their names begin with, and seed."""
 
     storage: BaseStorage | str
     name: str
@@ -60,16 +57,17 @@ class StudyPlace:
 
 @dataclass(frozen=True)
 class PostStage:
-    """How the cheap parameters of an artifact are tuned and scored.
+    """How the post-processing parameters of an artifact are tuned and scored.
 
     Attributes:
-        score: (artifact, post params, part) -> number, or metrics by name, the optimized one first.
-        search_space: The cheap parameters.
+        score: (artifact, post params, part) -> number, or metrics by name, ``metric`` among them.
+        search_space: The post-processing parameters.
         parts: What the data's parts are called, as ``score`` knows them.
         cross_fit: Whether each part is scored, with what was tuned on the others.
         n_trials: Trials of a study.
         sampler: Their sampler's name, or a factory.
         direction: "minimize" or "maximize".
+        metric: The name of the metric that is optimized.
     """
 
     score: Callable[[Any, Mapping[str, Any], Any], float | Mapping[str, float]]
@@ -79,6 +77,7 @@ class PostStage:
     n_trials: int
     sampler: Any
     direction: str
+    metric: str
 
     @property
     def scored(self) -> tuple[Any, ...]:
@@ -97,27 +96,32 @@ class PostStage:
         return self.parts[:1]
 
     def metrics(self, artifact: Any, post_params: Mapping[str, Any], part: Any) -> dict[str, float]:
-        """Return the metrics of one part, the optimized one first.
+        """Return the metrics of one part by name.
 
         Raises:
-            InvalidType: If ``score`` returns anything but numbers.
+            InvalidArgument: If ``score_artifact`` returns metrics without the optimized one.
+            InvalidType: If it returns anything but numbers.
         """
         found = self.score(artifact, dict(post_params), part)
-        named = found if isinstance(found, Mapping) else {VALUE: found}
+        named = found if isinstance(found, Mapping) else {self.metric: found}
         try:
             metrics = {name: float(value) for name, value in named.items()}
         except (TypeError, ValueError):
             metrics = {}
         if not metrics:
             raise InvalidType(
-                "`score` must return a number, or numbers by name, the optimized one first, got "
-                f"{found!r}."
+                f"`score_artifact` must return a number, or numbers by name, got {found!r}."
+            )
+        if self.metric not in metrics:
+            raise InvalidArgument(
+                f"`metric` must be one of {', '.join(map(repr, metrics))}, as `score_artifact` "
+                f"returns them, got {self.metric!r}."
             )
         return metrics
 
     def value(self, artifact: Any, post_params: Mapping[str, Any], parts: Sequence[Any]) -> float:
         """Return the mean of the optimized metric over parts."""
-        values = [next(iter(self.metrics(artifact, post_params, p).values())) for p in parts]
+        values = [self.metrics(artifact, post_params, part)[self.metric] for part in parts]
         return math.fsum(values) / len(values)
 
     def tune(self, artifact: Any, parts: Sequence[Any], place: StudyPlace) -> Tuned:
@@ -125,14 +129,18 @@ class PostStage:
 
         Raises:
             Diverged: If no trial has a value.
-            InvalidArgument: If ``score`` changes the artifact.
+            InvalidArgument: If ``score_artifact`` changes the artifact.
             RecipeMismatch: If the study has trials of another search space.
             TooManyFailures: If the first trials all fail.
         """
         # `run` stands behind objectives: it takes them.
         guarded = _Guarded(self, artifact, parts)
         objective = FunctionObjective(
-            guarded, search_space=self.search_space, direction=self.direction, max_steps=1
+            guarded,
+            search_space=self.search_space,
+            direction=self.direction,
+            max_steps=1,
+            metric=self.metric,
         )
         study = make_study(
             place.name,
@@ -153,14 +161,14 @@ class PostStage:
         return self.read(study)
 
     def read(self, study: Study) -> Tuned:
-        """Return what a study of cheap parameters has found.
+        """Return what a study of post-processing parameters has found.
 
         Raises:
             Diverged: If no trial has a value.
         """
         trials = study.get_trials(deepcopy=False)
         if all(trial.state != TrialState.COMPLETE for trial in trials):
-            raise Diverged(f"no trial of the cheap stage {study.study_name!r} has a value")
+            raise Diverged(f"no trial of post-processing {study.study_name!r} has a value")
         best = study.best_trial
         assert best.value is not None
         return Tuned(
@@ -196,6 +204,7 @@ class _Guarded:
     def refuse_change(self) -> None:
         if digest_of(self._artifact) != self._digest:
             raise InvalidArgument(
-                "`score` must leave the artifact as it is, as all cheap trials share it, got one "
-                f"that changes it (a {type(self._artifact).__name__}): let it work on a copy."
+                "`score_artifact` must leave the artifact as it is, as all trials of post-"
+                "processing share it, got one that changes it (a "
+                f"{type(self._artifact).__name__}): let it work on a copy."
             )

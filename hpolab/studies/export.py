@@ -10,12 +10,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hpolab.errors import InvalidArgument, one_of
+from hpolab.keywords import checks_keywords
 from hpolab.search_space.space import SearchSpace
 from hpolab.studies.imported import RUN_KEY
 from hpolab.studies.recipe import read_recipe
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Mapping
     from os import PathLike
 
     from optuna import Study
@@ -26,7 +27,6 @@ __all__ = [
     "as_json",
     "as_overrides",
     "as_python",
-    "as_table",
     "as_yaml",
     "delivered_params",
     "params_of_yaml",
@@ -74,6 +74,7 @@ def as_yaml(params: Mapping[str, Any]) -> str:
     return str(yaml.safe_dump(dict(params), sort_keys=False)).rstrip()
 
 
+@checks_keywords()
 def params_of_yaml(
     path: str | PathLike[str], names: Iterable[str], *, prefixes: Mapping[str, str] | None = None
 ) -> dict[str, Any]:
@@ -123,6 +124,7 @@ def as_python(params: Mapping[str, Any]) -> str:
     return pprint.pformat(dict(params), sort_dicts=False, width=100)
 
 
+@checks_keywords()
 def as_overrides(
     params: Mapping[str, Any],
     *,
@@ -153,19 +155,6 @@ def as_overrides(
         for name, value in params.items()
         if names[name] is not None
     ]
-
-
-def as_table(rows: Sequence[Sequence[str]]) -> str:
-    """Return rows of equal length as lines whose columns stand below each other.
-
-    Example:
-        >>> print(as_table([["name", "value"], ["lr", "0.1"]]))
-        name  value
-        lr    0.1
-    """
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    lines = ("  ".join(map(str.ljust, row, widths)).rstrip() for row in rows)
-    return "\n".join(lines)
 
 
 def _read_yaml(path: str | PathLike[str]) -> dict[str, Any]:

@@ -126,9 +126,9 @@ class Recipe:
         if differences:
             raise RecipeMismatch(
                 f"Study {study_name!r} exists and was made by another recipe; nothing was "
-                "changed.\n  " + "\n  ".join(differences) + "\nGive the stored settings or leave "
-                "them out, take another `study_name`, or name what may change: "
-                "`allow_change=['sampler']`, `['pruner']`."
+                "changed.\n  " + "\n  ".join(differences),
+                "\nGive the stored settings or leave them out, take another `study_name`, or name "
+                "what may change: `allow_change=['sampler']`, `['pruner']`.",
             )
 
 
@@ -221,8 +221,9 @@ def check_search_space(study: Study, search_space: SearchSpace) -> None:
         if differences:
             raise RecipeMismatch(
                 f"Study {study.study_name!r} has trials of another search space; nothing was "
-                "changed.\n  " + "\n  ".join(differences) + "\nA range may be widened or "
-                "narrowed; choices, scale, step and kind must stay. Take another `study_name`."
+                "changed.\n  " + "\n  ".join(differences),
+                "\nA range may be widened or narrowed; choices, scale, step and kind must stay. "
+                "Take another `study_name`.",
             )
     write_recipe(study, replace(recipe, search_space=asked, exhausted=False))
 
@@ -245,8 +246,8 @@ def check_facts(study: Study, facts: Mapping[str, Any]) -> None:
         ]
         raise RecipeMismatch(
             f"Study {study.study_name!r} has values of another kind, which cannot be compared with "
-            "these; nothing was changed.\n  " + "\n  ".join(differences) + "\nTake another "
-            "`study_name`."
+            "these; nothing was changed.\n  " + "\n  ".join(differences),
+            "\nTake another `study_name`.",
         )
 
 

@@ -10,6 +10,7 @@ from optuna.samplers import BaseSampler
 
 from hpolab import _optuna
 from hpolab.errors import InvalidArgument, MissingExtra, one_of
+from hpolab.keywords import checks_keywords
 from hpolab.search_space.space import as_space
 from hpolab.seeding import check_seed, derive_seed
 from hpolab.studies.stepwise import LIGHTGBM_ORDER, StepwiseSampler
@@ -61,6 +62,7 @@ class TrialSeededSampler(BaseSampler):
         'TrialSeededSampler(TPESampler, seed=0)'
     """
 
+    @checks_keywords()
     def __init__(self, factory: SamplerFactory, seed: int) -> None:
         self.seed = check_seed(seed)
         self._factory = factory
@@ -206,6 +208,7 @@ SAMPLERS: Mapping[str, SamplerFactory] = {
 """The samplers that `TrialSeededSampler` wraps, by name."""
 
 
+@checks_keywords()
 def make_sampler(
     sampler: str | BaseSampler | SamplerFactory,
     *,

@@ -18,6 +18,7 @@ from optuna.samplers import BaseSampler, RandomSampler, TPESampler
 from optuna.trial import TrialState, create_trial
 
 from hpolab.errors import InvalidArgument, InvalidType, check_count, one_of
+from hpolab.keywords import checks_keywords
 from hpolab.seeding import check_seed, derive_seed
 from hpolab.studies.trials import best_of
 
@@ -152,6 +153,7 @@ class StepwiseSampler(BaseSampler):
         [0.5, -1.0, 0.0, 1.0, 0.0, 0.0]
     """
 
+    @checks_keywords()
     def __init__(
         self,
         *,

@@ -17,6 +17,7 @@ from hpolab.errors import (
     hint,
     one_of,
 )
+from hpolab.keywords import checks_keywords
 from hpolab.search_space.space import SearchSpace, as_space
 from hpolab.seeding import check_seed
 from hpolab.storage.url import open_storage
@@ -71,6 +72,7 @@ class StudiedObjective(Protocol):
     default_pruner: str
 
 
+@checks_keywords()
 def make_study(
     study_name: str,
     *,
@@ -180,6 +182,7 @@ def make_study(
     return study
 
 
+@checks_keywords()
 def load_study(study_name: str, *, storage: str | BaseStorage | None = None) -> Study:
     """Load a study as it was made, its sampler and pruner included.
 
@@ -309,8 +312,8 @@ def _stored_recipe(
     if recipe is None and (n_trials or not same):
         raise RecipeMismatch(
             f"Study {study_name!r} exists ({', '.join(_names(study.directions))}; {n_trials} "
-            "trials) and hpolab did not make it; nothing was changed. Take another "
-            "`study_name`; `load_study` opens this one."
+            "trials) and hpolab did not make it; nothing was changed.",
+            " Take another `study_name`; `load_study` opens this one.",
         )
     return recipe
 

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from optuna.trial import FrozenTrial
 
 __all__ = [
+    "METRICS_KEY",
     "Tally",
     "best_of",
     "best_trial",
@@ -26,6 +27,9 @@ __all__ = [
     "sign_of",
     "tally",
 ]
+
+METRICS_KEY = "hpolab:metrics"
+"""The metrics that a trial has recorded beside its value: name -> number."""
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from hpolab.errors import InvalidArgument, check_count, needs, one_of
+from hpolab.keywords import checks_keywords
 from hpolab.torch.optimizers import OPTIMIZER_ROWS
 from hpolab.torch.schedules import SCHEDULE_ROWS, factor_at
 
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 __all__ = ["build_optimizer", "build_schedule"]
 
 
+@checks_keywords()
 def build_optimizer(params: Mapping[str, Any], model: torch.nn.Module) -> torch.optim.Optimizer:
     """Return the torch optimizer that a trial's params describe, for a model's weights.
 
@@ -67,6 +69,7 @@ def build_optimizer(params: Mapping[str, Any], model: torch.nn.Module) -> torch.
     return optimizer
 
 
+@checks_keywords()
 def build_schedule(
     params: Mapping[str, Any],
     optimizer: torch.optim.Optimizer,

@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, final
 
 from hpolab.errors import InvalidArgument, InvalidType, needs, one_of
+from hpolab.keywords import checks_keywords
 from hpolab.trial.reporter import Reporter
 
 with needs("`LightningPruningCallback`", "Lightning", "lightning"):
@@ -55,6 +56,7 @@ class LightningPruningCallback(Callback):
         ...     return reporter.best_value
     """
 
+    @checks_keywords()
     def __init__(self, reporter: Reporter, monitor: str) -> None:
         if not isinstance(reporter, Reporter):
             # Optuna's own callback takes the trial itself.

@@ -142,11 +142,11 @@ def find_metrics(
     *,
     direction: str | None,
     loss: LossFunction,
-) -> dict[str, Metric]:
-    """Return metrics by name, a callable's being its ``__name__``.
+) -> tuple[str, dict[str, Metric]]:
+    """Return the optimized metric's name, and all by name, a callable's being its ``__name__``.
 
     Args:
-        metric: The optimized one; it comes first.
+        metric: The optimized one.
         more: Those that are recorded besides.
         direction: "minimize" or "maximize"; None takes that of a named ``metric``.
         loss: What the metric "loss" is.
@@ -175,12 +175,12 @@ def find_metrics(
         raise InvalidType(f"`metrics` must be a list of metrics, got {more!r}.")
     metrics = {name: optimized}
     for each in more:
-        name, found = _find_metric("metrics", each, known)
-        if metrics.setdefault(name, found).function != found.function:
+        other, found = _find_metric("metrics", each, known)
+        if metrics.setdefault(other, found).function != found.function:
             raise InvalidArgument(
-                f"`metrics` must have names of their own, got two functions named {name!r}."
+                f"`metrics` must have names of their own, got two functions named {other!r}."
             )
-    return metrics
+    return name, metrics
 
 
 def read_metrics(

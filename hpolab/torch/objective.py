@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from hpolab.errors import InvalidArgument, InvalidType, check_count, one_of
+from hpolab.keywords import checks_keywords
 from hpolab.objectives.base import Objective
 from hpolab.objectives.epochs import train_epochs
 from hpolab.seeding import check_seed
@@ -24,10 +25,12 @@ from hpolab.torch.metrics import (
 )
 from hpolab.torch.rng import order_seed, seeded
 from hpolab.torch.state import TrainingState
-from hpolab.torch.training import Task, TorchTraining
+from hpolab.torch.training import TorchTask, TorchTraining
+from hpolab.trial.reporter import ReporterOptions, options_of_reporter
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
+    from typing import Unpack
 
     from optuna import Study
     from torch.optim import Optimizer
@@ -37,10 +40,17 @@ if TYPE_CHECKING:
     from hpolab.torch.data import Split
     from hpolab.torch.fused.crew import FusedCrew
     from hpolab.torch.metrics import LossFunction, MetricFunction
-    from hpolab.trial.checkpoint import ArtifactStore
     from hpolab.trial.reporter import Reporter
 
 __all__ = ["TorchObjective"]
+
+_EVAL_BATCH_SIZE = 256
+
+
+class TorchOptions(ReporterOptions, total=False):
+    """What else `TorchObjective` takes by name."""
+
+    eval_batch_size: int
 
 
 class TorchObjective(Objective):
@@ -85,15 +95,10 @@ class TorchObjective(Objective):
         max_epochs: Epochs of a full training.
         batch_size: Rows of a training batch, unless the trial has a parameter of that name or
             `train` makes its own batches. A single row left over joins the last batch.
-        patience: Epochs without improvement after which training stops; None never stops.
-        min_delta: What an epoch must gain on the best to count as an improvement.
-        timeout_seconds: Time limit of one trial, checked every epoch.
-        checkpoints: Where checkpoints of running trials are kept; see `Reporter`.
-        checkpoint_every: Epochs between two checkpoints, at least.
-        checkpoint_seconds: Seconds between them, at least.
         device: Where models and data live, e.g. "cpu", "cuda", "cuda:1".
-        eval_batch_size: Rows evaluated at once. (On a CPU, 1,024 images of the MNIST protocol fall
-            out of its cache: they take 1.4 times what 256 at once take.)
+        **settings: ``patience`` and the others of `ReporterSettings`, counted in epochs; and
+            ``eval_batch_size``, rows evaluated at once, 256 by default. (On a CPU, 1,024 images of
+            the MNIST protocol fall out of its cache: they take 1.4 times what 256 at once take.)
 
     Raises:
         InvalidArgument: If an argument is out of its range or set of names, data is empty or not
@@ -118,6 +123,7 @@ class TorchObjective(Objective):
         ['lr', 'one_minus_beta1', 'one_minus_beta2']
     """
 
+    @checks_keywords(TorchOptions)
     def __init__(
         self,
         build_model: Callable[[dict[str, Any]], nn.Module],
@@ -132,34 +138,24 @@ class TorchObjective(Objective):
         direction: str | None = None,
         max_epochs: int,
         batch_size: int = 32,
-        patience: int | None = None,
-        min_delta: float = 0.0,
-        timeout_seconds: float | None = None,
-        checkpoints: ArtifactStore | None = None,
-        checkpoint_every: int = 1,
-        checkpoint_seconds: float = 10.0,
         device: str | torch.device = "cpu",
-        eval_batch_size: int = 256,
+        **settings: Unpack[TorchOptions],
     ) -> None:
         if not callable(build_model):
             raise InvalidType(f"`build_model` must be callable, got {type(build_model).__name__}.")
         check_count("max_epochs", max_epochs)
         check_count("batch_size", batch_size)
+        eval_batch_size = settings.get("eval_batch_size", _EVAL_BATCH_SIZE)
         check_count("eval_batch_size", eval_batch_size)
         self._loss_name = loss
         loss_function = find_loss(loss)
-        found = find_metrics(metric, metrics, direction=direction, loss=loss_function)
-        optimized = next(iter(found.values()))
+        name, found = find_metrics(metric, metrics, direction=direction, loss=loss_function)
         super().__init__(
             search_space=search_space,
-            direction="maximize" if optimized.maximize else "minimize",
+            direction="maximize" if found[name].maximize else "minimize",
             max_steps=max_epochs,
-            patience=patience,
-            min_delta=min_delta,
-            timeout_seconds=timeout_seconds,
-            checkpoints=checkpoints,
-            checkpoint_every=checkpoint_every,
-            checkpoint_seconds=checkpoint_seconds,
+            metric=name,
+            **options_of_reporter(settings),
         )
         self._build_model = build_model
         self._batch_size = batch_size
@@ -168,11 +164,11 @@ class TorchObjective(Objective):
         if score is not None:
             given["score"] = score
         splits = open_splits(given, opened)
-        self.task = Task(splits, loss_function, found, eval_batch_size, opened)
-        for name, split in splits.items():
+        self.task = TorchTask(splits, loss_function, self.metric, found, eval_batch_size, opened)
+        for part, split in splits.items():
             if split.targets is not None:
-                read = () if name == "train" else tuple(found)
-                check_targets(loss, read, name, split.targets)
+                read = () if part == "train" else tuple(found)
+                check_targets(loss, read, part, split.targets)
         self._check_search_space()
 
     def train(self, params: Mapping[str, Any], reporter: Reporter) -> float:
@@ -185,10 +181,10 @@ class TorchObjective(Objective):
         """Store a trial's metrics where there are several, and return its value."""
         if len(values) > 1:
             reporter.record(**values)
-        return values[self.task.metric_name]
+        return values[self.metric]
 
     def start(self, params: Mapping[str, Any], seed: int) -> TorchTraining:
-        """Return a training before its first epoch, inside `Task.seeded`, as weights are drawn."""
+        """Return a training before its first epoch; call it inside `TorchTask.seeded`."""
         model = self._new_model(params)
         optimizer, schedule = self._new_optimizer(params, model)
         order = torch.Generator().manual_seed(order_seed(seed))
@@ -200,21 +196,22 @@ class TorchObjective(Objective):
             TrainingState(model, optimizer, schedule, generators, self.task.device),
         )
 
-    def fit(self, params: Mapping[str, Any], seed: int) -> nn.Module:
+    def fit(self, params: Mapping[str, Any], seed: int = 0) -> nn.Module:
         """Train with ``params`` outside any trial and return the best epoch's model.
 
         It is the model of a trial that has these parameters and this seed and is not pruned, in
         evaluation mode.
 
         Args:
-            params: Name -> value, as the search space suggests them.
+            params: A trial's params, such as ``study.best_params``, or the trainer's.
             seed: Seeds everything random, 0 or above.
 
         Raises:
             Diverged: If the training reaches NaN or infinity.
-            InvalidArgument: If ``seed`` is below 0.
+            InvalidArgument: If ``seed`` is below 0, or a trial's parameter is missing.
         """
         check_seed(seed)
+        params = self.search_space.complete(params)
         with self.task.seeded(seed):
             return self._fit(params, self.reporter(seed=seed)).model
 
@@ -337,9 +334,6 @@ class TorchObjective(Objective):
         batch_size: int = params.get("batch_size", self._batch_size)
         check_count("batch_size", batch_size)
         return batch_size
-
-    def _value_name(self) -> str:
-        return f"metric {self.task.metric_name!r}"
 
 
 @contextmanager

@@ -12,8 +12,9 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from hpolab.errors import check_count
+from hpolab.keywords import checks_keywords
 from hpolab.search_space.rows import Row, space_of
-from hpolab.search_space.space import named_space
+from hpolab.search_space.space import SearchSpace, named_space
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -191,6 +192,7 @@ SCHEDULES: tuple[str, ...] = tuple(SCHEDULE_ROWS)
 """The names that `schedule_space` knows."""
 
 
+@checks_keywords()
 def schedule_space(
     name: str | Sequence[str], *, max_epochs: int, warmup: bool = False
 ) -> SearchSpace:

@@ -24,23 +24,25 @@ if TYPE_CHECKING:
     from hpolab.torch.state import TrainingState
     from hpolab.trial.reporter import Reporter
 
-__all__ = ["Task", "TorchTraining", "TrainsByEpochs"]
+__all__ = ["TorchTask", "TorchTraining", "TrainsByEpochs"]
 
 
 @dataclass(frozen=True)
-class Task:
+class TorchTask:
     """What is learned, by whatever model: data, loss and metrics.
 
     Attributes:
         splits: "train", "valid" and, where it was given, "score".
         loss: (outputs, targets) -> scalar tensor.
-        metrics: Name -> metric, the one that is optimized first.
+        metric: The name of the metric that is optimized.
+        metrics: Name -> metric.
         eval_batch_size: Rows evaluated at once.
         device: Where models and data live.
     """
 
     splits: Mapping[str, Split]
     loss: LossFunction
+    metric: str
     metrics: Mapping[str, Metric]
     eval_batch_size: int
     device: torch.device
@@ -63,13 +65,7 @@ class Task:
     @property
     def steering(self) -> Mapping[str, Metric]:
         """The metric that is optimized, alone."""
-        name, metric = next(iter(self.metrics.items()))
-        return {name: metric}
-
-    @property
-    def metric_name(self) -> str:
-        """Its name."""
-        return next(iter(self.metrics))
+        return {self.metric: self.metrics[self.metric]}
 
     @property
     def generators(self) -> list[torch.Generator]:
@@ -100,10 +96,10 @@ class TrainsByEpochs(Protocol):
 
     search_space: SearchSpace
     max_steps: int
-    task: Task
+    task: TorchTask
 
     def start(self, params: Mapping[str, Any], seed: int) -> TorchTraining:
-        """Return a training before its first epoch, inside `Task.seeded`, as weights are drawn."""
+        """Return a training before its first epoch; call it inside `TorchTask.seeded`."""
 
     def reporter(
         self,
@@ -130,7 +126,7 @@ class TorchTraining:
             the rows.
     """
 
-    task: Task
+    task: TorchTask
     params: Mapping[str, Any]
     batch_size: int
     state: TrainingState
@@ -162,9 +158,8 @@ class TorchTraining:
 
     def value(self) -> float:
         """Return the metric on `valid`."""
-        return self.task.evaluate(self.model, self.task.valid, self.task.steering)[
-            self.task.metric_name
-        ]
+        values = self.task.evaluate(self.model, self.task.valid, self.task.steering)
+        return values[self.task.metric]
 
     def score(self) -> dict[str, float]:
         """Return all metrics on `score`: name -> value."""

@@ -5,22 +5,25 @@ from __future__ import annotations
 import math
 import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NoReturn
+from numbers import Integral, Real
+from typing import TYPE_CHECKING, Any, NoReturn, TypedDict, cast
 
 import optuna
 
 from hpolab import _optuna
 from hpolab.errors import Diverged, InvalidArgument, InvalidType, LeaseLost, one_of
+from hpolab.keywords import checks_keywords
 from hpolab.seeding import derive_seed
 from hpolab.storage.bulk import Report, write_reports
 from hpolab.studies.recipe import study_seed
+from hpolab.studies.trials import METRICS_KEY
 from hpolab.trial.checkpoint import Checkpoint, TrialCheckpoints, default_store
 from hpolab.trial.lease import lease_lost, take_lease
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from types import TracebackType
-    from typing import Self
+    from typing import Self, Unpack
 
     from optuna import Study, Trial
     from optuna.trial import FrozenTrial
@@ -28,21 +31,109 @@ if TYPE_CHECKING:
     from hpolab.trial.checkpoint import ArtifactStore
 
 __all__ = [
-    "METRICS_KEY",
     "REASON_KEY",
     "Reporter",
+    "ReporterOptions",
+    "ReporterSettings",
     "StepReport",
     "give_up",
     "is_out_of_memory",
+    "options_of_reporter",
     "report_together",
     "training_seed",
 ]
 
-METRICS_KEY = "hpolab:metrics"
 REASON_KEY = "hpolab:reason"
 _DEAD = "hpolab:dead"  # the name of the constraint
 
+_logger = optuna.logging.get_logger(__name__)
+
 _DIRECTIONS = ("minimize", "maximize")
+
+
+class ReporterOptions(TypedDict, total=False):
+    """The fields of `ReporterSettings` as keywords: every objective and `Reporter` take them."""
+
+    patience: int | None
+    min_delta: float
+    timeout_seconds: float | None
+    checkpoints: ArtifactStore | None
+    checkpoint_every: int
+    checkpoint_seconds: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReporterSettings:
+    """When a training stops early, and how it is checkpointed.
+
+    Objectives and `Reporter` take these as plain keywords and hold them as this one value.
+
+    Attributes:
+        patience: Reports without improvement after which a training stops; None never stops.
+        min_delta: What a report must gain on the best one to count as an improvement, 0 or above.
+        timeout_seconds: Time limit of one training, checked at each report; None for none. The
+            training ends with the best that it has.
+        checkpoints: Where checkpoints of running trials are kept: any artifact store of
+            ``optuna.artifacts``. By default a folder beside the storage's file, or in the working
+            folder for a server.
+        checkpoint_every: Reports between two checkpoints, at least; 1 or above.
+        checkpoint_seconds: Seconds between two checkpoints, at least: what a checkpoint costs
+            stays small beside what it saves.
+
+    Raises:
+        InvalidArgument: If a field is out of its range.
+        InvalidType: If a field is no number where it must be one.
+
+    Example:
+        >>> ReporterSettings(patience=0)
+        Traceback (most recent call last):
+        hpolab.errors.InvalidArgument: `patience` must be 1 or above, or None, got 0.
+    """
+
+    patience: int | None = None
+    min_delta: float = 0.0
+    timeout_seconds: float | None = None
+    checkpoints: ArtifactStore | None = None
+    checkpoint_every: int = 1
+    checkpoint_seconds: float = 10.0
+
+    def __post_init__(self) -> None:
+        _check_number("checkpoint_every", self.checkpoint_every, Integral)
+        if self.checkpoint_every < 1:
+            raise InvalidArgument(
+                f"`checkpoint_every` must be 1 or above, got {self.checkpoint_every}."
+            )
+        _check_number("checkpoint_seconds", self.checkpoint_seconds, Real)
+        if self.checkpoint_seconds < 0:
+            raise InvalidArgument(
+                f"`checkpoint_seconds` must be 0 or above, got {self.checkpoint_seconds}."
+            )
+        if self.patience is not None:
+            _check_number("patience", self.patience, Integral)
+            if self.patience < 1:
+                raise InvalidArgument(
+                    f"`patience` must be 1 or above, or None, got {self.patience}."
+                )
+        _check_number("min_delta", self.min_delta, Real)
+        if self.min_delta < 0:
+            raise InvalidArgument(f"`min_delta` must be 0 or above, got {self.min_delta}.")
+        if self.timeout_seconds is not None:
+            _check_number("timeout_seconds", self.timeout_seconds, Real)
+            if self.timeout_seconds <= 0:
+                raise InvalidArgument(
+                    f"`timeout_seconds` must be above 0, or None, got {self.timeout_seconds}."
+                )
+
+
+def options_of_reporter(options: Mapping[str, Any]) -> ReporterOptions:
+    """Return those of an objective's options that are settings of the reporter.
+
+    Example:
+        >>> options_of_reporter({"patience": 3, "eval_batch_size": 64})
+        {'patience': 3}
+    """
+    known = ReporterOptions.__optional_keys__
+    return cast("ReporterOptions", {key: options[key] for key in options if key in known})
 
 
 class Reporter:
@@ -61,21 +152,18 @@ class Reporter:
     Args:
         trial: The running trial, of any Optuna study with one objective value. None watches
             without a trial: nothing is stored or pruned, and a divergence raises `Diverged`.
-        patience: Reports without improvement after which training stops; None never stops.
-        min_delta: What a value must gain on the best one to count as an improvement, 0 or above.
-        timeout_seconds: The trial's time limit, checked at each report; None for none.
         direction: "minimize" or "maximize"; needed without a trial, whose study says it otherwise.
         seed: The training's seed; by default derived from the study's seed and the trial's number.
-        checkpoints: Where checkpoints are kept: any artifact store of ``optuna.artifacts``. By
-            default a folder beside the storage's file, or in the working folder for a server.
-        checkpoint_every: Reports between two checkpoints, 1 or above.
-        checkpoint_seconds: And seconds between them, at least: what a checkpoint costs stays small
-            beside what it saves.
         deadline: The moment of ``time.monotonic()`` at which training shall end; None for none.
+        replay: Step -> value: the reports of a finished training that is repeated here. It ends
+            after the last of them, whatever patience and the time limit say, and a value that
+            differs from its own is logged.
+        **settings: ``patience``, ``min_delta``, ``timeout_seconds``, ``checkpoints``,
+            ``checkpoint_every`` and ``checkpoint_seconds``; see `ReporterSettings`.
 
     Attributes:
         trial: The trial; None outside any.
-        patience: As given.
+        settings: When it stops and how it is checkpointed.
         direction: "minimize" or "maximize".
         seed: Seeds everything random in this training.
         best_value: The last value that improved on those before it by more than ``min_delta``,
@@ -102,48 +190,29 @@ class Reporter:
         3
     """
 
+    @checks_keywords(ReporterOptions)
     def __init__(
         self,
         trial: Trial | None,
         *,
-        patience: int | None = None,
-        min_delta: float = 0.0,
-        timeout_seconds: float | None = None,
         direction: str | None = None,
         seed: int | None = None,
-        checkpoints: ArtifactStore | None = None,
-        checkpoint_every: int = 1,
-        checkpoint_seconds: float = 10.0,
         deadline: float | None = None,
+        replay: Mapping[int, float] | None = None,
+        **settings: Unpack[ReporterOptions],
     ) -> None:
-        if checkpoint_every < 1:
-            raise InvalidArgument(f"`checkpoint_every` must be 1 or above, got {checkpoint_every}.")
-        if checkpoint_seconds < 0:
-            raise InvalidArgument(
-                f"`checkpoint_seconds` must be 0 or above, got {checkpoint_seconds}."
-            )
-        if patience is not None and patience < 1:
-            raise InvalidArgument(f"`patience` must be 1 or above, or None, got {patience}.")
-        if min_delta < 0:
-            raise InvalidArgument(f"`min_delta` must be 0 or above, got {min_delta}.")
-        if timeout_seconds is not None and timeout_seconds <= 0:
-            raise InvalidArgument(
-                f"`timeout_seconds` must be above 0, or None, got {timeout_seconds}."
-            )
+        self.settings = ReporterSettings(**settings)
         self.best_value: float | None = None
         self.best_step: int | None = None
         self.improved = False
         self.should_stop = False
         self.trial = trial
-        self.patience = patience
-        self._min_delta = min_delta
-        self._timeout_seconds = timeout_seconds
         self._deadline = math.inf if deadline is None else deadline
+        self._replay = dict(replay or {})
+        self._differs = False
         self._started = time.monotonic()
         self._reports: dict[int, float] = {}
         self._without_improvement = 0
-        self._checkpoint_every = checkpoint_every
-        self._checkpoint_seconds = checkpoint_seconds
         self._checkpointed = self._started
         self._checkpoints: TrialCheckpoints | None = None
         self._stored: dict[int, float] = {}
@@ -159,7 +228,7 @@ class Reporter:
             self.direction = trial.study.direction.name.lower()
             self.seed = trial_seed(trial) if seed is None else seed
             self._stored = _optuna.stored_reports(trial)
-            store = checkpoints or default_store(trial.study)
+            store = self.settings.checkpoints or default_store(trial.study)
             if store is not None:
                 self._checkpoints = TrialCheckpoints(store, trial.study.study_name, trial.number)
             take_lease(trial)
@@ -260,8 +329,22 @@ class Reporter:
         if not math.isfinite(value):
             self.diverged(value, f"at step {step}")
         self._reports[step] = value
+        self._compare(value, step)
         self._watch(value, step)
         return value, step
+
+    def _compare(self, value: float, step: int) -> None:
+        """Log, once, that a training does not repeat the one that it shall."""
+        expected = self._replay.get(step)
+        if expected is None or self._differs:
+            return
+        if not math.isclose(value, expected, rel_tol=1e-6, abs_tol=1e-9):
+            _logger.warning(
+                f"The training differs from the trial that it repeats: {value:.6g} at step {step}, "
+                f"where the trial had {expected:.6g}. Versions, device, data or settings are not "
+                "those of the trial, or something in it is not seeded."
+            )
+            self._differs = True
 
     def _refuse_if_lost(self) -> None:
         if self.trial is not None and lease_lost(self.trial):
@@ -316,7 +399,7 @@ class Reporter:
         if self.best_value is not None:
             gain = value - self.best_value
             gain = gain if self.direction == "maximize" else -gain
-        self.improved = gain > self._min_delta
+        self.improved = gain > self.settings.min_delta
         if self.improved:
             self.best_value, self.best_step, self._without_improvement = value, step, 0
         else:
@@ -324,17 +407,19 @@ class Reporter:
         self._decide_to_stop()
 
     def _decide_to_stop(self) -> None:
-        out_of_patience = self.patience is not None and self._without_improvement >= self.patience
-        elapsed = time.monotonic() - self._started
-        out_of_time = self._timeout_seconds is not None and elapsed >= self._timeout_seconds
+        if self._replay:
+            self.should_stop = max(self._replay) in self._reports
+            return
+        patience, limit = self.settings.patience, self.settings.timeout_seconds
+        out_of_patience = patience is not None and self._without_improvement >= patience
+        out_of_time = limit is not None and time.monotonic() - self._started >= limit
         too_late = time.monotonic() >= self._deadline
         self.should_stop = out_of_patience or out_of_time or too_late
 
     def _checkpoint_is_due(self) -> bool:
+        every, seconds = self.settings.checkpoint_every, self.settings.checkpoint_seconds
         elapsed = time.monotonic() - self._checkpointed
-        return (
-            len(self._reports) % self._checkpoint_every == 0 and elapsed >= self._checkpoint_seconds
-        )
+        return len(self._reports) % every == 0 and elapsed >= seconds
 
     def _progress(self) -> dict[str, float | int | None]:
         return {
@@ -437,6 +522,12 @@ def give_up(trial: Trial, reason: str, cause: BaseException | None = None) -> No
         # Optuna's samplers rank trials with a constraint above zero behind all others.
         trial.set_constraint(_DEAD, 1.0)
     raise optuna.TrialPruned(reason) from cause
+
+
+def _check_number(name: str, value: Any, kind: type) -> None:
+    if isinstance(value, bool) or not isinstance(value, kind):
+        what = "an int" if kind is Integral else "a number"
+        raise InvalidType(f"`{name}` must be {what}, got {type(value).__name__}.")
 
 
 def _as_float(value: float) -> float:

@@ -59,7 +59,7 @@ def test_best_is_the_peak_and_robust_is_on_the_plateau(direction):
     assert found.best.trial == study.best_trial.number == 22
     assert "a peak or a lucky run" in found.best.risk
     assert 10**-3.3 <= found.robust.params["lr"] <= 10**-2.7
-    assert "flat around it" in found.robust.risk
+    assert "on a plateau" in found.robust.risk
     assert "Not confirmed" in found.best.risk
 
 
@@ -99,7 +99,7 @@ def test_changes_against_the_baseline_are_percents_or_words():
         "optimizer sgd → adam",
         "dropout 0 → 0.1",
     ]
-    assert found.best.lead == pytest.approx(0.1)
+    assert found.best.improvement == pytest.approx(0.1)
     assert "It changes 3 parameters of the baseline at once." in found.best.risk
 
 
@@ -108,18 +108,18 @@ def test_baseline_is_a_trial_or_params(baseline):
     study = study_of([(0.9, {"lr": 0.1}), (0.8, {"lr": 0.01}), (0.7, {"lr": 1.0})])
     found = recommend(study, baseline=baseline)
     assert found.baseline == {"lr": 0.01}
-    assert found.best.lead == pytest.approx(0.1)
+    assert found.best.improvement == pytest.approx(0.1)
 
 
-def test_lead_within_the_noise_is_said_to_be():
+def test_improvement_within_the_noise_is_said_to_be():
     rng = np.random.default_rng(0)
     rows = [(float(rng.normal()), {"lr": float(10 ** rng.uniform(-4, 0))}) for _ in range(40)]
     found = recommend(study_of(rows), baseline=0)
-    assert "cannot be told from noise at one run each" in found.best.risk
+    assert "within the noise of one run each" in found.best.risk
     assert found.noise.deviation == pytest.approx(1.0, rel=0.4)
 
 
-def test_lead_beyond_the_noise_is_said_to_be():
+def test_improvement_beyond_the_noise_is_said_to_be():
     rng = np.random.default_rng(0)
     rows = [(0.0, {"lr": 1.0})]
     rows += [(1 + rng.normal(scale=0.01), {"lr": float(lr)}) for lr in np.geomspace(1e-3, 1e-2, 30)]
@@ -133,13 +133,13 @@ def test_repeated_configurations_tell_the_noise():
     assert noise.source == "4 trials of repeated configurations"
 
 
-def test_what_another_run_of_it_came_to_is_told():
+def test_what_another_run_of_it_reached_is_said():
     rows = [(0.95, {"lr": 0.1}), (0.7, {"lr": 0.1}), (0.8, {"lr": 0.01}), (0.8, {"lr": 0.001})]
-    assert "Run again, it came to 0.7." in recommend(study_of(rows)).best.risk
+    assert "When run again, it reached 0.7." in recommend(study_of(rows)).best.risk
 
 
 @pytest.mark.parametrize(("lr", "ends"), [(1e-4, True), (1.0, True), (0.01, False)])
-def test_end_of_a_range_is_told(lr, ends):
+def test_end_of_a_range_is_said(lr, ends):
     rows = [(0.5, {"lr": 0.1}), (0.6, {"lr": 0.05}), (0.9, {"lr": lr})]
     assert ("At the end of its range: lr." in recommend(study_of(rows)).best.risk) == ends
 
@@ -197,7 +197,7 @@ def test_params_are_in_trainer_units_and_the_baseline_is_the_default(bowl):
     assert found.best.params["beta2"] == pytest.approx(1 - best.params["one_minus_beta2"])
     assert found.best.params["epochs"] == 3
     assert found.baseline == SPACE.defaults()
-    assert found.best.lead == pytest.approx(best.value - study.trials[0].value)
+    assert found.best.improvement == pytest.approx(best.value - study.trials[0].value)
     assert {change.name for change in found.best.changes} == {"lr", "beta2"}
 
 
@@ -213,8 +213,9 @@ def test_confirmed_candidates_have_their_means_and_intervals(bowl):
     assert found.best.expected == means[best]
     assert found.robust.trial in means
     assert "Confirmed on" in found.best.risk
-    differs = next(e.differs for e in confirmation.configurations if e.trial == best)
-    assert ("is more than chance" if differs else "may be chance") in found.best.risk
+    effect = next(e.improvement for e in confirmation.configurations if e.trial == best)
+    words = "is significant" if effect.is_significant else "is not significant"
+    assert words in found.best.risk
     assert "Not confirmed" not in str(found)
 
 
@@ -284,7 +285,7 @@ def test_baseline_is_read_from_a_yaml_file_under_the_prefixes(tmp_path):
     study = study_of([(0.9, {"lr": 0.012, "layers": 4}), (0.5, {"lr": 0.01, "layers": 4})])
     found = recommend(study, baseline=path, prefixes=PREFIXES)
     assert found.baseline == {"lr": 0.01, "layers": 4}
-    assert found.best.lead == pytest.approx(0.4)
+    assert found.best.improvement == pytest.approx(0.4)
     assert [str(change) for change in found.best.changes] == ["lr +20.0 %"]
     assert found.to_overrides() == "models.optimizer.lr=0.012\nmodels.layers=4"
     assert found.to_overrides(prefixes={"layers": None}) == "lr=0.012"

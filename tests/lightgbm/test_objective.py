@@ -30,7 +30,8 @@ from hpolab import (
     run,
 )
 from hpolab.seeding import derive_seed
-from hpolab.trial.reporter import METRICS_KEY, REASON_KEY
+from hpolab.studies.trials import METRICS_KEY
+from hpolab.trial.reporter import REASON_KEY
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -834,10 +835,10 @@ REFUSED: dict[str, tuple[type[HpolabError], str, Callable[[], Any]]] = {
             )
         ),
     ),
-    "search_space a dict": (
+    "search_space a list": (
         InvalidType,
-        "`search_space` must be a SearchSpace, got dict",
-        lambda: make(search_space={"num_leaves": (3, 30)}),
+        "`search_space` must be a SearchSpace or a dict of ranges",
+        lambda: make(search_space=[("num_leaves", (3, 30))]),
     ),
     "given in both": (
         InvalidArgument,

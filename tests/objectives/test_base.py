@@ -5,14 +5,23 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import optuna
 import pytest
 from optuna.distributions import FloatDistribution
-from optuna.pruners import MedianPruner
-from optuna.trial import TrialState
+from optuna.pruners import MedianPruner, ThresholdPruner
+from optuna.trial import TrialState, create_trial
 
 import hpolab
-from hpolab import Diverged, HpolabError, InvalidArgument, InvalidType, Objective, SearchSpace
+from hpolab import (
+    Diverged,
+    HpolabError,
+    InvalidArgument,
+    InvalidType,
+    Objective,
+    RecipeMismatch,
+    SearchSpace,
+)
 from hpolab.trial.reporter import REASON_KEY
 
 if TYPE_CHECKING:
@@ -180,6 +189,192 @@ def test_what_a_subclass_leaves_out_is_said_by_name(method):
         getattr(Descent(), method)({}, 0)
 
 
+def test_optimized_metric_is_the_one_that_the_objective_names():
+    assert Descent(metric="loss").metric_in({"accuracy": 1.0, "loss": 0.1}) == "loss"
+
+
+def test_single_metric_is_the_optimized_one_where_none_is_named():
+    assert Descent().metric_in({"loss": 0.1}) == "loss"
+
+
+@pytest.mark.parametrize("metrics", [{"accuracy": 1.0, "loss": 0.1}, {}])
+def test_metrics_without_the_optimized_one_are_refused(metrics):
+    with pytest.raises(InvalidArgument, match=r"`metric` must be one of .* got 'value': give Desc"):
+        Descent().metric_in(metrics)
+    with pytest.raises(InvalidArgument, match=r"`metric` must be one of .* got 'mae'"):
+        Descent(metric="mae").metric_in(metrics)
+
+
+# From a study to the model
+
+
+class Walk(Objective):
+    """A random walk whose model is its best position; it ends early where time is up."""
+
+    def __init__(self, **options: Any) -> None:
+        settings = {"search_space": WALKS, "direction": "maximize", "max_steps": 8}
+        super().__init__(**settings | options)
+
+    def train(self, params: Mapping[str, Any], reporter: Reporter) -> float:
+        rng, position = np.random.default_rng(reporter.seed), 0.0
+        for step in reporter.steps(self.max_steps):
+            position += params["size"] * rng.normal(params["drift"])
+            reporter.report(position, step)
+        assert reporter.best_value is not None
+        return reporter.best_value
+
+    def fit(self, params: Mapping[str, Any], seed: int = 0) -> float:
+        return self.train(self.search_space.complete(params), self.reporter(seed=seed))
+
+
+WALKS = SearchSpace({"size": (0.1, 1.0), "drift": 0.5})
+
+
+def walked(objective: Walk | None = None, n_trials: int = 4, **options: Any) -> Study:
+    study = make_study(direction="maximize", **{"pruner": "none", **options})
+    run(study, objective or Walk(), n_trials)
+    return study
+
+
+def test_model_of_the_best_trial_is_its_own():
+    study = walked()
+    assert Walk().fit_best(study) == study.best_value
+    assert Walk().fit_best(study, seed=3) == Walk().fit(study.best_params, 3) != study.best_value
+
+
+def test_best_trial_violates_no_constraint():
+    study = walked()
+    best = study.best_trial
+    study.add_trial(
+        create_trial(
+            params=best.params,
+            distributions=best.distributions,
+            value=best.value + 1,
+            constraints={"size": 1.0},
+        )
+    )
+    assert Walk().fit_best(study) == best.value
+
+
+def test_model_of_any_trial_by_its_number_or_itself():
+    study = walked()
+    for trial in study.trials:
+        assert Walk().fit_trial(study, trial.number) == trial.value
+        assert Walk().fit_trial(study, trial) == trial.value
+
+
+@pytest.mark.parametrize(
+    ("run_with", "fit_with"), [({"timeout_seconds": 1e-9}, {}), ({"patience": 1}, {}),
+                               ({}, {"timeout_seconds": 1e-9}), ({}, {"patience": 1})]
+)  # fmt: skip
+def test_training_ends_where_the_trial_s_did(run_with, fit_with):
+    study = walked(Walk(**run_with))
+    for trial in study.trials:
+        assert Walk(**fit_with).fit_trial(study, trial) == trial.value
+
+
+def test_training_that_differs_from_the_trial_s_is_said_once(caplog):
+    class Unseeded(Walk):
+        def fit(self, params: Mapping[str, Any], seed: int = 0) -> float:
+            return super().fit(params, seed + 1)
+
+    study = walked()
+    caplog.clear()
+    optuna.logging.enable_propagation()
+    try:
+        Walk().fit_trial(study, 1)
+        assert not caplog.records
+        Unseeded().fit_trial(study, 1)
+    finally:
+        optuna.logging.disable_propagation()
+    (record,) = caplog.records
+    assert "differs from the trial that it repeats" in record.getMessage()
+    assert "at step 0, where the trial had" in record.getMessage()
+
+
+def test_params_of_a_trial_are_whole_in_the_trainer_s_names():
+    study = walked()
+    trial = study.trials[2]
+    assert Walk().params_of(trial) == {"size": trial.params["size"], "drift": 0.5}
+    assert Walk().params_of(trial.params) == Walk().params_of(trial)
+    assert Walk().params_of(Walk().params_of(trial)) == Walk().params_of(trial)
+
+
+def test_trial_without_an_end_has_no_model():
+    study = walked(pruner=ThresholdPruner(upper=-100.0), n_trials=1)
+    with pytest.raises(InvalidArgument, match=r"got trial 0, which was pruned at step 0\. `fit\("):
+        Walk().fit_trial(study, 0)
+    with pytest.raises(InvalidArgument, match=r"must have a complete trial .* got 's' without one"):
+        Walk().fit_best(study)
+    assert Walk().params_of(study.trials[0])["drift"] == 0.5
+    study.ask()
+    with pytest.raises(InvalidArgument, match="got trial 1, which is running"):
+        Walk().fit_trial(study, 1)
+
+
+def test_failed_and_diverged_trials_say_why_they_have_no_model():
+    class Broken(Walk):
+        def train(self, params: Mapping[str, Any], reporter: Reporter) -> float:
+            if reporter.trial.number == 1:
+                raise OSError("disk full")
+            return math.nan
+
+    study = walked(Broken(), n_trials=2)
+    with pytest.raises(InvalidArgument, match=r"trial 0, which was pruned \(diverged: nan"):
+        Walk().fit_trial(study, 0)
+    with pytest.raises(InvalidArgument, match=r"trial 1, which failed \(OSError: disk full\)"):
+        Walk().fit_trial(study, 1)
+
+
+@pytest.mark.parametrize("trial", [4, -1, 100])
+def test_trial_that_is_not_there_is_refused(trial):
+    with pytest.raises(InvalidArgument, match=f"one of the 4 trials of study 's', got {trial}"):
+        Walk().fit_trial(walked(), trial)
+
+
+@pytest.mark.parametrize("trial", ["best", None, True])
+def test_what_is_no_trial_is_refused(trial):
+    with pytest.raises(InvalidType, match="`trial` must be a trial or its number, got"):
+        Walk().fit_trial(walked(), trial)
+
+
+def test_what_is_no_study_is_refused():
+    with pytest.raises(InvalidType, match=r"`study` must be an optuna\.Study, got dict"):
+        Walk().fit_best({})
+
+
+@pytest.mark.parametrize(
+    ("space", "error", "message"),
+    [
+        ({"size": (0.1, 1.0), "drift": 0.2}, RecipeMismatch, "drift=0.5; .* it is 0.2"),
+        ({"size": (0.1, 1.0)}, RecipeMismatch, "drift=0.5; .* it is left out"),
+        ({"length": (0.1, 1.0), "drift": 0.5}, InvalidArgument, "got 'size', which it has not"),
+    ],
+)
+def test_study_of_another_configuration_is_refused(space, error, message):
+    objective = Walk(search_space=SearchSpace(space))
+    with pytest.raises(error, match=message):
+        objective.fit_best(walked())
+
+
+def test_study_of_other_facts_is_refused():
+    objective, other = Walk(), Walk()
+    objective.facts, other.facts = {"data": "a"}, {"data": "b"}
+    with pytest.raises(RecipeMismatch, match="'data': stored 'a', asked for 'b'"):
+        other.fit_best(walked(objective))
+
+
+def test_study_of_the_other_direction_has_no_model():
+    with pytest.raises(InvalidArgument, match="must be 'minimize'"):
+        Walk(direction="minimize").fit_best(walked())
+
+
+def test_fixed_range_takes_the_trial_s_own_value():
+    narrow = Walk(search_space=WALKS.override(size=0.3))
+    study = walked()
+    assert narrow.fit_trial(study, 1) == study.trials[1].value
+
+
 def test_objective_without_a_trainer_cannot_be_made():
     with pytest.raises(TypeError, match="abstract"):
         Objective(search_space=SPACE, direction="minimize", max_steps=1)
@@ -190,6 +385,7 @@ def test_objective_without_a_trainer_cannot_be_made():
     [
         ({"search_space": [("lr", 0.1)]}, InvalidType, "SearchSpace or a dict of ranges.*got list"),
         ({"direction": "up"}, InvalidArgument, "`direction` must be one of .* got 'up'"),
+        ({"metric": 3}, InvalidType, "`metric` must be a name, got int"),
         ({"max_steps": 0}, InvalidArgument, "`max_steps` must be 1 or above, got 0"),
         ({"patience": 0}, InvalidArgument, "`patience` must be 1 or above, or None, got 0"),
         ({"min_delta": -1.0}, InvalidArgument, r"`min_delta` must be 0 or above, got -1\.0"),

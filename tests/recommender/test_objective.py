@@ -33,7 +33,8 @@ from hpolab import (
 )
 from hpolab.seeding import derive_seed
 from hpolab.studies.recipe import FACTS_KEY, REFERENCES_KEY
-from hpolab.trial.reporter import METRICS_KEY, REASON_KEY
+from hpolab.studies.trials import METRICS_KEY
+from hpolab.trial.reporter import REASON_KEY
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -153,12 +154,8 @@ def told(study: Study) -> list[tuple[Any, ...]]:
 
 KILLED = """
 import os, sys
-from hpolab import make_study, run
-from hpolab.datasets import make_taste_clusters
-from hpolab import RecommenderObjective, leave_last_out
-from hpolab.recommender.training import TorchRecommenderTrainer
 from hpolab import RecommenderObjective, leave_last_out, make_study, make_taste_clusters, run
-from hpolab.recommender.training import TorchTrainer
+from hpolab.recommender.training import TorchRecommenderTrainer
 
 url, dies_at = sys.argv[1], int(sys.argv[2])
 splits = leave_last_out(make_taste_clusters(n_users=120, n_items=60, n_per_user=15).interactions)

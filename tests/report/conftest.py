@@ -78,7 +78,7 @@ def comparison() -> Comparison:
         ["adam", "sgd"],
         n_trials=12,
         storage=InMemoryStorage(),
-        name="optimizers",
+        study_name="optimizers",
         test=0,
         show_progress_bar=False,
     )
@@ -94,7 +94,7 @@ def swept() -> Sweep:
         "size and decay": {"hidden": [16, 64], "weight_decay": [1e-3, 1e-2]},
     }
     return sweep(
-        Curve(), stages, storage=InMemoryStorage(), name="by hand", show_progress_bar=False
+        Curve(), stages, storage=InMemoryStorage(), study_name="by hand", show_progress_bar=False
     )
 
 

@@ -34,10 +34,10 @@ from hpolab import (
     write_images,
     write_report,
 )
+from hpolab.analysis.wording import change, short
 from hpolab.report import plots
 from hpolab.report.document import document_of
 from hpolab.report.reading import read
-from hpolab.report.wording import change, short
 from hpolab.studies.recipe import REFERENCES_KEY
 
 HOSTILE_PARTS = ("<img", "onerror")
@@ -147,15 +147,17 @@ def test_no_text_has_a_float_of_many_digits(page, tuned, comparison, swept):
 
 def test_comparison_shows_each_part(page, comparison):
     shown = page(comparison)
-    words_of_leads = ("On the test data", f"lead of {comparison.ranking()[0].name}")
-    for words in ("Chance to win", "after 10 trials", "after 12 trials", "sgd", *words_of_leads):
+    words_of_test = ("On the test data", f"improvement of {comparison.ranking()[0].name}")
+    for words in ("Chance to win", "after 10 trials", "after 12 trials", "sgd", *words_of_test):
         assert words in shown.text, words
     assert {"best-so-far", "best-trials", "test-scores", "parameter-0"} <= shown.figures.keys()
     assert [trace["name"] for trace in shown.figures["best-so-far"]["data"][-2:]] == ["adam", "sgd"]
 
 
 def test_comparison_of_one_trial_each_shows_no_race_and_no_chance(page, curve):
-    shown = page(compare(curve, ["adam", "sgd"], n_trials=1, storage=InMemoryStorage()))
+    shown = page(
+        compare(curve, ["adam", "sgd"], study_name="c", n_trials=1, storage=InMemoryStorage())
+    )
     assert "Chance to win" not in shown.text
     assert "would win in" not in shown.text
     assert "best-so-far" not in shown.figures
@@ -166,7 +168,7 @@ def test_comparison_of_one_trial_each_shows_no_race_and_no_chance(page, curve):
 def test_confirmation_begins_with_its_verdict(page, confirmation):
     shown = page(confirmation)
     assert confirmation.verdict in shown.text
-    assert shown.text.index(confirmation.verdict) < shown.text.index("lead over")
+    assert shown.text.index(confirmation.verdict) < shown.text.index("improvement over")
     assert str(confirmation.shrinkage) in shown.text
     assert {"confirmation", "shrinkage"} <= shown.figures.keys()
 
@@ -201,7 +203,7 @@ def test_simple_solutions_stand_beside_the_best_trial(page, direction, best, ord
 
 
 def test_comparison_shows_simple_solutions_beside_the_best_of_each(page, curve):
-    made = compare(curve, ["adam", "sgd"], n_trials=2, storage=InMemoryStorage())
+    made = compare(curve, ["adam", "sgd"], study_name="c", n_trials=2, storage=InMemoryStorage())
     made.contenders["adam"].study.set_user_attr(REFERENCES_KEY, {"mean": {"accuracy": 0.5}})
     section = next(s for s in document_of(made).sections if s.anchor == "references")
     assert {row[0] for row in section.blocks[1].rows} == {"adam", "sgd", "mean"}
@@ -214,7 +216,7 @@ def test_sweep_shows_each_stage_and_the_best(page, swept):
         f"The best value is {short(swept.best.value)}",
         "Stage 2: learning rate",
         "Trained with max_steps 4.",
-        "Of by hand-epochs-max_steps=4, by hand-epochs-max_steps=8.",
+        "From by hand-epochs-max_steps=4, by hand-epochs-max_steps=8.",
         "Best configuration",
         "What the values depend on",
     ):
@@ -246,7 +248,9 @@ def test_course_of_a_sweep_passes_over_what_has_no_value(direction):
         train, search_space=SearchSpace({"x": (0.0, 1.0)}), direction=direction, max_steps=1
     )
     values = {"one": {"x": [0.5, 0.0]}, "two": {"x": [0.05, 0.4, 0.6, 0.5]}}
-    found = sweep(objective, values, storage=InMemoryStorage(), show_progress_bar=False)
+    found = sweep(
+        objective, values, study_name="s", storage=InMemoryStorage(), show_progress_bar=False
+    )
     shown = plots.course(found)
     assert [series.x for series in shown.series] == [[1.0], [4.0, 5.0, 6.0]]
     changes = [5] if direction == "maximize" else [4]
@@ -311,7 +315,7 @@ def imported() -> optuna.Study:
     ]
     return import_runs(
         [*rows, {"run": "bad", "lr": 1.0, "score": "NaN"}],
-        name="foreign",
+        study_name="foreign",
         value="score",
         direction="maximize",
         baseline="r3",
@@ -516,7 +520,7 @@ def test_names_that_would_run_into_each_other_stand_at_a_slant(n_choices, angle)
     from hpolab.report.figures import draw_slice
 
     rows = [{"optimizer": f"name-{i}", "y": i} for i in range(n_choices)]
-    reading = read(import_runs(rows, name="many", value="y", direction="maximize"))
+    reading = read(import_runs(rows, study_name="many", value="y", direction="maximize"))
     axis = draw_slice(plots.slice_of(reading, "optimizer"))["layout"]["xaxis"]
     assert axis["tickangle"] == angle
 

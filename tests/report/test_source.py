@@ -40,7 +40,9 @@ def test_terminal_report_of_a_study_and_of_its_confirmation(url):
 
 def test_comparison_is_reported_by_its_name(tmp_path, curve):
     url = f"sqlite:///{tmp_path}/s.db"
-    compare(curve, ["adam", "sgd"], n_trials=2, storage=url, name="c", show_progress_bar=False)
+    compare(
+        curve, ["adam", "sgd"], n_trials=2, storage=url, study_name="c", show_progress_bar=False
+    )
     shown = invoke(app, ["report", "c", "-s", url, "--terminal"])
     assert shown.exit_code == 0, shown.output
     assert "CHANCE TO WIN" in shown.output
@@ -48,7 +50,9 @@ def test_comparison_is_reported_by_its_name(tmp_path, curve):
 
 def test_sweep_is_reported_by_its_name(tmp_path, curve):
     url = f"sqlite:///{tmp_path}/s.db"
-    sweep(curve, {"rate": {"lr": [1e-3, 3e-3]}}, storage=url, name="s", show_progress_bar=False)
+    sweep(
+        curve, {"rate": {"lr": [1e-3, 3e-3]}}, storage=url, study_name="s", show_progress_bar=False
+    )
     shown = invoke(app, ["report", "s", "-s", url, "--terminal"])
     assert shown.exit_code == 0, shown.output
     assert "STAGES" in shown.output

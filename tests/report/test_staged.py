@@ -39,9 +39,9 @@ def staged(url):
     return study
 
 
-def test_report_has_the_cheap_parameters_and_the_trainers_names(staged, tmp_path):
+def test_report_has_the_post_processing_parameters_and_the_trainers_names(staged, tmp_path):
     text = terminal_report(staged)
-    assert f"CHEAP PARAMETERS OF TRIAL {staged.best_trial.number}" in text
+    assert f"POST-PROCESSING PARAMETERS OF TRIAL {staged.best_trial.number}" in text
     assert "thresh=" in text
     assert "ENSEMBLE" not in text
     path = write_report(staged, tmp_path / "r.html", prefixes={"lr": "models.optimizer.lr"})
@@ -55,7 +55,7 @@ def test_report_has_the_ensemble(staged):
     found = fold_ensemble(
         fit,
         {"lr": 0.5},
-        score=lambda predictions: float(np.abs(predictions).mean()),
+        metric=lambda predictions: float(np.abs(predictions).mean()),
         direction="minimize",
         n_rows=20,
         study=staged,

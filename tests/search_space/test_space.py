@@ -636,3 +636,52 @@ def test_a_grid_that_cannot_be_is_refused(n: int, space: SearchSpace) -> None:
 def test_importing_the_package_leaves_torch_alone() -> None:
     code = "import sys; from hpolab import SearchSpace; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_params_of_a_trial_and_of_the_trainer_are_completed_alike(space: SearchSpace) -> None:
+    for seed in range(5):
+        trial = ask(space, seed)
+        params = space.from_trial(trial.params)
+        assert space.complete(trial.params) == params
+        assert space.complete(params) == params
+        assert list(space.complete(trial.params)) == list(params)
+
+
+def test_fixed_values_are_filled_in_and_others_kept() -> None:
+    assert flat().complete({"lr": 1.0}) == {"lr": 1.0, "epochs": 10}
+    assert flat().complete({"lr": 1.0, "epochs": 20})["epochs"] == 20
+    assert branched().complete({"optimizer": "adam", "lr": 0.1})["eps"] == 1e-8
+    assert branched().complete({"lr": 0.1}) == {"lr": 0.1}
+
+
+def test_names_of_the_trainer_s_own_are_passed_on_unless_strict() -> None:
+    assert flat().complete({"lr": 1.0, "width": 3}) == {"lr": 1.0, "epochs": 10, "width": 3}
+    with pytest.raises(InvalidArgument, match="must hold parameters of the search space, got 'wid"):
+        flat().complete({"lr": 1.0, "width": 3}, strict=True)
+
+
+@pytest.mark.parametrize(
+    ("space", "params", "message"),
+    [
+        (flat(), {"one_minus_beta2": 0.01}, "must have 'lr', which is missing"),
+        (branched(), {"optimizer": "adam", "adam.lr": 0.1}, "'adam.one_minus_beta', which is miss"),
+        (branched(), {"optimizer": "rms", "lr": 0.1}, "`optimizer` must be one of 'adam', 'sgd'"),
+        (
+            branched(),
+            {"optimizer": "sgd", "sgd.lr": 0.1, "adam.lr": 0.1},
+            "must hold parameters of the search space, got 'adam.lr'",
+        ),
+        (branched(), {"optimizer": "sgd", "sgd.lr": 0.1, "lr": 0.2}, "give 'lr' once, got 'lr'"),
+        (flat(), {"one_minus_beta1": 0.1}, "got 'one_minus_beta1', which it has not"),
+        (
+            SearchSpace({"beta": (0.1, 0.9)}, one_minus=["beta"]),
+            {"beta": 0.9, "one_minus_beta": 0.2},
+            "give 'beta' once, got 'beta' and 'one_minus_beta'",
+        ),
+    ],
+)
+def test_params_that_would_train_something_else_are_refused(
+    space: SearchSpace, params: dict[str, object], message: str
+) -> None:
+    with pytest.raises(InvalidArgument, match=message):
+        space.complete(params)

@@ -160,17 +160,17 @@ def test_inputs_may_be_sparse_or_lists(convert: Any) -> None:
     np.testing.assert_allclose(best.feature_count_, expected.feature_count_)
 
 
-@pytest.mark.parametrize("scoring", ["balanced_accuracy", lambda model, X, y: model.score(X, y)])
-def test_scoring_is_a_name_or_a_scorer(scoring: Any) -> None:
+@pytest.mark.parametrize("metric", ["balanced_accuracy", lambda model, X, y: model.score(X, y)])
+def test_metric_is_a_name_or_a_scorer(metric: Any) -> None:
     reporter = watcher()
-    fit(SGDClassifier(), reporter, scoring=scoring)
+    fit(SGDClassifier(), reporter, metric=metric)
     assert reporter.best_value is not None
     assert reporter.best_value > 0.7
 
 
 def test_a_regressor_needs_no_classes() -> None:
     reporter = watcher()
-    fit(SGDRegressor(), reporter, n_epochs=10, scoring="neg_mean_squared_error")
+    fit(SGDRegressor(), reporter, n_epochs=10, metric="neg_mean_squared_error")
     assert reporter.best_value is not None
     assert -8 < reporter.best_value < 0
 
@@ -235,7 +235,7 @@ def test_nan_in_the_inputs_is_no_divergence() -> None:
         ({"train": (X[:3], Y[:2])}, r"`train` .* one length, got 3 and 2"),
         ({"valid": (X[:0], Y[:0])}, r"`valid` must hold at least one row"),
         ({"valid": (X[:2], np.array([1.0, math.nan]))}, r"`valid` targets must be finite, got 1"),
-        ({"scoring": "acuracy"}, r"`scoring` .* got 'acuracy'\. Did you mean 'accuracy'\?"),
+        ({"metric": "acuracy"}, r"`metric` .* got 'acuracy'\. Did you mean 'accuracy'\?"),
         ({"classes": range(9)}, r"`train` must hold no class .* got \[9\] besides"),
         ({"train": (X[:9], Y[:9])}, r"`valid` must hold no class .* got \[9\] besides"),
         ({"train": (X[:9], np.eye(9, dtype=int))}, r"`classes` must be given .* \(9, 9\)"),
@@ -255,7 +255,7 @@ def test_bad_arguments_are_refused(options: dict[str, Any], message: str) -> Non
         ({"estimator": LinearRegression()}, r"`estimator` must have `partial_fit`"),
         ({"train": X}, r"`train` must be a pair \(inputs, targets\), got ndarray"),
         ({"train": (X, Y, Y)}, r"`train` must be a pair .* got a tuple of 3"),
-        ({"scoring": ["accuracy"]}, r"`scoring` must be .* got list"),
+        ({"metric": ["accuracy"]}, r"`metric` must be .* got list"),
     ],
 )
 def test_arguments_of_a_wrong_type_are_refused(options: dict[str, Any], message: str) -> None:
@@ -263,12 +263,12 @@ def test_arguments_of_a_wrong_type_are_refused(options: dict[str, Any], message:
         fit(**{"estimator": SGDClassifier(), "reporter": watcher(), **options})
 
 
-def test_an_estimator_that_cannot_score_itself_needs_scoring() -> None:
+def test_an_estimator_that_cannot_score_itself_needs_metric() -> None:
     class Mute(BaseEstimator):
         def partial_fit(self, X: Any, y: Any) -> Self:
             return self
 
-    with pytest.raises(InvalidArgument, match="`scoring` must be given"):
+    with pytest.raises(InvalidArgument, match="`metric` must be given"):
         fit(Mute(), watcher())
 
 

@@ -69,7 +69,8 @@ from hpolab import (
     make_study,
     run,
 )
-from hpolab.trial.reporter import METRICS_KEY, REASON_KEY
+from hpolab.studies.trials import METRICS_KEY
+from hpolab.trial.reporter import REASON_KEY
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -126,11 +127,11 @@ def same(trials: list[FrozenTrial], others: list[FrozenTrial]) -> bool:
 # What is reported and returned: sklearn's own cross-validation
 
 
-@pytest.mark.parametrize("scoring", [None, "neg_log_loss", "roc_auc_ovr"])
-def test_folds_are_those_of_cross_val_score(scoring: str | None) -> None:
+@pytest.mark.parametrize("metric", [None, "neg_log_loss", "roc_auc_ovr"])
+def test_folds_are_those_of_cross_val_score(metric: str | None) -> None:
     model = LogisticRegression(max_iter=1000)
-    trial = run_trial(SklearnObjective(model, IRIS, folds=CV, scoring=scoring), {"C": 0.3})
-    expected = cross_val_score(model.set_params(C=0.3), *IRIS, cv=CV, scoring=scoring)
+    trial = run_trial(SklearnObjective(model, IRIS, folds=CV, metric=metric), {"C": 0.3})
+    expected = cross_val_score(model.set_params(C=0.3), *IRIS, cv=CV, scoring=metric)
     assert trial.intermediate_values == dict(enumerate(expected))
     assert trial.value == expected.mean()
     assert trial.user_attrs[METRICS_KEY] == {"fold_std": expected.std(), "n_folds": 4}
@@ -195,7 +196,7 @@ def test_growing_trees_are_those_of_a_fit_with_as_many(model: Any) -> None:
         data,
         search_space=NOTHING,
         folds=folds,
-        scoring="neg_log_loss",
+        metric="neg_log_loss",
         fidelity="trees",
         max_steps=3,
     )
@@ -409,7 +410,7 @@ def test_weights_reach_each_epoch(model: Any) -> None:
     labels = (IRIS[1] == 2).astype(int)
     options: dict[str, Any] = {"search_space": NOTHING, "fidelity": "epochs", "max_steps": 2}
     objective = SklearnObjective(
-        model, (IRIS[0], labels), scoring="recall", sample_weight=labels, **options
+        model, (IRIS[0], labels), metric="recall", sample_weight=labels, **options
     )
     assert run_trial(objective).value == 1.0  # who weighs one class alone knows no other
 
@@ -501,7 +502,7 @@ def test_trials_in_threads_leave_the_warnings_of_the_process_as_they_were() -> N
         return 0.0
 
     show, filters = warnings.showwarning, list(warnings.filters)
-    objective = SklearnObjective(Unconverged(), IRIS, folds=3, search_space=NOTHING, scoring=slow)
+    objective = SklearnObjective(Unconverged(), IRIS, folds=3, search_space=NOTHING, metric=slow)
     study = plain_study()
     study.optimize(objective, n_trials=6, n_jobs=3)
     assert (warnings.showwarning, list(warnings.filters)) == (show, filters)
@@ -609,16 +610,16 @@ def test_the_estimator_given_is_left_as_it_is() -> None:
     assert SklearnObjective(RandomForestClassifier(5, n_jobs=2), IRIS).fit({}, seed=0).n_jobs == 2
 
 
-def test_a_fitted_model_is_evaluated_under_the_name_of_its_scoring() -> None:
+def test_a_fitted_model_is_evaluated_under_the_name_of_its_metric() -> None:
     def hits(model: Any, X: Any, y: Any) -> float:
         return float((model.predict(X) == y).sum())
 
-    for scoring, name, scale in [
+    for metric, name, scale in [
         ("accuracy", "accuracy", 1),
         (None, "score", 1),
         (hits, "hits", 150),
     ]:
-        objective = SklearnObjective(SVC(), IRIS, scoring=scoring)
+        objective = SklearnObjective(SVC(), IRIS, metric=metric)
         model = objective.fit({"C": 1.0, "gamma": "scale"}, seed=0)
         assert objective.evaluate(model, IRIS) == {name: model.score(*IRIS) * scale}
     with pytest.raises(InvalidArgument, match="`data` inputs and targets"):
@@ -772,7 +773,7 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
         {"estimator": KNeighborsClassifier(), "sample_weight": np.ones(150)},
         r"`sample_weight` must be None .* KNeighborsClassifier",
     ),
-    ({"scoring": "acuracy"}, r"`scoring` .* got 'acuracy'\. Did you mean 'accuracy'\?"),
+    ({"metric": "acuracy"}, r"`metric` .* got 'acuracy'\. Did you mean 'accuracy'\?"),
     ({"fidelity": "epoch"}, r"`fidelity` .* got 'epoch'\. Did you mean 'epochs'\?"),
     ({"search_space": SearchSpace({"c": 1.0})}, r"`search_space` .* got 'c'\."),
     ({"search_space": SearchSpace({"max_itr": 9})}, r"got 'max_itr'\. Did you mean 'max_iter'"),
@@ -851,8 +852,8 @@ def test_bad_arguments_are_refused(options: dict[str, Any], message: str) -> Non
         ({"folds": 2.5}, r"`folds` must be an int, a splitter .* got float"),
         ({"folds": [1, 2]}, r"`folds` must hold \(train, valid\) pairs .* got int"),
         ({"sample_weight": ["a"] * 150}, r"`sample_weight` must hold numbers"),
-        ({"scoring": ["accuracy"]}, r"`scoring` must be .* got list"),
-        ({"search_space": {"C": (0, 1)}}, r"`search_space` must be a SearchSpace, got dict"),
+        ({"metric": ["accuracy"]}, r"`metric` must be .* got list"),
+        ({"search_space": ["C"]}, r"`search_space` must be a SearchSpace or a dict .* got list"),
     ],
 )
 def test_arguments_of_a_wrong_type_are_refused(options: dict[str, Any], message: str) -> None:
@@ -862,8 +863,8 @@ def test_arguments_of_a_wrong_type_are_refused(options: dict[str, Any], message:
 
 def test_a_study_that_minimizes_is_refused_before_a_trial() -> None:
     study = make_study("s", storage="memory://", direction="minimize")
-    with pytest.raises(InvalidArgument, match=r"must be 'maximize', as scoring 'f1_macro' asks"):
-        run(study, SklearnObjective(SVC(), IRIS, scoring="f1_macro"), n_trials=1)
+    with pytest.raises(InvalidArgument, match=r"must be 'maximize', as metric 'f1_macro' asks"):
+        run(study, SklearnObjective(SVC(), IRIS, metric="f1_macro"), n_trials=1)
     assert study.trials == []
 
 

@@ -1,4 +1,4 @@
-"""StagedObjective: a training once, cheap parameters tuned on what it made, an honest value."""
+"""StagedObjective: a training once, post-processing tuned on what it made, an honest value."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from hpolab import (
 )
 from hpolab.cli import app
 from hpolab.studies.export import POST_KEY
-from hpolab.trial.reporter import METRICS_KEY
+from hpolab.studies.trials import METRICS_KEY
 
 SPACE = SearchSpace({"noise": (0.1, 1.0)}, defaults={"noise": 0.5})
 POST = SearchSpace({"threshold": (-1.0, 2.0)}, defaults={"threshold": 0.0})
@@ -97,7 +97,7 @@ def test_value_is_the_tuned_parameters_on_the_other_part():
         assert len(trial.intermediate_values) == 3
 
 
-def test_parameters_of_a_trial_are_those_of_its_cheap_study():
+def test_parameters_of_a_trial_are_those_of_its_study_of_post_processing():
     train = Noisy()
     objective = make(train)
     study = run_study(objective)
@@ -108,7 +108,7 @@ def test_parameters_of_a_trial_are_those_of_its_cheap_study():
     assert len(studies_of(study)) == 4
 
 
-def test_cheap_stage_once_for_the_best():
+def test_post_processing_once_for_the_best():
     objective = make(tune="best")
     study = run_study(objective)
     assert studies_of(study) == ["s"]
@@ -153,13 +153,13 @@ def test_with_a_split_the_value_is_honest_on_noise(settings):
     assert error < 0.01
 
 
-def test_score_may_return_metrics_the_first_of_which_counts():
+def test_score_may_return_metrics_of_which_one_is_named_to_count():
     def score(predictions, post_params, part):
-        return {"accuracy": accuracy(predictions, post_params, part), "n": 100}
+        return {"n": 100, "accuracy": accuracy(predictions, post_params, part)}
 
-    study = run_study(make(score=score))
+    study = run_study(make(score=score, metric="accuracy"))
     metrics = study.best_trial.user_attrs[METRICS_KEY]
-    assert list(metrics) == ["accuracy", "n", "at default", "in tuning"]
+    assert list(metrics) == ["n", "accuracy", "at default", "in tuning"]
     assert metrics["accuracy"] == study.best_value
 
 
@@ -207,7 +207,7 @@ def test_workers_and_reproducible_studies_share_a_storage(tmp_path):
     assert (tmp_path / "s.db.artifacts").is_dir()
 
 
-def test_a_copy_has_the_cheap_studies_too(tmp_path):
+def test_a_copy_has_the_studies_of_post_processing_too(tmp_path):
     here, there = (f"sqlite:///{tmp_path}/{name}.db" for name in ("here", "there"))
     study = run_study(make(), storage=here)
     assert copy_study(study.study_name, storage=here, to_storage=there, to_study_name="other") == 3
@@ -218,7 +218,7 @@ def test_a_copy_has_the_cheap_studies_too(tmp_path):
     assert len(get_all_study_names(open_storage(there))) == 4
 
 
-def test_best_shows_the_cheap_parameters_unless_they_are_several(tmp_path):
+def test_best_shows_the_post_processing_parameters_unless_they_are_several(tmp_path):
     for cross_fit in (False, True):
         url = f"sqlite:///{tmp_path}/{cross_fit}.db"
         study = run_study(make(cross_fit=cross_fit), storage=url)
@@ -229,7 +229,7 @@ def test_best_shows_the_cheap_parameters_unless_they_are_several(tmp_path):
         assert shown == study.best_params | tuned
 
 
-def test_pruned_training_has_no_cheap_stage():
+def test_pruned_training_has_no_post_processing():
     def train(params, reporter):
         reporter.report(float("nan"), 0)
 
@@ -238,7 +238,7 @@ def test_pruned_training_has_no_cheap_stage():
     assert studies_of(study) == ["s"]
 
 
-def test_cheap_parameters_of_a_pruned_trial_are_not_tuned():
+def test_post_processing_parameters_of_a_pruned_trial_are_not_tuned():
     def train(params, reporter):
         reporter.report(1.0, 0)
         if reporter.trial is not None and reporter.trial.number == 1:
@@ -248,11 +248,11 @@ def test_cheap_parameters_of_a_pruned_trial_are_not_tuned():
     objective = make(train)
     study = run_study(objective, 2)
     assert study.trials[1].value == 1.0
-    with pytest.raises(InvalidArgument, match=r"complete trial, \[0\], got 1"):
+    with pytest.raises(InvalidArgument, match="got trial 1, which was pruned"):
         objective.tune(study, 1)
 
 
-def test_cheap_stage_without_any_value_prunes():
+def test_post_processing_without_any_value_prunes():
     study = run_study(make(score=lambda *_: float("nan")), 1)
     assert study.trials[0].state == TrialState.PRUNED
 
@@ -268,7 +268,7 @@ def test_score_that_changes_the_artifact_is_an_error_that_says_so(at):
         return accuracy(predictions, post_params, part)
 
     objective = make(score=score)
-    with pytest.raises(InvalidArgument, match=r"`score` must leave the artifact as it is.*ndarray"):
+    with pytest.raises(InvalidArgument, match=r"`score_artifact` must leave the artifact.*ndarray"):
         objective.tuned(objective.artifact({"noise": 0.5}, 0))
     study = run_study(make(score=score), 1)
     assert study.trials[0].state == TrialState.FAIL
@@ -283,7 +283,7 @@ def test_cache_of_another_version_is_refused_before_a_trial(tmp_path):
     assert train.trained == []
 
 
-def test_values_of_another_cheap_stage_are_not_mixed():
+def test_values_of_another_post_processing_are_not_mixed():
     study = run_study(make())
     with pytest.raises(RecipeMismatch, match="'n_post_trials': stored 12, asked for 13"):
         run(study, make(n_post_trials=13), n_trials=5)
@@ -303,7 +303,7 @@ def test_values_of_another_cheap_stage_are_not_mixed():
         ({"n_post_trials": 0}, InvalidArgument, "`n_post_trials` must be 1 or above, got 0"),
         ({"post_space": 3}, InvalidType, "`post_space` must be a SearchSpace or a dict.* got int"),
         ({"post_space": SPACE}, InvalidArgument, "got 'noise' in both"),
-        ({"score": 3}, InvalidType, "`score` must be a function, got int"),
+        ({"score": 3}, InvalidType, "`score_artifact` must be a function, got int"),
         ({"data": object()}, InvalidType, "A fingerprint must be of arrays"),
     ],
 )
@@ -315,16 +315,24 @@ def test_bad_arguments_are_refused(settings, error, message):
 @pytest.mark.parametrize("said", ["high", {}, {"accuracy": None}])
 def test_score_that_returns_no_number_is_refused(said):
     objective = make(score=lambda *_: said)
-    with pytest.raises(InvalidType, match="`score` must return a number, or numbers by name"):
+    with pytest.raises(
+        InvalidType, match="`score_artifact` must return a number, or numbers by name"
+    ):
+        objective.post.metrics(None, {}, "tune")
+
+
+def test_score_without_the_metric_is_refused():
+    objective = make(score=lambda *_: {"n": 100, "accuracy": 1.0})
+    with pytest.raises(InvalidArgument, match=r"`metric` must be one of 'n', 'accuracy', .* got"):
         objective.post.metrics(None, {}, "tune")
 
 
 def test_training_without_an_artifact_is_refused():
-    with pytest.raises(InvalidType, match="`train` must return an artifact, got None"):
+    with pytest.raises(InvalidType, match="`make_artifact` must return an artifact, got None"):
         make(lambda params, reporter: None).fit({"noise": 0.5}, 0)
     with pytest.raises(InvalidArgument, match="`seed` must be 0 or above, got -1"):
         make().artifact({"noise": 0.5}, -1)
-    with pytest.raises(InvalidArgument, match=r"`number` must be that of a complete trial, \[\]"):
+    with pytest.raises(InvalidArgument, match="`study` must have a complete trial"):
         make().tune(make_study("s", storage="memory://", objective=make()))
 
 

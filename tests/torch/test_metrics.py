@@ -231,7 +231,9 @@ def worst(outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
 
 
 def test_optimized_metric_comes_first_and_repeats_count_once():
-    found = find_metrics("rmse", ["mae", "rmse", worst, "loss"], direction=None, loss=LOSSES["mse"])
+    more = ["mae", "rmse", worst, "loss"]
+    name, found = find_metrics("rmse", more, direction=None, loss=LOSSES["mse"])
+    assert name == "rmse"
     assert list(found) == ["rmse", "mae", "worst", "loss"]
     values = read_metrics(found, torch.tensor([1.0, 2.0]), torch.tensor([1.0, 5.0]))
     assert values == pytest.approx({"rmse": 4.5**0.5, "mae": 1.5, "worst": 3.0, "loss": 4.5})
@@ -240,7 +242,7 @@ def test_optimized_metric_comes_first_and_repeats_count_once():
 
 @pytest.mark.parametrize("direction", ["minimize", "maximize"])
 def test_callable_metric_has_the_direction_given(direction):
-    found = find_metrics(worst, [], direction=direction, loss=LOSSES["mse"])
+    _, found = find_metrics(worst, [], direction=direction, loss=LOSSES["mse"])
     assert found["worst"].maximize == (direction == "maximize")
 
 
@@ -267,12 +269,12 @@ def test_bad_metric_is_refused(metric, more, direction, error, message):
 
 @pytest.mark.parametrize("value", [2.5, np.float32(2.5), np.array(2.5), torch.tensor([2.5])])
 def test_metric_may_return_any_single_number(value):
-    found = find_metrics(lambda o, t: value, [], direction="minimize", loss=LOSSES["mse"])
+    _, found = find_metrics(lambda o, t: value, [], direction="minimize", loss=LOSSES["mse"])
     assert read_metrics(found, torch.zeros(1), torch.zeros(1)) == {"<lambda>": 2.5}
 
 
 @pytest.mark.parametrize("value", [None, "high", torch.zeros(2), np.zeros(2), [1.0]])
 def test_metric_that_returns_no_number_is_refused(value):
-    found = find_metrics(lambda o, t: value, [], direction="minimize", loss=LOSSES["mse"])
+    _, found = find_metrics(lambda o, t: value, [], direction="minimize", loss=LOSSES["mse"])
     with pytest.raises(InvalidType, match="`metric` '<lambda>' must return a number, got"):
         read_metrics(found, torch.zeros(1), torch.zeros(1))

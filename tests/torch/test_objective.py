@@ -32,8 +32,9 @@ from hpolab import (
     split_four,
 )
 from hpolab.demo import build_cnn
+from hpolab.studies.trials import METRICS_KEY
 from hpolab.torch.rng import order_seed
-from hpolab.trial.reporter import METRICS_KEY, REASON_KEY
+from hpolab.trial.reporter import REASON_KEY
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -672,7 +673,8 @@ NO_OPTIMIZER = SearchSpace({"lr": (1e-3, 1.0, "log")})
         ({"device": "gpu"}, InvalidArgument, "`device` must be available, got 'gpu'"),
         ({"device": "xpu:7"}, InvalidArgument, "`device` must be available, got 'xpu:7'"),
         ({"device": None}, InvalidType, "`device` must be a string or torch.device"),
-        ({"search_space": {"lr": 0.1}}, InvalidType, "`search_space` must be a SearchSpace"),
+        ({"search_space": 0.1}, InvalidType, "`search_space` must be a SearchSpace or a dict"),
+        ({"search_space": {"lr": 0.1}}, InvalidArgument, "must hold an 'optimizer'"),
         ({"search_space": NO_OPTIMIZER}, InvalidArgument, "must hold an 'optimizer', .* 'lr'"),
         (
             {"search_space": SGD | SearchSpace({"batch_size": [8, 16]}), "train": loader()},

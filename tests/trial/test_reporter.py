@@ -3,13 +3,22 @@
 from __future__ import annotations
 
 import math
+from dataclasses import FrozenInstanceError, fields
 
 import optuna
 import pytest
 from optuna.pruners import NopPruner, ThresholdPruner
 from optuna.trial import TrialState
 
-from hpolab import Diverged, InvalidArgument, InvalidType, Reporter, make_study
+from hpolab import (
+    Diverged,
+    InvalidArgument,
+    InvalidType,
+    Reporter,
+    ReporterOptions,
+    ReporterSettings,
+    make_study,
+)
 
 
 def ask(direction: str = "minimize", pruner: optuna.pruners.BasePruner | None = None):
@@ -211,6 +220,24 @@ def test_bad_setting_is_refused(arguments, message):
     _, trial = ask()
     with pytest.raises(InvalidArgument, match=message):
         Reporter(trial, **arguments)
+
+
+@pytest.mark.parametrize("name", ["patience", "min_delta", "timeout_seconds", "checkpoint_every"])
+def test_setting_of_a_wrong_type_is_refused_by_name(name):
+    with pytest.raises(InvalidType, match=rf"`{name}` must be an? \w+, got str"):
+        ReporterSettings(**{name: "3"})
+
+
+def test_settings_and_their_keywords_are_the_same_list():
+    assert {field.name for field in fields(ReporterSettings)} == ReporterOptions.__optional_keys__
+    assert not ReporterOptions.__required_keys__
+
+
+def test_settings_do_not_change():
+    reporter = Reporter(None, direction="minimize", patience=3)
+    assert reporter.settings == ReporterSettings(patience=3)
+    with pytest.raises(FrozenInstanceError):
+        reporter.settings.patience = 4
 
 
 def test_without_a_trial_the_direction_is_needed():

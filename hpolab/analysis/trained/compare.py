@@ -1,24 +1,27 @@
-"""compare(): the same budget for each contender, in a study of its own, and what came of it."""
+"""compare(): the same budget for each contender, each in a study of its own."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from optuna.trial import TrialState
 
-from hpolab.analysis.leads import Lead, leads_of
-from hpolab.errors import (
-    Diverged,
-    InvalidArgument,
-    InvalidType,
-    StudyNotFound,
-    check_count,
-    one_of,
+from hpolab.analysis.effects import Effect, improvements
+from hpolab.analysis.results import Result
+from hpolab.analysis.trained.trainings import (
+    FitAndEvaluate,
+    QueuedParams,
+    TrainingQueue,
+    as_part_of,
 )
+from hpolab.analysis.wording import compared, mean_and_error, short
+from hpolab.errors import InvalidArgument, InvalidType, StudyNotFound, check_count, one_of
+from hpolab.keywords import checks_keywords
 from hpolab.objectives.base import Objective
 from hpolab.running.run import run
 from hpolab.search_space.space import SearchSpace, as_space
@@ -27,25 +30,33 @@ from hpolab.storage.url import open_storage
 from hpolab.studies.export import as_overrides
 from hpolab.studies.recipe import read_recipe
 from hpolab.studies.study import make_study, stored_study
-from hpolab.studies.trials import best_of, best_trial
+from hpolab.studies.trials import best_trial, sign_of
+from hpolab.tables import TextTable
 from hpolab.torch.optimizers import OPTIMIZERS, optimizer_space
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
+    from typing import Unpack
 
     from numpy.typing import NDArray
     from optuna import Study
     from optuna.storages import BaseStorage
+    from optuna.trial import FrozenTrial
+
+    from hpolab.analysis.trained.trainings import Key, Outcome
+    from hpolab.running.run import RunOptions
 
 __all__ = ["Comparison", "Contender", "compare", "load_comparison"]
 
 _CONTENDER_KEY = "hpolab:contender"
 _TEST_KEY = "hpolab:test"
+# What the study of the trainings on fresh seeds is called behind the comparison's name.
+_TRAININGS = "-test-seeds"
 
 
 @dataclass(frozen=True)
 class Contender:
-    """One side of a comparison and what its study has come to.
+    """One side of a comparison and what its study has found.
 
     Attributes:
         name: Its name, such as "adamw".
@@ -53,9 +64,9 @@ class Contender:
         values: The trials' values in order of number, (n,), NaN where a trial has none.
         default_value: The value of the default configuration, trial 0; None if it has none.
         best_value: The best value; None if no trial is complete.
-        best_params: Its configuration, in the trainer's units; None likewise.
-        test: Scores on the test data of the best configuration, one for each fresh seed; NaN where
-            the training diverged.
+        best_params: The best configuration, in the trainer's units; None if no trial is complete.
+        test_scores: Scores of the best configuration on the test data, one for each fresh seed; NaN
+            where the training diverged or failed.
     """
 
     name: str
@@ -64,11 +75,13 @@ class Contender:
     default_value: float | None
     best_value: float | None
     best_params: Mapping[str, Any] | None
-    test: tuple[float, ...] = ()
+    test_scores: tuple[float, ...] = ()
 
     def values_by(self, parameter: str) -> tuple[list[Any], NDArray[np.float64]]:
-        """Return a parameter of all complete trials that have it, in the trainer's units, and the
-        trials' values."""
+        """Return a parameter's values, in the trainer's units, and the values of the trials.
+
+        Complete trials without the parameter are left out.
+        """
         space = _space_of(self.study)
         rows = [
             (space.from_trial(trial.params).get(parameter), trial.value)
@@ -79,27 +92,27 @@ class Contender:
 
 
 @dataclass(frozen=True)
-class Comparison:
-    """What a comparison has found; ``str()`` of it is a table for the terminal.
+class Comparison(Result):
+    """What a comparison has found.
 
     Attributes:
-        name: Its name.
+        study_name: Its name.
         direction: "minimize" or "maximize".
-        contenders: By name, in the order they were given.
+        contenders: By name, in the order in which they were given.
     """
 
-    name: str
+    study_name: str
     direction: str
     contenders: Mapping[str, Contender]
 
     @classmethod
-    def of(cls, name: str, studies: Mapping[str, Study]) -> Comparison:
-        """Return a comparison of studies that are there, whatever made them so.
+    def of(cls, study_name: str, studies: Mapping[str, Study]) -> Comparison:
+        """Return a comparison of studies that exist already.
 
-        Whether they had the same budget, data and metric is up to the caller; `compare` sees to it.
+        Nobody checks that they had the same budget, data and metric, as `compare` does.
 
         Args:
-            name: What to call it.
+            study_name: The comparison's name.
             studies: Contender -> its study, run with a search space of hpolab's.
 
         Raises:
@@ -107,8 +120,7 @@ class Comparison:
                 differ.
 
         Example:
-            >>> from hpolab import make_study, run
-            >>> from hpolab import FunctionObjective
+            >>> from hpolab import FunctionObjective, make_study, run
             >>> studies = {}
             >>> for x in (0.1, 0.2):
             ...     objective = FunctionObjective(
@@ -133,34 +145,56 @@ class Comparison:
             _space_of(study)  # refuses one without
         contenders = {key: _contender(key, study) for key, study in studies.items()}
         direction = next(iter(studies.values())).direction
-        return cls(name=name, direction=direction.name.lower(), contenders=contenders)
+        return cls(study_name, direction=direction.name.lower(), contenders=contenders)
 
     def ranking(self) -> list[Contender]:
         """Return the contenders, the best value first; those without a value are last."""
         return sorted(self.contenders.values(), key=lambda each: self._loss(each.best_value))
 
-    def leads(self) -> tuple[Lead, ...]:
-        """Return by how much the first of the ranking is better than each other on the test data.
+    def improvements(self) -> dict[str, Effect]:
+        """Return by how much the first of the ranking is better than each rival on the test data.
 
-        The ranking goes by the trials' values, not by the test scores, so that no lead is chosen
-        for its size. Paired seed by seed; without those that were not scored on the same seeds.
+        The ranking is by the trials' values, not by the test scores, so nobody is first for these
+        scores. Paired seed by seed, corrected for the number of rivals (Holm); rivals that were not
+        scored on the same seeds are left out.
         """
         leader = self.ranking()[0].name
-        scores = {name: each.test for name, each in self.contenders.items()}
-        return leads_of(scores, leader, maximize=self.direction == "maximize")
+        scores = {name: each.test_scores for name, each in self.contenders.items()}
+        return improvements(scores, leader, maximize=self.direction == "maximize")
 
     @property
     def verdict(self) -> str:
-        """Whether the leader is better than the others on the test data; "" without test scores."""
-        leads, leader = self.leads(), self.ranking()[0]
-        n_lost, n = sum(map(math.isnan, leader.test)), len(leader.test)
+        """Whether the leader is better than its rivals on the test data; "" without test scores."""
+        found, leader = self.improvements(), self.ranking()[0]
+        n_lost, n = sum(map(math.isnan, leader.test_scores)), len(leader.test_scores)
         if n_lost:
-            return f"{leader.name} diverged on {n_lost} of {n} seeds: it has no lead."
-        if not leads:
+            return (
+                f"{leader.name} has no score on {n_lost} of {n} seeds, so it cannot be compared on "
+                "the test data."
+            )
+        if not found:
             return ""
-        words = "; it ".join(map(str, leads))
-        after = f", p after Holm's correction for {len(leads)}" if len(leads) > 1 else ""
-        return f"On the test data {leader.name} {words} ({n} seeds{after})."
+        words = "; it ".join(
+            compared(effect, rival, corrected_for=len(found)) for rival, effect in found.items()
+        )
+        return f"On the test data ({n} seeds), {leader.name} {words}."
+
+    def table(self) -> TextTable:
+        """Return one row for each contender, the best first."""
+        head = ["", "trials", "default", "best", "better by", "test score", "best parameters"]
+        rows = [
+            [
+                each.name,
+                f"{len(each.values):,}",
+                short(each.default_value),
+                short(each.best_value),
+                short(self._gain(each)),
+                mean_and_error(each.test_scores),
+                _brief(each),
+            ]
+            for each in self.ranking()
+        ]
+        return TextTable(head, rows, frozenset([0]), may_be_cut=True)
 
     def best_so_far(self, name: str) -> NDArray[np.float64]:
         """Return the best value after 1, 2, ... trials of a contender; NaN before the first."""
@@ -171,21 +205,21 @@ class Comparison:
     def best_of_budget(
         self, name: str, budget: int, quantiles: Sequence[float] = (0.05, 0.5, 0.95)
     ) -> tuple[float, NDArray[np.float64]]:
-        """Return the expected best value of so many trials, and quantiles of it.
+        """Return the expected best value of so many trials, and its quantiles.
 
-        Over all subsets of the trials that have run, each as likely, without replacement and
-        exactly: of n values in order, the i-th is the best of b with probability
-        C(i - 1, b - 1) / C(n, b). For random search it is what another study of b trials would
-        give (Dodge et al. 2019, "Show Your Work", EMNLP, with replacement there); a sampler that
-        learns does better late than early, so that it is only a guide there.
+        It is exact, over all subsets of the trials that were run: of n sorted values, the i-th is
+        the best of b with probability C(i - 1, b - 1) / C(n, b). For random search this is what
+        another study of b trials would give (Dodge et al. 2019, "Show Your Work", EMNLP, who draw
+        with replacement). A sampler that learns does better late than early, so for it this is
+        only a guide.
 
         Args:
             name: The contender.
-            budget: Trials, 1 to those that have a value or none by themselves.
-            quantiles: Which ones, in [0, 1].
+            budget: The number of trials, from 1 to those that the contender has.
+            quantiles: Quantiles to return, in [0, 1].
 
         Raises:
-            InvalidArgument: If the name is unknown, or the contender has fewer trials, or no value.
+            InvalidArgument: If the name is unknown, or the contender has fewer trials or no value.
         """
         values, chances = self._best_of(self._contender(name), budget)
         reached = np.cumsum(chances)
@@ -193,15 +227,15 @@ class Comparison:
         return float(values @ chances), values[np.minimum(places, len(values) - 1)]
 
     def winners(self, budget: int) -> dict[str, float]:
-        """Return how likely each contender would have won with so many trials: name -> chance.
+        """Return each contender's chance to win with so many trials: name -> probability.
 
-        As `best_of_budget`, each contender's trials drawn by themselves; equal values share.
+        Trials are drawn as in `best_of_budget`, for each contender independently; ties are shared.
 
         Args:
-            budget: Trials of each.
+            budget: The number of trials of each contender.
         """
         drawn = {each.name: self._best_of(each, budget) for each in self.contenders.values()}
-        sign = 1.0 if self.direction == "maximize" else -1.0
+        sign = sign_of(self.direction)
         rng = np.random.default_rng(0)
         draws = np.array(
             [
@@ -213,24 +247,37 @@ class Comparison:
         shares = (first / first.sum(axis=0)).mean(axis=1)
         return dict(zip(drawn, shares.tolist(), strict=True))
 
-    def __str__(self) -> str:
-        head = f"{'':16}{'trials':>7}{'default':>12}{'best':>12}{'test':>22}  best parameters"
-        rows = [
-            f"{each.name:16}{len(each.values):7}{_number(each.default_value):>12}"
-            f"{_number(each.best_value):>12}{_mean_and_error(each.test):>22}  "
-            f"{_brief(each)}"
-            for each in self.ranking()
-        ]
-        said = ["", self.verdict] if self.verdict else []
-        return "\n".join([head, *rows, *said])
+    def _parts(self) -> list[str | TextTable]:
+        return [self.table(), *([self.verdict] if self.verdict else [])]
+
+    def _records(self) -> Iterator[dict[str, Any]]:
+        found = self.improvements()
+        for each in self.ranking():
+            n = len(each.test_scores)
+            yield {
+                "contender": each.name,
+                "n_trials": len(each.values),
+                "default_value": each.default_value,
+                "best_value": each.best_value,
+                "n_test_seeds": n,
+                "test_score": math.fsum(each.test_scores) / n if n else None,
+                "leader_is_better_by": found[each.name].estimate if each.name in found else None,
+                "p_value": found[each.name].p_value if each.name in found else None,
+                **{f"params_{name}": value for name, value in (each.best_params or {}).items()},
+            }
+
+    def _gain(self, contender: Contender) -> float | None:
+        """Return by how much a contender's best value is better than its default's."""
+        if contender.best_value is None or contender.default_value is None:
+            return None
+        gain = sign_of(self.direction) * (contender.best_value - contender.default_value)
+        return gain or 0.0  # no minus before a zero
 
     def _contender(self, name: str) -> Contender:
         return self.contenders[one_of("name", name, self.contenders)]
 
     def _loss(self, value: float | None) -> float:
-        if value is None:
-            return np.inf
-        return -value if self.direction == "maximize" else value
+        return np.inf if value is None else -sign_of(self.direction) * value
 
     def _best_of(
         self, contender: Contender, budget: int
@@ -255,49 +302,53 @@ class Comparison:
 _N_DRAWS = 20_000
 
 
+@checks_keywords()
 def compare(
     objective: Objective | None,
     contenders: Sequence[str] | Mapping[str, SearchSpace | Mapping[str, Any] | Objective],
     *,
+    study_name: str,
     n_trials: int,
     storage: str | BaseStorage | None = None,
-    name: str = "comparison",
     test: Any = None,
     n_test_seeds: int = 3,
     sampler: Any = None,
     pruner: Any = None,
     seed: int = 0,
-    n_workers: int = 1,
-    show_progress_bar: bool | None = None,
+    **run_options: Unpack[RunOptions],
 ) -> Comparison:
-    """Give each contender a study of its own, and all the same number of trials.
+    """Tune each contender in a study of its own, all with the same number of trials.
 
-    Each has its own search space and its default configuration as trial 0; splits, epochs and all
-    else of the objective are the same. Started again it goes on where it was, study by study.
+    Each contender has its own search space, and its default configuration as trial 0. Data, epochs
+    and everything else of the objective are the same for all. Called again, a comparison resumes
+    where it was, study by study.
 
     Args:
-        objective: What is trained. With names of optimizers its search space holds an optimizer,
-            in whose place each of them is put, with its own space; None where the contenders are
-            objectives.
-        contenders: Names of `OPTIMIZERS`, or name -> search space, or name -> objective. A dict of
-            ranges, such as ``{"lr": (1e-4, 1e-2)}``, is the objective's search space with these
-            tuned and all else at its default.
-        n_trials: Trials of each contender, 1 or above.
+        objective: The objective that is tuned; None if the contenders are objectives. If they are
+            names of optimizers, its search space has an optimizer, which each of them replaces,
+            with its own space.
+        contenders: Names of optimizers (`OPTIMIZERS`), or name -> search space, or name ->
+            objective. A dict of ranges, such as ``{"lr": (1e-4, 1e-2)}``, is the objective's search
+            space with these tuned and everything else at its default.
+        study_name: The comparison's name. A contender's study is called ``study_name-contender``.
+        n_trials: The number of trials of each contender, 1 or above.
         storage: As in `make_study`.
-        name: The comparison's name: its studies are called ``name-contender``.
         test: Data that no trial has read, as the objective's `evaluate` takes it: each contender's
-            best configuration is trained again and scored on it. None leaves that out.
-        n_test_seeds: Fresh seeds of that, the same for all contenders.
-        sampler: As in `make_study`, or contender -> sampler, where ways to search are compared.
+            best configuration is trained again on fresh seeds and scored on it. None: no test.
+        n_test_seeds: The number of fresh seeds, which are the same for all contenders.
+        sampler: As in `make_study`, or contender -> sampler to compare ways of searching.
         pruner: As in `make_study`.
-        seed: Seeds all studies: contenders meet the same trainings' seeds.
-        n_workers: Processes to run trials in.
-        show_progress_bar: As in `run`.
+        seed: Seeds all studies, so that contenders train with the same seeds.
+        **run_options: As in `run`, such as ``n_workers``, ``fuse`` or ``callbacks``.
+            ``timeout_seconds`` is that of each contender's study, and of the trainings on fresh
+            seeds.
 
     Raises:
-        InvalidArgument: If a name is unknown, a space holds no optimizer to be replaced, or the
+        InvalidArgument: If a name is unknown, a space has no optimizer to replace, or the
             directions of objectives differ.
         InvalidType: If an argument is of the wrong type.
+        RecipeMismatch: If a comparison of this name was begun with another search space, sampler,
+            pruner, seed, or other data.
 
     Example:
         >>> from hpolab import FunctionObjective
@@ -310,7 +361,7 @@ def compare(
         >>> comparison = compare(
         ...     objective,
         ...     {"whole": space, "half": space.override(x=(0.5, 1.0))},
-        ...     n_trials=20, storage="memory://", show_progress_bar=False,
+        ...     study_name="parts", n_trials=20, storage="memory://",
         ... )
         >>> [each.name for each in comparison.ranking()]
         ['whole', 'half']
@@ -320,35 +371,31 @@ def compare(
     opened = open_storage(storage)
     studies = {}
     for place, (contender, each) in enumerate(objectives.items()):
-        studies[contender] = study = make_study(
-            f"{name}-{contender}",
-            storage=opened,
-            objective=each,
-            sampler=sampler.get(contender) if isinstance(sampler, dict) else sampler,
-            pruner=pruner,
-            seed=seed,
-        )
-        mark = {"comparison": name, "contender": contender, "place": place}
-        if study.user_attrs.get(_CONTENDER_KEY) != mark:
-            study.set_user_attr(_CONTENDER_KEY, mark)
-        run(
-            study,
-            each,
-            n_trials=n_trials,
-            n_workers=n_workers,
-            show_progress_bar=show_progress_bar,
-        )
+        with as_part_of("comparison", study_name, f"contender {contender!r}"):
+            studies[contender] = study = make_study(
+                f"{study_name}-{contender}",
+                storage=opened,
+                objective=each,
+                sampler=sampler.get(contender) if isinstance(sampler, dict) else sampler,
+                pruner=pruner,
+                seed=seed,
+            )
+            mark = {"comparison": study_name, "contender": contender, "place": place}
+            if study.user_attrs.get(_CONTENDER_KEY) != mark:
+                study.set_user_attr(_CONTENDER_KEY, mark)
+            run(study, each, n_trials=n_trials, **run_options)
     if test is not None:
-        for contender, each in objectives.items():
-            _score_best(studies[contender], each, test, n_test_seeds, seed)
-    return Comparison.of(name, studies)
+        tests = _TestScores(study_name, objectives, studies, test, n_test_seeds, seed)
+        tests.run(opened, run_options)
+    return Comparison.of(study_name, studies)
 
 
-def load_comparison(name: str, *, storage: str | BaseStorage | None = None) -> Comparison:
-    """Return a comparison as it stands in a storage, to be read.
+@checks_keywords()
+def load_comparison(study_name: str, *, storage: str | BaseStorage | None = None) -> Comparison:
+    """Return a comparison as it stands in a storage, without running anything.
 
     Args:
-        name: Its name.
+        study_name: The comparison's name.
         storage: As in `make_study`.
 
     Raises:
@@ -360,12 +407,12 @@ def load_comparison(name: str, *, storage: str | BaseStorage | None = None) -> C
     found = {}
     for summary in optuna.get_all_study_summaries(opened, include_best_trial=False):
         mark = summary.user_attrs.get(_CONTENDER_KEY)
-        if mark is not None and mark["comparison"] == name:
+        if mark is not None and mark["comparison"] == study_name:
             found[mark["place"], mark["contender"]] = summary.study_name
     if not found:
-        raise StudyNotFound(f"No comparison {name!r} in the storage.")
+        raise StudyNotFound(f"No comparison {study_name!r} in the storage.")
     studies = {key: stored_study(found[place, key], opened) for place, key in sorted(found)}
-    return Comparison.of(name, studies)
+    return Comparison.of(study_name, studies)
 
 
 def _chances_of_best(n: int, budget: int) -> NDArray[np.float64]:
@@ -379,17 +426,6 @@ def _chances_of_best(n: int, budget: int) -> NDArray[np.float64]:
     return np.where(places >= budget, np.exp(log - total), 0.0)
 
 
-def _number(value: float | None) -> str:
-    return "-" if value is None else f"{value:.5g}"
-
-
-def _mean_and_error(scores: Sequence[float]) -> str:
-    if len(scores) < 2:
-        return _number(scores[0]) if scores else "-"
-    error = np.std(scores, ddof=1) / np.sqrt(len(scores))
-    return f"{np.mean(scores):.5g} ± {error:.2g}"
-
-
 def _brief(contender: Contender) -> str:
     """Return the best configuration's tuned parameters on one line."""
     if contender.best_params is None:
@@ -401,12 +437,10 @@ def _brief(contender: Contender) -> str:
 
 
 def _contender(name: str, study: Study) -> Contender:
-    trials = study.get_trials(deepcopy=False)
-    finished = [trial for trial in trials if trial.state.is_finished()]
+    finished = [t for t in study.get_trials(deepcopy=False) if t.state.is_finished()]
     values = [trial.value if trial.state == TrialState.COMPLETE else None for trial in finished]
-    best = best_of(trials, study.direction)
-    stored = study.user_attrs.get(_TEST_KEY, {})
-    of_best = stored.get(str(best.number), {}) if best is not None else {}
+    best = best_trial(study)
+    scores = {} if best is None else _stored_scores(study, best)
     return Contender(
         name=name,
         study=study,
@@ -414,31 +448,90 @@ def _contender(name: str, study: Study) -> Contender:
         default_value=values[0] if values else None,
         best_value=None if best is None else best.value,
         best_params=None if best is None else _space_of(study).from_trial(best.params),
-        test=tuple(math.nan if score is None else score for score in of_best.values()),
+        test_scores=tuple(math.nan if score is None else score for score in scores.values()),
     )
 
 
-def _score_best(study: Study, objective: Objective, test: Any, n_seeds: int, seed: int) -> None:
-    """Train the best configuration on fresh seeds and store its scores, each as it comes."""
-    best = best_trial(study)
-    if best is None:
-        return
-    params = objective.search_space.from_trial(best.params)
-    stored = study.user_attrs.get(_TEST_KEY, {})
-    scores = dict(stored.get(str(best.number), {}))
-    for place in range(n_seeds):
-        if str(place) not in scores:
-            scores[str(place)] = _score(objective, params, test, derive_seed(seed, place, "test"))
-            study.set_user_attr(_TEST_KEY, {**stored, str(best.number): scores})
+def _stored_scores(study: Study, best: FrozenTrial) -> dict[int, float | None]:
+    """Return a trial's scores on the test data by the index of the seed; None for one lost."""
+    stored = study.user_attrs.get(_TEST_KEY, {}).get(str(best.number), {})
+    return {int(index): score for index, score in stored.items()}
 
 
-def _score(objective: Objective, params: Mapping[str, Any], test: Any, seed: int) -> float | None:
-    """Return the first metric on the test data; None if the training diverges."""
-    try:
-        model = objective.fit(params, seed)
-    except Diverged:
-        return None
-    return next(iter(objective.evaluate(model, test).values()))
+@dataclass(frozen=True)
+class _TestScores:
+    """Scores of the contenders' best configurations on the test data, on the same fresh seeds."""
+
+    study_name: str
+    objectives: Mapping[str, Objective]
+    studies: Mapping[str, Study]
+    test: Any
+    n_seeds: int
+    seed: int
+
+    def run(self, storage: BaseStorage, run_options: RunOptions) -> None:
+        """Train what is not scored yet, and store the scores with the contenders' studies."""
+        best = {name: best_trial(study) for name, study in self.studies.items()}
+        # More trials may bring another best one, which is trained beside the earlier.
+        keys: dict[Key, tuple[str, FrozenTrial]] = {
+            f"{name}/{trial.number}": (name, trial) for name, trial in best.items() if trial
+        }
+        if all(self._n_scored(*of_key) >= self.n_seeds for of_key in keys.values()):
+            return
+        queue = TrainingQueue(
+            study=TrainingQueue.make_study(
+                f"{self.study_name}{_TRAININGS}",
+                storage=storage,
+                direction=next(iter(self.objectives.values())).direction,
+                seed=self.seed,
+            ),
+            queued={
+                key: QueuedParams(trial.params, trial.distributions)
+                for key, (_, trial) in keys.items()
+            },
+            train=FitAndEvaluate(
+                {key: self.objectives[name] for key, (name, _) in keys.items()},
+                {
+                    key: self.objectives[name].search_space.from_trial(trial.params)
+                    for key, (name, trial) in keys.items()
+                },
+                self.test,
+            ),
+            seed_of=partial(_test_seed, self.seed),
+        )
+        queue.run(partial(self._due, keys), **run_options)
+        outcomes = queue.outcomes()
+        for key, (name, trial) in keys.items():
+            self._store(name, trial, outcomes[key])
+
+    def _n_scored(self, name: str, trial: FrozenTrial) -> int:
+        stored = _stored_scores(self.studies[name], trial)
+        return sum(score is not None for score in stored.values())
+
+    def _due(
+        self, keys: Mapping[Key, tuple[str, FrozenTrial]], outcomes: Mapping[Key, Outcome]
+    ) -> list[tuple[Key, int]]:
+        # Scores of an earlier version are stored with the contender's study alone.
+        stored = {key: _stored_scores(self.studies[name], t) for key, (name, t) in keys.items()}
+        return [
+            (key, index)
+            for key in keys
+            for index in range(self.n_seeds)
+            if stored[key].get(index) is None and not outcomes[key].is_known(index)
+        ]
+
+    def _store(self, name: str, trial: FrozenTrial, outcome: Outcome) -> None:
+        study = self.studies[name]
+        found = {**dict.fromkeys(outcome.lost), **outcome.scores}
+        scores = {**_stored_scores(study, trial), **found}
+        asked = {str(index): scores[index] for index in sorted(scores)}
+        stored = study.user_attrs.get(_TEST_KEY, {})
+        if stored.get(str(trial.number)) != asked:
+            study.set_user_attr(_TEST_KEY, {**stored, str(trial.number): asked})
+
+
+def _test_seed(seed: int, index: int) -> int:
+    return derive_seed(seed, index, "test")
 
 
 def _objectives(objective: Any, contenders: Any) -> dict[str, Objective]:

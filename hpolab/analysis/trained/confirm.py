@@ -1,22 +1,22 @@
 """confirm(): the best configurations of a study against the baseline, on fresh seeds and test data.
 
-Which seeds a configuration was chosen by and which it is judged by are different ones, so what the
-choice overestimates is gone; `hpolab.analysis.statistics` says why the number of seeds, which is
-decided on the way, does not bring it back.
+The seeds that a configuration was chosen by are not those that it is judged by, so the choice does
+not flatter it. `hpolab.analysis.statistics` says why the number of seeds, which is decided on the
+way, does not flatter it either.
 """
 
 from __future__ import annotations
 
 import json
 import math
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import optuna
-from optuna.trial import TrialState, create_trial
 
 from hpolab import _optuna
 from hpolab.analysis.confirmation import CONFIRMED, Configuration, Confirmation
+from hpolab.analysis.effects import Effect
 from hpolab.analysis.statistics import (
     Estimate,
     Seeds,
@@ -28,109 +28,107 @@ from hpolab.analysis.statistics import (
     seeds_to_run,
     spread,
 )
-from hpolab.errors import (
-    Diverged,
-    InvalidArgument,
-    InvalidType,
-    RecipeMismatch,
-    check_count,
-    one_of,
+from hpolab.analysis.trained.trainings import (
+    FitAndEvaluate,
+    Outcome,
+    QueuedParams,
+    TrainingQueue,
+    check_n_seeds,
+    metric_of,
+    outcomes_of,
 )
+from hpolab.errors import InvalidArgument, InvalidType, RecipeMismatch, check_count, one_of
+from hpolab.keywords import checks_keywords
 from hpolab.objectives.base import Objective
-from hpolab.running.run import run
 from hpolab.seeding import derive_seed
 from hpolab.studies.recipe import FACTS_KEY, check_facts, study_seed
-from hpolab.studies.study import make_study
-from hpolab.studies.trials import ranked
-from hpolab.trial.lease import ERROR_KEY
-from hpolab.trial.reporter import METRICS_KEY, REASON_KEY, Reporter, give_up
+from hpolab.studies.trials import METRICS_KEY, ranked, sign_of
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Mapping, Sequence
+    from collections.abc import Collection, Mapping, Sequence
+    from typing import Unpack
 
     import numpy as np
     from numpy.typing import ArrayLike, NDArray
-    from optuna import Study, Trial
-    from optuna.distributions import BaseDistribution
+    from optuna import Study
     from optuna.trial import FrozenTrial
+
+    from hpolab.analysis.trained.trainings import Key
+    from hpolab.running.run import RunOptions
 
 __all__ = ["confirm", "load_confirmation"]
 
 _PLAN_KEY = "hpolab:confirm"
-_PLACE_KEY = "hpolab:place"
-_METRIC_KEY = "hpolab:metric"
-_SEED_KEY = "hpolab:seed"
-_TWIN_KEY = "hpolab:twin"
 
 _MIN_SEEDS = 6
 
 
+@checks_keywords()
 def confirm(
     study: Study,
     objective: Objective,
     *,
     test: Any,
+    study_name: str | None = None,
     top_k: int = 5,
     trials: Collection[int] | None = None,
+    baseline: Mapping[str, Any] | None = None,
     n_seeds: int = 10,
     min_seeds: int | None = None,
-    baseline: Mapping[str, Any] | None = None,
     min_difference: float | None = None,
-    metric: str | None = None,
-    direction: str | None = None,
-    name: str | None = None,
-    n_workers: int = 1,
+    metric: str | tuple[str, str] | None = None,
     seed: int | None = None,
-    show_progress_bar: bool | None = None,
+    **run_options: Unpack[RunOptions],
 ) -> Confirmation:
     """Train the best configurations of a study and the baseline again, and score them on test data.
 
     Each configuration is trained by `Objective.fit` with the same fresh seeds, which no trial of
-    the study had, and scored by `Objective.evaluate`. The leads over the baseline are paired, seed
-    by seed; their p-values are corrected for the number of configurations (Holm).
+    the study had, and scored by `Objective.evaluate`. Improvements over the baseline are paired,
+    seed by seed; their p-values are corrected for the number of configurations (Holm).
 
-    Seeds are added until the intervals can answer whether the leads that the tuning shows are
-    real: until they are so narrow that leads of that size would be found in 80 % of cases, or
-    ``n_seeds`` is reached. Only the spread of the scores decides on that, never who leads, so the
-    intervals hold what they estimate in 95 % of cases, and a difference is claimed where there is
-    none in 5 % at most. More seeds after a look at the result would void that: another
-    confirmation has another ``name`` and another ``seed``.
+    Seeds are added until the intervals can answer whether the improvements that the tuning shows
+    are real: until they are so narrow that improvements of that size would be found in 80 % of
+    cases, or ``n_seeds`` is reached. Only the spread of the scores decides, never which
+    configuration is ahead, so intervals hold what they estimate in 95 % of cases, and in 5 % at
+    most a difference is found where there is none. More seeds after a look at the result would void
+    that: another confirmation needs another ``study_name`` and another ``seed``.
 
-    A configuration whose training diverges on a seed has no mean: leaving the seed out would
-    flatter it. It gets no further seeds and cannot be better. The same holds for one whose
-    training fails, but what has failed is tried once more when `confirm` is called again.
+    A configuration whose training diverges on a seed has no mean, as leaving the seed out would
+    flatter it. It gets no further seeds and cannot be better. The same holds if its training fails,
+    but failed trainings are tried once more when `confirm` is called again.
 
-    Seeds tell of the chance in training, not of that in which rows `test` has. Where the seed
+    Seeds show the chance in training, not the chance in which rows ``test`` has. If the seed
     changes nothing, as in a closed form, there is no chance to judge by and nothing is claimed.
 
-    The trainings are trials of a study of their own in the same storage, run by `run`: started
-    again after a crash, `confirm` goes on where it was and ends with the same result.
+    The trainings are trials of a study of their own in the same storage, run by `run`: called again
+    after a crash, `confirm` resumes where it was and ends with the same result.
 
     Args:
         study: The tuning study, of one objective value.
-        objective: What it was tuned with; it must have `fit` and `evaluate`.
+        objective: The objective that it was tuned with; it must have `fit` and `evaluate`.
         test: Test data, as the objective's `evaluate` takes it. Nothing else may have seen it.
-        top_k: How many of the best configurations to train, without counting the baseline. Equal
-            ones count once; trials that violate a constraint do not.
-        trials: The numbers of the trials to train in place of the ``top_k`` best, such as those
+        study_name: The name of the study that holds the trainings; by default the tuning study's
+            name with ``-confirm``.
+        top_k: How many of the best configurations to train, the baseline not counted. Equal
+            ones count once; trials that violate a constraint do not count.
+        trials: The numbers of the trials to train instead of the ``top_k`` best, such as those
             that `recommend` names.
+        baseline: The configuration to compare with, as params of the search space; by default its
+            defaults, which `run` tries as trial 0.
         n_seeds: The largest number of seeds, 2 or above.
-        min_seeds: The least, from 2 to ``n_seeds``; 6 by default, or ``n_seeds`` if that is less.
-        baseline: What to compare with, as params of the search space; by default its defaults,
-            which `run` tries as trial 0.
-        min_difference: The lead worth knowing about, above 0: what decides on the number of seeds
-            in place of the tuning's leads.
-        metric: One of the metrics that `evaluate` returns; by default the one that was tuned.
-        direction: "minimize" or "maximize", needed with ``metric``.
-        name: The name of the study that the trainings are stored in; by default the study's name
-            with ``-confirm``.
-        n_workers: Processes to train in, as for `run`.
-        seed: What the seeds are derived from; by default the study's seed.
-        show_progress_bar: None shows it where standard error is a terminal.
+        min_seeds: The smallest, from 2 to ``n_seeds``; 6 by default, or ``n_seeds`` if that is
+            less.
+        min_difference: The smallest improvement that matters, above 0: it decides the number of
+            seeds instead of the improvements that the tuning shows.
+        metric: By default the metric that was tuned. Another one of those that `evaluate` returns
+            is given with its direction: ``("log_loss", "minimize")``.
+        seed: The fresh seeds are derived from it; by default the study's seed.
+        **run_options: As in `run`: workers, time limit, callbacks. ``timeout_seconds`` is the whole
+            confirmation's; one that was not finished in time is resumed by calling again.
 
     Raises:
         InvalidArgument: If an argument is out of its range, ``objective`` cannot fit or evaluate,
-            or the study has no complete trial but the baseline's.
+            the study has no complete trial but the baseline's, or the time was not enough.
         InvalidType: If ``study`` or ``objective`` is of the wrong type.
         RecipeMismatch: If there is such a confirmation already, of other configurations or with
             other settings.
@@ -138,9 +136,7 @@ def confirm(
 
     Example:
         >>> import numpy as np
-        >>> from hpolab import make_study, run
-        >>> from hpolab import Objective
-        >>> from hpolab import SearchSpace
+        >>> from hpolab import Objective, SearchSpace, make_study, run
         >>> class Thrower(Objective):
         ...     def train(self, params, reporter):
         ...         return self.fit(params, reporter.seed)
@@ -153,50 +149,53 @@ def confirm(
         >>> study = make_study("throws", storage="memory://", objective=objective, seed=0)
         >>> run(study, objective, n_trials=10)
         >>> confirmation = confirm(study, objective, test=10.0, top_k=2)
-        >>> confirmation.winner.lead.mean > 1
+        >>> confirmation.winner.improvement.estimate > 1
         True
     """
-    min_seeds = _check_counts(top_k, n_seeds, min_seeds)
-    _check_metric(metric, direction, min_difference)
+    min_seeds = _check_counts(top_k, n_seeds, min_seeds, min_difference)
     _check_objective(study, objective)
+    name, direction = _metric(metric, objective)
+    fuse = run_options.get("fuse")
+    if fuse is not None:
+        objective.check_fuse(fuse)
     seed = study_seed(study) if seed is None else seed
-    rows = _choose(study, objective, top_k, trials, baseline, metric)
+    chosen = _choose(study, objective, top_k, trials, baseline, name)
     plan = _Plan(
         study_name=study.study_name,
-        configurations=tuple(row.as_planned() for row in rows),
+        configurations=tuple(each.as_planned() for each in chosen),
         baseline_name="the default" if baseline is None else "the baseline",
-        metric=metric,
-        direction=direction or objective.direction,
+        metric=name,
+        direction=direction,
         n_seeds=n_seeds,
         min_seeds=min_seeds,
         min_difference=min_difference,
         seed=seed,
     )
-    confirmation_study = make_study(
-        f"{study.study_name}{CONFIRMED}" if name is None else name,
+    confirmation_study = TrainingQueue.make_study(
+        f"{study.study_name}{CONFIRMED}" if study_name is None else study_name,
         storage=_optuna.storage_of(study),
-        direction=plan.direction,
-        sampler="manual",
-        pruner="none",
+        direction=direction,
         seed=seed,
     )
     _store_plan(confirmation_study, plan)
-    training = _Training(objective, test, tuple(row.params for row in rows), plan)
-    # What has failed before is tried once more: its cause may be mended by now.
-    forgiven = _failed(confirmation_study)
-    while _enqueue(confirmation_study, plan, rows, forgiven):
-        run(
-            confirmation_study,
-            training,
-            n_workers=n_workers,
-            max_failures=1,  # what the first training cannot do, the next ones cannot either
-            show_progress_bar=show_progress_bar,
-        )
+    places = range(len(chosen))
+    queue = TrainingQueue(
+        study=confirmation_study,
+        queued={place: chosen[place].queued for place in places},
+        train=FitAndEvaluate(
+            dict.fromkeys(places, objective),
+            {place: chosen[place].params for place in places},
+            test,
+        ),
+        seed_of=plan.seed_of,
+        metric=name,
+    )
+    queue.run(plan.due, **run_options)
     return load_confirmation(confirmation_study)
 
 
 def load_confirmation(study: Study) -> Confirmation:
-    """Return what a confirmation has found, from the study that its trainings are stored in.
+    """Return what a confirmation has found, from the study that holds its trainings.
 
     Args:
         study: The study that `confirm` has made.
@@ -211,25 +210,23 @@ def load_confirmation(study: Study) -> Confirmation:
         )
     plan = _Plan.from_dict(study.user_attrs[_PLAN_KEY])
     trials = study.get_trials(deepcopy=False)
-    outcomes = _outcomes(trials, len(plan.configurations))
+    outcomes = plan.ordered(outcomes_of(trials))
     seeds = _seeds(plan, outcomes)
     n_open = len(_open_places(outcomes, seeds)) + sum(len(each.pending) for each in outcomes)
     if n_open:
         raise InvalidArgument(
             f"`study` must be a finished confirmation, got {study.study_name!r}, which lacks "
-            f"{n_open} trainings: call `confirm` again to go on."
+            f"{n_open} trainings: call `confirm` again to resume it."
         )
-    metric = next((t.user_attrs[_METRIC_KEY] for t in trials if _METRIC_KEY in t.user_attrs), "")
-    return _confirmation(plan, outcomes, seeds, plan.metric or metric)
+    return _confirmation(plan, outcomes, seeds, plan.metric or metric_of(trials))
 
 
 @dataclass(frozen=True)
-class _Row:
-    """A configuration that was chosen: for the trainer, and as a trial stores it."""
+class _Chosen:
+    """A configuration that was chosen: as the trainer takes it, and as a trial stores it."""
 
     params: dict[str, Any]
-    trial_params: dict[str, Any]
-    distributions: dict[str, BaseDistribution]
+    queued: QueuedParams
     trial: int | None
     value: float | None
 
@@ -239,18 +236,18 @@ class _Row:
 
 @dataclass(frozen=True)
 class _Plan:
-    """All that a confirmation's result depends on; stored with its study.
+    """Everything that a confirmation's result depends on; stored with its study.
 
     Attributes:
         study_name: The tuning study.
         configurations: Params, trial number and tuning value of each, the baseline's first.
         baseline_name: What to call the baseline.
-        metric: The test score; None for the first that `evaluate` returns.
+        metric: The test score; None for the metric that was tuned.
         direction: "minimize" or "maximize".
         n_seeds: The largest number of seeds.
-        min_seeds: The least.
-        min_difference: The lead in question; None for the tuning's.
-        seed: What the seeds are derived from.
+        min_seeds: The smallest.
+        min_difference: The improvement to find; None for those of the tuning.
+        seed: The fresh seeds are derived from it.
     """
 
     study_name: str
@@ -273,108 +270,30 @@ class _Plan:
 
     @property
     def sign(self) -> float:
-        return 1.0 if self.direction == "maximize" else -1.0
+        return sign_of(self.direction)
 
     def seed_of(self, index: int) -> int:
         return derive_seed(self.seed, "confirm", index)
 
-    def tuning_lead(self, place: int) -> float | None:
+    def ordered(self, outcomes: Mapping[Key, Outcome]) -> list[Outcome]:
+        """Return the outcomes in the order of the configurations, the baseline's first."""
+        return [outcomes[place] for place in range(len(self.configurations))]
+
+    def due(self, outcomes: Mapping[Key, Outcome]) -> list[tuple[Key, int]]:
+        """Return what is to be trained and is not enqueued: (configuration, index of the seed)."""
+        ordered = self.ordered(outcomes)
+        return _open_places(ordered, _seeds(self, ordered))
+
+    def tuning_improvement(self, place: int) -> float | None:
         value, baseline = (self.configurations[i]["value"] for i in (place, 0))
         return None if value is None or baseline is None else self.sign * (value - baseline)
 
-    def lead_in_question(self, place: int) -> float:
-        """Return the lead that shall be found; 0 where none is known."""
-        return self.min_difference or self.tuning_lead(place) or 0.0
+    def improvement_to_find(self, place: int) -> float:
+        """Return the improvement that the seeds must suffice for; 0 if none is known."""
+        return self.min_difference or self.tuning_improvement(place) or 0.0
 
 
-@dataclass(frozen=True)
-class _Training:
-    """Trains and scores one configuration with one seed: the objective of a confirmation's study.
-
-    It is no `Objective`: nothing is suggested, and the trial's value is a score on test data.
-    """
-
-    objective: Objective
-    test: Any
-    params: tuple[Mapping[str, Any], ...]
-    plan: _Plan
-
-    def __call__(self, trial: Trial) -> float:
-        place, index = trial.user_attrs[_PLACE_KEY]
-        if _has_twin(trial):
-            trial.set_user_attr(_TWIN_KEY, True)
-            raise optuna.TrialPruned("another trial trains the same configuration and seed")
-        with Reporter(trial) as reporter:
-            try:
-                model = self.objective.fit(dict(self.params[place]), self.plan.seed_of(index))
-                metrics = self.objective.evaluate(model, self.test)
-            except Diverged as error:
-                give_up(trial, str(error), error)
-            reporter.record(**metrics)
-        metric = one_of("metric", self.plan.metric or next(iter(metrics)), metrics)
-        trial.set_user_attr(_METRIC_KEY, metric)
-        return float(metrics[metric])
-
-
-def _has_twin(trial: Trial) -> bool:
-    """Tell whether another caller of `confirm` has enqueued the same training before."""
-    place = trial.user_attrs[_PLACE_KEY]
-    return any(
-        other.number < trial.number
-        and other.user_attrs.get(_PLACE_KEY) == place
-        and other.state != TrialState.FAIL
-        and _TWIN_KEY not in other.user_attrs
-        for other in trial.study.get_trials(deepcopy=False)
-    )
-
-
-@dataclass
-class _Outcome:
-    """What the trials of one configuration have come to, by the index of the seed."""
-
-    scores: dict[int, float] = field(default_factory=dict)
-    lost: dict[int, str] = field(default_factory=dict)
-    pending: set[int] = field(default_factory=set)
-
-    def first(self, n: int) -> list[float]:
-        return [self.scores[index] for index in range(n)]
-
-    @property
-    def n(self) -> int:
-        """Seeds that have a score, without a gap before them."""
-        return next(i for i in range(len(self.scores) + 1) if i not in self.scores)
-
-
-def _failed(study: Study) -> set[int]:
-    trials = study.get_trials(deepcopy=False, states=(TrialState.FAIL,))
-    return {trial.number for trial in trials}
-
-
-def _outcomes(
-    trials: Iterable[FrozenTrial], n_configurations: int, forgiven: Collection[int] = ()
-) -> list[_Outcome]:
-    """Sort trials by configuration; failed ones whose number is forgiven count as never run."""
-    outcomes = [_Outcome() for _ in range(n_configurations)]
-    for trial in trials:
-        if _PLACE_KEY not in trial.user_attrs or trial.number in forgiven:
-            continue
-        place, index = trial.user_attrs[_PLACE_KEY]
-        outcome = outcomes[place]
-        if trial.state == TrialState.COMPLETE and trial.value is not None:
-            outcome.scores[index] = trial.value
-        elif not trial.state.is_finished():
-            outcome.pending.add(index)
-        elif _TWIN_KEY not in trial.user_attrs:
-            attrs = trial.user_attrs
-            outcome.lost[index] = attrs.get(REASON_KEY) or attrs.get(ERROR_KEY) or "failed"
-    for outcome in outcomes:
-        for index in outcome.scores.keys() | outcome.pending:
-            outcome.lost.pop(index, None)
-        outcome.pending -= outcome.scores.keys()
-    return outcomes
-
-
-def _seeds(plan: _Plan, outcomes: Sequence[_Outcome]) -> Seeds:
+def _seeds(plan: _Plan, outcomes: Sequence[Outcome]) -> Seeds:
     """Return how many seeds the configurations take that have lost none."""
     baseline, *others = outcomes
     left = [place for place, each in enumerate(others, start=1) if not each.lost]
@@ -383,48 +302,29 @@ def _seeds(plan: _Plan, outcomes: Sequence[_Outcome]) -> Seeds:
         return Seeds(max((each.n for each in outcomes if not each.lost), default=0), 1)
     n = min(each.n for each in compared)
     scores = [each.first(n) for each in compared]
-    # Those lost keep their share of the 5 %; a lead of theirs is in nobody's way.
+    # Those lost keep their share of the 5 %, and any number of seeds suffices for them.
     scores += [scores[0]] * (len(others) - len(left))
-    leads = [plan.lead_in_question(place) for place in left]
-    leads += [math.inf] * (len(others) - len(left))
-    return seeds_to_run(scores, leads, min_seeds=plan.min_seeds, n_seeds=plan.n_seeds)
+    to_find = [plan.improvement_to_find(place) for place in left]
+    to_find += [math.inf] * (len(others) - len(left))
+    return seeds_to_run(scores, to_find, min_seeds=plan.min_seeds, n_seeds=plan.n_seeds)
 
 
-def _open_places(outcomes: Sequence[_Outcome], seeds: Seeds) -> list[tuple[int, int]]:
-    """Return what is to be trained and is not enqueued: (configuration, index of the seed)."""
+def _open_places(outcomes: Sequence[Outcome], seeds: Seeds) -> list[tuple[Key, int]]:
     return [
         (place, index)
         for index in range(seeds.n)
         for place, outcome in enumerate(outcomes)
-        if not outcome.lost and index not in outcome.scores and index not in outcome.pending
+        if not outcome.lost and not outcome.is_known(index)
     ]
 
 
-def _enqueue(study: Study, plan: _Plan, rows: Sequence[_Row], forgiven: Collection[int]) -> bool:
-    """Enqueue the trainings that are due; tell whether any is to be run."""
-    trials = study.get_trials(deepcopy=False)
-    outcomes = _outcomes(trials, len(rows), forgiven)
-    places = _open_places(outcomes, _seeds(plan, outcomes))
-    for place, index in places:
-        row = rows[place]
-        study.add_trial(
-            create_trial(
-                state=TrialState.WAITING,
-                params=row.trial_params,
-                distributions=row.distributions,
-                user_attrs={_PLACE_KEY: [place, index], _SEED_KEY: plan.seed_of(index)},
-            )
-        )
-    return bool(places) or any(outcome.pending for outcome in outcomes)
-
-
 def _confirmation(
-    plan: _Plan, outcomes: Sequence[_Outcome], seeds: Seeds, metric: str
+    plan: _Plan, outcomes: Sequence[Outcome], seeds: Seeds, metric: str
 ) -> Confirmation:
-    leads = [_leads(plan, outcomes, place, seeds) for place in range(1, len(outcomes))]
+    paired = [_paired(plan, outcomes, place, seeds) for place in range(1, len(outcomes))]
     # What has lost a seed keeps its share of the 5 %: how many are compared was fixed before.
     corrected = holm(
-        [1.0 if each is None else float(p_values(each, n_spent=seeds.n_spent)) for each in leads]
+        [1.0 if each is None else float(p_values(each, n_spent=seeds.n_spent)) for each in paired]
     )
     baseline, *others = (
         Configuration(
@@ -440,11 +340,14 @@ def _confirmation(
     configurations = tuple(
         replace(
             each,
-            tuning_lead=plan.tuning_lead(place),
-            lead=None if lead is None else _estimate(lead, seeds),
-            p_value=None if lead is None or _is_fixed(baseline, each) else p,
+            tuning_improvement=plan.tuning_improvement(place),
+            improvement=None
+            if sample is None
+            else Effect.tested(_interval(sample, seeds), None if _is_fixed(baseline, each) else p),
         )
-        for place, (each, lead, p) in enumerate(zip(others, leads, corrected, strict=True), start=1)
+        for place, (each, sample, p) in enumerate(
+            zip(others, paired, corrected, strict=True), start=1
+        )
     )
     return Confirmation(
         study_name=plan.study_name,
@@ -454,12 +357,12 @@ def _confirmation(
         configurations=configurations,
         baseline_name=plan.baseline_name,
         n_seeds=seeds.n,
-        n_seeds_needed=_seeds_needed(configurations, leads, seeds),
+        n_seeds_needed=_seeds_needed(configurations, paired, seeds),
     )
 
 
-def _leads(
-    plan: _Plan, outcomes: Sequence[_Outcome], place: int, seeds: Seeds
+def _paired(
+    plan: _Plan, outcomes: Sequence[Outcome], place: int, seeds: Seeds
 ) -> NDArray[np.float64] | None:
     """Return by how much a configuration is better than the baseline, (n,), seed by seed."""
     baseline, outcome = outcomes[0], outcomes[place]
@@ -473,26 +376,30 @@ def _is_fixed(baseline: Configuration, other: Configuration) -> bool:
     return all(len(set(each.scores.values())) == 1 for each in (baseline, other))
 
 
-def _mean(outcome: _Outcome, seeds: Seeds) -> Estimate | None:
+def _mean(outcome: Outcome, seeds: Seeds) -> Estimate | None:
     if outcome.lost or seeds.n < 2:
         return None
-    return _estimate(outcome.first(seeds.n), seeds)
+    return Estimate(*_interval(outcome.first(seeds.n), seeds))
 
 
-def _estimate(sample: ArrayLike, seeds: Seeds) -> Estimate:
-    return Estimate(*map(float, intervals(sample, n_spent=seeds.n_spent)))
+def _interval(sample: ArrayLike, seeds: Seeds) -> list[float]:
+    """Return the mean of a sample and the ends of its interval."""
+    return [float(each) for each in intervals(sample, n_spent=seeds.n_spent)]
 
 
 def _seeds_needed(
     configurations: Sequence[Configuration],
-    leads: Sequence[NDArray[np.float64] | None],
+    paired: Sequence[NDArray[np.float64] | None],
     seeds: Seeds,
 ) -> int | None:
-    """Return how many seeds would find the largest lead in doubt, if it is the true one."""
+    """Return how many seeds would find the largest improvement in doubt, if it is the true one."""
     undecided = [
-        lead
-        for each, lead in zip(configurations, leads, strict=True)
-        if lead is not None and each.p_value is not None and not each.differs
+        sample
+        for each, sample in zip(configurations, paired, strict=True)
+        if sample is not None
+        and each.improvement is not None
+        and each.improvement.p_value is not None
+        and not each.improvement.is_significant
     ]
     if not undecided or any(each.is_better for each in configurations):
         return None
@@ -511,7 +418,7 @@ def _choose(
     numbers: Collection[int] | None,
     baseline: Mapping[str, Any] | None,
     metric: str | None,
-) -> list[_Row]:
+) -> list[_Chosen]:
     """Return the baseline and the best configurations, or those named, that differ from it."""
     space = objective.search_space
     trial_params = space.to_trial(space.defaults() if baseline is None else baseline)
@@ -520,11 +427,10 @@ def _choose(
     tried = min(same, key=lambda trial: trial.number, default=None)
     distributions = space.distributions()
     rows = [
-        _Row(
+        _Chosen(
             # As its trial has trained it: a default may be rounded on its way to the trial.
             params=space.from_trial(trial_params),
-            trial_params=trial_params,
-            distributions={name: distributions[name] for name in trial_params},
+            queued=QueuedParams(trial_params, {name: distributions[name] for name in trial_params}),
             trial=None if tried is None else tried.number,
             value=None if tried is None else _value(tried, metric),
         )
@@ -535,10 +441,9 @@ def _choose(
         if len(rows) <= most and trial.params not in chosen:
             chosen.append(trial.params)
             rows.append(
-                _Row(
+                _Chosen(
                     params=space.from_trial(trial.params),
-                    trial_params=trial.params,
-                    distributions=trial.distributions,
+                    queued=QueuedParams(trial.params, trial.distributions),
                     trial=trial.number,
                     value=_value(trial, metric),
                 )
@@ -570,12 +475,14 @@ def _value(trial: FrozenTrial, metric: str | None) -> float | None:
     return value
 
 
-def _check_counts(top_k: int, n_seeds: int, min_seeds: int | None) -> int:
-    """Refuse bad counts; return the least number of seeds."""
+def _check_counts(
+    top_k: int, n_seeds: int, min_seeds: int | None, min_difference: float | None
+) -> int:
+    """Refuse bad numbers; return the smallest number of seeds."""
     check_count("top_k", top_k)
-    check_count("n_seeds", n_seeds)
-    if n_seeds < 2:
-        raise InvalidArgument(f"`n_seeds` must be 2 or above, for an interval, got {n_seeds}.")
+    check_n_seeds(n_seeds)
+    if min_difference is not None and not min_difference > 0:
+        raise InvalidArgument(f"`min_difference` must be above 0, or None, got {min_difference}.")
     if min_seeds is None:
         return min(_MIN_SEEDS, n_seeds)
     check_count("min_seeds", min_seeds)
@@ -586,16 +493,17 @@ def _check_counts(top_k: int, n_seeds: int, min_seeds: int | None) -> int:
     return min_seeds
 
 
-def _check_metric(metric: str | None, direction: str | None, min_difference: float | None) -> None:
-    if (metric is None) != (direction is None):
+def _metric(metric: Any, objective: Objective) -> tuple[str | None, str]:
+    """Return the metric's name, None for the one that was tuned, and its direction."""
+    if metric is None:
+        return None, objective.direction
+    if not isinstance(metric, tuple | list) or len(metric) != 2:
         raise InvalidArgument(
-            "`direction` must be given with `metric`, and without it left out, got "
-            f"metric={metric!r}, direction={direction!r}."
+            "`metric` must be given with its direction, such as ('log_loss', 'minimize'), got "
+            f"{metric!r}."
         )
-    if direction is not None:
-        one_of("direction", direction, ("minimize", "maximize"))
-    if min_difference is not None and not min_difference > 0:
-        raise InvalidArgument(f"`min_difference` must be above 0, or None, got {min_difference}.")
+    name, direction = metric
+    return name, one_of("metric", direction, ("minimize", "maximize"))
 
 
 def _check_objective(study: Study, objective: Objective) -> None:
@@ -620,7 +528,7 @@ def _check_objective(study: Study, objective: Objective) -> None:
 
 
 def _store_plan(study: Study, plan: _Plan) -> None:
-    """Store the plan, or compare it with the one that the confirmation was begun with.
+    """Store the plan, or compare it with the plan that the confirmation was begun with.
 
     Raises:
         RecipeMismatch: If they differ, or the study has trials and no plan.
@@ -638,9 +546,9 @@ def _store_plan(study: Study, plan: _Plan) -> None:
     ]
     raise RecipeMismatch(
         f"Study {study.study_name!r} has another confirmation; nothing was changed.\n  "
-        + "\n  ".join(differ)
-        + "\nMore seeds, or other configurations, after a look at the result would make its "
-        "intervals wrong. Take another `name`, and another `seed` for fresh seeds."
+        + "\n  ".join(differ),
+        "\nMore seeds, or other configurations, after a look at the result would make its "
+        "intervals wrong. Take another `study_name`, and another `seed` for fresh seeds.",
     )
 
 

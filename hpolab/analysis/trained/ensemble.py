@@ -1,29 +1,45 @@
-"""fold_ensemble(): a configuration trained on folds, their predictions averaged, against one model.
+"""fold_ensemble(): the average of models trained on folds, against one model of all rows.
 
-A model of each fold sees less data than one of all rows, and errs in its own way; their average
-errs less. Whether that is worth so many trainings is told by pairs: for each seed a single model of
-all rows and an ensemble, both scored on the same test data.
+A model of each fold sees less data than one of all rows and makes its own errors; their average
+makes smaller ones. Whether that is worth so many trainings is tested in pairs: for each seed, a
+single model of all rows and an ensemble are scored on the same test data.
 """
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from functools import partial
+from types import CodeType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from hpolab.analysis.statistics import CONFIDENCE, Estimate, differences, intervals, p_values
-from hpolab.errors import InvalidArgument, InvalidType, check_count, one_of
+from hpolab import _optuna
+from hpolab.analysis.effects import Effect
+from hpolab.analysis.results import Result
+from hpolab.analysis.statistics import Estimate, differences, intervals, p_values
+from hpolab.analysis.trained.trainings import ENSEMBLE, QueuedParams, TrainingQueue, check_n_seeds
+from hpolab.analysis.wording import compared, estimated
+from hpolab.errors import InvalidArgument, InvalidType, TooManyFailures, check_count, one_of
+from hpolab.keywords import checks_keywords
 from hpolab.seeding import derive_seed
+from hpolab.storage.url import open_storage
+from hpolab.studies.trials import sign_of
+from hpolab.tables import TextTable
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
+    from typing import Unpack
 
     from numpy.typing import ArrayLike, NDArray
     from optuna import Study
 
+    from hpolab.analysis.trained.trainings import Key, Outcome
     from hpolab.objectives.folds import Fold
+    from hpolab.running.run import RunOptions
 
 __all__ = ["Ensemble", "average", "fold_ensemble", "load_ensemble"]
 
@@ -31,20 +47,19 @@ _ENSEMBLE_KEY = "hpolab:ensemble"
 
 
 @dataclass(frozen=True)
-class Ensemble:
-    """What averaging over folds brings; ``str()`` of it is a table for the terminal.
+class Ensemble(Result):
+    """What averaging over folds brings.
 
     Attributes:
         params: The configuration.
-        metric: What the scores are called.
+        metric: The name of the score.
         direction: "minimize" or "maximize".
-        n_folds: Models of an ensemble.
-        n_seeds: Ensembles, and single models.
+        n_folds: The number of models in an ensemble.
+        n_seeds: The number of ensembles, and of single models.
         single: The mean score of one model of all rows, with its 95 % interval over seeds.
-        member: The same of the folds' models by themselves, each seed's mean.
-        ensemble: The same of the ensembles.
-        lead: By how much the ensembles are better than the single models, seed by seed.
-        p_value: Of the lead being zero.
+        member: The mean score of the folds' models by themselves.
+        ensemble: The mean score of the ensembles.
+        improvement: By how much the ensembles are better than the single models, seed by seed.
     """
 
     params: Mapping[str, Any]
@@ -55,52 +70,50 @@ class Ensemble:
     single: Estimate
     member: Estimate
     ensemble: Estimate
-    lead: Estimate
-    p_value: float
+    improvement: Effect
 
     @property
     def is_better(self) -> bool:
-        """Whether ensembles are better than single models, beyond chance."""
-        return self.p_value <= 1 - CONFIDENCE and self.lead.mean > 0
+        """Whether ensembles are significantly better than single models."""
+        return self.improvement.is_better
 
     @property
     def verdict(self) -> str:
-        """What came of it, in words."""
-        words = f"{abs(self.lead.mean):.4g} (95 % interval {self._ends}, p = {self.p_value:.2g})"
-        of_folds = f"The average of {self.n_folds} folds' models"
-        if self.is_better:
-            return f"{of_folds} is better than one model of all rows by {words}."
-        if self.p_value <= 1 - CONFIDENCE:
-            return f"{of_folds} is worse than one model of all rows by {words}."
-        by = "ahead" if self.lead.mean > 0 else "behind"
-        return f"{of_folds} cannot be told from one model of all rows: it is {by} by {words}."
+        """What was found, in words."""
+        words = compared(self.improvement, "one model of all rows")
+        return f"The average of {self.n_folds} folds' models {words}."
 
-    @property
-    def _ends(self) -> str:
-        low, high = self.lead.low, self.lead.high
-        low, high = (low, high) if self.lead.mean >= 0 else (-high, -low)
-        return f"{low:.4g} to {high:.4g}"
+    def table(self) -> TextTable:
+        """Return one row for each way to train."""
+        rows = [
+            [name, estimated(each), estimated(self.improvement) if each is self.ensemble else ""]
+            for name, each in self._ways().items()
+        ]
+        head = ["", f"test {self.metric}", "improvement over one model"]
+        return TextTable(head, rows, frozenset([2]))
 
-    def __str__(self) -> str:
-        rows = {
+    def _parts(self) -> list[str | TextTable]:
+        head = f"{self.metric} on the test data ({self.direction}), {self.n_seeds} seeds"
+        return [head, self.table(), self.verdict]
+
+    def _records(self) -> Iterator[dict[str, Any]]:
+        for name, each in self._ways().items():
+            yield {"model": name, "mean": each.mean, "low": each.low, "high": each.high}
+
+    def _ways(self) -> dict[str, Estimate]:
+        return {
             "one model of all rows": self.single,
             f"a model of {self.n_folds - 1} in {self.n_folds} folds": self.member,
-            f"average of {self.n_folds}": self.ensemble,
+            f"average of {self.n_folds} folds": self.ensemble,
         }
-        width = max(map(len, rows))
-        lines = [
-            f"{name:{width}}  {each.mean:.4f}  ({each.low:.4f} to {each.high:.4f})"
-            for name, each in rows.items()
-        ]
-        head = f"{self.metric} on the test data ({self.direction}), {self.n_seeds} seeds"
-        return "\n".join([head, *lines, self.verdict])
 
 
+@checks_keywords()
 def fold_ensemble(
     fit: Callable[[Mapping[str, Any], int, NDArray[np.int64]], Any],
     params: Mapping[str, Any],
     *,
-    score: Callable[[Any], float],
+    metric: Callable[[Any], float],
     direction: str,
     n_rows: int | None = None,
     labels: ArrayLike | None = None,
@@ -108,39 +121,44 @@ def fold_ensemble(
     folds: Any = 5,
     combine: Callable[[Sequence[Any]], Any] | None = None,
     n_seeds: int = 5,
-    seed: int = 0,
-    metric: str = "score",
     study: Study | None = None,
+    seed: int = 0,
+    **run_options: Unpack[RunOptions],
 ) -> Ensemble:
     """Train a configuration on folds, average the predictions, and compare with single models.
 
-    For each seed one model is fitted on all rows and one for each fold on the rows outside it.
-    The intervals tell of the chance in training and in the folds' draw, not of that in which test
-    data there are. What is fitted is asked for again when called again: let ``fit`` keep it, as
-    `StagedObjective.artifact` does with a cache, and a call that was killed goes on where it was.
+    For each seed, one model is fitted on all rows and one for each fold on the rows outside it.
+    The intervals show the chance in training and in the draw of the folds, not the chance in which
+    test data there are.
+
+    With a ``study``, finished seeds are kept in a study of their own beside it: called again after
+    a crash, or with more seeds, only the others are trained. They are recognized by the code of
+    the functions, params, folds and seed; what the functions call or read is not looked at, so
+    other data need another ``seed``.
 
     Args:
-        fit: (params, seed, rows) -> predictions for the test data, of a model fitted on these of
-            the training rows: whatever ``combine`` and ``score`` take.
+        fit: (params, seed, rows) -> predictions for the test data of a model that was fitted on
+            these training rows, in a form that ``combine`` and ``metric`` take.
         params: The configuration.
-        score: Predictions -> number.
+        metric: Predictions -> score. The score is called by the function's name.
         direction: "minimize" or "maximize": where the score gets better.
-        n_rows: Training rows; left out where ``labels`` tell it.
+        n_rows: The number of training rows; not needed with ``labels``.
         labels: (n_rows,) classes, to be spread evenly over the folds.
-        groups: (n_rows,) groups, to be kept whole.
+        groups: (n_rows,) groups, each to be kept in one fold.
         folds: How many, drawn anew for each seed; a splitter of scikit-learn; or (train, valid)
             pairs of row indices.
         combine: List of predictions -> predictions; by default `average`.
-        n_seeds: Seeds, 2 or above.
-        seed: What they are derived from.
-        metric: What to call the score.
-        study: The study that the configuration is from, which remembers the result for its report.
+        n_seeds: The number of seeds, 2 or above.
+        study: The study that the configuration is from; its report shows the result.
+        seed: All seeds are derived from it.
+        **run_options: As in `run`. Several workers need a ``study`` that is not in memory.
 
     Raises:
-        InvalidArgument: If a number is out of its range, the rows cannot be split so, or a fold is
-            fitted on one class.
-        InvalidType: If ``fit`` or ``score`` is no function, or predictions cannot be averaged.
+        InvalidArgument: If a number is out of its range, the rows cannot be split so, a fold is
+            fitted on one class, or the time was not enough.
+        InvalidType: If ``fit`` or ``metric`` is not a function, or predictions cannot be averaged.
         MissingExtra: If scikit-learn is not installed.
+        TooManyFailures: If a training failed; from its error.
 
     Example:
         >>> rng = np.random.default_rng(0)
@@ -153,40 +171,40 @@ def fold_ensemble(
         >>> def error(predictions):
         ...     return float(((predictions - truth) ** 2).mean())
         >>> found = fold_ensemble(
-        ...     fit, {"n": 10}, score=error, direction="minimize", n_rows=80, n_seeds=30
+        ...     fit, {"n": 10}, metric=error, direction="minimize", n_rows=80, n_seeds=30
         ... )
         >>> found.is_better
         True
     """
-    for argument, function in {"fit": fit, "score": score}.items():
+    for argument, function in {"fit": fit, "metric": metric}.items():
         if not callable(function):
             raise InvalidType(f"`{argument}` must be a function, got {type(function).__name__}.")
-    sign = 1.0 if one_of("direction", direction, ("minimize", "maximize")) == "maximize" else -1.0
-    check_count("n_seeds", n_seeds)
-    if n_seeds < 2:
-        raise InvalidArgument(f"`n_seeds` must be 2 or above, for an interval, got {n_seeds}.")
+    one_of("direction", direction, ("minimize", "maximize"))
+    check_n_seeds(n_seeds)
     rows = _Rows.of(n_rows, labels, groups)
     seeds = [derive_seed(seed, "ensemble", index) for index in range(n_seeds)]
     splits = [rows.split(folds, each) for each in seeds]
-    scores = np.array(
-        [
-            _scores(fit, params, score, combine or average, split, each, rows.n)
-            for split, each in zip(splits, seeds, strict=True)
-        ]
+    trainings = _FoldTrainings(fit, dict(params), metric, combine or average, rows, folds)
+    queue = TrainingQueue(
+        study=_queue_study(study),
+        queued={(key := trainings.key(seeds[0])): QueuedParams({}, {})},
+        train=trainings,
+        seed_of=partial(derive_seed, seed, "ensemble"),
+        metric="ensemble",
     )
-    single, member, ensemble = scores.T
-    leads = sign * differences(ensemble, single)
+    queue.run(partial(_due, key, n_seeds), **run_options)
+    single, member, ensemble = _scores(queue.outcomes()[key], n_seeds)
+    improvement = sign_of(direction) * differences(ensemble, single)
     found = Ensemble(
         params=dict(params),
-        metric=metric,
+        metric=getattr(metric, "__name__", "score").replace("<lambda>", "score"),
         direction=direction,
         n_folds=len(splits[0]),
         n_seeds=n_seeds,
         single=_estimate(single),
         member=_estimate(member),
         ensemble=_estimate(ensemble),
-        lead=_estimate(leads),
-        p_value=float(p_values(leads)),
+        improvement=Effect.tested(intervals(improvement), float(p_values(improvement))),
     )
     if study is not None:
         study.set_user_attr(_ENSEMBLE_KEY, asdict(found))
@@ -198,8 +216,15 @@ def load_ensemble(study: Study) -> Ensemble | None:
     stored = study.user_attrs.get(_ENSEMBLE_KEY)
     if stored is None:
         return None
-    estimates = {name: Estimate(**each) for name, each in stored.items() if _is_estimate(each)}
-    return Ensemble(**{**stored, **estimates})
+    stored = dict(stored)
+    if "lead" in stored:  # as version 0.1 has stored it
+        lead, p = stored.pop("lead"), stored.pop("p_value")
+        improvement = Effect.tested([lead["mean"], lead["low"], lead["high"]], p)
+    else:
+        improvement = Effect(**stored.pop("improvement"))
+    for name in ("single", "member", "ensemble"):
+        stored[name] = Estimate(**stored[name])
+    return Ensemble(**stored, improvement=improvement)
 
 
 def average(predictions: Sequence[Any]) -> Any:
@@ -235,7 +260,7 @@ def average(predictions: Sequence[Any]) -> Any:
 
 @dataclass(frozen=True)
 class _Rows:
-    """The training rows, and what a split of them heeds."""
+    """The training rows, and what a split of them respects."""
 
     n: int
     labels: NDArray[Any] | None
@@ -274,28 +299,83 @@ class _Rows:
         return made
 
 
-def _scores(
-    fit: Callable[..., Any],
-    params: Mapping[str, Any],
-    score: Callable[[Any], float],
-    combine: Callable[[Sequence[Any]], Any],
-    folds: Sequence[Fold],
-    seed: int,
-    n_rows: int,
-) -> tuple[float, float, float]:
-    """Return the scores of the single model, of the folds' models on average, of the ensemble."""
-    single = float(score(fit(params, seed, np.arange(n_rows))))
-    predictions = [
-        fit(params, derive_seed(seed, "fold", place), fold.train)
-        for place, fold in enumerate(folds)
+@dataclass(frozen=True)
+class _FoldTrainings:
+    """Trains and scores, for one seed, a single model and the ensemble of the folds' models."""
+
+    fit: Callable[..., Any]
+    params: Mapping[str, Any]
+    metric: Callable[[Any], float]
+    combine: Callable[[Sequence[Any]], Any]
+    rows: _Rows
+    folds: Any
+
+    def __call__(self, key: Key, seed: int) -> Mapping[str, float]:
+        single = float(self.metric(self.fit(self.params, seed, np.arange(self.rows.n))))
+        predictions = [
+            self.fit(self.params, derive_seed(seed, "fold", place), fold.train)
+            for place, fold in enumerate(self.rows.split(self.folds, seed))
+        ]
+        members = float(np.mean([self.metric(each) for each in predictions]))
+        ensemble = float(self.metric(self.combine(predictions)))
+        return {"ensemble": ensemble, "single": single, "member": members}
+
+    def key(self, seed: int) -> str:
+        """Return what distinguishes these trainings from those of another ensemble."""
+        folds = [np.asarray(fold.train).tolist() for fold in self.rows.split(self.folds, seed)]
+        code = [_code_of(function) for function in (self.fit, self.metric, self.combine)]
+        known = json.dumps([self.params, seed, folds, code], sort_keys=True, default=repr)
+        return hashlib.sha256(known.encode()).hexdigest()[:16]
+
+
+def _code_of(function: Any) -> str:
+    """Return a function's own code as text; the name of anything else that can be called."""
+    code = getattr(function, "__code__", None)
+    return type(function).__qualname__ if code is None else _text_of(code)
+
+
+def _text_of(constant: Any) -> str:
+    if isinstance(constant, CodeType):
+        parts = [constant.co_code.hex(), *constant.co_names, *map(_text_of, constant.co_consts)]
+        return " ".join(parts)
+    if isinstance(constant, frozenset):  # in another order in each process
+        return " ".join(sorted(map(repr, constant)))
+    return repr(constant)
+
+
+def _queue_study(study: Study | None) -> Study:
+    """Return the study that holds the trainings: beside the given one, or in memory."""
+    if study is None:
+        name, storage = f"folds{ENSEMBLE}", open_storage("memory://")
+    else:
+        name, storage = f"{study.study_name}{ENSEMBLE}", _optuna.storage_of(study)
+    # It may hold ensembles of several metrics and seeds, so it has no direction and seed to speak
+    # of.
+    return TrainingQueue.make_study(name, storage=storage, direction="minimize", seed=0)
+
+
+def _due(key: Key, n_seeds: int, outcomes: Mapping[Key, Outcome]) -> list[tuple[Key, int]]:
+    return [(key, index) for index in range(n_seeds) if not outcomes[key].is_known(index)]
+
+
+def _scores(outcome: Outcome, n_seeds: int) -> list[list[float]]:
+    """Return the scores of single models, of the folds' models and of ensembles, seed by seed."""
+    lost = {index: reason for index, reason in outcome.lost.items() if index < n_seeds}
+    if lost:
+        raise TooManyFailures(
+            f"Trainings of {len(lost)} of {n_seeds} seeds failed: {next(iter(lost.values()))}. "
+            "Call `fold_ensemble` again to try them once more."
+        )
+    if outcome.n < n_seeds:
+        raise InvalidArgument(
+            f"`timeout_seconds` must be enough for {n_seeds} seeds, {outcome.n} were trained: call "
+            "`fold_ensemble` again to resume it."
+        )
+    return [
+        [outcome.metrics[index][name] for index in range(n_seeds)]
+        for name in ("single", "member", "ensemble")
     ]
-    members = float(np.mean([score(each) for each in predictions]))
-    return single, members, float(score(combine(predictions)))
 
 
 def _estimate(sample: ArrayLike) -> Estimate:
     return Estimate(*map(float, intervals(sample)))
-
-
-def _is_estimate(value: Any) -> bool:
-    return isinstance(value, dict) and value.keys() == {"mean", "low", "high"}

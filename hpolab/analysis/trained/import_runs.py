@@ -24,12 +24,13 @@ from optuna.trial import TrialState, create_trial
 
 from hpolab.errors import DataNotFound, InvalidArgument, InvalidType, RecipeMismatch, one_of
 from hpolab.frames import is_frame, read_rows
+from hpolab.keywords import checks_keywords
 from hpolab.search_space.ranges import make_distribution
 from hpolab.storage.url import open_storage
 from hpolab.studies.imported import IMPORT_KEY, RUN_KEY
 from hpolab.studies.study import make_study
+from hpolab.studies.trials import METRICS_KEY
 from hpolab.trial.lease import ERROR_KEY
-from hpolab.trial.reporter import METRICS_KEY
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -86,10 +87,11 @@ class _Columns:
     state: str | None
 
 
+@checks_keywords()
 def import_runs(
     source: Any,
     *,
-    name: str,
+    study_name: str,
     value: str,
     direction: str,
     params: Sequence[str] | Mapping[str, Any] | None = None,
@@ -118,7 +120,7 @@ def import_runs(
     Args:
         source: A CSV file's path, a pandas or polars frame, or a list of dicts (nested ones, such
             as W&B's ``config``, are flattened: ``config.lr``).
-        name: The study's name.
+        study_name: The study's name.
         value: The column of the value.
         direction: "minimize" or "maximize".
         params: The columns of parameters, or name -> its range, where the table's is not the one
@@ -152,7 +154,7 @@ def import_runs(
         ...         {"run": "a", "lr": "1e-4", "optimizer": "adam", "accuracy": "0.91"},
         ...         {"run": "b", "lr": "1e-2", "optimizer": "", "accuracy": "0.94"},
         ...     ],
-        ...     name="foreign", value="accuracy", direction="maximize", baseline="a",
+        ...     study_name="foreign", value="accuracy", direction="maximize", baseline="a",
         ... )
         >>> study.best_params, study.best_trial.distributions
         ({'lr': 0.01}, {'lr': FloatDistribution(high=0.01, log=True, low=0.0001, step=None)})
@@ -166,12 +168,12 @@ def import_runs(
         for each, found in _values_by_param(runs, columns).items()
     }
     opened = open_storage(storage)
-    stored = _stored(name, opened)
+    stored = _stored(study_name, opened)
     ranges |= stored.ranges
     trials = {run.id: _trial(run, ranges) for run in runs}
     baseline = _baseline(baseline, trials) if baseline is not None else stored.baseline
     new = [trial for each, trial in trials.items() if _is_new(each, trial, stored.trials)]
-    study = make_study(name, storage=opened, direction=direction)
+    study = make_study(study_name, storage=opened, direction=direction)
     counts = Counter(trial.state for trial in (stored.trials | trials).values())
     mark = {
         "source": str(source) if isinstance(source, str | Path) else type(source).__name__,
@@ -506,7 +508,8 @@ def _stored(name: str, storage: BaseStorage) -> _Stored:
     if mark is None and trials:
         raise RecipeMismatch(
             f"Study {name!r} exists with {len(trials)} trials and was not imported; nothing was "
-            "changed. Take another `name`."
+            "changed.",
+            " Take another `study_name`.",
         )
     runs = {t.user_attrs[RUN_KEY]: t for t in trials if RUN_KEY in t.user_attrs}
     if mark is None:
@@ -529,8 +532,8 @@ def _trial(run: _Run, ranges: Mapping[str, BaseDistribution]) -> FrozenTrial:
     except ValueError as error:
         raise InvalidArgument(
             f"`params` must lie in the ranges of the study, those of an earlier import included; "
-            f"run {run.id!r} does not: {error} Import the whole table under another `name`, or "
-            "give wider ranges: `params={name: (low, high)}`."
+            f"run {run.id!r} does not: {error} Import the whole table under another "
+            "`study_name`, or give wider ranges: `params={name: (low, high)}`."
         ) from None
 
 
@@ -554,7 +557,7 @@ def _is_new(found: str, trial: FrozenTrial, stored: Mapping[str, FrozenTrial]) -
         raise InvalidArgument(
             f"`source` must have the runs of the earlier import unchanged, got run {found!r} with "
             f"{trial.params} and value {trial.value}, which was {known.params} and {known.value}. "
-            "Import the table under another `name`."
+            "Import the table under another `study_name`."
         )
     return False
 

@@ -1,39 +1,49 @@
-"""sweep(): one stage after another, as people tune by hand, each from the best so far."""
+"""sweep(): tuning as people do it by hand, stage by stage, each from the best so far."""
 
 from __future__ import annotations
 
 import itertools
+import math
+import time
 from collections import defaultdict
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from optuna.trial import TrialState
 
+from hpolab.analysis.results import Result
+from hpolab.analysis.trained.trainings import as_part_of
+from hpolab.analysis.wording import listed, short
 from hpolab.errors import InvalidArgument, InvalidType, StudyNotFound
+from hpolab.keywords import checks_keywords
 from hpolab.objectives.base import Objective
 from hpolab.running.run import run
 from hpolab.storage.url import open_storage
 from hpolab.studies.export import trainer_params
 from hpolab.studies.study import make_study, stored_study
+from hpolab.studies.trials import sign_of, tally
+from hpolab.tables import TextTable
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
+    from typing import Unpack
 
     from optuna import Study
     from optuna.storages import BaseStorage
 
+    from hpolab.running.run import RunOptions
     from hpolab.search_space.space import SearchSpace
 
-__all__ = ["SETTINGS", "Stage", "Sweep", "Tried", "load_sweep", "sweep"]
+__all__ = ["SETTINGS", "Sweep", "SweepStage", "SweepTrial", "load_sweep", "sweep"]
 
 _SWEEP_KEY = "hpolab:sweep"
 
 SETTINGS = ("max_steps", "patience")
-"""What a stage may vary besides parameters: how long an objective trains, and how patiently."""
+"""What a stage may vary besides parameters: how long an objective trains, and its patience."""
 
 
 @dataclass(frozen=True)
-class Tried:
+class SweepTrial:
     """One configuration of a stage.
 
     Attributes:
@@ -42,7 +52,7 @@ class Tried:
         settings: The objective's settings that a stage has set.
         value: Its value; None if the trial has none.
         study_name: The study that holds it.
-        number: Its trial's number there.
+        number: Its trial's number in that study.
     """
 
     changed: Mapping[str, Any]
@@ -54,83 +64,119 @@ class Tried:
 
 
 @dataclass(frozen=True)
-class Stage:
+class SweepStage:
     """One stage.
 
     Attributes:
         name: Its name.
-        tried: All that it tried, in order.
-        best: The best of it; None if nothing succeeded.
-        studies: Its studies: several where it tries settings.
+        trials: All its trials, in order.
+        best: The best of them; None if none succeeded.
+        studies: Its studies: several if it varies settings.
     """
 
     name: str
-    tried: tuple[Tried, ...]
-    best: Tried | None
+    trials: tuple[SweepTrial, ...]
+    best: SweepTrial | None
     studies: tuple[Study, ...] = field(repr=False, compare=False)
 
 
 @dataclass(frozen=True)
-class Sweep:
-    """What a sweep has found; ``str()`` of it is one table a stage.
+class Sweep(Result):
+    """What a sweep has found.
 
     Attributes:
-        name: Its name.
+        study_name: Its name.
         direction: "minimize" or "maximize".
         stages: In order.
         best: The best configuration of all.
     """
 
-    name: str
+    study_name: str
     direction: str
-    stages: tuple[Stage, ...]
-    best: Tried
+    stages: tuple[SweepStage, ...]
+    best: SweepTrial
 
-    def __str__(self) -> str:
-        return "\n\n".join(
-            "\n".join([stage.name, *(_line(tried, stage.best) for tried in stage.tried)])
-            for stage in self.stages
-        )
+    def table(self) -> TextTable:
+        """Return one row for each stage, with what it has gained on the stages before."""
+        gains = self._gains()
+        rows = [_row(stage, gain) for stage, gain in zip(self.stages, gains, strict=True)]
+        strong = frozenset(place for place, gain in enumerate(gains) if gain)
+        head = ["stage", "trials", "best of them", "value", "gain on the stages before"]
+        return TextTable(head, rows, strong)
+
+    def _parts(self) -> list[str | TextTable]:
+        best = listed({**self.best.params, **self.best.settings})
+        return [self.table(), f"The best value is {short(self.best.value)}, with {best}."]
+
+    def _records(self) -> Iterator[dict[str, Any]]:
+        for stage in self.stages:
+            for trial in stage.trials:
+                yield {
+                    "stage": stage.name,
+                    "study_name": trial.study_name,
+                    "number": trial.number,
+                    "value": trial.value,
+                    "is_best": trial == stage.best,
+                    **{f"params_{name}": value for name, value in trial.params.items()},
+                    **{f"settings_{name}": value for name, value in trial.settings.items()},
+                }
+
+    def _gains(self) -> list[float | None]:
+        """Return each stage's gain on the best before it, 0 or above; None for the first."""
+        gains: list[float | None] = []
+        sign = sign_of(self.direction)
+        so_far: float | None = None
+        for stage in self.stages:
+            value = None if stage.best is None else stage.best.value
+            gain = None if so_far is None else 0.0
+            if so_far is not None and value is not None:
+                gain = max(0.0, sign * (value - so_far))
+            if value is not None and (so_far is None or gain):
+                so_far = value
+            gains.append(gain)
+        return gains
 
 
+@checks_keywords()
 def sweep(
     objective: Objective,
     stages: Mapping[str, Mapping[str, Sequence[Any]]],
     *,
+    study_name: str,
     storage: str | BaseStorage | None = None,
-    name: str = "sweep",
     start: Mapping[str, Any] | None = None,
     seed: int = 0,
-    n_workers: int = 1,
-    show_progress_bar: bool | None = None,
+    **run_options: Unpack[RunOptions],
 ) -> Sweep:
-    """Try values stage by stage, all else being the best found so far.
+    """Try values stage by stage, with everything else at the best found so far.
 
-    Each stage is a grid over what it names, in a study of its own called ``name-stage``; started
-    again, a sweep goes on where it was. A stage that brings nothing better leaves things as they
-    are. What it costs is the sum of the stages' grids; what it misses is every pair of parameters
-    that only pays together and is not in one stage.
+    Each stage is a grid over the parameters that it names, in a study of its own called
+    ``study_name-stage``. Called again, a sweep resumes where it was. If a stage finds nothing
+    better, the next one starts from the same configuration. A sweep costs the sum of its stages'
+    grids, and misses parameters that only help together unless one stage has both.
 
     Args:
-        objective: What is trained; its space says what a sweep starts from, its defaults.
-        stages: Stage -> parameter -> values to try, in the trainer's units; several parameters of
-            a stage are tried in all combinations. A choice, such as the optimizer, tries each
-            branch at its defaults. `SETTINGS` of the objective may be named too.
+        objective: The objective that is tuned. The defaults of its search space are where the sweep
+            starts.
+        stages: Stage -> parameter -> values to try, in the trainer's units. Several parameters of a
+            stage are tried in all combinations. For a choice, such as the optimizer, each branch is
+            tried at its defaults. Settings of the objective (`SETTINGS`) may be varied too.
+        study_name: The sweep's name.
         storage: As in `make_study`.
-        name: The sweep's name.
         start: Where to start: parameter -> value, for those that differ from the defaults.
         seed: Seeds all trainings.
-        n_workers: Processes to run trials in.
-        show_progress_bar: As in `run`.
+        **run_options: As in `run`, such as ``n_workers``, ``fuse`` or ``callbacks``.
+            ``timeout_seconds`` is the whole sweep's: a stage that is not finished in time is the
+            last one, until the sweep is resumed.
 
     Raises:
-        InvalidArgument: If a stage is empty or names what is neither parameter nor setting, or no
+        InvalidArgument: If a stage is empty or names neither a parameter nor a setting, or no
             trial of the first stage succeeds.
-        InvalidType: If ``objective`` is no objective.
+        InvalidType: If ``objective`` is not an objective.
+        RecipeMismatch: If a sweep of this name was begun with other stages or other data.
 
     Example:
-        >>> from hpolab import FunctionObjective
-        >>> from hpolab import SearchSpace
+        >>> from hpolab import FunctionObjective, SearchSpace
         >>> def loss(params, reporter):
         ...     return (params["x"] - 3) ** 2 + (params["y"] - 1) ** 2
         >>> space = SearchSpace({"x": (0.0, 9.0), "y": (0.0, 9.0)})
@@ -140,7 +186,7 @@ def sweep(
         >>> found = sweep(
         ...     objective,
         ...     {"first": {"x": [1.0, 3.0, 5.0]}, "second": {"y": [0.0, 1.0, 2.0]}},
-        ...     storage="memory://", show_progress_bar=False,
+        ...     study_name="by hand", storage="memory://",
         ... )
         >>> found.best.params, found.best.value
         ({'x': 3.0, 'y': 1.0}, 0.0)
@@ -149,49 +195,79 @@ def sweep(
         raise InvalidType(f"`objective` must be an Objective, got {type(objective).__name__}.")
     _check_stages(objective, stages)
     opened = open_storage(storage)
+    clock = _Clock(run_options)
     params: Mapping[str, Any] = dict(start or {})
-    best: Tried | None = None
-    done = []
+    best: SweepTrial | None = None
+    done: list[SweepStage] = []
     for place, (stage, values) in enumerate(stages.items()):
         grid, points = _grid(objective.search_space, params, values)
         studies = []
         for part, settings in enumerate(_settings(values, best)):
             each = _with_settings(objective.with_search_space(grid), settings)
             suffix = "".join(f"-{key}={settings[key]}" for key in SETTINGS if key in values)
-            study = make_study(
-                f"{name}-{stage}{suffix}",
-                storage=opened,
-                objective=each,
-                sampler="manual",
-                pruner="none",
-                seed=seed,
-            )
-            _mark(study, name, stage, [place, part], settings, list(values))
-            for point in points[len(study.get_trials(deepcopy=False)) :]:
-                study.enqueue_trial(grid.to_trial(point))
-            run(
-                study,
-                each,
-                n_trials=len(points),
-                n_workers=n_workers,
-                default_first=False,
-                show_progress_bar=show_progress_bar,
-            )
+            with as_part_of("sweep", study_name, f"stage {stage!r}"):
+                study = make_study(
+                    f"{study_name}-{stage}{suffix}",
+                    storage=opened,
+                    objective=each,
+                    sampler="manual",
+                    pruner="none",
+                    seed=seed,
+                )
+                _mark(study, study_name, stage, [place, part], settings, list(values))
+                for point in points[len(study.get_trials(deepcopy=False)) :]:
+                    study.enqueue_trial(grid.to_trial(point))
+                run(
+                    study,
+                    each,
+                    n_trials=len(points),
+                    default_first=False,
+                    **clock.run_options(),
+                )
             studies.append(study)
+            if _is_unfinished(study):
+                break
         done.append(_stage(stage, studies, objective.direction))
         best = _best([found.best for found in done if found.best], objective.direction)
         if best is None:
             raise InvalidArgument(f"`stages` must begin with one that succeeds, got {stage!r}.")
+        if clock.is_over() or _is_unfinished(studies[-1]):
+            break  # the next stage starts from the best of this one, which is not known yet
         params = best.params
     assert best is not None
-    return Sweep(name, objective.direction, tuple(done), best)
+    return Sweep(study_name, objective.direction, tuple(done), best)
 
 
-def load_sweep(name: str, *, storage: str | BaseStorage | None = None) -> Sweep:
-    """Return a sweep as it stands in a storage, to be read.
+class _Clock:
+    """What is left of a sweep's time."""
+
+    def __init__(self, run_options: RunOptions) -> None:
+        timeout = run_options.get("timeout_seconds")
+        self._run_options = run_options
+        self._deadline = math.inf if timeout is None else time.monotonic() + timeout
+
+    def is_over(self) -> bool:
+        return time.monotonic() >= self._deadline
+
+    def run_options(self) -> RunOptions:
+        """Return the options for the next study, with the time that is left."""
+        if math.isinf(self._deadline):
+            return self._run_options
+        left = max(self._deadline - time.monotonic(), 1e-9)  # `run` wants it above 0
+        return {**self._run_options, "timeout_seconds": left}
+
+
+def _is_unfinished(study: Study) -> bool:
+    trials = study.get_trials(deepcopy=False)
+    return tally(trials).finished < len(trials)
+
+
+@checks_keywords()
+def load_sweep(study_name: str, *, storage: str | BaseStorage | None = None) -> Sweep:
+    """Return a sweep as it stands in a storage, without running anything.
 
     Args:
-        name: Its name.
+        study_name: The sweep's name.
         storage: As in `make_study`.
 
     Raises:
@@ -204,20 +280,20 @@ def load_sweep(name: str, *, storage: str | BaseStorage | None = None) -> Sweep:
     found = {}
     for summary in optuna.get_all_study_summaries(opened, include_best_trial=False):
         mark = summary.user_attrs.get(_SWEEP_KEY)
-        if mark is not None and mark["sweep"] == name:
+        if mark is not None and mark["sweep"] == study_name:
             found[tuple(mark["place"])] = (mark["stage"], summary.study_name)
     studies = defaultdict(list)
     for place in sorted(found):
-        stage, study_name = found[place]
-        studies[place[0], stage].append(stored_study(study_name, opened))
+        stage, name = found[place]
+        studies[place[0], stage].append(stored_study(name, opened))
     if not found:
-        raise StudyNotFound(f"No sweep {name!r} in the storage.")
+        raise StudyNotFound(f"No sweep {study_name!r} in the storage.")
     direction = next(iter(studies.values()))[0].direction.name.lower()
     stages = tuple(_stage(stage, each, direction) for (_, stage), each in studies.items())
     best = _best([stage.best for stage in stages if stage.best], direction)
     if best is None:
-        raise StudyNotFound(f"No trial of the sweep {name!r} has succeeded yet.")
-    return Sweep(name, direction, stages, best)
+        raise StudyNotFound(f"No trial of the sweep {study_name!r} has succeeded yet.")
+    return Sweep(study_name, direction, stages, best)
 
 
 def _check_stages(objective: Objective, stages: Any) -> None:
@@ -249,7 +325,7 @@ def _grid(
     return grid, points
 
 
-def _settings(values: Mapping[str, Sequence[Any]], best: Tried | None) -> list[dict[str, Any]]:
+def _settings(values: Mapping[str, Sequence[Any]], best: SweepTrial | None) -> list[dict[str, Any]]:
     """Return all combinations of the settings that a stage tries, on top of those settled."""
     settled = {} if best is None else dict(best.settings)
     varied = {key: list(tried) for key, tried in values.items() if key in SETTINGS}
@@ -267,7 +343,7 @@ def _with_settings(objective: Objective, settings: Mapping[str, Any]) -> Objecti
 
 def _mark(
     study: Study,
-    name: str,
+    sweep_name: str,
     stage: str,
     place: list[int],
     settings: Mapping[str, Any],
@@ -275,7 +351,7 @@ def _mark(
 ) -> None:
     """Store with a study which part of which sweep it is."""
     mark = {
-        "sweep": name,
+        "sweep": sweep_name,
         "stage": stage,
         "place": place,
         "settings": dict(settings),
@@ -285,21 +361,21 @@ def _mark(
         study.set_user_attr(_SWEEP_KEY, mark)
 
 
-def _stage(name: str, studies: Sequence[Study], direction: str) -> Stage:
-    tried = tuple(each for study in studies for each in _read(study))
-    return Stage(name, tried, _best(tried, direction), tuple(studies))
+def _stage(name: str, studies: Sequence[Study], direction: str) -> SweepStage:
+    trials = tuple(each for study in studies for each in _read(study))
+    return SweepStage(name, trials, _best(trials, direction), tuple(studies))
 
 
-def _read(study: Study) -> list[Tried]:
+def _read(study: Study) -> list[SweepTrial]:
     mark = study.user_attrs[_SWEEP_KEY]
     settings = mark["settings"]
-    tried = []
+    found = []
     for trial in study.get_trials(deepcopy=False):
         if not trial.state.is_finished():
             continue
         params = trainer_params(study, trial)
-        tried.append(
-            Tried(
+        found.append(
+            SweepTrial(
                 changed={name: {**params, **settings}[name] for name in mark["varied"]},
                 params=params,
                 settings=dict(settings),
@@ -308,16 +384,23 @@ def _read(study: Study) -> list[Tried]:
                 number=trial.number,
             )
         )
-    return tried
+    return found
 
 
-def _best(tried: Sequence[Tried], direction: str) -> Tried | None:
-    known = [each for each in tried if each.value is not None]
-    sign = -1.0 if direction == "maximize" else 1.0
-    return min(known, key=lambda each: sign * (each.value or 0.0), default=None)
+def _best(trials: Sequence[SweepTrial], direction: str) -> SweepTrial | None:
+    known = [each for each in trials if each.value is not None]
+    sign = sign_of(direction)
+    return max(known, key=lambda each: sign * (each.value or 0.0), default=None)
 
 
-def _line(tried: Tried, best: Tried | None) -> str:
-    changed = ", ".join(f"{name} {value}" for name, value in tried.changed.items())
-    value = "-" if tried.value is None else f"{tried.value:.5g}"
-    return f"  {changed:40} {value:>12}{'  best' if tried is best else ''}"
+def _row(stage: SweepStage, gain: float | None) -> list[str]:
+    n_lost = sum(trial.value is None for trial in stage.trials)
+    lost = f" ({n_lost} without a value)" if n_lost else ""
+    best = stage.best
+    return [
+        stage.name,
+        f"{len(stage.trials)}{lost}",
+        "-" if best is None else listed(best.changed),
+        "-" if best is None else short(best.value),
+        short(gain) if gain or gain is None else "none",
+    ]

@@ -17,7 +17,7 @@ from hpolab.torch.fused.rules import RULES
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from hpolab.torch.training import Task, TorchTraining
+    from hpolab.torch.training import TorchTask, TorchTraining
 
     Named = dict[str, Tensor]
     Update = tuple[str, Tensor | None, Tensor]
@@ -37,7 +37,7 @@ class Architecture:
     """
 
     def __init__(self, training: TorchTraining) -> None:
-        self.task: Task = training.task
+        self.task: TorchTask = training.task
         self.batch_size = training.batch_size
         self._model = copy.deepcopy(training.model)
         self._template = _template_of(training.model)

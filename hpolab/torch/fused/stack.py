@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from hpolab.torch.data import ArraySplit
     from hpolab.torch.fused.architecture import Architecture
     from hpolab.torch.fused.member import Member
-    from hpolab.torch.training import Task
+    from hpolab.torch.training import TorchTask
 
     Named = dict[str, Tensor]
 
@@ -184,7 +184,7 @@ class Stack:
         found = _stacked_metric(self._task, outputs, targets)
         if found is not None:
             return found
-        name = self._task.metric_name
+        name = self._task.metric
         return [read_metrics(self._task.steering, each, targets)[name] for each in outputs]
 
     def _draw_orders(self, train: ArraySplit) -> Tensor:
@@ -253,9 +253,9 @@ class Stack:
         return Masks.draw(self.members, dropouts, len(chunk), weight.dtype, weight.device)
 
 
-def _stacked_metric(task: Task, outputs: Tensor, targets: Tensor) -> list[float] | None:
+def _stacked_metric(task: TorchTask, outputs: Tensor, targets: Tensor) -> list[float] | None:
     """Return each member's metric by vmap, or None if vmap cannot compute it."""
-    metric = task.steering[task.metric_name].function
+    metric = task.metrics[task.metric].function
     try:
         found = vmap(lambda each: torch.as_tensor(metric(each, targets)))(outputs)
     except (RuntimeError, ValueError, TypeError):

@@ -10,6 +10,7 @@ import numpy as np
 import optuna
 import pytest
 from optuna.distributions import FloatDistribution
+from optuna.storages import InMemoryStorage
 from optuna.trial import TrialState
 
 from hpolab import (
@@ -20,6 +21,7 @@ from hpolab import (
     InvalidArgument,
     InvalidType,
     Objective,
+    RecipeMismatch,
     SearchSpace,
     StudyNotFound,
     compare,
@@ -28,6 +30,7 @@ from hpolab import (
     make_study,
     optimizer_space,
 )
+from hpolab.analysis.wording import compared
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -42,7 +45,9 @@ class Slope(Objective):
     """The best learning rate is an optimizer's own, and the test score has the seed's noise."""
 
     def __init__(self, space: SearchSpace, **settings: Any) -> None:
-        super().__init__(search_space=space, direction="maximize", max_steps=1, **settings)
+        super().__init__(
+            search_space=space, direction="maximize", max_steps=1, metric="score", **settings
+        )
         self.fits: list[int] = []  # shared by copies
 
     def train(self, params: Mapping[str, Any], reporter: Reporter) -> float:
@@ -65,7 +70,7 @@ OPTIMIZER = optimizer_space("adam") | SearchSpace({"hidden": (4, 8)})
 
 def test_each_optimizer_gets_its_own_space_the_same_trials_and_its_default_first():
     comparison = compare(
-        Slope(OPTIMIZER), ["adam", "sgd"], n_trials=12, storage="memory://", seed=3
+        Slope(OPTIMIZER), ["adam", "sgd"], study_name="c", n_trials=12, storage="memory://", seed=3
     )
     assert list(comparison.contenders) == ["adam", "sgd"]
     for name, contender in comparison.contenders.items():
@@ -83,7 +88,7 @@ def test_each_optimizer_gets_its_own_space_the_same_trials_and_its_default_first
 
 def test_choice_of_optimizers_is_taken_apart():
     space = optimizer_space(["adam", "sgd"]).override(**{"sgd.lr": (0.05, 0.5)})
-    comparison = compare(Slope(space), ["sgd"], n_trials=3, storage="memory://")
+    comparison = compare(Slope(space), ["sgd"], study_name="c", n_trials=3, storage="memory://")
     rates, _ = comparison.contenders["sgd"].values_by("lr")
     assert all(0.05 <= rate <= 0.5 for rate in rates)  # the user's own range
 
@@ -91,16 +96,32 @@ def test_choice_of_optimizers_is_taken_apart():
 def test_comparison_goes_on_where_it_was_and_scores_each_seed_once(tmp_path):
     url = f"sqlite:///{tmp_path}/s.db"
     objective = Slope(OPTIMIZER)
-    compare(objective, ["adam", "sgd"], n_trials=2, storage=url)
-    part = compare(objective, ["adam", "sgd"], n_trials=4, storage=url, test=0.01, n_test_seeds=2)
+    compare(objective, ["adam", "sgd"], study_name="c", n_trials=2, storage=url)
+    part = compare(
+        objective,
+        ["adam", "sgd"],
+        study_name="c",
+        n_trials=4,
+        storage=url,
+        test=0.01,
+        n_test_seeds=2,
+    )
     assert len(objective.fits) == 4
-    whole = compare(objective, ["adam", "sgd"], n_trials=4, storage=url, test=0.01, n_test_seeds=3)
+    whole = compare(
+        objective,
+        ["adam", "sgd"],
+        study_name="c",
+        n_trials=4,
+        storage=url,
+        test=0.01,
+        n_test_seeds=3,
+    )
     for name in ("adam", "sgd"):
-        assert whole.contenders[name].test[:2] == part.contenders[name].test
-        assert len(set(whole.contenders[name].test)) == 3
-    stored = load_comparison("comparison", storage=url)
+        assert whole.contenders[name].test_scores[:2] == part.contenders[name].test_scores
+        assert len(set(whole.contenders[name].test_scores)) == 3
+    stored = load_comparison("c", storage=url)
     assert str(stored) == str(whole)
-    assert len(load_study("comparison-adam", storage=url).trials) == 4
+    assert len(load_study("c-adam", storage=url).trials) == 4
 
 
 def test_comparison_with_a_pruner_object_goes_on_and_is_read(tmp_path):
@@ -108,9 +129,15 @@ def test_comparison_with_a_pruner_object_goes_on_and_is_read(tmp_path):
     pruner = optuna.pruners.MedianPruner(n_warmup_steps=3)
     for n_trials in (2, 4):
         found = compare(
-            Slope(OPTIMIZER), ["adam"], n_trials=n_trials, storage=url, pruner=pruner, test=0.0
+            Slope(OPTIMIZER),
+            ["adam"],
+            study_name="c",
+            n_trials=n_trials,
+            storage=url,
+            pruner=pruner,
+            test=0.0,
         )
-    assert len(load_comparison("comparison", storage=url).contenders["adam"].values) == 4
+    assert len(load_comparison("c", storage=url).contenders["adam"].values) == 4
     assert isinstance(found.contenders["adam"].study.pruner, optuna.pruners.MedianPruner)
 
 
@@ -126,36 +153,65 @@ class Fragile(Slope):
 
 def test_leader_is_compared_with_each_rival_on_the_test_data():
     comparison = compare(
-        Slope(OPTIMIZER), ["adam", "sgd"], n_trials=6, storage="memory://", test=1e-4, seed=1
+        Slope(OPTIMIZER),
+        ["adam", "sgd"],
+        study_name="c",
+        n_trials=6,
+        storage="memory://",
+        test=1e-4,
+        seed=1,
     )
     leader, other = comparison.ranking()
-    (lead,) = comparison.leads()
-    assert lead.rival == other.name
-    assert lead.estimate.mean == pytest.approx(np.mean(leader.test) - np.mean(other.test))
+    ((rival, effect),) = comparison.improvements().items()
+    assert rival == other.name
+    difference = np.mean(leader.test_scores) - np.mean(other.test_scores)
+    assert effect.estimate == pytest.approx(difference)
     assert comparison.verdict in str(comparison)
-    assert f"{leader.name} {lead} (3 seeds)" in comparison.verdict
+    assert comparison.verdict == (
+        f"On the test data (3 seeds), {leader.name} {compared(effect, rival)}."
+    )
 
 
 @pytest.mark.parametrize(
     ("contenders", "verdict"),
-    [(["adam", "sgd"], ""), (["sgd"], "sgd diverged on 2 of 4 seeds: it has no lead.")],
+    [
+        (["adam", "sgd"], ""),
+        (
+            ["sgd"],
+            "sgd has no score on 2 of 4 seeds, so it cannot be compared on the test data.",
+        ),
+    ],
 )
 def test_comparison_ends_though_a_training_diverges_on_a_fresh_seed(contenders, verdict):
     comparison = compare(
-        Fragile(OPTIMIZER), contenders, n_trials=2, storage="memory://", test=0.0, n_test_seeds=4
+        Fragile(OPTIMIZER),
+        contenders,
+        study_name="c",
+        n_trials=2,
+        storage="memory://",
+        test=0.0,
+        n_test_seeds=4,
     )
-    assert np.isnan(comparison.contenders["sgd"].test).sum() == 2
-    assert comparison.leads() == ()
+    assert np.isnan(comparison.contenders["sgd"].test_scores).sum() == 2
+    assert comparison.improvements() == {}
     assert comparison.verdict == verdict
 
 
 def test_spaces_and_objectives_can_be_contenders():
     narrow = OPTIMIZER.override(lr=(1e-3, 2e-3))
     by_space = compare(
-        Slope(OPTIMIZER), {"wide": OPTIMIZER, "narrow": narrow}, n_trials=3, storage="memory://"
+        Slope(OPTIMIZER),
+        {"wide": OPTIMIZER, "narrow": narrow},
+        study_name="c",
+        n_trials=3,
+        storage="memory://",
     )
     by_objective = compare(
-        None, {"wide": Slope(OPTIMIZER), "narrow": Slope(narrow)}, n_trials=3, storage="memory://"
+        None,
+        {"wide": Slope(OPTIMIZER), "narrow": Slope(narrow)},
+        study_name="c",
+        n_trials=3,
+        storage="memory://",
     )
     for name in ("wide", "narrow"):
         one, other = by_space.contenders[name], by_objective.contenders[name]
@@ -164,7 +220,9 @@ def test_spaces_and_objectives_can_be_contenders():
 
 def test_a_dict_of_ranges_tunes_these_alone_on_the_objectives_scale():
     ranges = {"lr": (1e-3, 2e-3)}
-    found = compare(Slope(OPTIMIZER), {"narrow": ranges}, n_trials=3, storage="memory://")
+    found = compare(
+        Slope(OPTIMIZER), {"narrow": ranges}, study_name="c", n_trials=3, storage="memory://"
+    )
     trials = found.contenders["narrow"].study.trials
     tuned = OPTIMIZER.fixed().defaults()
     assert [set(trial.params) for trial in trials] == [{"lr"}] * 3
@@ -175,12 +233,20 @@ def test_a_dict_of_ranges_tunes_these_alone_on_the_objectives_scale():
 
 
 def test_a_dict_with_a_new_name_adds_it():
-    found = compare(Slope(OPTIMIZER), {"more": {"width": (1, 4)}}, n_trials=2, storage="memory://")
+    found = compare(
+        Slope(OPTIMIZER),
+        {"more": {"width": (1, 4)}},
+        study_name="c",
+        n_trials=2,
+        storage="memory://",
+    )
     assert set(found.contenders["more"].study.trials[1].params) == {"width"}
 
 
 def test_studies_that_are_there_make_a_comparison():
-    made = compare(Slope(OPTIMIZER), ["adam", "sgd"], n_trials=3, storage="memory://")
+    made = compare(
+        Slope(OPTIMIZER), ["adam", "sgd"], study_name="c", n_trials=3, storage="memory://"
+    )
     studies = {name: each.study for name, each in made.contenders.items()}
     assert str(Comparison.of("again", studies)) == str(made)
 
@@ -232,7 +298,7 @@ def test_pruned_and_failed_trials_count_in_the_budget_but_have_no_value():
     objective = FunctionObjective(
         train, search_space=SearchSpace({"x": (0.0, 1.0)}), direction="maximize", max_steps=1
     )
-    comparison = compare(None, {"one": objective}, n_trials=6, storage="memory://")
+    comparison = compare(None, {"one": objective}, study_name="c", n_trials=6, storage="memory://")
     values = comparison.contenders["one"].values
     assert np.isnan(values).tolist() == [False, True, False] * 2
     states = [trial.state for trial in comparison.contenders["one"].study.trials]
@@ -242,15 +308,33 @@ def test_pruned_and_failed_trials_count_in_the_budget_but_have_no_value():
 @pytest.mark.parametrize(
     ("call", "error", "message"),
     [
-        (lambda: compare(Slope(OPTIMIZER), ["adma"], n_trials=1), InvalidArgument, "Did you mean"),
-        (lambda: compare(Slope(OPTIMIZER), [], n_trials=1), InvalidArgument, "must be several"),
         (
-            lambda: compare(Slope(SearchSpace({"lr": (0.1, 1.0)})), ["adam"], n_trials=1),
+            lambda: compare(Slope(OPTIMIZER), ["adma"], study_name="c", n_trials=1),
+            InvalidArgument,
+            "Did you mean",
+        ),
+        (
+            lambda: compare(Slope(OPTIMIZER), [], study_name="c", n_trials=1),
+            InvalidArgument,
+            "must be several",
+        ),
+        (
+            lambda: compare(
+                Slope(SearchSpace({"lr": (0.1, 1.0)})), ["adam"], study_name="c", n_trials=1
+            ),
             InvalidArgument,
             "search space with an 'optimizer'",
         ),
-        (lambda: compare(None, {"a": OPTIMIZER}, n_trials=1), InvalidType, "SearchSpace for 'a'"),
-        (lambda: compare(3, {"a": OPTIMIZER}, n_trials=1), InvalidType, "`objective` must be"),
+        (
+            lambda: compare(None, {"a": OPTIMIZER}, study_name="c", n_trials=1),
+            InvalidType,
+            "SearchSpace for 'a'",
+        ),
+        (
+            lambda: compare(3, {"a": OPTIMIZER}, study_name="c", n_trials=1),
+            InvalidType,
+            "`objective` must be",
+        ),
         (lambda: load_comparison("none", storage="memory://"), StudyNotFound, "No comparison"),
         (lambda: Comparison.of("c", {}), InvalidArgument, "must be several of one direction"),
         (
@@ -274,8 +358,101 @@ def test_bad_arguments_are_refused(call, error, message):
         call()
 
 
+def test_comparison_begun_otherwise_is_refused_by_its_own_name():
+    storage = InMemoryStorage()
+    narrow, log = (
+        {"lr": FloatDistribution(0.01, 0.1)},
+        {"lr": FloatDistribution(0.01, 0.1, log=True)},
+    )
+    spaces = [SearchSpace(parameters) for parameters in (narrow, log)]
+    objectives = [
+        FunctionObjective(
+            lambda params, reporter: params["lr"],
+            search_space=space,
+            direction="minimize",
+            max_steps=1,
+        )
+        for space in spaces
+    ]
+    settings = {"study_name": "c", "n_trials": 1, "storage": storage}
+    compare(None, {"a": objectives[0]}, **settings)
+    with pytest.raises(
+        RecipeMismatch, match=r"Comparison 'c' exists, and contender 'a'.*"
+    ) as refused:
+        compare(None, {"a": objectives[1]}, **settings)
+    assert "'lr': stored Float" in str(refused.value)
+    assert "`compare(…, study_name='c-2')`" in str(refused.value)
+    with pytest.raises(RecipeMismatch, match="seed: stored"):
+        compare(None, {"a": objectives[0]}, **settings, seed=7)
+
+
+def test_test_scores_are_read_as_version_0_1_has_stored_them():
+    objective, storage = Slope(OPTIMIZER), InMemoryStorage()
+    settings = {"study_name": "c", "n_trials": 2, "storage": storage, "test": 0.01}
+    study = compare(objective, ["adam"], **settings | {"test": None}).contenders["adam"].study
+    stored = {str(study.best_trial.number): {"0": 0.5, "1": None}}
+    study.set_user_attr("hpolab:test", stored)
+    assert load_comparison("c", storage=storage).contenders["adam"].test_scores[0] == 0.5
+    found = compare(objective, ["adam"], **settings)
+    assert found.contenders["adam"].test_scores[0] == 0.5
+    assert len(objective.fits) == 2  # the seed that diverged once more, and the third
+    assert str(compare(objective, ["adam"], **settings)) == str(found)
+    assert len(objective.fits) == 2
+
+
+def test_options_of_run_reach_every_study(tmp_path):
+    seen = []
+    compare(
+        Slope(OPTIMIZER),
+        ["adam", "sgd"],
+        study_name="c",
+        n_trials=2,
+        storage="memory://",
+        test=0.01,
+        callbacks=[lambda study, trial: seen.append(study.study_name)],
+    )
+    assert seen == ["c-adam"] * 2 + ["c-sgd"] * 2 + ["c-test-seeds"] * 6
+    url = f"sqlite:///{tmp_path}/s.db"
+    settings = {"n_trials": 2, "test": 0.01}
+    one = compare(Slope(OPTIMIZER), ["adam"], study_name="c", storage="memory://", **settings)
+    two = compare(Slope(OPTIMIZER), ["adam"], study_name="c", storage=url, n_workers=2, **settings)
+    assert two.contenders["adam"].test_scores == one.contenders["adam"].test_scores
+
+
+def test_training_that_fails_on_a_fresh_seed_is_tried_once_more_when_called_again():
+    class Broken(Slope):
+        def fit(self, params, seed):
+            model = super().fit(params, seed)
+            if len(self.fits) == 2:
+                raise OSError("disk full")
+            return model
+
+    objective = Broken(OPTIMIZER)
+    settings = {"study_name": "c", "n_trials": 1, "storage": InMemoryStorage(), "test": 0.01}
+    first = compare(objective, ["adam"], **settings).contenders["adam"]
+    assert [math.isnan(score) for score in first.test_scores] == [False, True, False]
+    second = compare(objective, ["adam"], **settings).contenders["adam"]
+    assert not any(map(math.isnan, second.test_scores))
+    assert len(objective.fits) == 4
+
+
+def test_frame_has_a_row_for_each_contender():
+    found = compare(
+        Slope(OPTIMIZER),
+        ["adam", "sgd"],
+        study_name="c",
+        n_trials=2,
+        storage="memory://",
+        test=0.01,
+    )
+    frame = found.to_frame()
+    assert frame["contender"].tolist() == [each.name for each in found.ranking()]
+    assert frame["leader_is_better_by"].isna().tolist() == [True, False]
+    assert found.ranking()[0].name in found._repr_html_()
+
+
 def test_studies_of_a_comparison_are_plain_studies(tmp_path):
     url = f"sqlite:///{tmp_path}/s.db"
-    compare(Slope(OPTIMIZER), ["adam"], n_trials=2, storage=url, name="c")
+    compare(Slope(OPTIMIZER), ["adam"], study_name="c", n_trials=2, storage=url)
     study = make_study("c-adam", storage=url, objective=Slope(OPTIMIZER))
     assert len(study.trials) == 2

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 import signal
+import time
 
 import numpy as np
 import optuna
@@ -35,7 +37,7 @@ class Thrower(Objective):
 
     def __init__(self, *, noise=0.1, sign=1.0, broken=None):
         direction = "maximize" if sign > 0 else "minimize"
-        super().__init__(search_space=SPACE, direction=direction, max_steps=1)
+        super().__init__(search_space=SPACE, direction=direction, max_steps=1, metric="points")
         self.noise, self.sign, self.broken = noise, sign, broken or {}
         self.fitted = []
 
@@ -85,11 +87,13 @@ def test_best_configuration_is_better_than_the_default(sign):
     confirmation = confirm(tuned(objective), objective, test=10.0, top_k=2)
     assert [each.trial for each in confirmation.configurations] == [2, 1]
     assert confirmation.winner is confirmation.configurations[0]
-    assert confirmation.winner.lead.mean == pytest.approx(2.0, abs=0.2)
+    assert confirmation.winner.improvement.estimate == pytest.approx(2.0, abs=0.2)
     assert confirmation.winner.mean.mean == pytest.approx(sign * 13, abs=0.2)
     assert confirmation.baseline.trial == 0
     assert confirmation.metric == "points"
-    assert confirmation.verdict.startswith("Trial 2 is better than the default by 2.0")
+    assert confirmation.verdict.startswith(
+        "Trial 2 is significantly better than the default by 2.0"
+    )
     assert "p < 0.001 after Holm's correction for 2); so is trial 1, by less." in (
         confirmation.verdict
     )
@@ -99,13 +103,24 @@ def test_best_configuration_is_better_than_the_default(sign):
 def test_table_holds_everything():
     objective = Thrower()
     text = str(confirm(tuned(objective), objective, test=10.0, top_k=2))
-    head, _, columns, *rows = text.splitlines()
+    head, _, columns, _, *rows = text.splitlines()
     assert head == "Confirmation of 'throws': points on the test data (maximize), 6 seeds"
-    assert columns.split() == [
-        *("tuning", "test", "95", "%", "interval", "lead", "95", "%", "interval", "p", "(Holm)")
+    assert re.split(" {2,}", columns.strip()) == [
+        *("in tuning", "test points", "improvement over the default", "p", "verdict")
     ]
     assert [row.split("  ")[0].strip() for row in rows[:3]] == ["the default", "trial 2", "trial 1"]
-    assert "In tuning trial 2 led by 2, on the test data it led by 2.0" in text
+    assert [row.rpartition("  ")[2] for row in rows[1:3]] == ["significantly better"] * 2
+    assert "In tuning, trial 2 was better by 2; on the test data it is better by 2.0" in text
+
+
+def test_frame_has_a_row_for_each_configuration():
+    objective = Thrower()
+    confirmation = confirm(tuned(objective), objective, test=10.0, top_k=2)
+    frame = confirmation.to_frame()
+    assert frame["configuration"].tolist() == ["the default", "trial 2", "trial 1"]
+    assert frame["improvement"][1] == confirmation.winner.improvement.estimate
+    assert frame["params_skill"].tolist() == [1.0, 3.0, 2.0]
+    assert "<td><strong>trial 2</strong></td>" in confirmation._repr_html_()
 
 
 def test_seeds_are_common_to_all_and_none_of_the_tunings():
@@ -137,7 +152,7 @@ def test_named_trials_take_the_place_of_the_best():
     confirmation = confirm(study, objective, test=0.0, trials=[1, 2], n_seeds=2)
     assert [each.trial for each in confirmation.configurations] == [2, 1]
     with pytest.raises(InvalidArgument, match=r"`trials` must be numbers of complete.*got 99"):
-        confirm(study, objective, test=0.0, trials=[99], name="other")
+        confirm(study, objective, test=0.0, trials=[99], study_name="other")
 
 
 def test_equal_configurations_count_once_and_the_baseline_is_no_candidate():
@@ -146,7 +161,7 @@ def test_equal_configurations_count_once_and_the_baseline_is_no_candidate():
     confirmation = confirm(study, objective, test=0.0, top_k=2)
     assert confirmation.baseline.tuning_value == 9.0
     assert [(c.trial, c.tuning_value) for c in confirmation.configurations] == [(2, 3.2), (3, 2.0)]
-    assert confirmation.configurations[0].tuning_lead == pytest.approx(-5.8)
+    assert confirmation.configurations[0].tuning_improvement == pytest.approx(-5.8)
 
 
 def test_pruned_failed_and_dead_trials_are_no_candidates():
@@ -176,7 +191,9 @@ def test_baseline_can_be_given():
     confirmation = confirm(tuned(objective), objective, test=0.0, top_k=1, baseline=given)
     assert confirmation.baseline.params == given
     assert confirmation.baseline.trial == 1
-    assert confirmation.verdict.startswith("Trial 2 is better than the baseline by 1.0")
+    assert confirmation.verdict.startswith(
+        "Trial 2 is significantly better than the baseline by 1.0"
+    )
 
 
 def test_baseline_that_was_never_tried_has_no_tuning_value_and_all_seeds_are_run():
@@ -188,11 +205,11 @@ def test_baseline_that_was_never_tried_has_no_tuning_value_and_all_seeds_are_run
     assert confirmation.n_seeds == 10
 
 
-def test_lead_worth_knowing_takes_the_place_of_the_tunings():
+def test_smallest_difference_that_matters_takes_the_place_of_the_tunings():
     objective = Thrower()
     study = tuned(objective)
     assert confirm(study, objective, test=0.0, top_k=1).n_seeds == 6
-    fine = confirm(study, objective, test=0.0, top_k=1, min_difference=0.01, name="fine")
+    fine = confirm(study, objective, test=0.0, top_k=1, min_difference=0.01, study_name="fine")
     assert fine.n_seeds == 10
 
 
@@ -202,10 +219,10 @@ def test_winner_by_chance_is_no_better_than_the_default():
     confirmation = confirm(study, objective, test=0.0, top_k=1, seed=1)
     assert confirmation.winner is None
     assert confirmation.verdict.startswith(
-        "No configuration can be told from the default: the best of them, trial 1, is "
+        "No configuration is significantly better than the default. The best of them, trial 1, is "
     )
     assert f"{confirmation.n_seeds_needed:,} seeds would be needed" in confirmation.verdict
-    assert confirmation.shrinkage.tuning_lead == 1.5
+    assert confirmation.shrinkage.tuning_improvement == 1.5
     assert confirmation.shrinkage.share < 0.6
 
 
@@ -214,7 +231,8 @@ def test_verdict_says_that_all_are_worse():
     confirmation = confirm(tuned(objective, (1.0, 0.5, 0.2)), objective, test=0.0)
     assert confirmation.shrinkage.share is None
     assert confirmation.verdict.startswith(
-        "No configuration is better than the default; the best of them, trial 1, is worse by 0."
+        "No configuration is better than the default. The best of them, trial 1, is significantly "
+        "worse by 0."
     )
     assert confirmation.n_seeds_needed is None
 
@@ -224,11 +242,11 @@ def test_nothing_is_claimed_where_the_seed_changes_nothing(skill, by):
     objective = Thrower(noise=0.0)
     confirmation = confirm(tuned(objective, (1.0, skill)), objective, test=0.0, top_k=1)
     assert confirmation.winner is None
-    assert confirmation.configurations[0].p_value is None
+    assert confirmation.configurations[0].improvement.p_value is None
     assert confirmation.n_seeds == 6
     assert confirmation.verdict == (
-        "No configuration can be told from the default, as the seed changes nothing in these "
-        "trainings and so tells nothing of chance: on these test data the best of them, trial 1, "
+        "No configuration is significantly better than the default: these trainings do not depend "
+        "on their seed, so there is nothing to test. On these test data the best of them, trial 1, "
         f"is {by}."
     )
 
@@ -242,9 +260,10 @@ def test_same_scores_on_every_seed_are_no_difference():
         )
     )
     confirmation = confirm(study, objective, test=0.0, top_k=1)
-    assert confirmation.configurations[0].p_value == 1.0
+    assert confirmation.configurations[0].improvement.p_value == 1.0
     assert confirmation.verdict == (
-        "No configuration can be told from the default: trial 3 has the same score on every seed."
+        "No configuration is significantly better than the default: trial 3 has the same score on "
+        "every seed."
     )
 
 
@@ -253,11 +272,11 @@ def test_diverged_configuration_has_no_mean_and_is_not_better():
     confirmation = confirm(tuned(objective), objective, test=0.0, top_k=2)
     diverged, other = confirmation.configurations
     assert diverged.mean is None
-    assert diverged.lead is None
+    assert diverged.improvement is None
     assert list(diverged.lost.values()) == ["diverged: nan at step 3"]
     assert other is confirmation.winner
-    assert other.p_value == pytest.approx(2 * raw_p(confirmation, other))
-    assert "trial 2 gave no score on 1 of 6 seeds (diverged: nan at step 3)" in str(confirmation)
+    assert other.improvement.p_value == pytest.approx(2 * raw_p(confirmation, other))
+    assert "gave no score on 1 of 6 seeds (diverged: nan at step 3)" in str(confirmation)
 
 
 def raw_p(confirmation, configuration):
@@ -418,7 +437,7 @@ class Thrower(Objective):
         return params["skill"] + 0.1 * (luck + own)
     def evaluate(self, model, data):
         return {"points": model + data, "shame": -model}
-objective = Thrower(search_space=SPACE, direction="maximize", max_steps=1)
+objective = Thrower(search_space=SPACE, direction="maximize", max_steps=1, metric="points")
 confirm(load_study("throws", storage=url), objective, test=0.0, top_k=2)
 """
 
@@ -429,6 +448,43 @@ def test_every_storage_holds_a_confirmation(storage_url, study_name, tmp_path, m
     found = confirm(study, Thrower(), test=0.0, top_k=1)
     whole = confirm(tuned(Thrower(), name=study_name), Thrower(), test=0.0, top_k=1)
     assert found == whole
+
+
+def test_confirmation_that_runs_out_of_time_says_how_to_go_on_and_does():
+    objective = Thrower()
+    study = tuned(objective)
+    slow = Slow(seconds=0.05)
+    with pytest.raises(InvalidArgument, match="call `confirm` again to resume it"):
+        confirm(study, slow, test=0.0, top_k=2, timeout_seconds=0.2)
+    assert 0 < len(slow.fitted) < 18
+    assert confirm(study, objective, test=0.0, top_k=2) == confirm(
+        tuned(Thrower()), Thrower(), test=0.0, top_k=2
+    )
+
+
+class Slow(Thrower):
+    """Takes its time."""
+
+    def __init__(self, *, seconds, **settings):
+        super().__init__(**settings)
+        self.seconds = seconds
+
+    def fit(self, params, seed):
+        time.sleep(self.seconds)
+        return super().fit(params, seed)
+
+
+def test_callbacks_see_each_training():
+    seen = []
+    objective = Thrower()
+    found = confirm(
+        tuned(objective),
+        objective,
+        test=0.0,
+        top_k=1,
+        callbacks=[lambda study, trial: seen.append(trial.number)],
+    )
+    assert len(seen) == 2 * found.n_seeds
 
 
 def test_several_workers_find_what_one_finds(tmp_path):
@@ -445,24 +501,24 @@ def test_more_seeds_after_a_look_at_the_result_are_refused(changed):
     objective = Thrower()
     study = tuned(objective)
     confirm(study, objective, test=0.0, top_k=2)
-    with pytest.raises(RecipeMismatch, match="Take another `name`, and another `seed`"):
+    with pytest.raises(RecipeMismatch, match="Take another `study_name`, and another `seed`"):
         confirm(study, objective, test=0.0, **{"top_k": 2, **changed})
 
 
 def test_other_metric_is_compared_by_its_own_direction():
     objective = Thrower()
     confirmation = confirm(
-        tuned(objective), objective, test=0.0, top_k=1, metric="shame", direction="minimize"
+        tuned(objective), objective, test=0.0, top_k=1, metric=("shame", "minimize")
     )
     assert confirmation.metric == "shame"
-    assert confirmation.winner.lead.mean == pytest.approx(2.0, abs=0.2)
+    assert confirmation.winner.improvement.estimate == pytest.approx(2.0, abs=0.2)
     assert confirmation.winner.tuning_value is None
 
 
 def test_unknown_metric_is_an_error():
     objective = Thrower()
     with pytest.raises(TooManyFailures, match="`metric` must be one of 'points', 'shame'"):
-        confirm(tuned(objective), objective, test=0.0, metric="pride", direction="minimize")
+        confirm(tuned(objective), objective, test=0.0, metric=("pride", "minimize"))
 
 
 @pytest.mark.parametrize(
@@ -477,7 +533,9 @@ def test_unknown_metric_is_an_error():
             "`min_seeds` must be from 2 to `n_seeds`, which is 10",
         ),
         ({"min_difference": 0}, InvalidArgument, "`min_difference` must be above 0, or None"),
-        ({"metric": "shame"}, InvalidArgument, "`direction` must be given with `metric`"),
+        ({"metric": "shame"}, InvalidArgument, "`metric` must be given with its direction"),
+        ({"metric": ("shame", "down")}, InvalidArgument, "must be one of 'maximize'"),
+        ({"fuse": 4}, InvalidType, "`fuse` needs a TorchObjective"),
         ({"baseline": {"skill": 9.0, "kind": "a"}}, InvalidArgument, "skill"),
         ({"baseline": {"skull": 1.0}}, InvalidArgument, "skill"),
         ({"n_workers": 2}, InvalidArgument, "`n_workers` must be 1 for a study in memory"),
@@ -532,7 +590,7 @@ def test_name_of_another_study_is_refused_and_nothing_changed():
     objective = Thrower()
     study = tuned(objective)
     with pytest.raises(RecipeMismatch):
-        confirm(study, objective, test=0.0, name="throws")
+        confirm(study, objective, test=0.0, study_name="throws")
     assert len(study.trials) == 3
 
 
@@ -544,9 +602,11 @@ def test_real_confirmations_hold_the_truth():
         confirmation = confirm(study, objective, test=0.0)
         truth = {2: 2.0, 1: 0.001}
         for each in confirmation.configurations:
-            covered.append(truth[each.trial] in each.lead)
+            covered.append(truth[each.trial] in each.improvement)
             covered.append(truth[each.trial] + 1.0 in each.mean)
-        claimed.append(next(c for c in confirmation.configurations if c.trial == 1).differs)
+        claimed.append(
+            next(c for c in confirmation.configurations if c.trial == 1).improvement.is_significant
+        )
     # Half of these intervals belong together, so fewer than 120 tell anything on their own.
     assert 0.88 <= np.mean(covered) <= 1.0
     assert np.mean(claimed) <= 0.1

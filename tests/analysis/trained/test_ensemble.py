@@ -7,7 +7,14 @@ import optuna
 import pytest
 import torch
 
-from hpolab import InvalidArgument, InvalidType, average, fold_ensemble, load_ensemble
+from hpolab import (
+    InvalidArgument,
+    InvalidType,
+    TooManyFailures,
+    average,
+    fold_ensemble,
+    load_ensemble,
+)
 
 LABELS = np.arange(60) % 2
 
@@ -22,7 +29,7 @@ def error(predictions):
 
 
 def run(**settings):
-    settings = {"score": error, "direction": "minimize", "labels": LABELS, **settings}
+    settings = {"metric": error, "direction": "minimize", "labels": LABELS, **settings}
     return fold_ensemble(settings.pop("fit", fit), {"level": 1.0}, **settings)
 
 
@@ -30,9 +37,12 @@ def test_averaging_takes_off_the_noise_of_a_fit():
     found = run(n_seeds=20)
     assert (found.n_folds, found.n_seeds) == (5, 20)
     assert found.is_better
-    assert found.lead.mean == pytest.approx(found.single.mean - found.ensemble.mean)
+    assert found.improvement.estimate == pytest.approx(found.single.mean - found.ensemble.mean)
     assert found.ensemble.mean < 0.6 * found.member.mean
-    assert "The average of 5 folds' models is better than one model of all rows" in str(found)
+    assert (
+        "The average of 5 folds' models is significantly better than one model of all rows"
+        in str(found)
+    )
 
 
 def test_what_is_fitted_is_what_the_folds_say():
@@ -54,14 +64,59 @@ def test_what_is_fitted_is_what_the_folds_say():
 def test_no_difference_is_not_claimed():
     found = run(fit=lambda params, seed, rows: np.full(4, float(params["level"])), n_seeds=3)
     assert not found.is_better
-    assert "cannot be told from one model" in found.verdict
+    assert "is not significantly better than one model" in found.verdict
 
 
 def test_study_remembers_it():
     study = optuna.create_study()
     assert load_ensemble(study) is None
-    found = run(study=study, n_seeds=3, metric="error")
+    found = run(study=study, n_seeds=3)
+    assert found.metric == "error"
     assert load_ensemble(study) == found
+
+
+def test_ensemble_stored_by_version_0_1_is_read():
+    study = optuna.create_study()
+    found = run(study=study, n_seeds=3)
+    stored = dict(study.user_attrs["hpolab:ensemble"])
+    improvement = stored.pop("improvement")
+    ends = {name: improvement[name] for name in ("low", "high")}
+    stored |= {"lead": {"mean": improvement["estimate"], **ends}}
+    stored |= {"p_value": improvement["p_value"]}
+    study.set_user_attr("hpolab:ensemble", stored)
+    assert load_ensemble(study) == found
+
+
+def test_killed_ensemble_goes_on_where_it_was_and_another_function_is_trained_anew():
+    study, seeds = optuna.create_study(), []
+
+    def count(params, seed, rows):
+        seeds.append(seed)
+        if len(seeds) == 9:
+            raise KeyboardInterrupt
+        return fit(params, seed, rows)
+
+    def again(params, seed, rows):
+        seeds.append(seed)
+        return fit(params, seed, rows)
+
+    with pytest.raises(KeyboardInterrupt):
+        run(fit=count, study=study, n_seeds=3)
+    found = run(fit=count, study=study, n_seeds=3)
+    assert len(seeds) == 9 + 2 * 6  # the first seed is trained once: a single model and five folds
+    assert found == run(n_seeds=3)
+    run(fit=count, study=study, n_seeds=4)
+    assert len(seeds) == 9 + 3 * 6
+    assert run(fit=again, study=study, n_seeds=3) == found
+    assert len(seeds) == 9 + 6 * 6
+
+
+def test_training_that_fails_ends_it_with_its_error():
+    def broken(params, seed, rows):
+        raise KeyError("no such column")
+
+    with pytest.raises(TooManyFailures, match="no such column"):
+        run(fit=broken)
 
 
 def test_average_keeps_the_form():
@@ -105,7 +160,7 @@ ONE_CLASS = [(np.arange(0, 60, 2), np.arange(2, 4)), (np.arange(30), np.arange(3
         ({"n_rows": 10}, InvalidArgument, r"`labels` must have the shape \(10,\), got \(60,\)"),
         ({"n_seeds": 1}, InvalidArgument, "`n_seeds` must be 2 or above, for an interval, got 1"),
         ({"direction": "up"}, InvalidArgument, "`direction` must be one of"),
-        ({"score": 3}, InvalidType, "`score` must be a function, got int"),
+        ({"metric": 3}, InvalidType, "`metric` must be a function, got int"),
     ],
 )
 def test_bad_input_is_refused_before_anything_is_fitted(settings, error, message):

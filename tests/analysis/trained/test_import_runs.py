@@ -28,7 +28,7 @@ from hpolab import (
 )
 from hpolab.cli import app
 from hpolab.studies.imported import IMPORT_KEY, RUN_KEY, imported_baseline
-from hpolab.trial.reporter import METRICS_KEY
+from hpolab.studies.trials import METRICS_KEY
 
 RUNS = [
     {"run": "a", "lr": "1e-4", "layers": "2", "optimizer": "adam", "acc": "0.91", "host": "x"},
@@ -36,7 +36,7 @@ RUNS = [
     {"run": "c", "lr": "", "layers": "NA", "optimizer": "adam", "acc": "0.92", "host": ""},
     {"run": "d", "lr": "1e-3", "layers": "2", "optimizer": "adam", "acc": "", "host": "x"},
 ]
-DEFAULTS = {"name": "foreign", "value": "acc", "direction": "maximize", "metrics": ["host"]}
+DEFAULTS = {"study_name": "foreign", "value": "acc", "direction": "maximize", "metrics": ["host"]}
 
 WANDB = """Name,State,Runtime,config.lr,config._wandb,config.model.depth,summary.acc,_step
 brave-fox-1,finished,61,0.001,x,4,0.90,10
@@ -109,7 +109,7 @@ def test_column_gives_one_range_of_its_kind_to_all_trials():
 )
 def test_kind_and_scale_of_a_range(cells, expected):
     rows = [{"x": cell, "acc": 0.5} for cell in cells]
-    study = import_runs(rows, name="foreign", value="acc", direction="maximize")
+    study = import_runs(rows, study_name="foreign", value="acc", direction="maximize")
     assert study.trials[0].distributions == {"x": expected}
 
 
@@ -146,7 +146,7 @@ def test_numbers_of_the_metrics_are_metrics_of_the_trial():
 
 def test_wandb_export_knows_config_and_state(tmp_path):
     source = write_csv(tmp_path, WANDB)
-    study = import_runs(source, name="sweep", value="summary.acc", direction="maximize")
+    study = import_runs(source, study_name="sweep", value="summary.acc", direction="maximize")
     assert params_of(study) == [
         {"lr": 0.001, "model.depth": 4},
         {"lr": 0.01, "model.depth": 6},
@@ -161,7 +161,7 @@ def test_wandb_export_knows_config_and_state(tmp_path):
 def test_config_before_a_parameter_may_be_left_out(tmp_path):
     study = import_runs(
         write_csv(tmp_path, WANDB),
-        name="sweep",
+        study_name="sweep",
         value="summary.acc",
         direction="maximize",
         params=["lr"],
@@ -171,7 +171,7 @@ def test_config_before_a_parameter_may_be_left_out(tmp_path):
 
 def test_nested_config_of_an_api_is_flattened():
     runs = [{"id": n, "config": {"lr": n / 10}, "summary": {"acc": n}} for n in (1, 2)]
-    study = import_runs(runs, name="api", value="summary.acc", direction="maximize")
+    study = import_runs(runs, study_name="api", value="summary.acc", direction="maximize")
     assert params_of(study) == [{"lr": 0.1}, {"lr": 0.2}]
 
 
@@ -181,7 +181,7 @@ def test_rows_of_a_run_are_its_steps():
         for run, lr in (("a", 0.25), ("b", 0.5))
         for epoch in (2, 1)
     ]
-    study = import_runs(rows, name="curves", value="acc", direction="maximize", steps="epoch")
+    study = import_runs(rows, study_name="curves", value="acc", direction="maximize", steps="epoch")
     assert [trial.intermediate_values for trial in study.trials] == [
         {1: 1.25, 2: 2.25},
         {1: 1.5, 2: 2.5},
@@ -202,7 +202,7 @@ def test_runs_without_ids_are_known_by_their_cells():
     rows = [{"lr": 0.1, "acc": 0.5}, {"lr": 0.1, "acc": 0.5}, {"lr": 0.2, "acc": 0.6}]
     for _ in range(2):
         study = import_runs(
-            rows, name="x", value="acc", direction="maximize", params=["lr"], storage=storage
+            rows, study_name="x", value="acc", direction="maximize", params=["lr"], storage=storage
         )
     assert len(study.trials) == 3
 
@@ -361,7 +361,7 @@ def seed_table(request, tmp_path):
 def sweep(seed_table):
     return import_runs(
         seed_table("detection_sweep.csv"),
-        name="detection",
+        study_name="detection",
         value="h_mean",
         direction="maximize",
         params=["lr", "weight_decay", "T_max", "eta_min"],
@@ -371,11 +371,11 @@ def sweep(seed_table):
     )
 
 
-def test_detection_sweep_has_its_winner_and_lead(sweep):
+def test_detection_sweep_has_its_winner_and_its_improvement(sweep):
     best = recommend(sweep).best
     assert best.run == "8"
-    assert best.lead == pytest.approx(0.07)
-    assert "+0.07, cannot be told from noise at one run each" in best.risk
+    assert best.improvement == pytest.approx(0.07)
+    assert "+0.07, is within the noise of one run each" in best.risk
 
 
 @pytest.mark.parametrize(
@@ -389,14 +389,12 @@ def test_detection_sweep_has_its_winner_and_lead(sweep):
 def test_detection_sweep_has_its_means_by_group(sweep, parameter, edges, means):
     found = influence(sweep, bins={parameter: edges})[parameter]
     assert {group.label: round(group.mean, 2) for group in found.groups} == means
-    assert not found.is_told
+    assert not found.is_significant
 
 
-def test_detection_sweep_says_that_nothing_is_told_from_noise(sweep):
+def test_detection_sweep_says_that_nothing_is_significant(sweep):
     found = influence(sweep, bins={"lr": [0.00048], "weight_decay": [9e-5]})
-    assert found.verdict[-1] == (
-        "None of these differences can be told from noise at one run each."
-    )
+    assert found.verdict[-1] == "None of these differences is significant at one run each."
     assert "9 complete trials, too few for importances." in found.verdict
 
 
@@ -404,7 +402,7 @@ def test_detection_sweep_says_that_nothing_is_told_from_noise(sweep):
 def test_recommender_runs_have_their_best(seed_table, value, run):
     study = import_runs(
         seed_table("recommender_runs.csv"),
-        name="recommender",
+        study_name="recommender",
         value=value,
         direction="maximize",
         params=["optimizer", "epochs", "learning_rate", "embed_dim", "l2_reg_embedding"],

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import math
+import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from optuna.storages import InMemoryStorage
 
 from hpolab import (
     FunctionObjective,
     InvalidArgument,
     InvalidType,
     Objective,
+    RecipeMismatch,
     SearchSpace,
     StudyNotFound,
     load_study,
@@ -32,12 +35,14 @@ SPACE = optimizer_space(["adam", "sgd"]) | SearchSpace({"size": (4, 64), "l2": (
 class Model(Objective):
     """SGD's best is better than Adam's; at Adam's learning rate it is worse."""
 
-    def __init__(self) -> None:
+    def __init__(self, seconds: float = 0.0) -> None:
         super().__init__(search_space=SPACE, direction="maximize", max_steps=4)
+        self.seconds = seconds
         self.calls: list[Mapping[str, Any]] = []
 
     def train(self, params: Mapping[str, Any], reporter: Reporter) -> float:
         self.calls.append(params)
+        time.sleep(self.seconds)
         distance = abs(math.log10(params["lr"] / BEST_LR[params["optimizer"]]))
         value = 0.5 * (params["optimizer"] == "sgd") - distance
         value -= abs(params["size"] - 16) / 100 + abs(params["l2"] - 0.1 * params["size"] / 16)
@@ -56,20 +61,23 @@ STAGES = {
 
 
 def test_each_stage_starts_from_the_best_so_far():
-    found = sweep(Model(), STAGES, storage="memory://", start={"size": 32})
+    found = sweep(Model(), STAGES, study_name="s", storage="memory://", start={"size": 32})
     first, epochs, rates, patience, both = found.stages
-    assert [tried.changed for tried in first.tried] == [{"optimizer": "adam"}, {"optimizer": "sgd"}]
-    assert {tried.params["size"] for tried in first.tried} == {32}
-    assert [tried.params["lr"] for tried in first.tried] == [
+    assert [trial.changed for trial in first.trials] == [
+        {"optimizer": "adam"},
+        {"optimizer": "sgd"},
+    ]
+    assert {trial.params["size"] for trial in first.trials} == {32}
+    assert [trial.params["lr"] for trial in first.trials] == [
         optimizer_space(name).defaults()["lr"] for name in ("adam", "sgd")
     ]
     winner = first.best.params["optimizer"]
-    assert {tried.params["optimizer"] for tried in epochs.tried} == {winner}
+    assert {trial.params["optimizer"] for trial in epochs.trials} == {winner}
     assert epochs.best.changed == {"max_steps": 8}
-    assert {tried.settings["max_steps"] for tried in (*rates.tried, *both.tried)} == {8}
+    assert {trial.settings["max_steps"] for trial in (*rates.trials, *both.trials)} == {8}
     assert rates.best.changed == {"lr": BEST_LR[winner]}
-    assert len(patience.tried) == 2
-    assert len(both.tried) == 4
+    assert len(patience.trials) == 2
+    assert len(both.trials) == 4
     assert found.best == both.best
     assert both.best.changed == {"size": 16, "l2": 0.1}
     assert "size 16, l2 0.1" in str(found)
@@ -77,43 +85,43 @@ def test_each_stage_starts_from_the_best_so_far():
 
 def test_stage_that_brings_nothing_leaves_things_as_they_are():
     stages = {"good": {"size": [16]}, "bad": {"size": [64]}, "l2": {"l2": [0.1]}}
-    found = sweep(Model(), stages, storage="memory://")
+    found = sweep(Model(), stages, study_name="s", storage="memory://")
     assert found.stages[1].best.params["size"] == 64
     assert found.best.params["size"] == 16
 
 
 def test_optimizer_may_come_later_each_with_its_own_defaults():
     stages = {"size": {"size": [16, 32]}, "optimizer": {"optimizer": ["adam", "sgd"]}}
-    found = sweep(Model(), stages, storage="memory://")
-    assert [tried.params["size"] for tried in found.stages[1].tried] == [16, 16]
-    assert {tried.params["optimizer"] for tried in found.stages[0].tried} == {"adam"}
+    found = sweep(Model(), stages, study_name="s", storage="memory://")
+    assert [trial.params["size"] for trial in found.stages[1].trials] == [16, 16]
+    assert {trial.params["optimizer"] for trial in found.stages[0].trials} == {"adam"}
 
 
 def test_sweep_goes_on_where_it_was(tmp_path):
     url = f"sqlite:///{tmp_path}/s.db"
     model = Model()
-    part = sweep(model, dict(list(STAGES.items())[:2]), storage=url)
+    part = sweep(model, dict(list(STAGES.items())[:2]), study_name="s", storage=url)
     n_calls = len(model.calls)
-    whole = sweep(model, STAGES, storage=url)
+    whole = sweep(model, STAGES, study_name="s", storage=url)
     assert len(model.calls) == n_calls + 3 + 2 + 4
     assert whole.stages[:2] == part.stages
-    assert sweep(model, STAGES, storage=url) == whole
-    assert len(load_study("sweep-size and l2", storage=url).trials) == 4
-    assert load_sweep("sweep", storage=url) == whole
+    assert sweep(model, STAGES, study_name="s", storage=url) == whole
+    assert len(load_study("s-size and l2", storage=url).trials) == 4
+    assert load_sweep("s", storage=url) == whole
     assert [len(stage.studies) for stage in whole.stages] == [1, 2, 1, 2, 1]
 
 
 def test_sweep_that_is_not_there_or_has_no_value_is_not_found(tmp_path):
     url = f"sqlite:///{tmp_path}/s.db"
-    with pytest.raises(StudyNotFound, match="No sweep 'sweep' in the storage"):
-        load_sweep("sweep", storage=url)
+    with pytest.raises(StudyNotFound, match="No sweep 's' in the storage"):
+        load_sweep("s", storage=url)
     lost = FunctionObjective(
         lambda params, reporter: math.nan, search_space=SPACE, direction="maximize", max_steps=1
     )
     with pytest.raises(InvalidArgument, match="must begin with one that succeeds"):
-        sweep(lost, {"size": {"size": [8]}}, storage=url)
+        sweep(lost, {"size": {"size": [8]}}, study_name="s", storage=url)
     with pytest.raises(StudyNotFound, match="has succeeded yet"):
-        load_sweep("sweep", storage=url)
+        load_sweep("s", storage=url)
 
 
 @pytest.mark.parametrize(
@@ -127,9 +135,36 @@ def test_sweep_that_is_not_there_or_has_no_value_is_not_found(tmp_path):
 )
 def test_bad_stages_are_refused(stages, message):
     with pytest.raises(InvalidArgument, match=message):
-        sweep(Model(), stages, storage="memory://")
+        sweep(Model(), stages, study_name="s", storage="memory://")
 
 
 def test_what_is_no_objective_is_refused():
     with pytest.raises(InvalidType, match="`objective` must be an Objective, got function"):
-        sweep(lambda trial: 0.0, STAGES, storage="memory://")
+        sweep(lambda trial: 0.0, STAGES, study_name="s", storage="memory://")
+
+
+def test_sweep_that_runs_out_of_time_ends_with_an_unfinished_stage_and_goes_on():
+    storage = InMemoryStorage()
+    stages = {"size": {"size": [8, 16, 32]}, "l2": {"l2": [0.05, 0.1]}}
+    whole = sweep(Model(), stages, study_name="s", storage="memory://")
+    slow = Model(seconds=0.2)
+    part = sweep(slow, stages, study_name="s", storage=storage, timeout_seconds=0.3)
+    assert [stage.name for stage in part.stages] == ["size"]
+    resumed = sweep(Model(), stages, study_name="s", storage=storage)
+    assert [len(stage.trials) for stage in resumed.stages] == [3, 2]
+    assert resumed.best.params == whole.best.params
+
+
+def test_frame_of_a_sweep_has_a_row_for_each_trial():
+    found = sweep(Model(), STAGES, study_name="s", storage="memory://")
+    frame = found.to_frame()
+    assert len(frame) == sum(len(stage.trials) for stage in found.stages)
+    assert frame["is_best"].sum() == len(STAGES)
+
+
+def test_sweep_with_other_stages_is_refused_by_an_argument_of_sweep():
+    storage = InMemoryStorage()
+    sweep(Model(), {"size": {"size": [8, 16]}}, study_name="s", storage=storage)
+    with pytest.raises(RecipeMismatch, match=r"Sweep 's' exists, and stage 'size'.*") as refused:
+        sweep(Model(), {"size": {"size": [8, 16, 32]}}, study_name="s", storage=storage)
+    assert "study_name='s-2'" in str(refused.value)

@@ -30,9 +30,10 @@ from hpolab import (
     run,
     schedule_space,
 )
+from hpolab.studies.trials import METRICS_KEY
 from hpolab.torch.fused.rules import RULES
 from hpolab.trial.lease import ERROR_KEY
-from hpolab.trial.reporter import METRICS_KEY, REASON_KEY
+from hpolab.trial.reporter import REASON_KEY
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -1,0 +1,270 @@
+"""What influence() finds: importances, groups, differences and interactions, and words for them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from hpolab.analysis.results import Result
+from hpolab.analysis.wording import count, ends, p_words, percent, short, signed
+from hpolab.errors import one_of
+from hpolab.tables import TextTable
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from hpolab.analysis.effects import Effect
+
+__all__ = [
+    "MIN_TRIALS",
+    "Cell",
+    "Difference",
+    "Importance",
+    "Influence",
+    "Interaction",
+    "ParameterInfluence",
+    "ValueGroup",
+]
+
+MIN_TRIALS = 20
+"""Fewer trials give no importances: they would show little but chance."""
+
+
+@dataclass(frozen=True)
+class Importance:
+    """A parameter's share of the importance of all parameters that its trials have in common.
+
+    Attributes:
+        share: The share in the trials as they are, 0 to 1.
+        mean: The mean share over resamples of the trials.
+        low: Lower end of the interval over resamples.
+        high: Upper end of the interval over resamples.
+        noise: The share that chance alone reaches, found by shuffling the values among the trials.
+    """
+
+    share: float
+    mean: float
+    low: float
+    high: float
+    noise: float
+
+    @property
+    def is_significant(self) -> bool:
+        """Whether the share is above what shuffled values reach."""
+        return self.share > self.noise
+
+    def __str__(self) -> str:
+        place = "above" if self.is_significant else "within"
+        return f"{self.in_brief()}, {place} the {self.noise:.2f} that shuffled values reach"
+
+    def in_brief(self) -> str:
+        """Return the share and its interval."""
+        return f"importance {self.share:.2f} ({self.low:.2f} to {self.high:.2f})"
+
+
+@dataclass(frozen=True)
+class ValueGroup:
+    """The trials in which a parameter has about the same value.
+
+    Attributes:
+        label: The parameter's values in this group.
+        n_trials: The number of trials.
+        mean: Their mean value.
+        low: Lower end of the mean's t interval; None for a single trial.
+        high: Upper end of the mean's t interval; None for a single trial.
+    """
+
+    label: str
+    n_trials: int
+    mean: float
+    low: float | None
+    high: float | None
+
+
+@dataclass(frozen=True)
+class Difference:
+    """How much better one group of trials is than another.
+
+    Attributes:
+        better: The better group's label.
+        worse: The other group's label.
+        effect: How much better its mean is. It is significant if the interval excludes zero.
+    """
+
+    better: str
+    worse: str
+    effect: Effect
+
+    @property
+    def is_significant(self) -> bool:
+        """Whether the interval excludes zero."""
+        return self.effect.is_significant
+
+    def __str__(self) -> str:
+        found = "significant" if self.is_significant else "not significant, zero is in the interval"
+        interval = f"{signed(self.effect.low)} to {signed(self.effect.high)}"
+        return (
+            f"{self.better} is better than {self.worse} by {short(self.effect.estimate, 3)} "
+            f"({interval}): {found}"
+        )
+
+
+@dataclass(frozen=True)
+class Cell:
+    """The trials of one group of either parameter of a pair: labels, mean value and count."""
+
+    labels: tuple[str, str]
+    mean: float
+    n_trials: int
+
+
+@dataclass(frozen=True)
+class Interaction:
+    """What two parameters do together beyond the sum of what each does.
+
+    Attributes:
+        parameters: The pair.
+        share: The share of the values' variance, 0 to 1, that means by cell explain beyond the sum
+            of the means by either parameter.
+        p_value: The test's p-value, multiplied by the number of pairs tested.
+        is_significant: Whether the test finds an interaction.
+        cells: Means by both groups; cells without a trial are left out.
+    """
+
+    parameters: tuple[str, str]
+    share: float
+    p_value: float
+    is_significant: bool
+    cells: tuple[Cell, ...]
+
+    def __str__(self) -> str:
+        found = "significant" if self.is_significant else "not significant"
+        return (
+            f"{' and '.join(self.parameters)} together explain {percent(self.share)} of the "
+            f"variance beyond their sum ({p_words(self.p_value)}): {found}"
+        )
+
+
+@dataclass(frozen=True)
+class ParameterInfluence:
+    """What one parameter does.
+
+    Attributes:
+        name: Its name in the trials.
+        n_trials: The number of complete trials that have it.
+        importance: None where there are too few trials.
+        groups: Mean values by the parameter's value, in order.
+        difference: Between the two groups that differ most clearly; None where no two groups have
+            two trials.
+    """
+
+    name: str
+    n_trials: int
+    importance: Importance | None
+    groups: tuple[ValueGroup, ...]
+    difference: Difference | None
+
+    @property
+    def is_significant(self) -> bool:
+        """Whether its difference or its importance is significant."""
+        found = (self.difference, self.importance)
+        return any(each.is_significant for each in found if each is not None)
+
+    def __str__(self) -> str:
+        if self.difference is None:
+            words = "too few trials: no two groups vary and have two trials or more"
+        else:
+            words = str(self.difference)
+        return f"{self.name}: {words}" + (f"; {self.importance}" if self.importance else "") + "."
+
+
+@dataclass(frozen=True)
+class Influence(Result):
+    """What each parameter does to the value.
+
+    Attributes:
+        parameters: By name, the most important first.
+        interaction: The strongest interaction of two parameters; None where there are too few
+            trials.
+        skipped: Parameters that are not judged, and why.
+        n_trials: The number of complete trials.
+        left_out: The number of trials that were left out, by state.
+        n_repeated: The number of complete trials whose configuration was run more than once.
+        confidence: The confidence of the intervals.
+        imported: Whether the runs were made elsewhere, maybe by hand: then nobody knows whether
+            parameters were varied independently of each other.
+    """
+
+    parameters: Mapping[str, ParameterInfluence]
+    interaction: Interaction | None
+    skipped: Mapping[str, str]
+    n_trials: int
+    left_out: Mapping[str, int]
+    n_repeated: int
+    confidence: float
+    imported: bool = False
+
+    @property
+    def verdict(self) -> tuple[str, ...]:
+        """What can be said and what cannot, line by line; the last line sums it up."""
+        each = [str(parameter) for parameter in self.parameters.values()]
+        skipped = [f"{name}: not judged, {reason}." for name, reason in self.skipped.items()]
+        together = [f"{self.interaction}."] if self.interaction else []
+        return (self._counted(), *each, *skipped, *together, self._summary())
+
+    def __getitem__(self, name: str) -> ParameterInfluence:
+        return self.parameters[one_of("name", name, self.parameters)]
+
+    def _parts(self) -> list[str | TextTable]:
+        interval = f"{percent(self.confidence)} interval"
+        head = ["parameter", "values", "trials", "mean", interval, "importance"]
+        rows = [
+            [
+                each.name if place == 0 else "",
+                group.label,
+                str(group.n_trials),
+                short(group.mean),
+                "-" if group.low is None or group.high is None else ends(group.low, group.high),
+                each.importance.in_brief().partition(" ")[2]
+                if place == 0 and each.importance
+                else "",
+            ]
+            for each in self.parameters.values()
+            for place, group in enumerate(each.groups)
+        ]
+        table = [TextTable(head, rows)] if rows else []
+        return [*table, "\n".join(self.verdict)]
+
+    def _records(self) -> Iterator[dict[str, Any]]:
+        for each in self.parameters.values():
+            importance = each.importance
+            for group in each.groups:
+                yield {
+                    "parameter": each.name,
+                    "values": group.label,
+                    "n_trials": group.n_trials,
+                    "mean": group.mean,
+                    "low": group.low,
+                    "high": group.high,
+                    "importance": None if importance is None else importance.share,
+                    "is_significant": each.is_significant,
+                }
+
+    def _counted(self) -> str:
+        counts = ", ".join(f"{n} {state}" for state, n in self.left_out.items())
+        left_out = f"; left out: {counts}" if counts else ""
+        few = ", too few for importances" if self.n_trials < MIN_TRIALS else ""
+        return f"{count(self.n_trials, 'complete trial')}{few}{left_out}."
+
+    def _summary(self) -> str:
+        once = "" if self.n_repeated else " at one run each"
+        found = [name for name, each in self.parameters.items() if each.is_significant]
+        if self.interaction is not None and self.interaction.is_significant:
+            found.append(" with ".join(self.interaction.parameters))
+        if not found:
+            return f"None of these differences is significant{once}."
+        by_hand = (
+            " These runs were made elsewhere. If their parameters were not drawn at random, the "
+            "cause may be another parameter that was changed at the same time."
+        )
+        return f"Significant{once}: {', '.join(found)}.{by_hand if self.imported else ''}"

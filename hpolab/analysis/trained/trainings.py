@@ -1,0 +1,326 @@
+"""Trainings on fresh seeds, scored on test data: trials of a study of their own, run by `run`.
+
+Everything that is trained again after a tuning goes through here: it resumes after a crash, uses
+leases and workers, and a training that fails or diverges is stored with its reason.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections import defaultdict
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import optuna
+from optuna.trial import TrialState, create_trial
+
+from hpolab.analysis.confirmation import CONFIRMED
+from hpolab.errors import Diverged, InvalidArgument, RecipeMismatch, check_count, one_of
+from hpolab.running.run import run
+from hpolab.studies.study import make_study, without_post_studies
+from hpolab.studies.trials import METRICS_KEY
+from hpolab.trial.lease import ERROR_KEY
+from hpolab.trial.reporter import REASON_KEY, Reporter, give_up
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+    from typing import Unpack
+
+    from optuna import Study, Trial
+    from optuna.distributions import BaseDistribution
+    from optuna.storages import BaseStorage
+    from optuna.trial import FrozenTrial
+
+    from hpolab.objectives.base import Objective
+    from hpolab.running.run import RunOptions
+
+    Key = int | str
+    Place = tuple[Key, int]
+
+__all__ = [
+    "ENSEMBLE",
+    "FitAndEvaluate",
+    "Outcome",
+    "QueuedParams",
+    "TrainingQueue",
+    "as_part_of",
+    "check_n_seeds",
+    "metric_of",
+    "outcomes_of",
+    "tuning_studies",
+]
+
+ENSEMBLE = "-ensemble"
+"""The trainings of a study's ensemble are in a study of that name, and this behind it."""
+
+_PLACE_KEY = "hpolab:place"
+_METRIC_KEY = "hpolab:metric"
+_SEED_KEY = "hpolab:seed"
+_TWIN_KEY = "hpolab:twin"
+
+_logger = optuna.logging.get_logger(__name__)
+
+
+@dataclass(frozen=True)
+class QueuedParams:
+    """A configuration as a trial stores it: params and their distributions."""
+
+    params: Mapping[str, Any]
+    distributions: Mapping[str, BaseDistribution]
+
+
+@dataclass
+class Outcome:
+    """What the trainings of one configuration have come to, by the index of the seed.
+
+    Attributes:
+        scores: The scores of those that are finished.
+        metrics: All their metrics.
+        lost: Why there is no score: the training diverged or failed.
+        pending: Those that wait or run.
+    """
+
+    scores: dict[int, float] = field(default_factory=dict)
+    metrics: dict[int, Mapping[str, float]] = field(default_factory=dict)
+    lost: dict[int, str] = field(default_factory=dict)
+    pending: set[int] = field(default_factory=set)
+
+    @property
+    def n(self) -> int:
+        """Seeds that have a score, without a gap before them."""
+        return next(i for i in range(len(self.scores) + 1) if i not in self.scores)
+
+    def first(self, n: int) -> list[float]:
+        """Return the scores of the first n seeds."""
+        return [self.scores[index] for index in range(n)]
+
+    def is_known(self, index: int) -> bool:
+        """Tell whether a seed has an outcome, or a training that waits or runs."""
+        return index in self.scores or index in self.lost or index in self.pending
+
+
+@dataclass(frozen=True)
+class FitAndEvaluate:
+    """Trains a configuration by its objective's `fit` and scores it, the tuned metric first.
+
+    Attributes:
+        objectives: The objective of each configuration.
+        params: Its params, as `fit` takes them.
+        test: The test data, as `evaluate` takes them.
+    """
+
+    objectives: Mapping[Key, Objective]
+    params: Mapping[Key, Mapping[str, Any]]
+    test: Any
+
+    def __call__(self, key: Key, seed: int) -> Mapping[str, float]:
+        objective = self.objectives[key]
+        metrics = objective.evaluate(objective.fit(dict(self.params[key]), seed), self.test)
+        tuned = objective.metric_in(metrics)
+        return {tuned: metrics[tuned], **metrics}
+
+
+@dataclass(frozen=True)
+class TrainingQueue:
+    """Trainings of some configurations on the same fresh seeds.
+
+    Attributes:
+        study: The study that holds them.
+        queued: Configuration -> its params as trials store them.
+        train: (configuration, seed) -> metrics.
+        seed_of: Index of a seed -> the seed.
+        metric: The metric that is the score; None for the first.
+    """
+
+    study: Study
+    queued: Mapping[Key, QueuedParams]
+    train: Callable[[Key, int], Mapping[str, float]]
+    seed_of: Callable[[int], int]
+    metric: str | None = None
+
+    @staticmethod
+    def make_study(study_name: str, *, storage: BaseStorage, direction: str, seed: int) -> Study:
+        """Create the study that holds a queue's trainings, or open the one that exists."""
+        return make_study(
+            study_name,
+            storage=storage,
+            direction=direction,
+            sampler="manual",
+            pruner="none",
+            seed=seed,
+        )
+
+    def run(
+        self,
+        due: Callable[[Mapping[Key, Outcome]], Iterable[Place]],
+        **run_options: Unpack[RunOptions],
+    ) -> None:
+        """Train until nothing is due, or until the time is up.
+
+        What has failed before is tried once more: its cause may be mended by now.
+
+        Args:
+            due: Outcomes so far -> what to train next: (configuration, index of the seed).
+            **run_options: As in `run`. Without ``max_failures``, the first failure ends it all:
+                what the first training cannot do, the next ones cannot do either.
+        """
+        timeout = run_options.get("timeout_seconds")
+        deadline = math.inf if timeout is None else time.monotonic() + timeout
+        options = self._options(run_options)
+        failed = self.study.get_trials(deepcopy=False, states=(TrialState.FAIL,))
+        forgiven = {trial.number for trial in failed}
+        training = _SeedTraining(self.train, self.seed_of, self.metric)
+        while self._enqueue(due, forgiven):
+            left = deadline - time.monotonic()
+            if left <= 0:
+                return
+            if timeout is not None:
+                options["timeout_seconds"] = left
+            run(self.study, training, **options)
+
+    def outcomes(self) -> Mapping[Key, Outcome]:
+        """Return what the trainings have come to."""
+        return outcomes_of(self.study.get_trials(deepcopy=False))
+
+    def _options(self, run_options: RunOptions) -> RunOptions:
+        options: RunOptions = {"max_failures": 1, **run_options}
+        options.pop("reproducible", None)  # each training has its own seed: they always are
+        if options.pop("fuse", None) is not None:
+            _logger.info(
+                f"Study {self.study.study_name!r}: `fuse` does not apply to its trainings. Each is "
+                "one call of `fit`, and they run one by one."
+            )
+        return options
+
+    def _enqueue(
+        self,
+        due: Callable[[Mapping[Key, Outcome]], Iterable[Place]],
+        forgiven: Collection[int],
+    ) -> bool:
+        """Enqueue the trainings that are due; tell whether there is any to run."""
+        outcomes = outcomes_of(self.study.get_trials(deepcopy=False), forgiven)
+        places = list(due(outcomes))
+        for key, index in places:
+            queued = self.queued[key]
+            self.study.add_trial(
+                create_trial(
+                    state=TrialState.WAITING,
+                    params=dict(queued.params),
+                    distributions=dict(queued.distributions),
+                    user_attrs={_PLACE_KEY: [key, index], _SEED_KEY: self.seed_of(index)},
+                )
+            )
+        return bool(places) or any(outcome.pending for outcome in outcomes.values())
+
+
+@dataclass(frozen=True)
+class _SeedTraining:
+    """Trains and scores one configuration with one seed: the function that a queue's study runs.
+
+    It is no `Objective`: nothing is suggested, and the trial's value is a score on test data.
+    """
+
+    train: Callable[[Key, int], Mapping[str, float]]
+    seed_of: Callable[[int], int]
+    metric: str | None
+
+    def __call__(self, trial: Trial) -> float:
+        key, index = trial.user_attrs[_PLACE_KEY]
+        if _has_twin(trial):
+            trial.set_user_attr(_TWIN_KEY, True)
+            raise optuna.TrialPruned("another trial trains the same configuration and seed")
+        with Reporter(trial) as reporter:
+            try:
+                metrics = self.train(key, self.seed_of(index))
+            except Diverged as error:
+                give_up(trial, str(error), error)
+            reporter.record(**metrics)
+        metric = one_of("metric", self.metric or next(iter(metrics)), metrics)
+        trial.set_user_attr(_METRIC_KEY, metric)
+        return float(metrics[metric])
+
+
+def _has_twin(trial: Trial) -> bool:
+    """Tell whether another process has enqueued the same training before."""
+    place = trial.user_attrs[_PLACE_KEY]
+    return any(
+        other.number < trial.number
+        and other.user_attrs.get(_PLACE_KEY) == place
+        and other.state != TrialState.FAIL
+        and _TWIN_KEY not in other.user_attrs
+        for other in trial.study.get_trials(deepcopy=False)
+    )
+
+
+def outcomes_of(
+    trials: Iterable[FrozenTrial], forgiven: Collection[int] = ()
+) -> Mapping[Key, Outcome]:
+    """Return the outcomes of a queue's trials by configuration, an empty one for any other.
+
+    Args:
+        trials: The trials of the queue's study.
+        forgiven: Numbers of failed trials that count as never run.
+    """
+    outcomes: dict[Key, Outcome] = defaultdict(Outcome)
+    for trial in trials:
+        if _PLACE_KEY not in trial.user_attrs or trial.number in forgiven:
+            continue
+        key, index = trial.user_attrs[_PLACE_KEY]
+        outcome, attrs = outcomes[key], trial.user_attrs
+        if trial.state == TrialState.COMPLETE and trial.value is not None:
+            outcome.scores[index] = trial.value
+            outcome.metrics[index] = attrs.get(METRICS_KEY, {})
+        elif not trial.state.is_finished():
+            outcome.pending.add(index)
+        elif _TWIN_KEY not in attrs:
+            outcome.lost[index] = attrs.get(REASON_KEY) or attrs.get(ERROR_KEY) or "failed"
+    for outcome in outcomes.values():
+        for index in outcome.scores.keys() | outcome.pending:
+            outcome.lost.pop(index, None)
+        outcome.pending -= outcome.scores.keys()
+    return outcomes
+
+
+def metric_of(trials: Iterable[FrozenTrial]) -> str:
+    """Return the name of the score that a queue's trials have; "" if none is finished."""
+    return next((t.user_attrs[_METRIC_KEY] for t in trials if _METRIC_KEY in t.user_attrs), "")
+
+
+def tuning_studies(study_names: Collection[str]) -> list[str]:
+    """Return the names without those of studies that belong to another: its trainings, its trials.
+
+    Example:
+        >>> tuning_studies(["detector", "detector-confirm", "detector-trial7-post", "other"])
+        ['detector', 'other']
+    """
+    belonging = {f"{name}{suffix}" for name in study_names for suffix in (CONFIRMED, ENSEMBLE)}
+    return [name for name in without_post_studies(study_names) if name not in belonging]
+
+
+@contextmanager
+def as_part_of(whole: str, study_name: str, part: str) -> Iterator[None]:
+    """Say of a refused study which part of a comparison or a sweep it is, and how to go on.
+
+    Args:
+        whole: "comparison" or "sweep".
+        study_name: The whole's name.
+        part: Which of its parts, in words.
+    """
+    function = {"comparison": "compare", "sweep": "sweep"}[whole]
+    try:
+        yield
+    except RecipeMismatch as error:
+        raise RecipeMismatch(
+            f"{whole.capitalize()} {study_name!r} exists, and {part} cannot be resumed as asked "
+            f"for. {error.found}\nResume it with what it was begun with, or give the new "
+            f"{whole} a name of its own, such as `{function}(…, study_name='{study_name}-2')`."
+        ) from error
+
+
+def check_n_seeds(n_seeds: int) -> None:
+    """Refuse a number of seeds below two, which gives no interval."""
+    check_count("n_seeds", n_seeds)
+    if n_seeds < 2:
+        raise InvalidArgument(f"`n_seeds` must be 2 or above, for an interval, got {n_seeds}.")

@@ -1,0 +1,165 @@
+"""A wrong keyword brings the right one: what other libraries call it, or what is spelled alike."""
+
+from __future__ import annotations
+
+import inspect
+from difflib import get_close_matches
+from functools import update_wrapper
+from types import FunctionType
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, cast
+
+from hpolab.errors import InvalidType
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping
+
+__all__ = ["checks_keywords"]
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+# hpolab's word -> words for it in Optuna, scikit-learn, LightGBM, XGBoost, CatBoost, Keras,
+# Lightning, Ray Tune and Hugging Face.
+_OTHER_WORDS = {
+    "batch_size": "bs train_batch_size per_device_train_batch_size",
+    "build_model": "model model_fn build_fn model_init hypermodel net module",
+    "callbacks": "callback",
+    "categorical": "categorical_feature categorical_features cat_features categorical_columns",
+    "checkpoints": "checkpoint_dir checkpoint_path artifact_store",
+    "class_weight": "class_weights scale_pos_weight",
+    "contenders": "objectives optimizers candidates models",
+    "device": "accelerator use_gpu gpu",
+    "direction": "mode directions greater_is_better maximize minimize",
+    "estimator": "model clf pipeline regressor classifier",
+    "every": "interval period report_every",
+    "fidelity": "resource resource_attr",
+    "folds": "cv n_splits n_folds nfold num_folds k_folds fold_count splitter",
+    "groups": "group query qid group_id",
+    "loss": "criterion loss_fn loss_function objective",
+    "make_artifact": "train fit train_fn",
+    "max_epochs": "epochs n_epochs num_epochs num_train_epochs nb_epoch max_epoch max_steps",
+    "max_rounds": "num_boost_round n_estimators num_iterations num_rounds n_rounds iterations "
+    "max_iter num_boost_rounds",
+    "max_steps": "n_steps num_steps steps max_epochs epochs n_epochs max_iter",
+    "metric": "scoring eval_metric scorer score_func score_function monitor metric_name",
+    "metrics": "eval_metrics scorings",
+    "min_delta": "tol threshold min_improvement",
+    "n_epochs": "epochs num_epochs max_epochs max_iter",
+    "n_seeds": "seeds repeats num_seeds n_repetitions",
+    "n_trials": "n_iter max_evals num_samples max_trials num_trials n_calls n_iterations trials",
+    "n_workers": "n_jobs num_workers workers max_workers n_processes processes nthread "
+    "max_concurrent_trials",
+    "objective": "function func fn target trainable",
+    "params": "parameters lgb_params model_params config",
+    "patience": "early_stopping_rounds early_stopping n_iter_no_change early_stopping_patience "
+    "stopping_rounds",
+    "pruner": "scheduler stopper early_stopper",
+    "sample_weight": "weight weights sample_weights",
+    "sampler": "search_alg algorithm tuner algo optimizer",
+    "score": "holdout hold_out",
+    "score_artifact": "score evaluate metric_fn",
+    "search_space": "space params param_distributions param_grid param_space distributions "
+    "hp_space search_spaces config parameters",
+    "seed": "random_state random_seed rng seeds",
+    "show_progress_bar": "progress_bar progress verbose verbosity disable_tqdm",
+    "storage": "backend url db storage_url database",
+    "study_name": "name experiment experiment_name run_name project_name",
+    "test": "test_data test_set X_test test_dataset",
+    "timeout_seconds": "timeout time_limit max_time time_budget time_budget_s timeout_s "
+    "max_time_mins",
+    "top_k": "k top n_best",
+    "train": "X x data dtrain dataset train_data train_set training_data X_train x_train "
+    "train_loader train_dataloader train_dataset",
+    "valid": "val validation eval_set validation_data valid_set valid_sets val_data dev "
+    "validation_split validation_fraction test_size val_loader eval_dataset X_valid",
+    "weight": "sample_weight weights sample_weights",
+    "y": "target targets label labels y_train",
+}
+
+# Whose argument it is, where a function has none of that name.
+_PLACES = {
+    "callbacks": "run",
+    "fuse": "run",
+    "n_trials": "run",
+    "n_workers": "run",
+    "show_progress_bar": "run",
+    "patience": "the objective",
+    "search_space": "the objective",
+    "metric": "the objective",
+    "pruner": "make_study",
+    "sampler": "make_study",
+    "storage": "make_study",
+    "study_name": "make_study",
+}
+
+
+def checks_keywords(*options: Any) -> Callable[[Callable[P, R]], Callable[P, R]]:
+    """Make a function refuse a keyword that it does not have with the one that was meant.
+
+    The signature stays what it was, for type checkers, editors and `inspect`.
+
+    Args:
+        *options: The TypedDict of the function's ``**options``. Without it, a function that has
+            such takes all keywords.
+
+    Raises:
+        InvalidType: From the function, for a keyword that it does not have.
+
+    Example:
+        >>> @checks_keywords()
+        ... def train(*, max_epochs=1, timeout_seconds=None): ...
+        >>> train(epochs=3)
+        Traceback (most recent call last):
+        hpolab.errors.InvalidType: `train` has no argument `epochs`. Did you mean `max_epochs`?
+    """
+
+    def decorate(function: Callable[P, R]) -> Callable[P, R]:
+        known = _keywords_of(function, options)
+
+        def check(args: tuple[Any, ...], keywords: Mapping[str, Any]) -> None:
+            for name in keywords:
+                if known is not None and name not in known:
+                    raise InvalidType(_message(_called(function, args), name, known))
+
+        def call(*args: P.args, **keywords: P.kwargs) -> R:
+            check(args, keywords)
+            return function(*args, **keywords)
+
+        # With the function's own globals, by which doctest tells whose the function is.
+        wrapper = FunctionType(
+            call.__code__, function.__globals__, function.__name__, None, call.__closure__
+        )
+        return cast("Callable[P, R]", update_wrapper(wrapper, function))
+
+    return decorate
+
+
+def _keywords_of(function: Any, options: Iterable[Any]) -> frozenset[str] | None:
+    """Return the keywords that a function takes; None where it takes any."""
+    parameters = inspect.signature(function).parameters.values()
+    named = {p.name for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)}
+    for each in options:
+        named |= each.__optional_keys__ | each.__required_keys__
+    takes_any = any(p.kind == p.VAR_KEYWORD for p in parameters)
+    return None if takes_any and not options else frozenset(named)
+
+
+def _called(function: Any, args: tuple[Any, ...]) -> str:
+    if function.__name__ == "__init__" and args:
+        return type(args[0]).__name__
+    return str(function.__name__)
+
+
+def _message(called: str, name: str, known: frozenset[str]) -> str:
+    start = f"`{called}` has no argument `{name}`."
+    meant = [ours for ours, others in _OTHER_WORDS.items() if name in others.split()]
+    own = [ours for ours in meant if ours in known]
+    own += get_close_matches(name, sorted(known - {"self"}), n=1, cutoff=0.6) if not own else []
+    if own:
+        return f"{start} Did you mean `{own[0]}`?"
+    for ours in [name, *meant]:
+        if ours in _PLACES:
+            place = _PLACES[ours]
+            whose = place if " " in place else f"`{place}`"
+            return f"{start} `{ours}` is an argument of {whose}."
+    return f"{start} It has {', '.join(f'`{each}`' for each in sorted(known - {'self'}))}."
