@@ -46,6 +46,37 @@ PASSWORD = "s3cr3t/@:%ü ?#"
 START_TIMEOUT_SECONDS = 30.0
 
 
+# What is costly to start or to make, and who of pytest-xdist's processes shares it: the tests that
+# ask for a fixture on the left all run in one process, so that it is made once.
+GROUPS = {
+    "redis_url": "redis",
+    "postgres_url": "postgresql",
+    "running_postgres_server": "postgresql",
+    "grpc_url": "grpc",
+    "whole": "{file}",
+    "tuned": "report",
+    "comparison": "report",
+    "swept": "report",
+    "browser": "report",
+}
+
+
+@pytest.hookimpl(tryfirst=True)  # before pytest-xdist reads the marks
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        asked = {*getattr(item, "fixturenames", ()), server_of(item)}
+        group = next((group for name, group in GROUPS.items() if name in asked), None)
+        if group is not None:
+            item.add_marker(pytest.mark.xdist_group(group.format(file=item.path.name)))
+
+
+def server_of(item: pytest.Item) -> str:
+    """Return the fixture that `storage_url` will ask for, which is known by its parameter alone."""
+    call = getattr(item, "callspec", None)
+    scheme = call.params.get("storage_url") if call is not None else None
+    return "postgres_url" if scheme == "postgresql" else f"{scheme}_url"
+
+
 @pytest.fixture(scope="session", autouse=True)
 def ctrl_c() -> None:
     """Let Ctrl-C through, also to child processes: a shell's background job starts without it.

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from hpolab.analysis.wording import short
 from hpolab.report.blocks import Section, Text
-from hpolab.studies.recipe import REFERENCES_KEY
+from hpolab.studies.recipe import FACTS_KEY, REFERENCES_KEY
 from hpolab.studies.trials import METRICS_KEY
 from hpolab.tables import TextTable
 
@@ -44,12 +44,15 @@ def references_section(reading: Reading, trials: Mapping[str, FrozenTrial]) -> l
     known = {name: found for name, found in references.items() if isinstance(found, dict)}
     if not known:
         return []
-    metric = next(iter(next(iter(known.values()))))
+    first = next(iter(known.values()))
+    # Studies from before objectives named their metric have it first.
+    metric = reading.user_attrs.get(FACTS_KEY, {}).get("metric")
+    metric = metric if metric in first else next(iter(first))
     rows = [_ReferenceRow(name, found, is_tuned=False) for name, found in known.items()]
     for name, trial in trials.items():
         rows.append(_ReferenceRow(name, {metric: trial.value} | _recorded(trial), is_tuned=True))
     rows.sort(key=lambda row: row.metrics[metric], reverse=reading.maximize)
-    columns = [name for name in next(iter(known.values())) if not name.endswith(_ERROR)]
+    columns = [name for name in first if not name.endswith(_ERROR)]
     cells = [[row.name, *(_cell(row, column) for column in columns)] for row in rows]
     strong = frozenset(place for place, row in enumerate(rows) if row.is_tuned)
     blocks: list[Block] = [

@@ -30,10 +30,11 @@ __all__ = ["ArtifactCache", "default_cache", "digest_of", "fingerprint"]
 
 _logger = optuna.logging.get_logger(__name__)
 
-_SUFFIX = ".artifact"
+# Spelled as the first version wrote it, here and below.
+_SUFFIX = ".artefact"
 
 # The line that every version's entries begin with, up to the number of the format.
-_MAGIC = b"hpolab artifact "
+_MAGIC = b"hpolab artefact "
 _FORMAT = 1
 _HEAD = _MAGIC + b"%d\n" % _FORMAT
 
@@ -196,10 +197,10 @@ def _versions() -> dict[str, str]:
 def default_cache(study: Study) -> ArtifactCache | None:
     """Return the cache beside a study's storage, or None for one in memory.
 
-    A file's artifacts lie in ``<file>.artifacts``, a server's in ``hpolab-artifacts`` in the
+    A file's artifacts lie in ``<file>.artefacts``, a server's in ``hpolab-artefacts`` in the
     working folder of the worker.
     """
-    folder = _optuna.folder_beside(study, "artifacts")
+    folder = _optuna.folder_beside(study, "artefacts")
     return None if folder is None else ArtifactCache(folder)
 
 

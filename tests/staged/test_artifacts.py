@@ -23,7 +23,7 @@ def said(caplog, monkeypatch):
 
 
 def path_of(cache, key):
-    return cache.folder / f"{key}.artifact"
+    return cache.folder / f"{key}.artefact"
 
 
 def age(cache, key, seconds):
@@ -78,7 +78,7 @@ def test_failed_write_leaves_the_old_entry_and_nothing_beside(tmp_path, monkeypa
     with pytest.raises(OSError, match="disk full"):
         cache.save("a", "new")
     assert cache.load("a") == "old"
-    assert [path.name for path in tmp_path.iterdir()] == ["a.artifact"]
+    assert [path.name for path in tmp_path.iterdir()] == ["a.artefact"]
 
 
 def test_what_was_not_used_for_longest_goes_first(tmp_path):
@@ -103,7 +103,7 @@ def test_artifact_above_the_limit_is_not_kept_and_that_is_said(tmp_path, said):
 @pytest.mark.parametrize("act", [ArtifactCache.check, lambda cache: cache.load("a")])
 def test_entry_of_another_version_is_an_error_that_names_both(tmp_path, act):
     cache = ArtifactCache(tmp_path)
-    (tmp_path / "a.artifact").write_bytes(b"hpolab artifact 7\nwhatever follows")
+    (tmp_path / "a.artefact").write_bytes(b"hpolab artefact 7\nwhatever follows")
     with pytest.raises(CacheMismatch, match=r"must be of format 1, got one of format 7.*another v"):
         act(cache)
 

@@ -204,7 +204,7 @@ def test_workers_and_reproducible_studies_share_a_storage(tmp_path):
     study = run_study(make(), 4, storage=url, n_workers=2, reproducible=True)
     assert [trial.state for trial in study.trials] == [TrialState.COMPLETE] * 4
     assert len(studies_of(study)) == 5
-    assert (tmp_path / "s.db.artifacts").is_dir()
+    assert (tmp_path / "s.db.artefacts").is_dir()
 
 
 def test_a_copy_has_the_studies_of_post_processing_too(tmp_path):
@@ -276,7 +276,7 @@ def test_score_that_changes_the_artifact_is_an_error_that_says_so(at):
 
 
 def test_cache_of_another_version_is_refused_before_a_trial(tmp_path):
-    (tmp_path / "a.artifact").write_bytes(b"hpolab artifact 9\n...")
+    (tmp_path / "a.artefact").write_bytes(b"hpolab artefact 9\n...")
     train = Noisy()
     with pytest.raises(CacheMismatch, match="got one of format 9"):
         run_study(make(train, cache=tmp_path))
