@@ -168,9 +168,8 @@ def buffer_reports(study: Study, trial: Trial) -> None:
 
     A pruner would: other workers' reads of running trials.
     """
-    buffer = getattr(_backend(study), "buffer_reports", None)
-    if buffer is not None and isinstance(study.pruner, optuna.pruners.NopPruner):
-        buffer(trial._trial_id)
+    if buffers_reports(study):
+        _backend(study).buffer_reports(trial._trial_id)
 
 
 def _backend(study: Study) -> Any:

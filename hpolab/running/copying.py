@@ -163,8 +163,8 @@ def _new_study(
     it was marked.
     """
     directions = source.directions
-    if name in get_all_study_names(storage):
-        found = optuna.load_study(study_name=name, storage=storage)
+    found = _find_study(name, storage)
+    if found is not None:
         if _is_dead_half(found):
             optuna.delete_study(study_name=name, storage=storage)
         elif found.user_attrs or found.get_trials(deepcopy=False) or found.directions != directions:
@@ -182,10 +182,15 @@ def _new_study(
 
 def _remove_copy_of(name: str, copied: str, storage: BaseStorage) -> None:
     """Delete what an interrupted copy has made of a study that belongs to the one it copied."""
-    if copied in get_all_study_names(storage):
-        found = optuna.load_study(study_name=copied, storage=storage)
-        if found.user_attrs.get(COPY_KEY, {}).get("study_name") == name:
-            optuna.delete_study(study_name=copied, storage=storage)
+    found = _find_study(copied, storage)
+    if found is not None and found.user_attrs.get(COPY_KEY, {}).get("study_name") == name:
+        optuna.delete_study(study_name=copied, storage=storage)
+
+
+def _find_study(name: str, storage: BaseStorage) -> Study | None:
+    if name not in get_all_study_names(storage):
+        return None
+    return optuna.load_study(study_name=name, storage=storage)
 
 
 def _is_dead_half(study: Study) -> bool:

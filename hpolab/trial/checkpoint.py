@@ -66,10 +66,11 @@ class CheckpointFolder:
     def write(self, artifact_id: str, content_body: BinaryIO) -> None:
         """Write a checkpoint beside the old one, then move it there."""
         content = content_body.read()
+        path = self.folder / artifact_id
         while True:
-            self.folder.mkdir(parents=True, exist_ok=True)
+            path.parent.mkdir(parents=True, exist_ok=True)
             with suppress(FileNotFoundError):  # another worker has removed the empty folder
-                replace_file(self.folder / artifact_id, content, durable=True)
+                replace_file(path, content, durable=True)
                 return
 
     def remove(self, artifact_id: str) -> None:
