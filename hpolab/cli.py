@@ -12,8 +12,9 @@ import optuna
 import typer
 from optuna.study import get_all_study_names
 from rich.console import Console
-from rich.table import Table
 
+from hpolab.analysis.trained.trainings import tuning_studies
+from hpolab.analysis.wording import short
 from hpolab.errors import HpolabError, InvalidArgument, RecipeMismatch, StudyNotFound
 from hpolab.running.copying import copy_study
 from hpolab.running.run import BUDGET_KEY
@@ -31,9 +32,10 @@ from hpolab.studies.export import (
 from hpolab.studies.recipe import read_recipe
 from hpolab.studies.study import stored_study, without_post_studies
 from hpolab.studies.trials import best_trial, tally
+from hpolab.tables import TextTable
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator, Mapping, Sequence
 
     from optuna import Study
     from optuna.trial import FrozenTrial
@@ -128,16 +130,13 @@ def demo(
         best = _best(study)
         with _err.status("Training both configurations on three fresh seeds …"):
             held_out = [judge(trainer_params(study, trial)) for trial in (default, best)]
-    table = Table(title="The default configuration against the best")
-    for heading in ("", "default (trial 0)", f"best (trial {best.number})"):
-        table.add_column(heading)
-    table.add_row("accuracy in the study", f"{default.value:.4f}", f"{best.value:.4f}")
-    table.add_row(
-        "accuracy on held-out data", *(f"{h.mean:.4f} ± {h.spread:.4f}" for h in held_out)
-    )
-    for name in held_out[0].params:
-        table.add_row(name, *(_short(h.params[name]) for h in held_out))
-    _out.print(table)
+    rows = [
+        ["accuracy in the study", f"{default.value:.4f}", f"{best.value:.4f}"],
+        ["accuracy on held-out data", *(f"{h.mean:.4f} ± {h.spread:.4f}" for h in held_out)],
+        *([name, *(short(h.params[name], 4) for h in held_out)] for name in held_out[0].params),
+    ]
+    _out.print("The default configuration against the best")
+    _print_table(["", "default (trial 0)", f"best (trial {best.number})"], rows)
     n_seeds = len(held_out[0].accuracies)
     _out.print(f"Held out: 500 images the study never saw; mean and spread of {n_seeds} seeds.")
     _out.print(_counts(study))
@@ -177,9 +176,7 @@ def status(
         _out.print(f"No study in {redact(storage)} yet.")
     if not studies:
         return
-    table = Table()
-    for heading in ("study", "done", "pruned", "failed", "running", "waiting", "best", "trial"):
-        table.add_column(heading)
+    rows = []
     for study in studies:
         trials = study.get_trials(deepcopy=False)
         n, budget = tally(trials), study.user_attrs.get(BUDGET_KEY)
@@ -187,8 +184,9 @@ def status(
         counts = (n.pruned, n.failed, n.running, n.waiting)
         best = best_trial(study)
         found = ("-", "-") if best is None else (f"{best.value:.6g}", str(best.number))
-        table.add_row(study.study_name, done, *map(str, counts), *found)
-    _out.print(table)
+        rows.append([study.study_name, done, *map(str, counts), *found])
+    head = ["study", "done", "pruned", "failed", "running", "waiting", "best", "trial"]
+    _print_table(head, rows)
     if study_name:
         with _errors_as_messages():
             _print_recipe(studies[0])
@@ -224,12 +222,10 @@ def best(
         trial = _best(study)
         params = delivered_params(study, trial)
     if output is Format.table:
-        table = Table(title=f"{study.study_name}: trial {trial.number}, value {trial.value:.6g}")
-        table.add_column("parameter")
-        table.add_column("value")
-        for name, value in params.items():
-            table.add_row(name, _short(value))
-        _out.print(table)
+        typer.echo(f"{study.study_name}: trial {trial.number}, value {trial.value:.6g}")
+        _print_table(
+            ["parameter", "value"], [[name, short(value, 4)] for name, value in params.items()]
+        )
     else:
         typer.echo(_write(params, output, prefix))
 
@@ -362,7 +358,7 @@ def _loadable_studies(storage: optuna.storages.BaseStorage) -> list[Study]:
 
 
 def _only_study(storage: optuna.storages.BaseStorage, url: str) -> str:
-    names = without_post_studies(get_all_study_names(storage))
+    names = tuning_studies(get_all_study_names(storage))
     if len(names) != 1:
         listed = ", ".join(sorted(names)) or "none"
         raise StudyNotFound(f"Name one of the studies in {redact(url)}: {listed}.")
@@ -402,5 +398,5 @@ def _counts(study: Study) -> str:
     return f"{n.finished} trials: {n.complete} complete, {n.pruned} pruned, {n.failed} failed."
 
 
-def _short(value: Any) -> str:
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
+def _print_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    typer.echo(TextTable(head, rows).to_text(_out.width))

@@ -69,7 +69,8 @@ class TextTable:
         head, *lines = [_lines(row, widths, is_number) for row in cells]
         rule = "─" * (sum(widths) + len(_GAP) * (n_columns - 1))
         left_out = len(self.head) - n_columns
-        more = [f"({left_out} more columns in the HTML report)"] if left_out else []
+        columns = "column" if left_out == 1 else "columns"
+        more = [f"({left_out} more {columns} in the HTML report)"] if left_out else []
         notes = textwrap.wrap(printable(self.note), width) if width else [printable(self.note)]
         return "\n".join(
             [*head, rule, *(line for row in lines for line in row), *more, *filter(None, notes)]

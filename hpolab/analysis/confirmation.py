@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 __all__ = ["CONFIRMED", "Configuration", "Confirmation", "Shrinkage"]
 
 CONFIRMED = "-confirm"
-"""A confirmation's study has the name of the study that it confirms, and this behind it."""
+"""The suffix of a confirmation's study: it follows the name of the study that it confirms."""
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""What the trials around a configuration say of it: a study's values, smoothed over its space."""
+"""What the trials around a configuration show: a study's values, smoothed over its space."""
 
 from __future__ import annotations
 
@@ -21,28 +21,28 @@ if TYPE_CHECKING:
 
 __all__ = ["Around", "Landscape", "Noise"]
 
-# Distances within which trials may count as neighbors: root mean square over the parameters, each
-# from 0 to 1 on its range's own scale.
+# Distances within which trials count as neighbors: root mean square over the parameters, each from
+# 0 to 1 on its range's own scale.
 _BANDWIDTHS = (0.05, 0.1, 0.15, 0.2, 0.3, 0.5)
-# Below it, nothing can be said of neighbors: the spread of all values is taken for noise.
+# Fewer trials say nothing about neighbors: the spread of all values is taken for noise.
 _MIN_TRIALS = 6
 _MIN_REPEATS = 3
-# A configuration with less than half a neighbor's weight near it has none.
+# A configuration with less than half a neighbor's weight around it has no neighbors.
 _MIN_WEIGHT = 0.5
-# A plane's tilt is shrunk by about a tenth.
+# Shrinks a plane's tilt by about a tenth.
 _RIDGE = 0.1
-# Trials by which the kernel's width is chosen, at most.
+# At most so many trials choose the kernel's width.
 _MOST_JUDGED = 300
 
 
 @dataclass(frozen=True)
 class Noise:
-    """How far values of one configuration lie apart.
+    """How much values of one configuration vary.
 
     Attributes:
         deviation: The standard deviation of one value.
-        freedom: Degrees of freedom of it.
-        source: Where it is from, in words.
+        freedom: Its degrees of freedom.
+        source: How it is known, in words.
     """
 
     deviation: float
@@ -50,10 +50,10 @@ class Noise:
     source: str
 
     def of_difference(self, n_chosen_from: int = 1) -> float:
-        """Return by how much two single values may differ for nothing, in 95 of 100 cases.
+        """Return the difference that two single values stay below by chance, in 95 of 100 cases.
 
         Args:
-            n_chosen_from: Values of which the better one is the best (Bonferroni).
+            n_chosen_from: The number of values that the better one is the best of (Bonferroni).
         """
         from scipy.stats import t
 
@@ -63,14 +63,14 @@ class Noise:
 
 @dataclass(frozen=True)
 class Around:
-    """What the trials around a configuration say.
+    """What the trials around a configuration show.
 
     Attributes:
-        n_near: Trials near it, itself not counted.
-        estimate: What value to expect, with its interval; None where nothing is near.
-        drop: By how much those near are worse than it on average, below 0 if better; None where
-            nothing is near, or it has no value.
-        is_flat: Whether that drop is no more than noise; None likewise.
+        n_near: The number of trials near it, without itself.
+        estimate: The value to expect, with its interval; None if nothing is near.
+        drop: By how much its neighbors are worse on average, below 0 if better; None if nothing is
+            near, or it has no value.
+        is_flat: Whether that drop is within the noise; None if there is no drop.
     """
 
     n_near: int
@@ -82,18 +82,19 @@ class Around:
 class Landscape:
     """A study's values over its space, smoothed: planes fitted to the trials around each place.
 
-    Trials count by a Gaussian kernel of their distance. Its width is the one, of a few, that best
-    tells the better half of the trials from the others (leave one out). A trial that differs in a
-    choice, or in having a parameter at all, is as far in that parameter as the two ends of a range.
-    What the fit misses in the better half is taken for noise, unless configurations were run
-    repeatedly; where values change faster than neighbors can tell, that is more than the noise.
+    Trials are weighted by a Gaussian kernel of their distance. Of a few widths, the kernel has the
+    one that best predicts the better half of the trials from the others (leave one out). A trial
+    that differs in a choice, or in having a parameter at all, is as far away in that parameter as
+    the two ends of a range. What the fit misses in the better half is taken for noise, unless
+    configurations were run repeatedly. If values change faster than neighbors can show, that
+    overestimates the noise.
 
     Cleveland & Devlin 1988, "Locally weighted regression".
 
     Args:
         trials: Complete trials.
         ranges: The parameters that vary, each with one range for all trials.
-        maximize: Whether more is better.
+        maximize: Whether a higher value is better.
     """
 
     def __init__(
@@ -117,11 +118,11 @@ class Landscape:
         self.noise = repeated or _left_over(misses[self._bandwidth], values)
 
     def around(self, params: Mapping[str, Any], *, row: int | None = None) -> Around:
-        """Return what the trials around a configuration say.
+        """Return what the trials around a configuration show.
 
         Args:
-            params: The configuration, as a trial has it.
-            row: Its place among the trials; None if it is none of them.
+            params: The configuration, as a trial stores it.
+            row: Its place among the trials; None if it is not one of them.
         """
         offsets, distances = self._seen_from(self._place(params))
         kernel = _kernel(distances, self._bandwidth)
@@ -139,9 +140,9 @@ class Landscape:
         return Around(n_near, estimate, drop, drop <= noise)
 
     def at_ends(self, params: Mapping[str, Any]) -> list[str]:
-        """Return the numbers that lie in the last fiftieth of their range, at either end.
+        """Return the numbers in the last fiftieth of their range, at either end.
 
-        Of one that was tried at two places, each is an end and says nothing.
+        If a number was tried at two places only, each is an end and says nothing.
         """
         here = self._place(params)
         return [
@@ -163,7 +164,7 @@ class Landscape:
 
         weights = _plane(offsets, kernel, self._bandwidth)
         mean = float(weights @ self._values)
-        # Where values fall off around it, more than noise is at stake.
+        # If values fall off around it, the risk is more than noise.
         n = float(kernel.sum() ** 2 / (kernel**2).sum())
         spread = float(np.average((self._values - mean) ** 2, weights=kernel)) * n / max(n - 1, 1)
         deviation = max(noise.deviation, math.sqrt(spread)) * float(np.linalg.norm(weights))
@@ -172,13 +173,13 @@ class Landscape:
         return Estimate(self._sign * mean, low, high)
 
     def _misses(self) -> dict[float, NDArray[np.float64]]:
-        """Return by how much each of the better half differs from what the others say, by width."""
+        """Return by how much each of the better half differs from its prediction, by width."""
         rows = np.flatnonzero(self._values >= np.median(self._values))[:_MOST_JUDGED]
         misses: dict[float, list[float]] = {width: [] for width in _BANDWIDTHS}
         for row in rows:
             offsets, distances = self._seen_from(self._places[row])
             for width in _BANDWIDTHS:
-                # A trial without neighbors is told by all others alike.
+                # A trial without neighbors is predicted by all others alike.
                 kernel = _kernel(distances, width) + 1e-6
                 kernel[row] = 0.0
                 weights = _plane(offsets, kernel, width)
@@ -187,7 +188,7 @@ class Landscape:
         return {width: np.array(found) for width, found in misses.items()}
 
     def _place(self, params: Mapping[str, Any]) -> list[float]:
-        """Return where a configuration lies, NaN for a parameter that it does not have."""
+        """Return the place of a configuration, NaN for a parameter that it does not have."""
         return [
             _position(distribution, params[name]) if name in params else math.nan
             for name, distribution in self._ranges.items()
@@ -196,7 +197,7 @@ class Landscape:
     def _seen_from(
         self, place: Sequence[float] | NDArray[np.float64]
     ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """Return how far the trials are in each number, (n, numbers), and in all, (n,)."""
+        """Return the trials' offsets in each number, (n, numbers), and their distances, (n,)."""
         if not self._ranges:
             return np.zeros((len(self._places), 0)), np.zeros(len(self._places))
         here = np.asarray(place, dtype=np.float64)
@@ -208,7 +209,7 @@ class Landscape:
 
 
 def _position(distribution: BaseDistribution, value: Any) -> float:
-    """Return where a value lies in its range, from 0 to 1 on its own scale; a choice's index."""
+    """Return a value's place in its range, from 0 to 1 on its own scale; a choice's index."""
     if isinstance(distribution, CategoricalDistribution):
         return float(distribution.to_internal_repr(value))
     assert isinstance(distribution, FloatDistribution | IntDistribution)
@@ -221,10 +222,9 @@ def _position(distribution: BaseDistribution, value: Any) -> float:
 
 
 def _without_disasters(values: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return the values, those that are far below the others moved up to where outliers begin.
+    """Return the values; those far below the others are moved up to where outliers begin.
 
-    One diverged trial would otherwise pull down all that is near it, and that is what a mean over
-    neighbors is made of.
+    Otherwise one diverged trial would pull down the mean over neighbors of everything near it.
     """
     if not len(values):
         return values
@@ -240,10 +240,10 @@ def _kernel(distances: NDArray[np.float64], bandwidth: float) -> NDArray[np.floa
 def _plane(
     offsets: NDArray[np.float64], kernel: NDArray[np.float64], bandwidth: float
 ) -> NDArray[np.float64]:
-    """Return what each trial's value counts in the fitted plane's height at no offset, (n,)."""
+    """Return each trial's weight in the height of the fitted plane at no offset, (n,)."""
     design = np.hstack([np.ones((len(offsets), 1)), offsets])
     squares = design.T @ (kernel[:, None] * design)
-    # Keeps a plane level where trials are too few, or too much alike, to tilt it.
+    # Keeps a plane level if trials are too few, or too similar, to tilt it.
     tilt = np.arange(1, len(squares))
     squares[tilt, tilt] += _RIDGE * kernel.sum() * bandwidth**2
     weights: NDArray[np.float64] = np.linalg.solve(squares, (kernel[:, None] * design).T)[0]
@@ -251,7 +251,7 @@ def _plane(
 
 
 def _left_over(misses: NDArray[np.float64], values: NDArray[np.float64]) -> Noise | None:
-    """Return the noise that the smoothed values leave, None where there are too few trials."""
+    """Return the noise that the smoothed values leave; None if there are too few trials."""
     if len(values) < 3:
         return None
     if not len(misses):
@@ -259,12 +259,12 @@ def _left_over(misses: NDArray[np.float64], values: NDArray[np.float64]) -> Nois
         return Noise(spread, len(values) - 1, "the spread of all values") if spread else None
     # Half of the misses of a normal distribution lie within 0.6745 standard deviations.
     deviation = float(np.median(np.abs(misses))) / 0.6745
-    source = "how far the better half of the trials lies from its neighbors"
+    source = "the distances of the better half of the trials from their neighbors' values"
     return Noise(deviation, len(misses) - 1, source) if deviation else None
 
 
 def _repeated(trials: Sequence[FrozenTrial], values: NDArray[np.float64]) -> Noise | None:
-    """Return the noise among trials of one configuration, None where too few were repeated."""
+    """Return the noise among trials of one configuration; None if too few were repeated."""
     groups: dict[str, list[float]] = defaultdict(list)
     for trial, value in zip(trials, values, strict=True):
         groups[str(sorted(trial.params.items()))].append(float(value))

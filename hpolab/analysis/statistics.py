@@ -1,13 +1,13 @@
-"""Statistics of a confirmation: pure functions of scores, none of which trains anything.
+"""Statistics of scores: pure functions, none of which trains anything.
 
-How many seeds a confirmation takes is decided by the spread of the scores alone, never by who
-leads. Under a normal distribution means and spreads are independent, so whatever the spread has
-decided, the means are those of a sample of fixed size: a t interval keeps its 95 %, a t test its
-5 %, and no look has to be paid for (Stein 1945, "A two-sample test for a linear hypothesis whose
-power is independent of the variance"). What a look at the spread does bias is the spread itself,
-as one that is small by chance ends the confirmation. So the seeds are counted that had been run
-at the last look that could have ended it, they are *spent*, and the spread that intervals are
-made of is that of the later ones about the mean of all before them (`spread`).
+The number of seeds of a confirmation is decided by the spread of the scores alone, never by which
+configuration is ahead. Under a normal distribution, means and spreads are independent. So whatever
+the spread decides, the means are those of a sample of fixed size: a t interval keeps its 95 %, a t
+test its 5 %, and looks cost nothing (Stein 1945, "A two-sample test for a linear hypothesis whose
+power is independent of the variance"). A look at the spread does bias the spread itself, because
+one that is small by chance ends the confirmation. So the seeds that had been run at the last look
+that could have ended it are *spent*: the spread for the intervals is that of the later seeds about
+the mean of all before them (`spread`).
 """
 
 from __future__ import annotations
@@ -39,17 +39,17 @@ __all__ = [
 ]
 
 CONFIDENCE = 0.95
-"""How often an interval holds what it estimates."""
+"""How often an interval contains what it estimates."""
 
 POWER = 0.8
-"""How often a difference of the size asked for shall be found."""
+"""How often a difference of the given size is to be found."""
 
-# How sure a look shall be that the spread is no larger than it takes it to be: three seeds tell
-# little of a spread (Kieser & Wassmer 1996, "On the use of the upper confidence limit for the
+# The confidence of a look that the spread is no larger than assumed: three seeds say little about a
+# spread (Kieser & Wassmer 1996, "On the use of the upper confidence limit for the
 # variance from a pilot sample for sample size determination").
 _ASSURANCE = 0.8
 
-# What two scores may differ by, relative to their size, and still be one but for rounding.
+# The relative difference up to which two scores are equal but for rounding.
 _ROUNDING = 1e-12
 
 _MOST_SEEDS = 1_000_000
@@ -57,7 +57,7 @@ _MOST_SEEDS = 1_000_000
 
 @dataclass(frozen=True)
 class Estimate:
-    """A mean and the interval that holds the true one in 95 of 100 cases."""
+    """A mean and the interval that contains the true one in 95 of 100 cases."""
 
     mean: float
     low: float
@@ -69,11 +69,11 @@ class Estimate:
 
 @dataclass(frozen=True)
 class Seeds:
-    """How many seeds a confirmation takes.
+    """The number of seeds of a confirmation.
 
     Attributes:
-        n: Seeds to run, as far as the first ones tell.
-        n_spent: Of these, seeds whose spread has decided so, 1 where none has.
+        n: Seeds to run, judged by those run so far.
+        n_spent: Those of them whose spread has decided the number; 1 if none has.
     """
 
     n: int
@@ -81,7 +81,7 @@ class Seeds:
 
 
 def differences(scores: ArrayLike, baseline: ArrayLike) -> NDArray[np.float64]:
-    """Return paired differences, with what is rounding alone taken off.
+    """Return paired differences, rid of rounding errors.
 
     Args:
         scores: (..., n) scores, one for each seed.
@@ -102,17 +102,17 @@ def differences(scores: ArrayLike, baseline: ArrayLike) -> NDArray[np.float64]:
 
 
 def spread(samples: ArrayLike, *, n_spent: int = 1) -> NDArray[np.float64]:
-    """Return the standard deviation of samples, from what their first numbers have not decided.
+    """Return the standard deviation of samples, independent of their first numbers.
 
-    Each number is set against the mean of those before it. Scaled, these n - 1 residuals are
-    independent draws of the sample's own spread, and independent of its mean; all of them together
-    give the ordinary standard deviation, and those behind the first ``n_spent`` numbers one that
-    these say nothing of (Brown, Durbin & Evans 1975, "Techniques for testing the constancy of
+    Each number is compared with the mean of those before it. Scaled, these n - 1 residuals are
+    independent draws of the sample's spread, and independent of its mean. All of them together give
+    the ordinary standard deviation; those after the first ``n_spent`` numbers give one that is
+    independent of these (Brown, Durbin & Evans 1975, "Techniques for testing the constancy of
     regression relationships over time", section 2).
 
     Args:
         samples: (..., n) numbers, n of 2 or above, in the order of their seeds.
-        n_spent: How many of the first have decided n, below n.
+        n_spent: How many of the first numbers have decided n, below n.
 
     Returns:
         (...) standard deviations.
@@ -123,12 +123,12 @@ def spread(samples: ArrayLike, *, n_spent: int = 1) -> NDArray[np.float64]:
     """
     samples = np.asarray(samples, float)
     n_before = np.arange(1, samples.shape[-1])
-    # About the first number: equal numbers have no spread, not one of rounding.
+    # Relative to the first number: equal numbers have no spread, not even one of rounding.
     centered = samples - samples[..., :1]
     residuals = centered[..., 1:] - np.cumsum(centered, axis=-1)[..., :-1] / n_before
     squares = residuals**2 * n_before / (n_before + 1)
     left = squares[..., n_spent - 1 :].mean(axis=-1)
-    # Where scores are coarse, such as an accuracy of few rows, the later seeds may not differ.
+    # If scores are coarse, such as an accuracy of few rows, the later seeds may not differ.
     deviations: NDArray[np.float64] = np.sqrt(np.where(left > 0, left, squares.mean(axis=-1)))
     return deviations
 
@@ -138,7 +138,7 @@ def intervals(samples: ArrayLike, *, n_spent: int = 1) -> NDArray[np.float64]:
 
     Args:
         samples: (..., n) numbers, n of 2 or above, in the order of their seeds.
-        n_spent: How many of the first have decided n, below n.
+        n_spent: How many of the first numbers have decided n, below n.
 
     Returns:
         (..., 3): mean, lower end, upper end.
@@ -163,11 +163,10 @@ def p_values(samples: ArrayLike, *, n_spent: int = 1) -> NDArray[np.float64]:
 
     Args:
         samples: (..., n) paired differences, n of 2 or above, in the order of their seeds.
-        n_spent: How many of the first have decided n, below n.
+        n_spent: How many of the first numbers have decided n, below n.
 
     Returns:
-        (...) p-values. Numbers that are all the same have no spread to test by, so theirs is that
-        of a sign test.
+        (...) p-values. Equal numbers have no spread to test by, so they get that of a sign test.
 
     Example:
         >>> p_values([[0.1, 0.3, 0.2], [0.0, 0.0, 0.0]]).round(3).tolist()
@@ -190,7 +189,7 @@ def p_values(samples: ArrayLike, *, n_spent: int = 1) -> NDArray[np.float64]:
 def holm(uncorrected: Sequence[float]) -> list[float]:
     """Return p-values corrected for their number.
 
-    Whoever calls those below 0.05 a difference is wrong about any of them in 5 % of cases at most,
+    If those below 0.05 are called significant, any of them is wrong in 5 % of cases at most,
     however the tests depend on each other (Holm 1979, "A simple sequentially rejective multiple
     test procedure").
 
@@ -210,12 +209,12 @@ def holm(uncorrected: Sequence[float]) -> list[float]:
 
 
 def n_seeds_to_find(difference: float, deviation: float, *, n_comparisons: int = 1) -> int | None:
-    """Return how many seeds find a difference in 80 % of cases, at 5 % for all comparisons.
+    """Return the number of seeds that finds a difference in 80 % of cases, at the 5 % level.
 
     Args:
         difference: The true difference.
         deviation: The standard deviation of the paired differences.
-        n_comparisons: Comparisons that share the 5 %.
+        n_comparisons: The number of comparisons that share the 5 %.
 
     Returns:
         The number of seeds, 2 or above; None for more than a million.
@@ -225,7 +224,7 @@ def n_seeds_to_find(difference: float, deviation: float, *, n_comparisons: int =
         10
     """
     if deviation == 0 and difference != 0:
-        # The least n whose sign test is at the level, as `p_values` has it.
+        # The smallest n whose sign test, as in `p_values`, reaches the level.
         return math.ceil(1 - math.log2((1 - CONFIDENCE) / n_comparisons))
     low, high = 1, 2
     while _detectable(1, high, n_comparisons) * deviation > abs(difference):
@@ -240,24 +239,24 @@ def n_seeds_to_find(difference: float, deviation: float, *, n_comparisons: int =
 
 
 def seeds_to_run(
-    scores: ArrayLike, leads: Sequence[float], *, min_seeds: int, n_seeds: int
+    scores: ArrayLike, to_find: Sequence[float], *, min_seeds: int, n_seeds: int
 ) -> Seeds:
-    """Return how many seeds a confirmation takes, as far as the scores there are tell.
+    """Return the number of seeds that a confirmation needs, judged by the scores so far.
 
-    It looks at n = ``min_seeds`` / 2 seeds, then at twice as many, and so on. Where a number of
-    seeds up to 2 n will do to find every lead in question, the confirmation ends with it; else the
-    next look is at 2 n. There is no look where 2 n seeds are the budget, as it could change little.
-    Each look goes by the spread of the differences alone.
+    It looks at n = ``min_seeds`` / 2 seeds, then at twice as many, and so on. If some number of
+    seeds up to 2 n suffices to find every difference, the confirmation ends with it; otherwise the
+    next look is at 2 n. There is no look if 2 n seeds are the budget: it could change little. Looks
+    use the spread of the differences alone.
 
     Args:
         scores: (1 + k, n) scores of the baseline and k configurations on the seeds so far.
-        leads: (k,) differences to the baseline that are in question; with one of 0 all seeds are
-            run.
-        min_seeds: The least number of seeds, 2 or above.
+        to_find: (k,) differences from the baseline that are to be found; with one of 0, all seeds
+            are run.
+        min_seeds: The smallest number of seeds, 2 or above.
         n_seeds: The largest number.
 
     Returns:
-        The number to end with; or, if it is above n, to run before asking again.
+        The final number; or, if there are fewer scores yet, the number to run before the next look.
 
     Example:
         >>> scores = [[0.50, 0.51, 0.52], [0.81, 0.79, 0.80]]
@@ -273,29 +272,29 @@ def seeds_to_run(
             return Seeds(max(n, min_seeds), n_spent)
         looked_at = scores[:, :n]
         n_spent = n
-        enough = _enough(looked_at, leads, max(n + 1, min_seeds))
+        enough = _enough(looked_at, to_find, max(n + 1, min_seeds))
         if enough is not None:
             return Seeds(enough, n_spent)
         n *= 2
     return Seeds(n_seeds, n_spent)
 
 
-def _enough(scores: NDArray[np.float64], leads: Sequence[float], least: int) -> int | None:
-    """Return the least number of seeds, up to twice those there are, that finds all leads."""
+def _enough(scores: NDArray[np.float64], to_find: Sequence[float], least: int) -> int | None:
+    """Return the smallest number of seeds, up to twice those run, that finds all differences."""
     if not np.ptp(scores, axis=1).any():
-        return least  # the seed changes nothing: more will not tell more
+        return least  # the seed changes nothing, so more seeds show nothing new
     n = scores.shape[1]
     deviations = spread(differences(scores[1:], scores[0]))
     for n_seeds in range(least, 2 * n + 1):
-        factor = _detectable(n, n_seeds, len(leads)) * _upper_factor(n - 1)
-        if np.all(factor * deviations <= np.abs(leads)) and np.all(leads):
+        factor = _detectable(n, n_seeds, len(to_find)) * _upper_factor(n - 1)
+        if np.all(factor * deviations <= np.abs(to_find)) and np.all(to_find):
             return n_seeds
     return None
 
 
 @lru_cache(maxsize=4096)
 def _detectable(n_spent: int, n_seeds: int, n_comparisons: int) -> float:
-    """Return the difference, in standard deviations, that so many seeds find as often as asked."""
+    """Return the difference, in standard deviations, that so many seeds find at this power."""
     from scipy.special import stdtrit
 
     df = n_seeds - n_spent
@@ -305,7 +304,7 @@ def _detectable(n_spent: int, n_seeds: int, n_comparisons: int) -> float:
 
 @lru_cache(maxsize=256)
 def _upper_factor(df: int) -> float:
-    """Return how much larger than measured a spread is at most, as surely as `_ASSURANCE` says."""
+    """Return the factor by which a spread may exceed the measured one, at this confidence."""
     from scipy.special import chdtri
 
     return float(np.sqrt(df / chdtri(df, _ASSURANCE)))

@@ -21,7 +21,8 @@ from hpolab.lightgbm.space import lightgbm_space
 from hpolab.lightgbm.splits import check_fold, split_rows
 from hpolab.lightgbm.table import class_weights
 from hpolab.objectives.base import Objective
-from hpolab.objectives.folds import Fold, folds_of
+from hpolab.objectives.epochs import train_steps
+from hpolab.objectives.folds import Fold, digest_of_folds, folds_of
 from hpolab.search_space.space import SearchSpace, as_space
 from hpolab.seeding import check_seed
 from hpolab.studies.trials import METRICS_KEY
@@ -98,13 +99,6 @@ class LightGBMObjective(Objective):
             labels (n,) of numbers, or classes of any kind. A Dataset that is binned already keeps
             its bins.
         y: The labels, where ``train`` is the features alone.
-        objective: What LightGBM calls its objective, the loss: a name, such as "regression",
-            "binary", "multiclass", "quantile", "lambdarank", or a function (predictions, Dataset)
-            -> (gradient, Hessian).
-        metric: What is optimized: LightGBM's name, such as "auc" or "ndcg@10", or a function
-            (predictions, Dataset) -> (name, value, whether more is better). None takes the
-            objective's own. The direction is what LightGBM says it is.
-        metrics: More metrics, recorded with each trial.
         valid: What steers trials: a fraction of `train` drawn once, or data like `train`. Not
             with ``folds``. A fifth by default.
         folds: A number of folds, a splitter of scikit-learn or pairs of rows (train, valid), the
@@ -115,6 +109,13 @@ class LightGBMObjective(Objective):
             as it has chosen the number of rounds.
         search_space: What is suggested, by LightGBM's names; None takes
             ``lightgbm_space(n_rows=...)``.
+        objective: What LightGBM calls its objective, the loss: a name, such as "regression",
+            "binary", "multiclass", "quantile", "lambdarank", or a function (predictions, Dataset)
+            -> (gradient, Hessian).
+        metric: What is optimized: LightGBM's name, such as "auc" or "ndcg@10", or a function
+            (predictions, Dataset) -> (name, value, whether more is better). None takes the
+            objective's own. The direction is what LightGBM says it is.
+        metrics: More metrics, recorded with each trial.
         params: Further parameters of LightGBM, the same in all trials, such as
             ``{"alpha": 0.9}`` for quantiles. ``num_threads`` is 1 unless given: beside any other
             busy process two threads of LightGBM are slower than one.
@@ -165,13 +166,13 @@ class LightGBMObjective(Objective):
         train: Any,
         y: Any = None,
         *,
-        objective: str | ObjectiveFunction,
-        metric: str | MetricFunction | None = None,
-        metrics: Sequence[str | MetricFunction] = (),
         valid: Any = None,
         folds: Any = None,
         score: Any = None,
         search_space: SearchSpace | Mapping[str, Any] | None = None,
+        objective: str | ObjectiveFunction,
+        metric: str | MetricFunction | None = None,
+        metrics: Sequence[str | MetricFunction] = (),
         params: Mapping[str, Any] | None = None,
         max_rounds: int | None = None,
         seed: int = 0,
@@ -239,6 +240,13 @@ class LightGBMObjective(Objective):
             **watch,
         )
         self._check_search_space()
+        self.facts = {
+            "objective": name,
+            "metric": self.metric,
+            "folds": digest_of_folds(self._folds),
+            "fidelity": fidelity,
+            "value_of": "valid" if score is None else "score",
+        }
         self._bins = Bins(
             self._table,
             self._data.columns,
@@ -387,14 +395,18 @@ class LightGBMObjective(Objective):
     ) -> tuple[_Best, Boosting]:
         """Boost the folds together until the rounds or the reporter's patience run out."""
         boosting = self._boosting(pairs, settings)
-        best = None
         learning_rate = settings.get("learning_rate", _LEARNING_RATE)
         interval = self._interval(learning_rate)
-        for step in reporter.steps(self._n_steps(learning_rate)):
-            values = boosting.advance_to(min((step + 1) * interval, self._max_rounds))
-            reporter.report(values[self.metric], step)
-            if reporter.improved:
-                best = _Best(boosting.n_rounds, values)
+        values: dict[str, float] = {}
+
+        def advance(step: int) -> float:
+            values.update(boosting.advance_to(min((step + 1) * interval, self._max_rounds)))
+            return values[self.metric]
+
+        def keep(step: int) -> _Best:
+            return _Best(boosting.n_rounds, dict(values))
+
+        best = train_steps(reporter, self._n_steps(learning_rate), advance, keep)
         assert best is not None, "the first report is always an improvement"
         if self._score is not None and settings.get("boosting") == "dart":
             # Later rounds have changed the weights of earlier trees.

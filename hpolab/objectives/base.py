@@ -6,6 +6,7 @@ import abc
 import copy
 import math
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, final
 
 import optuna
@@ -51,10 +52,10 @@ class Objective(abc.ABC):
     Args:
         search_space: What is suggested to each trial: a `SearchSpace`, or a dict of ranges as
             it takes them.
-        direction: "minimize" or "maximize": where the trial's value gets better.
-        max_steps: Reports of a full training, 1 or above.
         metric: The name of the metric that is optimized: what `evaluate` calls it, where that
             returns several.
+        direction: "minimize" or "maximize": where the metric gets better.
+        max_steps: Reports of a full training, 1 or above.
         **settings: When a trial stops early and how it is checkpointed: ``patience``,
             ``timeout_seconds`` and the others of `ReporterSettings`.
 
@@ -100,9 +101,9 @@ class Objective(abc.ABC):
         self,
         *,
         search_space: SearchSpace | Mapping[str, Any],
+        metric: str = UNNAMED,
         direction: str,
         max_steps: int,
-        metric: str = UNNAMED,
         **settings: Unpack[ReporterOptions],
     ) -> None:
         check_count("max_steps", max_steps)
@@ -266,6 +267,16 @@ class Objective(abc.ABC):
         """Return the same objective with another search space; the data is shared."""
         other = copy.copy(self)
         other.search_space = as_space("search_space", search_space)
+        return other
+
+    def with_settings(self, **settings: Unpack[ReporterOptions]) -> Self:
+        """Return the same objective with some settings of its reporters changed.
+
+        Raises:
+            InvalidArgument: If one is out of its range.
+        """
+        other = copy.copy(self)
+        other.settings = replace(self.settings, **settings)
         return other
 
     def _best_trial(self, study: Study) -> FrozenTrial:

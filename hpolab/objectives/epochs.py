@@ -1,9 +1,9 @@
-"""A training that goes by epochs: restored, trained, read, reported, its best epoch kept."""
+"""Trainings that go step by step: advanced, reported, the best step kept."""
 
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from hpolab.errors import Diverged
 
@@ -12,7 +12,9 @@ if TYPE_CHECKING:
 
     from hpolab.trial.reporter import Reporter
 
-__all__ = ["EpochTraining", "state_of", "train_epochs"]
+__all__ = ["EpochTraining", "state_of", "train_epochs", "train_steps"]
+
+T = TypeVar("T")
 
 
 class EpochTraining(Protocol):
@@ -48,17 +50,53 @@ def train_epochs(
     saved = reporter.restore()
     if saved is not None:
         training.from_bytes(saved)
-    for epoch in reporter.steps(n_epochs):
+
+    def advance(epoch: int) -> float:
         try:
             training.epoch()
-            value = read()
+            return read()
         except Diverged as error:
             reporter.diverged(math.nan, f"in epoch {epoch}", cause=error)
-        reporter.report(value, epoch, state=state_of(training, reporter))
-        if reporter.improved:
-            training.keep_best()
+
+    state = state_of(training, reporter)
+    train_steps(reporter, n_epochs, advance, lambda _: training.keep_best(), state=state)
     if not reporter.improved:
         training.load_best()
+
+
+def train_steps(
+    reporter: Reporter,
+    n_steps: int,
+    advance: Callable[[int], float],
+    keep: Callable[[int], T],
+    *,
+    state: Callable[[], bytes] | None = None,
+) -> T | None:
+    """Advance a training step by step until its end, or until the reporter says stop.
+
+    Args:
+        reporter: Where each step's value is reported.
+        n_steps: Steps of a full training.
+        advance: Trains a step and returns the value to report.
+        keep: Called after each step that is the best so far.
+        state: What goes into a checkpoint; see `Reporter.report`.
+
+    Returns:
+        What ``keep`` returned for the best step; None if there was no step.
+
+    Example:
+        >>> from hpolab import Reporter
+        >>> values = [3.0, 1.0, 2.0]
+        >>> reporter = Reporter(None, direction="minimize")
+        >>> train_steps(reporter, 3, lambda step: values[step], lambda step: f"step {step}")
+        'step 1'
+    """
+    kept = None
+    for step in reporter.steps(n_steps):
+        reporter.report(advance(step), step, state=state)
+        if reporter.improved:
+            kept = keep(step)
+    return kept
 
 
 def state_of(training: EpochTraining, reporter: Reporter) -> Callable[[], bytes]:

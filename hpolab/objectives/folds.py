@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import hashlib
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -21,9 +22,9 @@ with needs("Folds", "scikit-learn", "sklearn"):
     )
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
-__all__ = ["Fold", "folds_of", "hold_out", "make_folds"]
+__all__ = ["Fold", "digest_of_folds", "folds_of", "hold_out", "make_folds"]
 
 
 class Fold(NamedTuple):
@@ -94,6 +95,21 @@ def folds_of(folds: Any, options: Mapping[str, Any]) -> Any:
             f"`folds` and `cv` are two words for one argument, got folds={folds!r} and cv={cv!r}."
         )
     return cv if folds is None else folds
+
+
+def digest_of_folds(folds: Iterable[Fold]) -> str:
+    """Return what tells folds of other rows, or in another order, apart; for `Objective.facts`.
+
+    Example:
+        >>> fold = Fold(np.arange(3), np.arange(3, 5))
+        >>> digest_of_folds([fold]) == digest_of_folds([Fold(fold.valid, fold.train)])
+        False
+    """
+    digest = hashlib.sha256()
+    for part in (part for fold in folds for part in fold):
+        rows = np.ascontiguousarray(part, dtype="<i8")
+        digest.update(len(rows).to_bytes(8, "little") + rows.tobytes())
+    return digest.hexdigest()[:16]
 
 
 def hold_out(

@@ -27,9 +27,9 @@ class FunctionObjective(Objective):
             it does, and returns the trial's value. What is random in it is seeded from
             ``reporter.seed``. For worker processes it must be picklable by cloudpickle.
         search_space: What is suggested to each trial: a `SearchSpace`, or a dict of ranges.
+        metric: What to call the value that the function returns.
         direction: "minimize" or "maximize".
         max_steps: Reports of a full training, 1 or above.
-        metric: What to call the value that the function returns.
         facts: What the values depend on besides; see `Objective`.
         **settings: ``patience`` and the others of `ReporterSettings`.
 
@@ -61,9 +61,9 @@ class FunctionObjective(Objective):
         function: Callable[[Mapping[str, Any], Reporter], float],
         *,
         search_space: SearchSpace | Mapping[str, Any],
+        metric: str = UNNAMED,
         direction: str,
         max_steps: int,
-        metric: str = UNNAMED,
         facts: Mapping[str, Any] | None = None,
         **settings: Unpack[ReporterOptions],
     ) -> None:
@@ -74,9 +74,9 @@ class FunctionObjective(Objective):
             )
         super().__init__(
             search_space=search_space,
+            metric=metric,
             direction=direction,
             max_steps=max_steps,
-            metric=metric,
             **settings,
         )
         self._function = function

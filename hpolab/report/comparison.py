@@ -116,7 +116,7 @@ def _race(comparison: Comparison) -> list[Section]:
     if shown.without:
         notes.append(f"Without a value: {', '.join(shown.without)}.")
     if shown.view.n_outside:
-        notes.append("Curves that are far worse are outside the picture.")
+        notes.append("Far worse curves are outside the picture.")
     plot = Plot(
         name="best-so-far",
         title="Bold: the trials as they were run. Bands: 90 % of other orders of the same trials.",
@@ -136,7 +136,7 @@ def _curves(
         name="best-trials",
         title="Reports of each contender's best trial during its training",
         draw=partial(figures.draw_best_curves, shown, colors),
-        note="Reports that are far worse are outside the picture." if shown.view.n_outside else "",
+        note="Far worse reports are outside the picture." if shown.view.n_outside else "",
     )
     return [Section("curves", "Training curves", [plot])]
 
@@ -210,7 +210,7 @@ def _slices(
     ]
     legend = {name: colors[name] for name in readings}
     n_outside = max(one.view.n_outside for one in shown)
-    note = "Values that are far worse are outside the pictures." if n_outside else ""
+    note = "Far worse values are outside the pictures." if n_outside else ""
     block = Plots(drawn, legend, note)
     return [Section("parameters", "Value against each parameter", [block])]
 

@@ -1,4 +1,4 @@
-"""What is reported: a study, a comparison, a confirmation or a sweep as a document."""
+"""Turns a study, a comparison, a confirmation or a sweep into a document."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ def document_of(source: Any, prefixes: Mapping[str, str | None] | None = None) -
     """Return the report of a study, a comparison, a confirmation or a sweep.
 
     Args:
-        source: Which of these.
-        prefixes: Of a study's parameters, what the trainer's command calls them.
+        source: One of these.
+        prefixes: What the trainer's command calls a study's parameters.
 
     Raises:
         InvalidType: If ``source`` is none of them.

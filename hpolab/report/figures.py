@@ -1,4 +1,4 @@
-"""Figures as plotly.js takes them: data and layout. What they show is gathered elsewhere.
+"""Figures as plotly.js takes them: data and layout. Their data are gathered elsewhere.
 
 Colors are of middle lightness, so that one figure reads on a light and on a dark page; text and
 grid lines get theirs from the page.
@@ -83,7 +83,7 @@ def draw_history(shown: History, *, direction: str, baseline: str = "default") -
     Args:
         shown: What is shown.
         direction: "minimize" or "maximize".
-        baseline: What to call the baseline.
+        baseline: The baseline's name in the legend.
     """
     colors = [_GRAY if infeasible else _BLUE for infeasible in shown.infeasible]
     traces: list[dict[str, Any]] = [
@@ -129,7 +129,7 @@ def draw_curves(shown: Curves, *, baseline: str = "default") -> Figure:
 
     Args:
         shown: What is shown.
-        baseline: What to call the baseline.
+        baseline: The baseline's name in the legend.
     """
     styles = {
         "pruned": {"color": _RED, "width": 1},
@@ -704,7 +704,7 @@ def _markup(text: str) -> str:
 
 
 def _rounded(values: Sequence[Any]) -> list[Any]:
-    """Return values for JSON: floats in eight digits, which no screen tells from 17; no NaN."""
+    """Return values for JSON: floats with eight digits, which are enough for a screen; no NaN."""
     return [
         (float(f"{value:.8g}") if math.isfinite(value) else None)
         if isinstance(value, float)

@@ -1,4 +1,4 @@
-"""A document as one HTML file that needs nothing else, and asks no address for anything."""
+"""A document as one HTML file that loads nothing else and asks no server for anything."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ __all__ = ["html_of"]
 def html_of(document: Document) -> str:
     """Return a document as HTML.
 
-    Scripts run by their digests alone, and nothing may be loaded: a study's names and texts are
-    escaped, and if one were not, the page's own policy would keep it from doing anything.
+    All names and texts of a study are escaped. If one were not, the page's content security policy
+    would still stop it: scripts run only with a known digest, and nothing may be loaded.
 
     Raises:
         MissingExtra: If jinja2 or plotly is not installed.
@@ -45,7 +45,7 @@ def html_of(document: Document) -> str:
 def _plotly_script() -> str:
     with needs("A report", "plotly", "report"):
         from plotly.offline import get_plotlyjs
-    # What a browser makes of them: digests are of the text it sees.
+    # As a browser changes them: the digest is of the text that it sees.
     return str(get_plotlyjs()).replace("\r\n", "\n").replace("\r", "\n").replace("\0", "\ufffd")
 
 
@@ -59,6 +59,6 @@ def _digest(script: str) -> str:
 
 
 def _json_for_script(figure: dict[str, Any]) -> str:
-    """Return JSON that cannot end its script element, whatever texts are in it."""
+    """Return JSON that cannot end its script element, no matter which texts it has."""
     text = json.dumps(figure, separators=(",", ":"), allow_nan=False)
     return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")

@@ -1,4 +1,4 @@
-"""What each figure shows: pure functions of trials, capped in size; drawing is elsewhere."""
+"""The data of each figure: pure functions of trials, limited in size. Drawing is elsewhere."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ _MAX_SLICE = 500
 _MAX_CURVES = 200
 _MAX_STEPS = 100
 _MAX_PARALLEL = 300
-# So far from the better quartile's side, in quartile ranges, a value only squeezes the others.
+# So many quartile ranges beyond the worse quartile, a value only squeezes the others.
 _FAR = 4.0
 
 
@@ -72,9 +72,9 @@ class View:
     """The range of values that a figure shows, so that a diverged one does not squeeze the rest.
 
     Attributes:
-        low: Lower end; None where all values are shown.
-        high: Upper end, likewise.
-        n_outside: Values that are worse than what is shown.
+        low: Lower end; None if all values are shown.
+        high: Upper end; None if all values are shown.
+        n_outside: The number of values that are too bad to be shown.
     """
 
     low: float | None = None
@@ -96,7 +96,7 @@ class History:
         failed: Numbers of failed ones.
         baseline: The baseline's value; None without one.
         view: The range of values shown.
-        n_complete: Complete trials in all.
+        n_complete: The number of all complete trials.
     """
 
     numbers: list[int]
@@ -128,7 +128,7 @@ class Curves:
     Attributes:
         curves: By kind "pruned", "complete", "baseline" and "best", drawn in this order.
         view: The range of values shown.
-        n_trials: Trials with reports in all.
+        n_trials: The number of all trials with reports.
     """
 
     curves: list[Curve]
@@ -147,8 +147,8 @@ class Axis:
     Attributes:
         name: What the trainer calls the parameter.
         log: Whether it is on a log scale.
-        one_minus: Whether it holds 1 - value, so that it runs backwards.
-        labels: Its choices, where positions 0, 1, ... stand for them; empty for numbers.
+        one_minus: Whether it shows 1 - value, so that it runs backwards.
+        labels: Its choices, at positions 0, 1, ...; empty for numbers.
     """
 
     name: str
@@ -168,7 +168,7 @@ class Slice:
         numbers: The trials' numbers.
         infeasible: Whether each violates a constraint.
         best: Place of the best trial among them; None if it has no such parameter.
-        baseline: Place of the baseline, likewise.
+        baseline: Place of the baseline among them; None if it has no such parameter.
         view: The range of values shown.
         n_complete: Complete trials that have the parameter.
     """
@@ -195,7 +195,7 @@ class Series:
 
 @dataclass(frozen=True)
 class SliceOfMany:
-    """Values against one parameter, of the contenders that tune it."""
+    """Values of the contenders that tune a parameter against that parameter."""
 
     axis: Axis
     series: list[Series]
@@ -223,7 +223,7 @@ class Band:
 
 @dataclass(frozen=True)
 class Race:
-    """Best values so far of all contenders, and those that have none."""
+    """Best values so far of all contenders, and the names of those without a value."""
 
     bands: list[Band]
     without: list[str]
@@ -258,7 +258,7 @@ class Course:
 
 
 def view(values: Sequence[float], *, maximize: bool) -> View:
-    """Return what range of values to show: all, or all but those far on the worse side.
+    """Return the range of values to show: all, or all but those that are far worse.
 
     Example:
         >>> view([1.0, 1.1, 1.2, 1.3, 900.0], maximize=False).n_outside
@@ -301,7 +301,7 @@ def history(reading: Reading) -> History:
 
 
 def curves(reading: Reading) -> Curves:
-    """Gather the reports of the best trials, and of the others evenly."""
+    """Gather the reports of the best trials, and of the others at even intervals."""
     reported = [trial for trial in reading.trials if trial.intermediate_values]
     shown = _best_and_evenly(reported, reading, _MAX_CURVES)
     found = [_curve(trial, reading) for trial in shown]
@@ -312,7 +312,7 @@ def curves(reading: Reading) -> Curves:
 
 
 def sliced_names(reading: Reading, important: Sequence[str] = ()) -> list[str]:
-    """Return the trial's names of parameters to slice by, the important first.
+    """Return the parameters to slice by, in the trials' names, the most important first.
 
     Those that were never varied are left out.
     """
@@ -345,7 +345,7 @@ def slice_of(reading: Reading, name: str) -> Slice:
 
 
 def parallel_trials(reading: Reading, names: Sequence[str]) -> list[FrozenTrial]:
-    """Return the complete trials to draw as lines through ``names``, without the far worse ones."""
+    """Return the complete trials to draw as lines through ``names``, without far worse ones."""
     having = [trial for trial in reading.complete if any(name in trial.params for name in names)]
     if not reading.is_single:
         return having[-_MAX_PARALLEL:]
@@ -357,7 +357,7 @@ def parallel_trials(reading: Reading, names: Sequence[str]) -> list[FrozenTrial]
 
 
 def race(comparison: Comparison) -> Race:
-    """Gather the best value so far of each contender, with what another order would have given."""
+    """Gather each contender's best value so far, and what other orders would have given."""
     known = {
         name: each for name, each in comparison.contenders.items() if np.isfinite(each.values).any()
     }
@@ -371,7 +371,7 @@ def race(comparison: Comparison) -> Race:
 
 
 def best_curves(comparison: Comparison, readings: dict[str, Reading]) -> BestCurves:
-    """Gather the reports of each contender's best trial, of those with two reports or more."""
+    """Gather the reports of each contender's best trial, if it has two reports or more."""
     series = []
     for name, reading in readings.items():
         reports = {} if reading.best is None else reading.best.intermediate_values
@@ -439,7 +439,7 @@ def _improvements(reading: Reading) -> tuple[list[int], list[float]]:
 def _best_and_evenly(
     trials: Sequence[FrozenTrial], reading: Reading, limit: int
 ) -> list[FrozenTrial]:
-    """Return up to ``limit`` trials in order of number: half the best, half of the rest evenly."""
+    """Return up to ``limit`` trials in order: the best, and as many of the others, evenly."""
     if len(trials) <= limit:
         return list(trials)
     rank = {trial.number: place for place, trial in enumerate(reading.ranked)}
@@ -454,7 +454,7 @@ def _best_and_evenly(
 
 
 def _spread_out(trials: Sequence[FrozenTrial], reading: Reading, limit: int) -> list[FrozenTrial]:
-    """Return up to ``limit`` trials, a quarter of them the best and the others evenly over time."""
+    """Return up to ``limit`` trials: a quarter are the best, the others evenly over time."""
     if len(trials) <= limit:
         return list(trials)
     kept = {trial.number: trial for trial in reading.ranked[: limit // 4]}
@@ -464,7 +464,7 @@ def _spread_out(trials: Sequence[FrozenTrial], reading: Reading, limit: int) -> 
 
 
 def evenly(items: Sequence[_T], limit: int) -> list[_T]:
-    """Return up to ``limit`` of the items, evenly spaced, the first and the last among them."""
+    """Return up to ``limit`` of the items, evenly spaced, with the first and the last."""
     if len(items) <= limit:
         return list(items)
     return [items[round(place)] for place in np.linspace(0, len(items) - 1, limit)]
@@ -485,18 +485,18 @@ def _curve(trial: FrozenTrial, reading: Reading) -> Curve:
 
 
 def best_and_evenly(reading: Reading, limit: int) -> list[FrozenTrial]:
-    """Return up to ``limit`` complete trials: half the best, half of the others evenly."""
+    """Return up to ``limit`` complete trials: the best, and as many of the others, evenly."""
     return _best_and_evenly(reading.complete, reading, limit)
 
 
 def stored_title(reading: Reading, name: str) -> str:
-    """Return what to call a parameter where its axis is the trials' own, 1 - value for some."""
+    """Return the title of an axis with the trials' own values, 1 - value for some."""
     title = reading.spelling.address(name)
     return f"1 - {title}" if reading.spelling.is_one_minus(name) else title
 
 
 def _of_one_kind(reading: Reading, name: str) -> list[FrozenTrial]:
-    """Return complete trials that have a parameter, of the kind that the last one has."""
+    """Return complete trials that have a parameter of the same kind as the last one."""
     having = [trial for trial in reading.complete if name in trial.params]
     kind = type(having[-1].distributions[name])
     return [trial for trial in having if isinstance(trial.distributions[name], kind)]
@@ -514,7 +514,7 @@ def _axis(reading: Reading, name: str, trials: Sequence[FrozenTrial]) -> Axis:
 
 
 def _position(axis: Axis, value: Any, number: int) -> float:
-    """Return where a trial's parameter lies on its axis; equal choices are spread a little."""
+    """Return a parameter's place on its axis; equal choices are spread a little."""
     if not axis.labels:
         return float(value)
     # Multiples of the golden ratio fill an interval evenly, whatever their number.
@@ -587,7 +587,7 @@ def _best_so_far(found: Sequence[tuple[int, float]], *, maximize: bool) -> list[
 
 
 def slice_of_stage(stage: SweepStage, *, maximize: bool) -> SliceOfMany | None:
-    """Gather a stage's values against what it varies; None where that is several, or one value."""
+    """Gather a stage's values against what it varies; None if that is not one parameter."""
     known = [trial for trial in stage.trials if trial.value is not None]
     names = {name for trial in known for name in trial.changed}
     if len(names) != 1 or len(known) < 2:
@@ -605,7 +605,7 @@ def slice_of_stage(stage: SweepStage, *, maximize: bool) -> SliceOfMany | None:
 
 
 def tuned_parameters(readings: dict[str, Reading]) -> list[str]:
-    """Return what any contender tunes, in the trainer's names, what most of them have first."""
+    """Return what the contenders tune, in the trainer's names, the most frequent first."""
     counts = Counter(name for reading in readings.values() for name in _tuned_names(reading))
     return [name for name, _ in counts.most_common()]
 

@@ -1,4 +1,4 @@
-"""What a report reads of a study, once; it never writes to it."""
+"""What a report reads from a study. It reads it once and never writes to it."""
 
 from __future__ import annotations
 
@@ -35,14 +35,14 @@ class Reading:
     """A study as its report sees it.
 
     Attributes:
-        study: The study, to be read.
+        study: The study; it is only read.
         directions: "minimize" or "maximize", one for each objective value.
         trials: All trials, in order of number.
         recipe: What made it; None if hpolab did not.
         space: The recipe's search space; None if it has none.
         user_attrs: The study's user attributes.
         baseline: The trial that others are compared with: trial 0 if it is the default
-            configuration, or the run that an import named; None if there is none.
+            configuration, or the run that an import has named; None if there is none.
         baseline_name: "the default", "the baseline", or "" without one.
     """
 
@@ -67,7 +67,7 @@ class Reading:
 
     @property
     def maximize(self) -> bool:
-        """Whether more is better."""
+        """Whether a higher value is better."""
         return self.directions[0] == "maximize"
 
     @cached_property
@@ -83,7 +83,7 @@ class Reading:
 
     @cached_property
     def ranked(self) -> list[FrozenTrial]:
-        """Complete trials of a study with one value, the best first; the infeasible are last."""
+        """Complete trials of a study with one value, the best first, infeasible ones last."""
         sign = -1.0 if self.maximize else 1.0
         return sorted(
             self.complete,
@@ -96,9 +96,9 @@ class Reading:
         return best_of(self.complete, self.directions[0]) if self.is_single else None
 
     def params(self, trial: FrozenTrial) -> dict[str, Any]:
-        """Return a trial's parameters in trainer units, where the space is known.
+        """Return a trial's parameters in trainer units, if the space is known.
 
-        As `trainer_params`, but the space is made once for all trials, and a trial of an earlier
+        As `trainer_params`, but the space is built once for all trials, and a trial of an earlier
         space is shown as it is.
         """
         if self.space is None or RUN_KEY in trial.user_attrs:
@@ -109,14 +109,14 @@ class Reading:
             return dict(trial.params)
 
     def tuned(self, trial: FrozenTrial) -> dict[str, Any]:
-        """Return those parameters that the study tunes, in trainer units."""
+        """Return the parameters that the study tunes, in trainer units."""
         params = self.params(trial)
         names = [self.trainer_name(name) for name in trial.params]
         return {name: params[name] for name in names if name in params}
 
     @property
     def spelling(self) -> SearchSpace:
-        """The space that trials' names are read by: where none is known, they stay as they are."""
+        """The space that translates trials' names; without a known space they stay as they are."""
         return UNKNOWN_SPACE if self.space is None else self.space
 
     def trainer_name(self, name: str) -> str:
@@ -125,7 +125,7 @@ class Reading:
 
     @cached_property
     def reasons(self) -> Counter[tuple[str, str]]:
-        """How many trials ended early, by how and why."""
+        """The number of trials that ended early, by state and reason."""
         return Counter(
             ("failed" if trial.state == TrialState.FAIL else "pruned", _reason(trial))
             for trial in self.trials
@@ -140,7 +140,7 @@ class Reading:
 
     @cached_property
     def wall_seconds(self) -> float | None:
-        """Seconds from the first trial's start to the last one's end; None if none has both."""
+        """Seconds from the first start to the last end of trials; None if unknown."""
         starts = [trial.datetime_start for trial in self.trials if trial.datetime_start]
         ends = [trial.datetime_complete for trial in self.trials if trial.datetime_complete]
         return (max(ends) - min(starts)).total_seconds() if starts and ends else None
@@ -210,7 +210,7 @@ def _is_same(one: Any, other: Any) -> bool:
 
 
 def _reason(trial: FrozenTrial) -> str:
-    """Return why a trial ended early, without what differs from trial to trial."""
+    """Return why a trial ended early, in words that are equal for equal reasons."""
     stored = trial.user_attrs.get(REASON_KEY) or trial.user_attrs.get(ERROR_KEY)
     if stored is None:
         return "by the pruner" if trial.state == TrialState.PRUNED else "no reason stored"

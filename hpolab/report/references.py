@@ -1,4 +1,4 @@
-"""What simple solutions reach, in one table with the trials that they are to be beaten by."""
+"""Simple solutions in one table with the trials that should beat them."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from hpolab.analysis.wording import short
 from hpolab.report.blocks import Section, Text
-from hpolab.studies.recipe import REFERENCES_KEY
+from hpolab.studies.recipe import FACTS_KEY, REFERENCES_KEY
 from hpolab.studies.trials import METRICS_KEY
 from hpolab.tables import TextTable
 
@@ -26,7 +26,7 @@ _ERROR = " (error)"
 
 @dataclass(frozen=True)
 class _ReferenceRow:
-    """A trial, or a simple solution, and its metrics."""
+    """A trial or a simple solution, and its metrics."""
 
     name: str
     metrics: Mapping[str, Any]
@@ -34,22 +34,25 @@ class _ReferenceRow:
 
 
 def references_section(reading: Reading, trials: Mapping[str, FrozenTrial]) -> list[Section]:
-    """Return the references of a study beside some trials; nothing where it has none.
+    """Return the references of a study beside some trials; nothing if it has none.
 
     Args:
         reading: The study, or one of several that have the same references.
-        trials: What to call each trial -> the trial.
+        trials: Name of a trial -> the trial.
     """
     references = reading.user_attrs.get(REFERENCES_KEY, {})
     known = {name: found for name, found in references.items() if isinstance(found, dict)}
     if not known:
         return []
-    metric = next(iter(next(iter(known.values()))))
+    first = next(iter(known.values()))
+    # Studies from before objectives named their metric have it first.
+    metric = reading.user_attrs.get(FACTS_KEY, {}).get("metric")
+    metric = metric if metric in first else next(iter(first))
     rows = [_ReferenceRow(name, found, is_tuned=False) for name, found in known.items()]
     for name, trial in trials.items():
         rows.append(_ReferenceRow(name, {metric: trial.value} | _recorded(trial), is_tuned=True))
     rows.sort(key=lambda row: row.metrics[metric], reverse=reading.maximize)
-    columns = [name for name in next(iter(known.values())) if not name.endswith(_ERROR)]
+    columns = [name for name in first if not name.endswith(_ERROR)]
     cells = [[row.name, *(_cell(row, column) for column in columns)] for row in rows]
     strong = frozenset(place for place, row in enumerate(rows) if row.is_tuned)
     blocks: list[Block] = [
@@ -72,7 +75,7 @@ def _cell(row: _ReferenceRow, column: str) -> str:
 
 
 def _words(rows: Sequence[_ReferenceRow], metric: str) -> str:
-    """Return who leads, and who is the first of the other kind."""
+    """Return which row is first, and which is the first of the other kind."""
     first = rows[0]
     words = f"{first.name} is first with {metric} {_cell(first, metric)}"
     other = next((row for row in rows if row.is_tuned != first.is_tuned), None)
@@ -84,8 +87,8 @@ def _words(rows: Sequence[_ReferenceRow], metric: str) -> str:
 
 def _note(references: Mapping[str, Any]) -> str:
     notes = [
-        "Emphasized: the best of the trials, which is an overestimate where they are many; simple "
-        "solutions are at their defaults."
+        "Emphasized: the best trial, an overestimate if there were many. Simple solutions are at "
+        "their defaults."
     ]
     notes += [f"{name}: {why}." for name, why in references.items() if isinstance(why, str)]
     return " ".join(notes)

@@ -1,4 +1,4 @@
-"""What a storage has to report under a name: a study, comparison, confirmation or sweep."""
+"""Finds what a name stands for in a storage: a study, comparison, confirmation or sweep."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING
 
 from optuna.study import get_all_study_names
 
-from hpolab.analysis.confirmation import CONFIRMED
 from hpolab.analysis.trained.compare import load_comparison
 from hpolab.analysis.trained.confirm import load_confirmation
 from hpolab.analysis.trained.sweep import load_sweep
+from hpolab.analysis.trained.trainings import tuning_studies
 from hpolab.errors import InvalidArgument, StudyNotFound
-from hpolab.studies.study import stored_study, without_post_studies
+from hpolab.studies.study import stored_study
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -24,15 +24,15 @@ __all__ = ["find_source"]
 
 
 def find_source(name: str | None, storage: BaseStorage) -> Source:
-    """Return what is to be reported.
+    """Return what to report.
 
     Args:
-        name: A study's, comparison's, confirmation's or sweep's; None for the only study that
-            there is, its confirmation not counted.
-        storage: Where it is.
+        name: The name of a study, comparison, confirmation or sweep; None for the only study of the
+            storage. Studies that belong to it, such as its confirmation, do not count.
+        storage: The storage.
 
     Raises:
-        StudyNotFound: If there is none of that name, or several and no name.
+        StudyNotFound: If there is nothing of that name, or no name and several studies.
     """
     names = get_all_study_names(storage)
     if name is None:
@@ -43,17 +43,16 @@ def find_source(name: str | None, storage: BaseStorage) -> Source:
             try:
                 return load(name, storage=storage)
             except StudyNotFound:
-                continue  # after the last, what follows says which studies there are
+                continue  # after the last one, the error below lists the studies
     study = stored_study(name, storage)
     try:
         return load_confirmation(study)
     except InvalidArgument:
-        return study  # no confirmation, or not a finished one
+        return study  # not a confirmation, or an unfinished one
 
 
 def _only(names: list[str]) -> str:
-    confirmed = {f"{name}{CONFIRMED}" for name in names}
-    tuned = [name for name in without_post_studies(names) if name not in confirmed]
+    tuned = tuning_studies(names)
     if len(tuned) != 1:
         listed = ", ".join(sorted(names)) or "none"
         raise StudyNotFound(f"Name one of the studies, or a comparison of them: {listed}.")

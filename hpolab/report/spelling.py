@@ -1,4 +1,4 @@
-"""A configuration in the spellings that a reader may copy."""
+"""A configuration in the notations that a reader may copy."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def spelled(
 
 
 def _plain(value: Any) -> Any:
-    """Return what each spelling knows: trials in memory may hold NumPy's numbers, or any choice."""
+    """Return a value that every notation knows: trials may hold NumPy numbers or any object."""
     if isinstance(value, np.generic):
         value = value.item()
     known = isinstance(value, str | bool | int | float | list | dict)

@@ -59,16 +59,16 @@ __all__ = ["facts_blocks", "recipe_blocks", "study_document"]
 _LEADERS = 20
 _MAX_SLICES = 12
 _MAX_LINES = 10
-# What is judged by resampling, or by the distances of all trials to each other, stays within
-# seconds: so many trials, and so many resamples for few parameters and for many. Sixty are the
-# least whose upper end still is a quantile of theirs and not their largest.
+# Resampling, and the distances between all trials, must stay within seconds: hence so many trials,
+# and so many resamples for few parameters and for many. With fewer than sixty, the upper end would
+# be the largest resample rather than a quantile.
 _MAX_JUDGED = 500
 _MAX_NEIGHBORS = 1000
 _RESAMPLES, _RESAMPLES_OF_MANY, _MANY = 100, 60, 8
 
 
 def study_document(study: Study, prefixes: Mapping[str, str | None] | None = None) -> Document:
-    """Return the report of a study; ``prefixes`` say what the trainer's command calls params."""
+    """Return the report of a study; ``prefixes`` are the params' names in the trainer's command."""
     reading = read(study)
     sections = [_overview(reading)]
     if not reading.complete:
@@ -147,15 +147,15 @@ def _value_tiles(reading: Reading) -> list[tuple[str, str, str]]:
 
 
 def _within(wall_seconds: float) -> str:
-    return f"within {duration(wall_seconds)}, all trials together"
+    return f"of all trials, within {duration(wall_seconds)}"
 
 
 def _baseline_words(reading: Reading) -> str:
     baseline = reading.baseline
     if baseline is None:
         return (
-            "Trial 0 is not known to be a default configuration, so nothing here says what "
-            "tuning has gained."
+            "Trial 0 is not known to be a default configuration, so nobody knows what tuning has "
+            "gained."
         )
     if reading.baseline_name == "the default":
         words = "Trial 0 is the default configuration of the search space"
@@ -164,7 +164,7 @@ def _baseline_words(reading: Reading) -> str:
         words = f"The baseline is run {run} (trial {baseline.number})"
     if baseline.state == TrialState.COMPLETE:
         return f"{words}."
-    return f"{words}; it is {baseline.state.name.lower()}, so it has no value to compare with."
+    return f"{words}. It is {baseline.state.name.lower()} and has no value to compare with."
 
 
 def _imported_words(mark: Mapping[str, Any]) -> str:
@@ -173,7 +173,7 @@ def _imported_words(mark: Mapping[str, Any]) -> str:
     return (
         f"Imported from {mark.get('source')}, value from column {mark.get('value')!r}: "
         f"{mark.get('n_complete')} complete and {mark.get('n_failed')} failed{unfinished}. "
-        "Ranges are those of the table."
+        "The ranges are those of the table."
     )
 
 
@@ -186,7 +186,7 @@ def _nothing_complete(reading: Reading) -> Section:
 
 
 def _find_confirmation(reading: Reading) -> tuple[Confirmation | None, str]:
-    """Return the study's confirmation, and what there is to say where it is unfinished."""
+    """Return the study's confirmation, or a sentence on why it cannot be read yet."""
     # Optuna has no public way from a study to its storage.
     storage = _optuna.storage_of(reading.study)
     name = f"{reading.name}{CONFIRMED}"
@@ -203,9 +203,9 @@ def _confirmed(confirmation: Confirmation | None, unfinished: str) -> list[Secti
         blocks = confirmation_blocks(confirmation)
         return [Section("confirmation", "Confirmed on test data", blocks, for_terminal=True)]
     words = unfinished or (
-        "Nothing has been confirmed: the best of many noisy values is an overestimate. "
-        "hpolab.analysis.trained.confirm trains the best configurations and the baseline again on "
-        "fresh seeds, and scores them on data that no trial has seen."
+        "Nothing has been confirmed, and the best of many noisy values is an overestimate. "
+        "`hpolab.confirm` trains the best configurations and the baseline again with fresh seeds, "
+        "and scores them on data that no trial has seen."
     )
     section = Section("confirmation", "Confirmation", [Text([words], "note")], for_terminal=True)
     return [section]
@@ -214,7 +214,7 @@ def _confirmed(confirmation: Confirmation | None, unfinished: str) -> list[Secti
 def _against_baseline(reading: Reading) -> Section:
     best, baseline = reading.best, reading.baseline
     if best is None:
-        words = "Each complete trial violates a constraint, so there is no best one."
+        words = "Each complete trial violates a constraint, so there is no best trial."
         return Section("best", "Best configuration", [Text([words])], for_terminal=True)
     params = reading.params(best)
     if baseline is None:
@@ -365,7 +365,7 @@ def _history(reading: Reading) -> Section:
 
 
 def _legend_name(reading: Reading) -> str:
-    """Return what legends call the baseline: it is no default where an import has named it."""
+    """Return the baseline's name in legends: one that an import has named is not a default."""
     return reading.baseline_name.removeprefix("the ")
 
 
@@ -378,7 +378,7 @@ def _reports(reading: Reading) -> list[Section]:
         notes.append(_shown_words(len(shown.curves), shown.n_trials, "trials with reports"))
     plot = Plot(
         name="intermediate-values",
-        title="What trials reported while they trained; crosses mark where one was pruned",
+        title="Reports of trials during their training; crosses mark where one was pruned",
         draw=partial(figures.draw_curves, shown, baseline=_legend_name(reading)),
         note=_joined(notes),
     )
@@ -403,7 +403,7 @@ def _importances(reading: Reading, found: Influence | None) -> Section:
     n = len(reading.complete)
     known = found is not None and any(each.importance for each in found.parameters.values())
     if found is None or not known:
-        words = f"Too few trials to tell what matters: {count(n, 'complete trial')}."
+        words = f"Too few trials to show which parameters matter: {count(n, 'complete trial')}."
         blocks: list[Block] = [Text([words], "note")]
         if found is not None and found.parameters:
             blocks.append(Details("What can be said", "\n".join(found.verdict)))
@@ -412,18 +412,18 @@ def _importances(reading: Reading, found: Influence | None) -> Section:
     titles = {name: plots.stored_title(reading, name) for name in found.parameters}
     plot = Plot(
         name="importance",
-        title="Share of the importance, with its interval over resamples of the trials",
+        title="Share of the importance, with intervals over resamples of the trials",
         draw=partial(figures.draw_importances, found, titles),
         note=_joined([_importance_words(found), judged]),
     )
-    details = Details("What each parameter does, and whether it is noise", str(found))
+    details = Details("What each parameter does, and whether it is significant", str(found))
     return Section("importance", "Importance", [plot, Text([found.verdict[-1]]), details])
 
 
 def _importance_words(found: Influence) -> str:
     return (
-        "A bar that does not pass the red mark is no more than what shuffled values reach. "
-        f"Intervals hold {percent(found.confidence)} over all parameters together."
+        "A bar that does not pass the red mark is not significant: shuffled values reach as much. "
+        f"Intervals have {percent(found.confidence)} confidence."
     )
 
 
@@ -464,12 +464,12 @@ def _parallel(reading: Reading, important: Sequence[str]) -> list[Section]:
     notes = []
     if len(trials) < len(reading.complete):
         n = len(reading.complete)
-        notes.append(f"Shows {len(trials):,} of {n:,} complete trials; none that is far worse.")
+        notes.append(f"Shows {len(trials):,} of {n:,} complete trials, without far worse ones.")
     if len(names) > _MAX_LINES:
         notes.append(f"{_MAX_LINES} of {len(names)} parameters, the most important.")
     plot = Plot(
         name="parallel-coordinates",
-        title=f"Each line is a trial; the thick blue ones are good{by}",
+        title=f"Each line is a trial; thick blue ones are good{by}",
         draw=partial(figures.draw_parallel, _optuna.with_trials(reading.study, trials), shown),
         note=_joined(notes),
         wide=True,
@@ -493,8 +493,8 @@ def _sections_of_several_values(reading: Reading) -> list[Section]:
     note = "" if len(front) <= _LEADERS else f"{_LEADERS} of {len(front)} trials of the front."
     words = (
         f"The study has {n} objective values, so there is no single best trial. Not shown: "
-        "baseline against best, history, importance, slices and recommendations; ask Optuna's "
-        "own figures for one value at a time (their argument target)."
+        "baseline against best, history, importance, slices and recommendations. Optuna's own "
+        "figures show one value at a time (their argument `target`)."
     )
     table = TextTable([*head, *names], rows, note=note, may_be_cut=True)
     blocks: list[Block] = [Text([words], "note"), table]
@@ -561,13 +561,13 @@ def _versions_now() -> str:
 
 
 def _shown_words(shown: int, of: int, what: str) -> str:
-    return f"Shows {shown:,} of {of:,} {what}: the best, and others evenly."
+    return f"Shows {shown:,} of {of:,} {what}: the best, and an even selection of the others."
 
 
 def _outside_words(view: plots.View) -> str:
     if not view.n_outside:
         return ""
-    return f"{count(view.n_outside, 'value is', 'values are')} far worse and outside the picture."
+    return f"{count(view.n_outside, 'value')} outside the picture: far worse than the others."
 
 
 def _joined(notes: Sequence[str]) -> str:

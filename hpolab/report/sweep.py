@@ -72,7 +72,7 @@ def _best(sweep: Sweep) -> Section:
 
 def _course(sweep: Sweep, colors: Mapping[str, str]) -> Section:
     shown = plots.course(sweep)
-    note = "Values that are far worse are outside the picture." if shown.view.n_outside else ""
+    note = "Far worse values are outside the picture." if shown.view.n_outside else ""
     plot = Plot(
         name="stages",
         title="Value of each trial, stage after stage, and the best so far",
@@ -93,7 +93,7 @@ def _slices(sweep: Sweep, colors: Mapping[str, str]) -> list[Section]:
             n_outside += shown.view.n_outside
     if not drawn:
         return []
-    note = "Values that are far worse are outside the pictures." if n_outside else ""
+    note = "Far worse values are outside the pictures." if n_outside else ""
     block = Plots(drawn, note=f"Stages that vary one thing. {note}".rstrip())
     return [Section("values", "Value against what a stage varies", [block])]
 
@@ -128,6 +128,6 @@ def _fewer(stage: SweepStage) -> list[SweepTrial]:
 def _made_by(sweep: Sweep) -> Section:
     first = read(sweep.stages[0].studies[0])
     blocks = [*recipe_blocks(first), *facts_blocks(first)]
-    # Each stage has a space of its own: what it tries, and all else fixed.
+    # Each stage has a space of its own: what it tries, with everything else fixed.
     blocks = [block for block in blocks if getattr(block, "title", "") != "Search space"]
     return Section("recipe", "How it was made", blocks)

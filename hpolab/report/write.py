@@ -31,21 +31,21 @@ def write_report(
 ) -> Path:
     """Write a report as one HTML file that opens without a network.
 
-    A study's has the confirmation too where its storage has one, under the study's name with
-    ``-confirm``. Large studies are capped: figures show the best trials and others evenly, and say
-    so. The study is only read.
+    A study's report includes its confirmation if the storage has one, under the study's name with
+    ``-confirm``. For large studies, figures show the best trials and an even selection of the
+    others, and say so. The study is only read.
 
     Args:
-        source: What is reported. Any Optuna study will do; one of hpolab's says more.
-        path: The file; one that exists is replaced, in one step.
-        prefixes: Of a study's parameters, what the trainer calls them on its command line:
+        source: What to report. Any Optuna study will do; one made by hpolab shows more.
+        path: The file. An existing one is replaced in one step.
+        prefixes: What the trainer calls a study's parameters on its command line:
             ``{"lr": "models.optimizer.lr"}``; None leaves one out.
 
     Returns:
         The path.
 
     Raises:
-        InvalidArgument: If the folder is not there.
+        InvalidArgument: If the folder does not exist.
         InvalidType: If ``source`` is none of them.
         MissingExtra: If plotly or jinja2 is not installed.
 
@@ -62,7 +62,7 @@ def write_report(
 
     path = Path(path)
     if not path.parent.is_dir() or path.is_dir():
-        raise InvalidArgument(f"`path` must be a file in a folder that is there, got {path}.")
+        raise InvalidArgument(f"`path` must be a file in a folder that exists, got {path}.")
     replace_file(path, html_of(document_of(source, prefixes)))
     return path
 
@@ -97,7 +97,7 @@ def write_images(source: Source, folder: str | Path, *, format: str = "svg") -> 
 
     Args:
         source: As for `write_report`.
-        folder: Where to; made if it is not there.
+        folder: The folder, created if it does not exist.
         format: "svg", "png" or "pdf".
 
     Returns:

@@ -11,6 +11,7 @@ import numpy as np
 from hpolab.errors import InvalidArgument, InvalidType, needs
 from hpolab.frames import n_rows
 from hpolab.keywords import checks_keywords
+from hpolab.objectives.epochs import train_steps
 from hpolab.seeding import derive_seed
 
 with needs("`fit_by_epochs`", "scikit-learn", "sklearn"):
@@ -102,16 +103,17 @@ def fit_by_epochs(
     scorer = find_scorer(estimator, metric)
     model: Any = seeded(clone(estimator), reporter.seed)
     order = np.random.default_rng(derive_seed(reporter.seed, "order"))
-    best = model
-    for epoch in reporter.steps(n_epochs):
+
+    def advance(epoch: int) -> float:
         with divergence_ends(reporter, f"at step {epoch}"):
             rows = order.permutation(n_rows(train[1]))
             fit_epoch(model, train, rows, batch_size=batch_size, options=options)
-            value = scorer(model, *valid)
-        reporter.report(value, epoch)
-        if reporter.improved:
-            best = copy.deepcopy(model)
-    return best  # type: ignore[no-any-return]
+            return scorer(model, *valid)
+
+    best: EstimatorT | None = train_steps(
+        reporter, n_epochs, advance, lambda _: copy.deepcopy(model)
+    )
+    return model if best is None else best
 
 
 def _check_arguments(

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from hpolab.errors import InvalidArgument
+from hpolab.objectives.epochs import train_steps
 from hpolab.seeding import derive_seed
 from hpolab.sklearn.data import nested_rows
 from hpolab.sklearn.estimators import fit_epoch, take_rows
@@ -312,17 +313,18 @@ def _advance_together(
     training: CrossValidation, n_steps: int, advance: Callable[[int], list[Any]]
 ) -> _Best:
     """Advance all folds' models step by step, and return the best step."""
-    reporter, best = training.reporter, None
-    for step in reporter.steps(n_steps):
-        models = advance(step)
-        scores = [
-            training.score(model, fold, f"at step {step}")
-            for model, fold in zip(models, training.task.folds, strict=True)
-        ]
-        training.report(_mean(scores), step)
-        if reporter.improved:
-            assert reporter.best_value is not None
-            best = _Best(reporter.best_value, float(np.std(scores)), step)
+    scores: list[float] = []
+
+    def score(step: int) -> float:
+        folds = zip(advance(step), training.task.folds, strict=True)
+        scores[:] = [training.score(model, fold, f"at step {step}") for model, fold in folds]
+        training.record_unconverged()
+        return _mean(scores)
+
+    def keep(step: int) -> _Best:
+        return _Best(_mean(scores), float(np.std(scores)), step)
+
+    best = train_steps(training.reporter, n_steps, score, keep)
     assert best is not None
     return best
 

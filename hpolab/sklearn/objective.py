@@ -12,7 +12,7 @@ from sklearn.utils.validation import has_fit_parameter
 from hpolab.errors import InvalidArgument, InvalidType, check_count, one_of
 from hpolab.keywords import checks_keywords
 from hpolab.objectives.base import Objective
-from hpolab.objectives.folds import folds_of, make_folds
+from hpolab.objectives.folds import digest_of_folds, folds_of, make_folds
 from hpolab.seeding import check_seed
 from hpolab.sklearn.data import open_rows
 from hpolab.sklearn.estimators import find_scorer, open_pair, pair_of, seeded
@@ -98,16 +98,16 @@ class SklearnObjective(Objective):
         train: (inputs, targets) with n rows each, as arrays, sparse matrices, data frames of
             pandas or polars, or lists; or the inputs alone, beside ``y``.
         y: The targets, where ``train`` is the inputs alone.
-        search_space: What is suggested, by the estimator's own names, ``step__name`` in a
-            Pipeline. None takes `estimator_space(estimator)`, for the usual estimators.
         folds: How many (stratified for classifiers, shuffled, and whole groups where there are
             any), 5 by default; a splitter of scikit-learn; or (train, valid) pairs of row indices.
             ``cv``, scikit-learn's word, is taken too.
-        metric: A scorer's name as `sklearn.metrics.get_scorer_names` lists it, or (estimator,
-            inputs, targets) -> number, more is better; None takes ``estimator.score``.
         groups: (n,) what group a row belongs to.
         sample_weight: (n,) given to ``fit``, or to that of a Pipeline's last step; scores are not
             weighted.
+        search_space: What is suggested, by the estimator's own names, ``step__name`` in a
+            Pipeline. None takes `estimator_space(estimator)`, for the usual estimators.
+        metric: A scorer's name as `sklearn.metrics.get_scorer_names` lists it, or (estimator,
+            inputs, targets) -> number, more is better; None takes ``estimator.score``.
         fidelity: "folds", "fold_means", "epochs", "trees" or "rows".
         seed: Seeds the folds, so that a resumed study has the same.
         **settings: Of a fidelity: ``max_steps``, epochs (20) or steps in which trees grow (10) of
@@ -155,11 +155,11 @@ class SklearnObjective(Objective):
         train: Any,
         y: Any = None,
         *,
-        search_space: SearchSpace | Mapping[str, Any] | None = None,
         folds: int | Any | Iterable[tuple[ArrayLike, ArrayLike]] | None = None,
-        metric: str | Callable[[Any, Any, Any], float] | None = None,
         groups: ArrayLike | None = None,
         sample_weight: ArrayLike | None = None,
+        search_space: SearchSpace | Mapping[str, Any] | None = None,
+        metric: str | Callable[[Any, Any, Any], float] | None = None,
         fidelity: str = "folds",
         seed: int = 0,
         **settings: Unpack[SklearnOptions],
@@ -194,6 +194,12 @@ class SklearnObjective(Objective):
             **options_of_reporter(settings),
         )
         self.default_pruner = _PRUNERS[fidelity]
+        self.facts = {
+            "estimator": type(last_step(estimator)[1]).__name__,
+            "metric": self.metric,
+            "folds": digest_of_folds(made),
+            "fidelity": fidelity,
+        }
         self._check_search_space(fidelity)
         self._fidelity.check(self._task, self._new_model(self.search_space.defaults(), seed=0))
         if sample_weight is not None and not has_fit_parameter(

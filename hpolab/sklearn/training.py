@@ -84,12 +84,16 @@ class CrossValidation:
         with divergence_ends(self.reporter, where):
             return float(self.task.scorer(model, *self.task.rows.take(fold.valid)))
 
-    def report(self, value: float, step: int, *, state: Callable[[], bytes] | None = None) -> None:
-        """Report to the trial, and how many fits did not converge, as a pruned one has no end."""
+    def report(self, value: float, step: int, *, state: Callable[[], bytes]) -> None:
+        """Report to the trial, and how many fits did not converge."""
+        self.record_unconverged()
+        self.reporter.report(value, step, state=state)
+
+    def record_unconverged(self) -> None:
+        """Store how many fits did not converge, before a report: a pruned trial has no end."""
         if self.n_unconverged > self._n_recorded:
             self._n_recorded = self.n_unconverged
             self.reporter.record(n_unconverged=self.n_unconverged)
-        self.reporter.report(value, step, state=state)
 
     def record(self, **metrics: float) -> None:
         """Store the metrics of a training that was not pruned."""

@@ -94,9 +94,9 @@ class StagedObjective(Objective):
             among them. It must not change the artifact.
         search_space: The parameters of the training.
         post_space: The post-processing parameters.
+        metric: The name of the metric that is optimized, where ``score_artifact`` returns several.
         direction: "minimize" or "maximize".
         max_steps: Reports of a full training, 1 or above.
-        metric: The name of the metric that is optimized, where ``score_artifact`` returns several.
         parts: What ``score_artifact`` calls the parts of the data: the one to tune on and the one
             to score. With one part alone both are the same and values are optimistic.
         cross_fit: Whether each of two or more parts is scored, with what was tuned on the others.
@@ -148,9 +148,9 @@ class StagedObjective(Objective):
         *,
         search_space: SearchSpace | Mapping[str, Any],
         post_space: SearchSpace | Mapping[str, Any],
+        metric: str = UNNAMED,
         direction: str,
         max_steps: int,
-        metric: str = UNNAMED,
         parts: Sequence[Any] = ("tune", "score"),
         cross_fit: bool = False,
         tune: str = "each",

@@ -22,6 +22,7 @@ __all__ = [
     "check_targets",
     "find_loss",
     "find_metrics",
+    "name_of",
     "read_metrics",
 ]
 
@@ -183,6 +184,11 @@ def find_metrics(
     return name, metrics
 
 
+def name_of(function: Any) -> str:
+    """Return what to call a loss or a metric that is a callable."""
+    return str(getattr(function, "__name__", type(function).__name__))
+
+
 def read_metrics(
     metrics: Mapping[str, Metric], outputs: Tensor, targets: Tensor
 ) -> dict[str, float]:
@@ -272,7 +278,7 @@ def _find_metric(argument: str, metric: Any, known: Mapping[str, Metric]) -> tup
         raise InvalidType(
             f"`{argument}` must be a name or a callable, got {type(metric).__name__}."
         )
-    return getattr(metric, "__name__", type(metric).__name__), Metric(metric, maximize=False)
+    return name_of(metric), Metric(metric, maximize=False)
 
 
 def _number(name: str, value: Any) -> float:

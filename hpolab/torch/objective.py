@@ -21,6 +21,7 @@ from hpolab.torch.metrics import (
     check_targets,
     find_loss,
     find_metrics,
+    name_of,
     read_metrics,
 )
 from hpolab.torch.rng import order_seed, seeded
@@ -157,6 +158,11 @@ class TorchObjective(Objective):
             metric=name,
             **options_of_reporter(settings),
         )
+        self.facts = {
+            "loss": loss if isinstance(loss, str) else name_of(loss),
+            "metric": self.metric,
+            "value_of": "valid" if score is None else "score",
+        }
         self._build_model = build_model
         self._batch_size = batch_size
         opened = _open_device(device)

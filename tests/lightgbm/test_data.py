@@ -32,6 +32,7 @@ DIABETES = load_diabetes(return_X_y=True)
 N = len(Y)
 DRAWN = {"num_leaves": 7, "bagging_fraction": 0.7, "bagging_freq": 1, "feature_fraction": 0.6}
 SPACE = SearchSpace({**DRAWN, "num_leaves": (3, 30)})
+LEAVES = SearchSpace({"num_leaves": (3, 300)})
 
 
 def make(train: Any, **options: Any) -> LightGBMObjective:

@@ -13,6 +13,7 @@ import pytest
 from optuna.pruners import HyperbandPruner, MedianPruner, WilcoxonPruner
 from optuna.trial import TrialState
 from sklearn.datasets import load_breast_cancer, load_diabetes, load_digits
+from sklearn.metrics import roc_auc_score
 from sklearn.model_selection import GroupKFold, KFold, StratifiedKFold, TimeSeriesSplit
 
 from hpolab import (
@@ -428,13 +429,6 @@ def test_cuts_of_several_rankings_are_kept_apart():
     assert list(trial.user_attrs[METRICS_KEY]) == ["rounds", "ndcg@5", "ndcg@1", "map@3"]
 
 
-def test_study_of_the_other_direction_is_refused_before_a_trial():
-    study = make_study("s", storage="memory://", direction="minimize")
-    with pytest.raises(InvalidArgument, match="must be 'maximize', as metric 'auc' asks for"):
-        run(study, make(metric="auc"), n_trials=1)
-    assert study.trials == []
-
-
 # Class weights, boostings
 
 
@@ -513,7 +507,62 @@ def test_study_of_the_default_space_trains_with_further_parameters(params, capfd
 def test_default_space_is_lightgbm_s_for_the_rows_trained_on_without_what_is_fixed():
     objective = make(search_space=None, params={"num_leaves": 12, "reg_alpha": 0.5})
     space = lightgbm_space(n_rows=455).override(num_leaves=12, lambda_l1=0.5)
-    assert objective.search_space == space
+    assert objective.search_space == space | SearchSpace({"objective": "binary"})
+
+
+def test_params_of_a_trial_are_all_that_lightgbm_needs():
+    objective = make(search_space=None, metric="auc", folds=3, max_rounds=20)
+    study = make_study("s", storage="memory://", objective=objective, seed=0)
+    run(study, objective, n_trials=2, show_progress_bar=False)
+    params = objective.params_of(study.best_trial)
+    assert params["num_iterations"] == study.best_trial.user_attrs[METRICS_KEY]["rounds"]
+    assert (params["objective"], params["metric"], params["bagging_freq"]) == ("binary", ["auc"], 1)
+    booster = lgb.train({**params, "verbosity": -1}, lgb.Dataset(X, Y))
+    assert booster.num_trees() == params["num_iterations"]
+    assert roc_auc_score(Y, booster.predict(X)) > 0.95
+    # Of the space alone as well, which knows the task.
+    params = objective.search_space.from_trial(study.best_params)
+    predicted = lgb.train({**params, "verbosity": -1}, lgb.Dataset(X, Y), 5).predict(X)
+    assert 0 <= predicted.min() <= predicted.max() <= 1
+
+
+def test_params_of_an_own_objective_hold_the_function():
+    def gradient(predictions: Any, rows: lgb.Dataset) -> tuple[Any, Any]:
+        return predictions - rows.get_label(), np.ones_like(predictions)
+
+    objective = make(objective=gradient, metric="l2", folds=2)
+    params = objective.params_of(objective.search_space.defaults())
+    assert params["objective"] is gradient
+    assert lgb.train({**params, "verbosity": -1}, lgb.Dataset(X, Y), 2).num_trees() == 2
+    assert objective.fit(params, n_rounds=2).booster.num_trees() == 2
+
+
+@pytest.mark.parametrize(
+    ("params", "message"),
+    [
+        ({"objective": "regression"}, "whose objective is 'binary', got 'regression'"),
+        ({"metric": "l2"}, r"whose metric is \['auc'\], got 'l2'"),
+        ({"num_class": 3}, "whose num_class is None, got 3"),
+        ({"num_iterations": 0}, "`n_rounds` must be 1 or above, got 0"),
+        ({"learning_rate": 0.1, "eta": 0.2}, "must give 'learning_rate' once"),
+    ],
+)
+def test_params_of_another_task_are_not_fitted(params, message):
+    with pytest.raises(InvalidArgument, match=message):
+        make(metric="auc").fit(params)
+
+
+def test_aliases_are_fitted_as_the_space_s_own_names():
+    objective = make(search_space=None, max_rounds=5)
+    by_alias = objective.fit({"subsample": 0.5, "subsample_freq": 2})
+    assert by_alias.booster.params["bagging_freq"] == 2
+    by_name = objective.fit({"bagging_fraction": 0.5, "bagging_freq": 2})
+    assert (by_alias.predict(X) == by_name.predict(X)).all()
+
+
+def test_another_space_knows_the_task_too():
+    space = make().with_search_space(SearchSpace({"num_leaves": (3, 9)})).search_space
+    assert space.defaults() == {"num_leaves": 6, "objective": "binary"}
 
 
 def test_space_may_choose_the_boosting_with_parameters_of_its_own():
@@ -673,27 +722,6 @@ def test_study_resumed_half_way_is_the_uninterrupted_one_bit_for_bit(tmp_path: P
     assert told(resumed) == told(whole)
 
 
-def test_trial_interrupted_while_it_boosts_ends_as_the_uninterrupted_one(tmp_path: Path):
-    n_calls = [0]
-
-    def square(predictions: Any, rows: lgb.Dataset) -> tuple[str, float, bool]:
-        n_calls[0] += 1
-        if n_calls[0] == 17:
-            raise KeyboardInterrupt
-        return "square", float(np.mean((predictions - rows.get_label()) ** 2)), False
-
-    def study(name: str) -> Study:
-        return make_study(name, storage=f"sqlite:///{tmp_path}/s.db", sampler="random", seed=0)
-
-    interrupted, whole = study("interrupted"), study("whole")
-    with pytest.raises(KeyboardInterrupt):
-        run(interrupted, make(folds=2, metric=square), n_trials=4, show_progress_bar=False)
-    assert any(trial.state == TrialState.WAITING for trial in interrupted.trials)
-    run(interrupted, make(folds=2, metric=square), n_trials=4, show_progress_bar=False)
-    run(whole, make(folds=2, metric=square), n_trials=4, show_progress_bar=False)
-    assert told(interrupted) == told(whole)
-
-
 @pytest.mark.parametrize(
     "train",
     ["arrays", pytest.param("binned Dataset", marks=pytest.mark.long)],
@@ -735,15 +763,6 @@ def test_lightgbm_prints_nothing(capfd):
     trials_of(objective, 2)
     objective.evaluate(objective.fit({}, seed=0), (X, Y))
     assert "[LightGBM]" not in "".join(capfd.readouterr())
-
-
-def test_global_random_state_neither_counts_nor_changes():
-    np.random.seed(5)
-    before = np.random.get_state()[1].copy()
-    first = value(make(folds=3), bagging_fraction=0.5, bagging_freq=1)
-    assert (np.random.get_state()[1] == before).all()
-    np.random.seed(6)
-    assert value(make(folds=3), bagging_fraction=0.5, bagging_freq=1) == first
 
 
 def test_time_series_are_validated_on_what_comes_after():

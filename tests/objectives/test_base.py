@@ -137,13 +137,6 @@ def test_direction_of_the_study_must_be_the_objective_s(loop):
     assert not [t for t in study.trials if t.state == TrialState.COMPLETE]
 
 
-def test_run_refuses_a_contradicting_direction_before_a_trial():
-    study = make_study(direction="maximize")
-    with pytest.raises(InvalidArgument):
-        run(study, Descent(), 1)
-    assert study.trials == []
-
-
 def test_study_of_two_directions_is_refused():
     study = optuna.create_study(directions=["minimize", "maximize"])
     with pytest.raises(InvalidArgument, match="got 'minimize', 'maximize'"):
@@ -154,12 +147,6 @@ def test_patience_and_min_delta_reach_the_reporter():
     study = make_study()
     optimize(study, Descent(patience=2, min_delta=1000.0), 1)
     assert sorted(study.trials[0].intermediate_values) == [0, 1, 2]
-
-
-def test_time_limit_reaches_the_reporter():
-    study = make_study()
-    optimize(study, Descent(timeout_seconds=1e-9), 1)
-    assert sorted(study.trials[0].intermediate_values) == [0]
 
 
 def test_reporter_outside_a_trial_stores_nothing_and_raises_on_divergence():

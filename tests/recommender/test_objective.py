@@ -224,12 +224,10 @@ def test_training_that_diverges_is_pruned_and_marked():
 
 
 @pytest.mark.parametrize("trainer", ["mf", "ease"])
-def test_fit_gives_the_model_of_the_trial(trainer):
+def test_model_says_how_many_epochs_it_has_seen(trainer):
     objective = make(trainer, max_epochs=5)
     trial = tune(objective, n_trials=1).trials[0]
-    params = objective.search_space.from_trial(trial.params)
-    model = objective.fit(params, seed=derive_seed(0, 0, "training"))
-    assert objective.evaluate(model, SPLITS.valid)["ndcg@10"] == trial.value
+    model = objective.fit(trial.params, seed=derive_seed(0, 0, "training"))
     assert model.n_epochs == 1 + max(trial.intermediate_values, key=trial.intermediate_values.get)
 
 

@@ -348,7 +348,7 @@ def changed_choices() -> optuna.Study:
         (lambda: study_of([]), "No trial is complete yet"),
         (lambda: of_states(TrialState.RUNNING, TrialState.WAITING), "No trial is complete yet"),
         (lambda: of_states(*[TrialState.FAIL] * 3), "no reason stored"),
-        (lambda: study_of([0.5]), "Too few trials to tell what matters"),
+        (lambda: study_of([0.5]), "Too few trials to show which parameters matter"),
         (lambda: study_of([0.5] * 20), "Leaderboard"),
         (lambda: study_of([math.inf, 0.5, -math.inf, 0.25]), "Leaderboard"),
         (lambda: study_of([math.inf]), "none with a finite value"),
@@ -466,7 +466,7 @@ def test_report_returns_its_path(tmp_path):
 
 
 def test_bad_arguments_are_refused(tmp_path):
-    with pytest.raises(InvalidArgument, match="in a folder that is there"):
+    with pytest.raises(InvalidArgument, match="in a folder that exists"):
         write_report(study_of([1.0]), tmp_path / "no" / "report.html")
     with pytest.raises(InvalidType, match="got int"):
         write_report(3, tmp_path / "report.html")

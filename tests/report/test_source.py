@@ -75,7 +75,7 @@ def test_unknown_name_says_which_there_are(url):
 def test_folder_that_is_not_there_is_a_message(url, tmp_path):
     shown = invoke(app, ["report", "-s", url, "-o", str(tmp_path / "no" / "r.html")])
     assert shown.exit_code == 2
-    assert "in a folder that is there" in shown.output
+    assert "in a folder that exists" in shown.output
 
 
 def test_study_that_was_made_with_objects_can_be_reported(tmp_path):

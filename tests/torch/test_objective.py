@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import pickle
 import random
 import signal
 from typing import TYPE_CHECKING, Any
@@ -21,7 +20,6 @@ from hpolab import (
     HpolabError,
     InvalidArgument,
     InvalidType,
-    Reporter,
     SearchSpace,
     TorchObjective,
     load_digits,
@@ -139,11 +137,6 @@ def test_objective_works_in_a_plain_optuna_study():
     study = optuna.create_study(direction="maximize", sampler=optuna.samplers.RandomSampler(seed=0))
     study.optimize(digits(max_epochs=1), n_trials=1)
     assert study.best_trial.state == TrialState.COMPLETE
-
-
-def test_study_of_the_other_direction_is_refused_by_the_metric_s_name():
-    with pytest.raises(InvalidArgument, match="must be 'maximize', as metric 'accuracy' asks for"):
-        run(random_study(direction="minimize"), digits(), n_trials=1)
 
 
 def test_value_is_the_best_epoch_s_metric_on_score():
@@ -423,24 +416,6 @@ def test_schedule_counts_in_epochs_whether_the_batches_are_known_or_not(train):
 # Random state
 
 
-def test_repeated_study_is_the_same_bit_for_bit():
-    first, again = (run_trials(regression(batch_norm), n_trials=3) for _ in range(2))
-    for one, other in zip(first, again, strict=True):
-        assert (one.params, one.value) == (other.params, other.value)
-        assert one.intermediate_values == other.intermediate_values
-
-
-def test_fit_is_the_trial_s_training():
-    objective = regression(batch_norm)
-    study = random_study()
-    study.enqueue_trial({"lr": 0.05})
-    trial = study.ask()
-    value = objective(trial)
-    params = objective.search_space.from_trial(trial.params)
-    model = objective.fit(params, Reporter(trial).seed)
-    assert objective.evaluate(model, SCORE) == {"rmse": value}
-
-
 def test_initial_weights_and_data_order_draw_apart():
     """Seeded alike, an order would be made of the numbers that made the weights."""
     assert order_seed(0) not in (0, order_seed(1))
@@ -483,17 +458,6 @@ def test_random_state_is_left_as_it_was_by_a_trial_that_fails():
     with pytest.raises(RuntimeError, match="no model today"):
         regression(build).fit(SGD.defaults(), seed=0)
     assert torch.equal(torch.get_rng_state(), before)
-
-
-def test_objective_survives_pickling():
-    objective = digits(max_epochs=1)
-    again = pickle.loads(pickle.dumps(objective))
-    params = objective.search_space.defaults()
-    assert same_weights(objective.fit(params, 1), again.fit(params, 1))
-    assert same_weights(
-        regression(train=own_generator()).fit(SGD.defaults(), 1),
-        regression(train=pickle.loads(pickle.dumps(own_generator()))).fit(SGD.defaults(), 1),
-    )
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")

@@ -280,7 +280,7 @@ class _Plan:
         return [outcomes[place] for place in range(len(self.configurations))]
 
     def due(self, outcomes: Mapping[Key, Outcome]) -> list[tuple[Key, int]]:
-        """Return what is to be trained and is not enqueued: (configuration, index of the seed)."""
+        """Return the trainings to enqueue next: (configuration, index of the seed)."""
         ordered = self.ordered(outcomes)
         return _open_places(ordered, _seeds(self, ordered))
 

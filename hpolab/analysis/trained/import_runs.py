@@ -1,4 +1,4 @@
-"""import_runs(): a table of runs made elsewhere becomes a study, so that all analysis reads it."""
+"""import_runs(): turns a table of runs made elsewhere into a study that every analysis reads."""
 
 from __future__ import annotations
 
@@ -41,14 +41,12 @@ if TYPE_CHECKING:
 
 __all__ = ["import_runs"]
 
-"""What an imported study remembers of its table: source, columns, ranges, baseline, counts."""
-
 _MISSING = frozenset(["", "na", "n/a", "nan", "none", "null", "<na>"])
 _INT = re.compile(r"[+-]?\d+")
 
-# Columns in which tables of runs name a run, the usual ones first.
+# Columns that usually name a run, the most usual first.
 _ID_COLUMNS = ("run", "run_id", "Run", "ID", "id", "Name", "name")
-# What a W&B export has beside a run's configuration and metrics.
+# The columns of a W&B export that are neither configuration nor metric.
 _BOOKKEEPING = frozenset(
     [
         *_ID_COLUMNS,
@@ -65,7 +63,7 @@ _STATES = _UNFINISHED | _BROKEN | {"finished"}
 
 @dataclass(frozen=True)
 class _Run:
-    """One run: its value is None where it has none, and then ``error`` says why."""
+    """One run. If it has no value, ``error`` says why."""
 
     id: str
     value: float | None
@@ -77,7 +75,7 @@ class _Run:
 
 @dataclass(frozen=True)
 class _Columns:
-    """What each column of the table is: ``params`` maps a parameter's name to its column."""
+    """The meaning of the table's columns: ``params`` maps a parameter's name to its column."""
 
     value: str
     params: Mapping[str, str]
@@ -101,21 +99,21 @@ def import_runs(
     metrics: Sequence[str] = (),
     steps: str | None = None,
 ) -> Study:
-    """Make a study of runs that were made elsewhere, so that all analysis works on it.
+    """Make a study of runs that were made elsewhere, so that every analysis works on it.
 
-    Each run becomes a trial. A cell may be missing (empty, NaN, NA, None, null): the trial lacks
+    Each run becomes a trial. If a cell is missing (empty, NaN, NA, None, null), the trial lacks
     that parameter. A run without a finite value, or that W&B's column ``State`` calls crashed,
-    failed or killed, becomes a FAILED trial with its parameters and the reason; one that is still
-    running is left out until it is imported again. The study's user attribute ``hpolab:import``
-    counts each kind.
+    failed or killed, becomes a FAILED trial with its parameters and the reason. A run that is still
+    running is left out; import the table again when it has ended. The study's user attribute
+    ``hpolab:import`` counts each kind.
 
-    Ranges are taken from the table and are the same for all trials: whole numbers, numbers, or, for
-    text and flags, choices; on a log scale where all are above zero and the highest is ten times
-    the lowest or more. They are what was tried, not what may be tried.
+    Ranges are taken from the table and are the same for all trials: whole numbers, numbers, or
+    choices for text and flags. They have a log scale if all values are above zero and the highest
+    is at least ten times the lowest. They show what was tried, not what may be tried.
 
-    The study is one of `make_study`'s, without a search space, and may be gone on with. Importing
-    again adds the runs that are new. A column that is neither parameter nor value is kept as a
-    user attribute of the trial.
+    The study is made by `make_study`, without a search space, and new trials may be added to it.
+    Importing again adds the runs that are new. Columns that are neither parameter nor value are
+    kept as user attributes of the trial.
 
     Args:
         source: A CSV file's path, a pandas or polars frame, or a list of dicts (nested ones, such
@@ -123,30 +121,30 @@ def import_runs(
         study_name: The study's name.
         value: The column of the value.
         direction: "minimize" or "maximize".
-        params: The columns of parameters, or name -> its range, where the table's is not the one
-            meant: an Optuna distribution, a tuple (low, high) or a list of choices; None for what
-            the table gives. ``config.lr`` may be called "lr". Without it, all columns beginning
-            with ``config.``; where there are none, all that are nothing else here and none of
-            W&B's own, so name ``metrics`` then.
+        params: The columns of parameters; or name -> range, to replace that of the table: an Optuna
+            distribution, a tuple (low, high), a list of choices, or None for the table's.
+            ``config.lr`` may be called "lr". By default all columns beginning with ``config.``; if
+            there are none, all columns that have no other meaning here or in W&B, so name
+            ``metrics`` then.
         storage: As in `make_study`.
         baseline: The id of the run that others are compared with.
-        run_id: The column that names the runs. Without it, the first of run, run_id, ID, id, Name
-            that names each run once; where there is none, a run is known by its cells.
-        metrics: Columns that are no parameters; what of them is a number is a metric of the trial,
-            shown beside its value.
-        steps: The column of the step or epoch at which a row's value was taken; it becomes an
-            intermediate value. A run may then have several rows, and the last gives its value.
+        run_id: The column that names the runs. By default the first of run, run_id, ID, id, Name
+            that names each run once; without such a column, a run is recognized by its cells.
+        metrics: Columns that are not parameters. Their numbers become metrics of the trial, shown
+            beside its value.
+        steps: The column of the step or epoch of a row's value, which becomes an intermediate
+            value. A run may then have several rows, and the last one gives its value.
 
     Returns:
         The study.
 
     Raises:
-        InvalidArgument: If a column is not in the table, a value is no number, a run's id is
+        InvalidArgument: If a column is not in the table, a value is not a number, a run's id is
             missing or repeated, or a run has changed or left the ranges since it was imported.
-        InvalidType: If ``source`` is none of the above.
-        DataNotFound: If the file is not there.
-        RecipeMismatch: If the study exists and was not imported. Nothing is written if any of these
-            is raised.
+        InvalidType: If ``source`` is none of these.
+        DataNotFound: If the file does not exist.
+        RecipeMismatch: If the study exists and was not imported. If any of these is raised, nothing
+            is written.
 
     Example:
         >>> study = import_runs(
@@ -186,14 +184,14 @@ def import_runs(
         "n_left_out": n_unfinished,
     }
     if study.user_attrs.get(IMPORT_KEY) != mark:
-        # Before the trials: an import that is killed on its way is gone on with.
+        # Before the trials, so that an import that was killed can be resumed.
         study.set_user_attr(IMPORT_KEY, mark)
     study.add_trials(new)
     return study
 
 
 def _rows(source: Any) -> list[dict[str, Any]]:
-    """Return the table's rows: column -> value, the missing ones left out."""
+    """Return the table's rows without missing cells: column -> value."""
     if isinstance(source, str | Path):
         rows: Any = _csv_rows(Path(source))
     elif is_frame(source):
@@ -216,7 +214,7 @@ def _csv_rows(path: Path) -> list[dict[str, str]]:
         text = path.read_text(encoding="utf-8-sig")
     except FileNotFoundError:
         raise DataNotFound(
-            f"`source` must be a CSV file, got {path}, which is not there."
+            f"`source` must be a CSV file, got {path}, which does not exist."
         ) from None
     head = text.partition("\n")[0]
     reader = csv.DictReader(text.splitlines(), delimiter=max(",;\t", key=head.count))
@@ -224,7 +222,7 @@ def _csv_rows(path: Path) -> list[dict[str, str]]:
     for row in reader:
         if None in row:
             raise InvalidArgument(
-                f"`source` must have as many cells in each row as in its head, got more in line "
+                f"`source` must not have more cells in a row than in its head, got more in line "
                 f"{reader.line_num} of {path}."
             )
         rows.append(row)
@@ -240,7 +238,7 @@ def _flat(row: Mapping[str, Any], above: str = "") -> dict[str, Any]:
 
 
 def _cell(cell: Any) -> Any:
-    """Return a cell as a bool, an int, a float or a text; None where it is missing."""
+    """Return a cell as a bool, an int, a float or a text; None if it is missing."""
     if hasattr(cell, "item") and getattr(cell, "ndim", 1) == 0:
         cell = cell.item()  # a NumPy scalar
     if cell is None or isinstance(cell, bool | int):
@@ -325,7 +323,7 @@ def _default_params(present: Sequence[str], taken: Iterable[str]) -> dict[str, s
 def _id_column(
     rows: Sequence[Mapping[str, Any]], free: Sequence[str], *, several: bool
 ) -> str | None:
-    """Return the first column that names each row's run; ``several`` rows may be one run's."""
+    """Return the first column that names each row's run; ``several`` rows may have one run."""
     for column in _ID_COLUMNS:
         ids = [_id_text(row.get(column)) for row in rows if column in free]
         if ids and None not in ids and (several or len(set(ids)) == len(ids)):
@@ -366,7 +364,7 @@ def _rows_by_run(
     n_alike: Counter[str] = Counter()
     for place, row in enumerate(rows):
         if columns.run_id is None:
-            # Two rows that are alike in all are two runs.
+            # Two equal rows are two runs.
             digest = hashlib.sha256(json.dumps(row, sort_keys=True).encode()).hexdigest()[:12]
             grouped[f"{digest}-{n_alike[digest]}"].append(row)
             n_alike[digest] += 1
@@ -433,7 +431,7 @@ def _step(found: str, cell: Any) -> int:
 
 
 def _value(found: str, cell: Any, column: str) -> float | None:
-    """Return a run's value, None where it is missing or not finite."""
+    """Return a run's value; None if it is missing or not finite."""
     if isinstance(cell, bool | str):
         raise InvalidArgument(
             f"`value` must be a column of numbers, got {cell!r} in {column!r} of run {found!r}."
@@ -442,7 +440,7 @@ def _value(found: str, cell: Any, column: str) -> float | None:
 
 
 def _range(name: str, spec: Any, values: Sequence[Any], *, gaps: bool) -> BaseDistribution:
-    """Return the range that is asked for, or else the one that holds the values."""
+    """Return the given range, or else one that includes the values."""
     if spec is not None:
         return make_distribution(name, spec)
     if not values:
@@ -474,14 +472,14 @@ def _is_finite(value: Any) -> bool:
 
 
 def _is_whole(values: Sequence[Any], *, gaps: bool) -> bool:
-    """Tell a column of whole numbers, though pandas makes one with gaps a column of floats."""
+    """Recognize whole numbers, although pandas turns a column with gaps into floats."""
     return all(value == int(value) for value in values) and (
         gaps or any(isinstance(value, int) for value in values)
     )
 
 
 def _choices(values: Sequence[Any]) -> list[Any]:
-    """Return the values as choices: as they are, or as text where their types differ.
+    """Return the values as choices: as they are, or as text if their types differ.
 
     1, 1.0 and True are one choice to Optuna.
     """
@@ -490,7 +488,7 @@ def _choices(values: Sequence[Any]) -> list[Any]:
 
 @dataclass(frozen=True)
 class _Stored:
-    """What the study has already: trials by run, ranges by parameter."""
+    """What the study holds already: trials by run, ranges by parameter."""
 
     trials: dict[str, FrozenTrial]
     ranges: dict[str, BaseDistribution]

@@ -53,7 +53,7 @@ __all__ = [
 ]
 
 ENSEMBLE = "-ensemble"
-"""The trainings of a study's ensemble are in a study of that name, and this behind it."""
+"""The suffix of the study that holds the trainings of another study's ensemble."""
 
 _PLACE_KEY = "hpolab:place"
 _METRIC_KEY = "hpolab:metric"
@@ -73,7 +73,7 @@ class QueuedParams:
 
 @dataclass
 class Outcome:
-    """What the trainings of one configuration have come to, by the index of the seed.
+    """The results of one configuration's trainings, by the index of the seed.
 
     Attributes:
         scores: The scores of those that are finished.
@@ -181,7 +181,7 @@ class TrainingQueue:
             run(self.study, training, **options)
 
     def outcomes(self) -> Mapping[Key, Outcome]:
-        """Return what the trainings have come to."""
+        """Return the results of the trainings so far, by configuration."""
         return outcomes_of(self.study.get_trials(deepcopy=False))
 
     def _options(self, run_options: RunOptions) -> RunOptions:
@@ -301,7 +301,7 @@ def tuning_studies(study_names: Collection[str]) -> list[str]:
 
 @contextmanager
 def as_part_of(whole: str, study_name: str, part: str) -> Iterator[None]:
-    """Say of a refused study which part of a comparison or a sweep it is, and how to go on.
+    """Explain which part of a comparison or a sweep was refused, and what to do next.
 
     Args:
         whole: "comparison" or "sweep".
@@ -314,7 +314,7 @@ def as_part_of(whole: str, study_name: str, part: str) -> Iterator[None]:
     except RecipeMismatch as error:
         raise RecipeMismatch(
             f"{whole.capitalize()} {study_name!r} exists, and {part} cannot be resumed as asked "
-            f"for. {error.found}\nResume it with what it was begun with, or give the new "
+            f"for. {error.found}\nResume it with its own settings and data, or give the new "
             f"{whole} a name of its own, such as `{function}(…, study_name='{study_name}-2')`."
         ) from error
 

@@ -1,0 +1,347 @@
+"""The contract of objectives, a row a family: what each promises, tried on all of them alike."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+import torch
+from optuna.distributions import FloatDistribution
+from sklearn.datasets import load_iris
+from sklearn.ensemble import RandomForestClassifier
+from sklearn.linear_model import SGDClassifier
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+from torch import nn
+from torch.utils.data import DataLoader, TensorDataset
+
+from hpolab import (
+    FunctionObjective,
+    LightGBMObjective,
+    Objective,
+    RecommenderObjective,
+    SearchSpace,
+    SklearnObjective,
+    StagedObjective,
+    TorchObjective,
+    leave_last_out,
+    lightgbm_space,
+    make_taste_clusters,
+    optimizer_space,
+)
+from hpolab.testing import ObjectiveContract
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from hpolab import Reporter
+
+SPACE = SearchSpace(
+    {"lr": FloatDistribution(1e-3, 1e-1, log=True), "momentum": (0.5, 0.99), "steps": 3},
+    one_minus=["momentum"],
+)
+
+
+def descend(params: Mapping[str, Any], reporter: Reporter) -> list[float]:
+    """Noisy descent on w**2 with momentum; returns the best weight and its metric."""
+    rng = np.random.default_rng(reporter.seed)
+    saved = reporter.restore()
+    weight, speed, best = (5.0, 0.0, 5.0) if saved is None else json.loads(saved)[:3]
+    if saved is not None:
+        rng.bit_generator.state = json.loads(saved)[3]
+    for step in reporter.steps(4):
+        speed = params["momentum"] * speed - params["lr"] * (2 * weight + rng.normal())
+        weight += speed
+        state = [weight, speed, best, rng.bit_generator.state]
+
+        def to_bytes(weight: float = weight, state: list[Any] = state) -> bytes:
+            state[2] = weight if reporter.improved else state[2]
+            return json.dumps(state).encode()
+
+        reporter.report(weight**2, step, state=to_bytes)
+        best = weight if reporter.improved else best
+    return [best, best**2]
+
+
+class Descent(Objective):
+    """A user's own objective."""
+
+    def train(self, params: Mapping[str, Any], reporter: Reporter) -> float:
+        return descend(params, reporter)[1]
+
+    def fit(self, params: Mapping[str, Any], seed: int = 0) -> float:
+        return descend(self.search_space.complete(params), self.reporter(seed=seed))[0]
+
+    def evaluate(self, model: float, data: float) -> dict[str, float]:
+        return {"distance": abs(model - data), "square": (model - data) ** 2}
+
+
+class TestDescent(ObjectiveContract):
+    value_is_of_data = True
+
+    def objective(self, noise: str = "normal") -> Objective:
+        made = Descent(search_space=SPACE, metric="square", direction="minimize", max_steps=4)
+        made.facts = {"noise": noise}
+        return made
+
+    def others(self) -> list[Objective]:
+        return [self.objective("uniform")]
+
+    def data(self) -> float:
+        return 0.0
+
+
+class TestFunction(ObjectiveContract):
+    def objective(self, **facts: Any) -> Objective:
+        return FunctionObjective(
+            lambda params, reporter: descend(params, reporter)[1],
+            search_space=SPACE,
+            direction="minimize",
+            max_steps=4,
+            facts={"noise": "normal"} | facts,
+        )
+
+    def others(self) -> list[Objective]:
+        return [self.objective(noise="uniform"), self.objective(version=2)]
+
+
+class TestFunctionThatReportsNothing(ObjectiveContract):
+    def objective(self) -> Objective:
+        return FunctionObjective(
+            lambda params, reporter: params["lr"],
+            search_space=SPACE,
+            direction="maximize",
+            max_steps=1,
+        )
+
+
+def rows(n: int, seed: int) -> tuple[torch.Tensor, torch.Tensor]:
+    generator = torch.Generator().manual_seed(seed)
+    inputs = torch.randn(n, 3, generator=generator)
+    return inputs, (inputs[:, 0] + inputs[:, 1] > 0.2).long()
+
+
+def build(params: Mapping[str, Any]) -> nn.Module:
+    return nn.Sequential(nn.Linear(3, 8), nn.BatchNorm1d(8), nn.Dropout(0.2), nn.Linear(8, 2))
+
+
+class TestTorch(ObjectiveContract):
+    value_is_of_data = True
+
+    def objective(self, **options: Any) -> Objective:
+        settings: dict[str, Any] = {
+            "train": rows(40, 0),
+            "valid": rows(30, 1),
+            "score": rows(30, 2),
+            "search_space": optimizer_space(["adam", "sgd"]),
+            "loss": "cross_entropy",
+            "metric": "loss",
+            "metrics": ["accuracy"],
+            "max_epochs": 4,
+            "batch_size": 8,
+        }
+        return TorchObjective(build, **settings | options)
+
+    def others(self) -> list[Objective]:
+        return [
+            self.objective(loss=nn.MultiMarginLoss()),
+            self.objective(metric=twice, direction="minimize"),
+            self.objective(score=None),
+        ]
+
+    def data(self) -> Any:
+        return rows(30, 2)
+
+
+def twice(outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+    return 2 * nn.functional.cross_entropy(outputs, targets)
+
+
+class TestTorchOfLoaders(TestTorch):
+    def objective(self, **options: Any) -> Objective:
+        made = TensorDataset(*rows(40, 0))
+        own = torch.Generator().manual_seed(9)
+        train = DataLoader(made, batch_size=8, shuffle=True, generator=own)
+        return super().objective(**{"train": train, **options})
+
+
+IRIS = load_iris(return_X_y=True)
+TWO = (IRIS[0][IRIS[1] > 0], IRIS[1][IRIS[1] > 0] - 1)
+
+
+class TestLightGBM(ObjectiveContract):
+    options: Mapping[str, Any] = {"folds": 2}
+
+    def objective(self, **options: Any) -> Objective:
+        settings: dict[str, Any] = {
+            "objective": "binary",
+            "metric": "binary_logloss",
+            "metrics": ["auc"],
+            "search_space": lightgbm_space("fast").override(bagging_fraction=0.7),
+            "max_rounds": 20,
+        }
+        return LightGBMObjective(*TWO, **settings | dict(self.options) | options)
+
+    def others(self) -> list[Objective]:
+        return [
+            self.objective(objective="cross_entropy"),
+            self.objective(metric="binary_error", metrics=[]),
+            self.objective(folds=3),
+            self.objective(seed=1),
+        ]
+
+    def data(self) -> Any:
+        return TWO
+
+
+class TestLightGBMOnAHoldOut(TestLightGBM):
+    options: Mapping[str, Any] = {"valid": 0.3}
+
+    def others(self) -> list[Objective]:
+        return [self.objective(valid=0.4), self.objective(score=self.data())]
+
+
+class TestLightGBMFoldByFold(TestLightGBM):
+    options: Mapping[str, Any] = {"folds": 3, "fidelity": "folds"}
+
+    def others(self) -> list[Objective]:
+        return [self.objective(fidelity="rounds")]
+
+
+class TestSklearn(ObjectiveContract):
+    options: Mapping[str, Any] = {"fidelity": "folds"}
+
+    def objective(self, **options: Any) -> Objective:
+        estimator = make_pipeline(StandardScaler(), SGDClassifier())
+        space = SearchSpace(
+            {"sgdclassifier__alpha": (1e-5, 1e-2), "sgdclassifier__average": True},
+            defaults={"sgdclassifier__alpha": 1e-4},
+        )
+        settings = {"metric": "accuracy", "folds": 3, "search_space": space}
+        return SklearnObjective(estimator, *IRIS, **settings | dict(self.options) | options)
+
+    def others(self) -> list[Objective]:
+        return [
+            self.objective(metric="f1_macro"),
+            self.objective(folds=4),
+            self.objective(seed=1),
+        ]
+
+    def data(self) -> Any:
+        return IRIS
+
+
+class TestSklearnByFoldMeans(TestSklearn):
+    options: Mapping[str, Any] = {"fidelity": "fold_means"}
+
+
+class TestSklearnByEpochs(TestSklearn):
+    options: Mapping[str, Any] = {"fidelity": "epochs", "max_steps": 3, "batch_size": 20}
+
+
+class TestSklearnByRows(TestSklearn):
+    options: Mapping[str, Any] = {"fidelity": "rows"}
+
+
+class TestSklearnByTrees(TestSklearn):
+    def objective(self, **options: Any) -> Objective:
+        settings = {"folds": 2, "fidelity": "trees", "max_steps": 3}
+        return SklearnObjective(RandomForestClassifier(6, max_depth=3), *IRIS, **settings | options)
+
+    def others(self) -> list[Objective]:
+        return [self.objective(fidelity="folds", max_steps=None)]
+
+
+SPLITS = leave_last_out(make_taste_clusters(n_users=30, n_items=40).interactions)
+
+
+class TestRecommender(ObjectiveContract):
+    value_is_of_data = True
+    trainer = "mf"
+
+    def objective(self, **options: Any) -> Objective:
+        settings = {"metric": "ndcg@5", "max_epochs": 3, "references": ()} | options
+        return RecommenderObjective(self.trainer, SPLITS, **settings)
+
+    def others(self) -> list[Objective]:
+        return [self.objective(metric="hr@5")]
+
+    def data(self) -> Any:
+        return SPLITS.valid
+
+
+class TestClosedForm(TestRecommender):
+    trainer = "ease"
+
+
+TRUTH = np.arange(200) % 2
+PARTS = {"tune": slice(0, 100), "score": slice(100, 200)}
+
+
+def make_artifact(params: Mapping[str, Any], reporter: Reporter) -> np.ndarray:
+    noise = np.random.default_rng(reporter.seed).normal(size=200)
+    saved = reporter.restore()
+    found = TRUTH * 0.0 if saved is None else np.frombuffer(saved).copy()
+    for step in reporter.steps(3):
+        found = found + (TRUTH + params["noise"] * noise) / 3
+        reporter.report(float(np.corrcoef(found, TRUTH)[0, 1]), step, state=found.tobytes)
+    return found
+
+
+def score_artifact(artifact: Any, post_params: Mapping[str, Any], part: str) -> dict[str, float]:
+    right = (artifact[PARTS[part]] > post_params["threshold"]) == TRUTH[PARTS[part]]
+    return {"errors": float((~right).sum()), "accuracy": float(right.mean())}
+
+
+class TestStaged(ObjectiveContract):
+    value_is_of_data = True
+
+    def objective(self, **options: Any) -> Objective:
+        settings: dict[str, Any] = {
+            "search_space": SearchSpace({"noise": (0.1, 1.0)}),
+            "post_space": SearchSpace({"threshold": (-1.0, 2.0)}),
+            "metric": "accuracy",
+            "direction": "maximize",
+            "max_steps": 3,
+            "n_post_trials": 4,
+        }
+        return StagedObjective(make_artifact, score_artifact, **settings | options)
+
+    def others(self) -> list[Objective]:
+        return [self.objective(data=[1]), self.objective(n_post_trials=5)]
+
+    def data(self) -> str:
+        return "score"
+
+
+class Careless(Descent):
+    """Breaks promises on purpose: draws from the global state, and has no end."""
+
+    def train(self, params: Mapping[str, Any], reporter: Reporter) -> float:
+        for step in range(4):
+            reporter.report(float(np.random.rand()), step)
+        return float(np.random.rand())
+
+
+@pytest.mark.parametrize(
+    "promise",
+    [
+        lambda contract, finished: contract.test_same_seed_gives_the_same_trials(finished),
+        lambda contract, finished: contract.test_deadline_ends_a_trial_with_what_it_has(finished),
+        lambda contract, finished: contract.test_best_model_is_that_of_the_best_trial(finished),
+    ],
+)
+def test_contract_finds_a_broken_promise(promise: Callable[..., None]) -> None:
+    class Contract(TestDescent):
+        def objective(self, noise: str = "normal") -> Objective:
+            return Careless(search_space=SPACE, metric="square", direction="minimize", max_steps=4)
+
+    contract = Contract()
+    objective = contract.objective()
+    from hpolab.testing import _run
+
+    finished = _run(objective, 2)
+    with pytest.raises(AssertionError):
+        promise(contract, finished)
