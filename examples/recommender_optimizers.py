@@ -59,7 +59,7 @@ def n_tied(comparison):
 def print_rankings(shared, own):
     """Print the ranking at one learning rate beside that of each in its own space."""
     print(f"\nThe two rankings, by {TUNED} on the validation items")
-    print(f"     {shared.name:22}   {own.name}")
+    print(f"     {shared.study_name:22}   {own.study_name}")
     for place, pair in enumerate(zip(shared.ranking(), own.ranking(), strict=True), start=1):
         print(f"{place:3}  " + "   ".join(f"{each.name:14} {each.best_value:.4f}" for each in pair))
     before, after = ([each.name for each in found.ranking()] for found in (shared, own))

@@ -32,7 +32,9 @@ def processes_in(folder: Path) -> set[str]:
     }
 
 
-@pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGKILL])
+@pytest.mark.parametrize(
+    "signum", [signal.SIGKILL, pytest.param(signal.SIGTERM, marks=pytest.mark.long)]
+)
 def test_servers_and_their_data_are_gone_when_the_tests_are_killed(signum, tmp_path):
     (tmp_path / "test_servers.py").write_text(STARTS_ALL)
     # Where the user that PostgreSQL runs as may go, too.

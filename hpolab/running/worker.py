@@ -7,6 +7,7 @@ import signal
 import threading
 import time
 import traceback
+import warnings
 from collections.abc import Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -178,6 +179,21 @@ def _work(
             after_trial()
 
 
+@contextmanager
+def _reports_allowed_again(trial: Trial) -> Iterator[None]:
+    """Let a requeued trial report steps anew, as a pruning callback without checkpoints does.
+
+    Optuna keeps the first report of a step and warns of each other; where warnings are errors, the
+    trial would fail.
+    """
+    if not _optuna.stored_reports(trial):
+        yield
+        return
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "The reported value is ignored because this `step=")
+        yield
+
+
 # The trial is another's, or its storage cannot be reached: its lease lets it go on later.
 _NOT_THE_TRIALS_FAULT = (
     LeaseLost,
@@ -288,7 +304,7 @@ class Worker:
     ) -> FrozenTrial | None:
         _optuna.buffer_reports(self._study, trial)
         try:
-            with interrupts.allowed():
+            with interrupts.allowed(), _reports_allowed_again(trial):
                 value = _finite(trial, outcome(trial))
         except optuna.TrialPruned:
             return self._tell(trial, state=TrialState.PRUNED)

@@ -26,17 +26,18 @@ def free_port() -> int:
 
 
 @pytest.fixture
-def dashboard(tmp_path, curve):
+def dashboard(tmp_path, curve, end_with_tests):
     """The address of a dashboard over a SQLite file with a study of three trials."""
     url = f"sqlite:///{tmp_path}/s.db"
     study = make_study("curve", storage=url, objective=curve, pruner="none", seed=3)
     run(study, curve, n_trials=3, show_progress_bar=False)
+    end_with_tests(tmp_path)
     port = free_port()
     program = "from optuna_dashboard._cli import main; main()"
     arguments = [url, "--host", "127.0.0.1", "--port", str(port)]
     with (tmp_path / "dashboard.log").open("wb") as log:
         server = subprocess.Popen(
-            [sys.executable, "-c", program, *arguments], stdout=log, stderr=log
+            [sys.executable, "-c", program, *arguments], cwd=tmp_path, stdout=log, stderr=log
         )
         try:
             yield f"http://127.0.0.1:{port}", server

@@ -14,7 +14,7 @@ import pytest
 from hpolab import write_report
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from selenium.webdriver import Chrome
@@ -39,7 +39,9 @@ return Array.from(document.querySelectorAll('.plot')).map(place => {
 
 
 @pytest.fixture(scope="module")
-def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Chrome]:
+def browser(
+    tmp_path_factory: pytest.TempPathFactory, end_with_tests: Callable[[Path], None]
+) -> Iterator[Chrome]:
     """A headless Chromium with a profile of its own; nothing is downloaded for it."""
     from selenium import webdriver
     from selenium.webdriver.chrome.service import Service
@@ -47,6 +49,7 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Chrome]:
     options = webdriver.ChromeOptions()
     options.binary_location = str(CHROMIUM)
     profile = tmp_path_factory.mktemp("profile")
+    end_with_tests(profile)
     for argument in (
         "--headless=new",
         "--no-sandbox",  # refused to root otherwise
@@ -57,7 +60,8 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Chrome]:
     ):
         options.add_argument(argument)
     options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
-    driver = webdriver.Chrome(options=options, service=Service(executable_path=str(DRIVER)))
+    service = Service(executable_path=str(DRIVER), popen_kw={"cwd": profile})
+    driver = webdriver.Chrome(options=options, service=service)
     yield driver
     driver.quit()
 

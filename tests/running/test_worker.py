@@ -242,3 +242,22 @@ def test_a_run_inside_an_objective_is_refused_before_its_crew_measures_anything(
         run(study, inside, n_trials=3, max_failures=1)
     assert study.trials[0].user_attrs["events"] == []
     assert study.trials[0].state == TrialState.FAIL
+
+
+def test_a_requeued_trial_that_trains_anew_may_report_its_steps_again(study):
+    n_started = 0
+
+    def objective(trial):
+        nonlocal n_started
+        n_started += 1
+        for step in range(3):
+            trial.report(1 / (step + 1), step)
+            if (n_started, step) == (1, 1):
+                interrupt()
+        return trial.suggest_float("x", -1, 1)
+
+    with pytest.raises(KeyboardInterrupt):
+        run(study, objective, n_trials=1)
+    run(study, objective, n_trials=1)  # a warning would be an error
+    assert states(study) == ["COMPLETE"]
+    assert study.trials[0].intermediate_values == {0: 1.0, 1: 1 / 2, 2: 1 / 3}
