@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, cast
 from hpolab.errors import InvalidType
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
 __all__ = ["checks_keywords"]
 
@@ -96,14 +96,15 @@ _PLACES = {
 def checks_keywords(*options: Any) -> Callable[[Callable[P, R]], Callable[P, R]]:
     """Make a function refuse a keyword that it does not have with the one that was meant.
 
-    The signature stays what it was, for type checkers, editors and `inspect`.
+    Too many arguments by position are refused with the names to give them by. The signature stays
+    what it was, for type checkers, editors and `inspect`.
 
     Args:
         *options: The TypedDict of the function's ``**options``. Without it, a function that has
             such takes all keywords.
 
     Raises:
-        InvalidType: From the function, for a keyword that it does not have.
+        InvalidType: From the function, for such a call.
 
     Example:
         >>> @checks_keywords()
@@ -115,8 +116,11 @@ def checks_keywords(*options: Any) -> Callable[[Callable[P, R]], Callable[P, R]]
 
     def decorate(function: Callable[P, R]) -> Callable[P, R]:
         known = _keywords_of(function, options)
+        by_position, by_name = _sorted_names(function)
 
         def check(args: tuple[Any, ...], keywords: Mapping[str, Any]) -> None:
+            if by_position is not None and len(args) > len(by_position):
+                raise InvalidType(_positions(_called(function, args), args, by_position, by_name))
             for name in keywords:
                 if known is not None and name not in known:
                     raise InvalidType(_message(_called(function, args), name, known))
@@ -142,6 +146,26 @@ def _keywords_of(function: Any, options: Iterable[Any]) -> frozenset[str] | None
         named |= each.__optional_keys__ | each.__required_keys__
     takes_any = any(p.kind == p.VAR_KEYWORD for p in parameters)
     return None if takes_any and not options else frozenset(named)
+
+
+def _sorted_names(function: Any) -> tuple[list[str] | None, list[str]]:
+    """Return what a function takes by position, None for any number, and what by name alone."""
+    parameters = inspect.signature(function).parameters.values()
+    by_name = [p.name for p in parameters if p.kind == p.KEYWORD_ONLY]
+    if any(p.kind == p.VAR_POSITIONAL for p in parameters):
+        return None, by_name
+    kinds = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    return [p.name for p in parameters if p.kind in kinds], by_name
+
+
+def _positions(
+    called: str, args: tuple[Any, ...], by_position: Sequence[str], by_name: Sequence[str]
+) -> str:
+    own = [name for name in by_position if name != "self"]
+    names = ", ".join(f"`{name}`" for name in own) or "nothing"
+    others = ", ".join(f"`{name}=`" for name in by_name[:3])
+    rest = f": give the others by name, such as {others}" if others else ""
+    return f"`{called}` takes {names} by position, got {len(args) - len(by_position)} more{rest}."
 
 
 def _called(function: Any, args: tuple[Any, ...]) -> str:

@@ -124,6 +124,20 @@ def test_word_like_no_other_brings_the_list():
         write_report(zzz=1)
 
 
+@pytest.mark.parametrize(
+    ("function", "args", "message"),
+    [
+        (run, 3, r"`run` takes `study`, `objective` by position, got 1 more: .* `n_trials=`"),
+        (TorchObjective, 3, r"`TorchObjective` takes `build_model` by position, got 2 more"),
+        (Reporter, 2, r"`Reporter` takes `trial` by position, got 1 more: give the others by"),
+        (make_study, 2, r"`make_study` takes `study_name` by position, got 1 more: .*`storage=`"),
+    ],
+)
+def test_too_many_arguments_by_position_bring_the_names(function, args, message):
+    with pytest.raises(InvalidType, match=message):
+        function(*range(args))
+
+
 def test_subclass_is_named_as_the_user_called_it():
     class Mine(Objective):
         def train(self, params, reporter):

@@ -167,8 +167,8 @@ class Objective(abc.ABC):
 
         Args:
             study: What this objective was run with.
-            seed: None for the trial's own, with which training repeats bit for bit; another one
-                trains the trial's configuration anew.
+            seed: None for the trial's own, with which training repeats bit for bit (of a trial
+                that was fused, within rounding); another one trains the configuration anew.
 
         Raises:
             InvalidArgument: If no trial is complete, or the study was run with another objective.
