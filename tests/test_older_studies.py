@@ -13,6 +13,7 @@ from __future__ import annotations
 import gzip
 import json
 import math
+import re
 import shutil
 import uuid
 from collections import Counter
@@ -137,7 +138,11 @@ class Bowl(Objective):
 
     def __init__(self, search_space: SearchSpace = SPACE) -> None:
         super().__init__(
-            search_space=search_space, direction="minimize", max_steps=4, checkpoint_seconds=0
+            search_space=search_space,
+            metric="loss",
+            direction="minimize",
+            max_steps=4,
+            checkpoint_seconds=0,
         )
 
     def train(self, params: Mapping[str, Any], reporter: Reporter) -> float:
@@ -189,6 +194,7 @@ def staged_objective(
         score,
         search_space=SearchSpace({"noise": (0.1, 1.0)}),
         post_space=SearchSpace({"threshold": (-1.0, 2.0)}, defaults={"threshold": 0.0}),
+        metric="gap",
         direction="minimize",
         max_steps=2,
         n_post_trials=3,
@@ -434,7 +440,19 @@ def assert_as_uninterrupted(study: Study, name: str = "", *, tolerance: float = 
 
 
 def as_json(dataclass: Any) -> Any:
-    return json.loads(json.dumps(asdict(dataclass)))
+    """Return a result in the words of the older version, whose differences were means."""
+    record = json.loads(json.dumps(asdict(dataclass)))
+    if "tuning_improvement" in record:
+        record["tuning_lead"] = record.pop("tuning_improvement")
+    if "improvement" in record:
+        effect = record.pop("improvement") or {}
+        lead = {
+            "mean": effect.get("estimate"),
+            "low": effect.get("low"),
+            "high": effect.get("high"),
+        }
+        record |= {"lead": lead if effect else None, "p_value": effect.get("p_value")}
+    return record
 
 
 # ----- Opening.
@@ -583,7 +601,7 @@ def compared(found: Any) -> dict[str, Any]:
             "default_value": each.default_value,
             "best_value": each.best_value,
             "best_params": dict(each.best_params),
-            "test": list(each.test),
+            "test": list(each.test_scores),
         }
         for name, each in found.contenders.items()
     }
@@ -601,7 +619,7 @@ def confirmed(found: Any) -> dict[str, Any]:
 def swept(found: Any) -> dict[str, Any]:
     return {
         "best": as_json(found.best),
-        "stages": {stage.name: [as_json(each) for each in stage.tried] for stage in found.stages},
+        "stages": {stage.name: [as_json(each) for each in stage.trials] for stage in found.stages},
     }
 
 
@@ -733,8 +751,8 @@ def test_cross_fitted_study_opens_with_its_artifact(old_file):
 def test_status_shows_old_studies(old_url):
     shown = invoke(app, ["status", "-s", old_url])
     assert shown.exit_code == 0, shown.output
-    rows = [line.split("│")[1:-1] for line in shown.output.splitlines() if "│" in line]
-    found = {row[0].strip(): [cell.strip() for cell in row[1:]] for row in rows}
+    rows = [re.split(r"  +", line) for line in shown.output.splitlines()]
+    found = {row[0]: row[1:] for row in rows}
     assert found["bowl"] == ["8 of 8", "2", "1", "0", "1", "3.89941", "5"]
     assert found["killed/ä"][:5] == ["1 of 6", "0", "0", "2", "1"]
     assert "staged" in found
