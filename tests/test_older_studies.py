@@ -13,6 +13,7 @@ from __future__ import annotations
 import gzip
 import json
 import math
+import re
 import shutil
 import uuid
 from collections import Counter
@@ -137,7 +138,11 @@ class Bowl(Objective):
 
     def __init__(self, search_space: SearchSpace = SPACE) -> None:
         super().__init__(
-            search_space=search_space, direction="minimize", max_steps=4, checkpoint_seconds=0
+            search_space=search_space,
+            metric="loss",
+            direction="minimize",
+            max_steps=4,
+            checkpoint_seconds=0,
         )
 
     def train(self, params: Mapping[str, Any], reporter: Reporter) -> float:
@@ -189,6 +194,7 @@ def staged_objective(
         score,
         search_space=SearchSpace({"noise": (0.1, 1.0)}),
         post_space=SearchSpace({"threshold": (-1.0, 2.0)}, defaults={"threshold": 0.0}),
+        metric="gap",
         direction="minimize",
         max_steps=2,
         n_post_trials=3,
@@ -583,7 +589,7 @@ def compared(found: Any) -> dict[str, Any]:
             "default_value": each.default_value,
             "best_value": each.best_value,
             "best_params": dict(each.best_params),
-            "test": list(each.test),
+            "test": list(each.test_scores),
         }
         for name, each in found.contenders.items()
     }
@@ -593,15 +599,26 @@ def confirmed(found: Any) -> dict[str, Any]:
     return {
         "n_seeds": found.n_seeds,
         "metric": found.metric,
-        "baseline": as_json(found.baseline),
-        "configurations": [as_json(each) for each in found.configurations],
+        "baseline": with_old_names(as_json(found.baseline)),
+        "configurations": [with_old_names(as_json(each)) for each in found.configurations],
     }
+
+
+def with_old_names(found: dict[str, Any]) -> dict[str, Any]:
+    """Return a result under the names of its parts in the first version."""
+    if "tuning_improvement" in found:
+        found["tuning_lead"] = found.pop("tuning_improvement")
+    effect = found.pop("improvement")
+    ends = None if effect is None else {name: effect[name] for name in ("low", "high")}
+    found["lead"] = None if ends is None else {"mean": effect["estimate"], **ends}
+    found["p_value"] = None if effect is None else effect["p_value"]
+    return found
 
 
 def swept(found: Any) -> dict[str, Any]:
     return {
         "best": as_json(found.best),
-        "stages": {stage.name: [as_json(each) for each in stage.tried] for stage in found.stages},
+        "stages": {stage.name: [as_json(each) for each in stage.trials] for stage in found.stages},
     }
 
 
@@ -616,7 +633,9 @@ def test_what_was_found_opens(old):
     assert [trial.number for trial in confirmation.trials if "hpolab:twin" in trial.user_attrs] == [
         4
     ]
-    assert list(differences(as_json(load_ensemble(bowl)), expected["ensemble"])) == []
+    assert (
+        list(differences(with_old_names(as_json(load_ensemble(bowl))), expected["ensemble"])) == []
+    )
     # Of the sweep's last stage one trial had finished.
     stages = expected["stages"]["stages"]
     finished = {**stages, "sizes": stages["sizes"][:1]}
@@ -733,8 +752,8 @@ def test_cross_fitted_study_opens_with_its_artifact(old_file):
 def test_status_shows_old_studies(old_url):
     shown = invoke(app, ["status", "-s", old_url])
     assert shown.exit_code == 0, shown.output
-    rows = [line.split("│")[1:-1] for line in shown.output.splitlines() if "│" in line]
-    found = {row[0].strip(): [cell.strip() for cell in row[1:]] for row in rows}
+    rows = [re.split(" {2,}", line) for line in shown.output.splitlines()]
+    found = {row[0]: row[1:] for row in rows}
     assert found["bowl"] == ["8 of 8", "2", "1", "0", "1", "3.89941", "5"]
     assert found["killed/ä"][:5] == ["1 of 6", "0", "0", "2", "1"]
     assert "staged" in found
