@@ -479,8 +479,8 @@ RULES: Mapping[str, Rule] = {
     "asgd": Rule(coupled_decay, asgd_decay, descend, average_weights),
     "rprop": Rule(rprop, descend),
 }
-"""Optimizer -> rule. Two optimizers have none: `muon` updates several weights together, and
-`sparse_adam` needs sparse gradients, which a stack does not have."""
+"""Optimizer -> rule. Two optimizers have none: `muon` treats a weight by its place in the model,
+and `sparse_adam` needs sparse gradients, which a stack does not have."""
 
 
 def rule_of(params: Mapping[str, Any]) -> str | None:
