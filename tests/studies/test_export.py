@@ -20,7 +20,7 @@ from hpolab import (
     params_of_yaml,
     run,
 )
-from hpolab.studies.export import POST_KEY, as_table, delivered_params, trainer_params
+from hpolab.studies.export import POST_KEY, delivered_params, trainer_params
 
 PARAMS = {"optimizer": "adam", "lr": 1e-05, "amsgrad": False, "n": 3, "weights": None}
 
@@ -98,7 +98,3 @@ def test_a_trials_params_are_the_trainers_with_those_tuned_for_it():
     # Of a cross-fit, none of several sets is the one.
     trial.user_attrs[POST_KEY] = {"a": {"threshold": 0.4}, "b": {"threshold": 0.6}}
     assert delivered_params(study, trial) == {"beta": trial.value}
-
-
-def test_columns_of_a_table_stand_below_each_other():
-    assert as_table([["a", "b"], ["long", "1"]]) == "a     b\nlong  1"
