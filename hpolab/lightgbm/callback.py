@@ -16,6 +16,7 @@ import optuna
 from hpolab import _optuna
 from hpolab.errors import InvalidArgument, InvalidType, check_count, needs, one_of
 from hpolab.keywords import checks_keywords
+from hpolab.studies.trials import sign_of
 from hpolab.trial.reporter import Reporter
 
 with needs("`LightGBMPruning`", "LightGBM", "lightgbm"):
@@ -197,7 +198,7 @@ class LightGBMPruning:
 
     def _keep_if_best(self, value: float, env: CallbackEnv) -> None:
         best = self._folds[-1]
-        sign = 1.0 if self._reporter.direction == "maximize" else -1.0
+        sign = sign_of(self._reporter.direction)
         if math.isfinite(value) and (best is None or sign * (value - best.value) > 0):
             self._folds[-1] = _Best(value, env.iteration, env.evaluation_result_list)
 

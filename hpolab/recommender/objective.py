@@ -15,6 +15,7 @@ from hpolab.objectives.epochs import train_epochs
 from hpolab.recommender.ranking import LOWER_IS_BETTER, RankingTask
 from hpolab.recommender.space import RECOMMENDERS, recommender_space
 from hpolab.recommender.trainer import RecommenderTrainer
+from hpolab.seeding import check_seed
 from hpolab.trial.reporter import ReporterOptions
 
 if TYPE_CHECKING:
@@ -219,8 +220,7 @@ class RecommenderObjective(Objective):
             Diverged: If the training reaches NaN or infinity.
             InvalidArgument: If ``seed`` is below 0, or a parameter is missing or out of its range.
         """
-        if seed < 0:
-            raise InvalidArgument(f"`seed` must be 0 or above, got {seed}.")
+        check_seed(seed)
         params = self.search_space.complete(params)
         reporter = self.reporter(seed=seed)
         with self._trainer.seeded(seed):

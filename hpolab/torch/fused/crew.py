@@ -92,7 +92,7 @@ class FusedCrew(Crew):
         except Exception as error:  # noqa: BLE001 - stored with the trial
             if is_out_of_memory(error) and self._members:
                 self._size = len(self._members)
-                self._put_back(trial)
+                self._requeue(trial)
                 return None
             return partial(_raise, self._objective, error)
         return None
@@ -109,7 +109,7 @@ class FusedCrew(Crew):
             advanced = [each for each in advanced if each[1] in here]
         else:
             self._has_collected = False
-        advanced = self._put_back_starved(advanced)
+        advanced = self._requeue_starved(advanced)
         alive = [each for each in advanced if each[1].error is None]
         reports = [
             StepReport(
@@ -131,17 +131,17 @@ class FusedCrew(Crew):
         """Requeue all trials, so that other workers can resume them."""
         for member in self._members:
             assert member.trial is not None
-            self._put_back(member.trial)
+            self._requeue(member.trial)
 
-    def _put_back(self, trial: Trial) -> None:
+    def _requeue(self, trial: Trial) -> None:
         requeue_mine(self._study, trial)
 
     def _let_go(self, group: MemberGroup, member: Member) -> None:
         group.remove(member)
         assert member.trial is not None
-        self._put_back(member.trial)
+        self._requeue(member.trial)
 
-    def _put_back_starved(
+    def _requeue_starved(
         self, advanced: list[tuple[MemberGroup, Member, float]]
     ) -> list[tuple[MemberGroup, Member, float]]:
         """Requeue the members that ran out of memory next to others; return the rest."""
