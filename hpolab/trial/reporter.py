@@ -460,7 +460,11 @@ def report_together(reports: Sequence[StepReport]) -> list[Exception | None]:
             if ended[place] is None:
                 try:
                     act(report)
-                except (optuna.TrialPruned, LeaseLost) as error:
+                except Exception as error:
+                    # One whose checkpoint does not fit in memory ends alone, too.
+                    its_own = isinstance(error, optuna.TrialPruned | LeaseLost)
+                    if not its_own and not is_out_of_memory(error):
+                        raise
                     ended[place] = error
 
     def note(report: StepReport) -> None:

@@ -19,6 +19,7 @@ from hpolab import (
     ReporterSettings,
     make_study,
 )
+from hpolab.trial.reporter import StepReport, report_together
 
 
 def ask(direction: str = "minimize", pruner: optuna.pruners.BasePruner | None = None):
@@ -269,3 +270,17 @@ def test_no_steps_are_refused():
     _, trial = ask()
     with pytest.raises(InvalidArgument, match="`n_steps` must be 1 or above, got 0"):
         list(Reporter(trial).steps(0))
+
+
+def test_one_of_several_whose_checkpoint_does_not_fit_in_memory_ends_alone(tmp_path):
+    def too_large() -> bytes:
+        raise MemoryError("4 GiB")
+
+    study = make_study("s", storage=f"sqlite:///{tmp_path}/s.db", pruner="none")
+    reporters = [Reporter(study.ask(), checkpoint_seconds=0) for _ in range(2)]
+    states = too_large, lambda: b"whole"
+    reports = [StepReport(r, 1.0, 0, state) for r, state in zip(reporters, states, strict=True)]
+    first, second = report_together(reports)
+    assert isinstance(first, MemoryError)
+    assert second is None
+    assert [trial.intermediate_values for trial in study.get_trials()] == [{0: 1.0}, {0: 1.0}]
