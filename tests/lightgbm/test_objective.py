@@ -722,6 +722,7 @@ def test_study_resumed_half_way_is_the_uninterrupted_one_bit_for_bit(tmp_path: P
     assert told(resumed) == told(whole)
 
 
+@pytest.mark.usefixtures("warm_workers")
 @pytest.mark.parametrize(
     "train",
     ["arrays", pytest.param("binned Dataset", marks=pytest.mark.long)],

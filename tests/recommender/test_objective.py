@@ -195,6 +195,7 @@ def test_killed_study_ends_as_the_uninterrupted_one(tmp_path, python):
     assert {trial.state for trial in whole.trials} <= {TrialState.COMPLETE, TrialState.PRUNED}
 
 
+@pytest.mark.usefixtures("warm_workers")
 def test_two_worker_processes_give_the_trials_of_one(tmp_path):
     objective = make("ease")
     studies = []

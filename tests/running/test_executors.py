@@ -58,6 +58,7 @@ def test_workers_spend_one_budget_in_processes_of_their_own(url):
     assert not any(psutil.pid_exists(pid) for pid in workers)
 
 
+@pytest.mark.usefixtures("warm_workers")
 def test_one_progress_bar_for_all_workers(url, capfd):
     run(make_study("bar", storage=url), square, n_trials=6, n_workers=2, show_progress_bar=True)
     assert "6/6" in capfd.readouterr().err
@@ -72,6 +73,7 @@ def test_workers_share_the_cores(url):
     assert study.trials[0].value == max(1, (os.cpu_count() or 1) // 2)
 
 
+@pytest.mark.usefixtures("warm_workers")
 def test_dead_worker_is_replaced_and_its_trial_goes_on(url, tmp_path):
     marker = tmp_path / "died"
 
@@ -102,6 +104,7 @@ def test_trial_that_always_kills_its_worker_fails_and_the_study_goes_on(url):
     assert study.trials[1].user_attrs["hpolab:error"] == "the worker died 2 times in this trial"
 
 
+@pytest.mark.usefixtures("warm_workers")
 def test_error_of_a_worker_is_raised_here(url):
     def objective(trial: optuna.Trial) -> float:
         raise KeyError("no such column")
@@ -110,6 +113,7 @@ def test_error_of_a_worker_is_raised_here(url):
         run(make_study("s", storage=url), objective, n_trials=9, n_workers=2)
 
 
+@pytest.mark.usefixtures("warm_workers")
 def test_workers_that_cannot_live_end_the_run(url, monkeypatch):
     monkeypatch.setattr("hpolab.running.executors._MAX_DEATHS", 2)  # for each worker
 
@@ -201,6 +205,7 @@ def noisy(trial: optuna.Trial) -> float:
     return x**2 + y
 
 
+@pytest.mark.usefixtures("warm_workers")
 @pytest.mark.parametrize(
     ("sampler", "pruner"),
     [
@@ -224,6 +229,7 @@ def test_reproducible_study_depends_on_workers_and_seed_but_not_on_timing(
     assert first == outcome("second", 3)
 
 
+@pytest.mark.usefixtures("warm_workers")
 def test_reproducible_study_is_resumed_as_it_began(url):
     study = make_study("s", storage=url)
     run(study, square, n_trials=2, n_workers=2, reproducible=True)

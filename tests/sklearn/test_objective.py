@@ -708,6 +708,7 @@ def test_stopped_study_ends_as_the_uninterrupted_one(
         assert Interrupted.n_fits <= n_fits + (3 if fidelity == "rows" else 1)
 
 
+@pytest.mark.usefixtures("warm_workers")
 def test_workers_share_a_study(tmp_path: Path) -> None:
     study = make_study("s", storage=f"sqlite:///{tmp_path}/s.db", direction="maximize", seed=0)
     objective = SklearnObjective(make_pipeline(StandardScaler(), SVC()), IRIS, folds=3)

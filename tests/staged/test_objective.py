@@ -199,6 +199,7 @@ def test_confirmation_tunes_on_each_fresh_artifact_and_trains_none_twice(tmp_pat
     assert len(train.trained) == 7
 
 
+@pytest.mark.usefixtures("warm_workers")
 def test_workers_and_reproducible_studies_share_a_storage(tmp_path):
     url = f"sqlite:///{tmp_path}/s.db"
     study = run_study(make(), 4, storage=url, n_workers=2, reproducible=True)

@@ -400,6 +400,7 @@ def test_test_scores_are_read_as_version_0_1_has_stored_them():
     assert len(objective.fits) == 2
 
 
+@pytest.mark.usefixtures("warm_workers")
 def test_options_of_run_reach_every_study(tmp_path):
     seen = []
     compare(

@@ -487,6 +487,7 @@ def test_callbacks_see_each_training():
     assert len(seen) == 2 * found.n_seeds
 
 
+@pytest.mark.usefixtures("warm_workers")
 def test_several_workers_find_what_one_finds(tmp_path):
     whole = confirm(tuned(Thrower()), Thrower(), test=0.0, top_k=2)
     study = tuned(Thrower(), storage=f"sqlite:///{tmp_path}/study.db")

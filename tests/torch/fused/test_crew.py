@@ -100,6 +100,7 @@ def test_callbacks_get_each_trial_and_may_stop_the_study(objective_of, study_of)
     assert 3 <= len(seen) < 12
 
 
+@pytest.mark.usefixtures("warm_workers")
 def test_worker_processes_share_the_budget_of_a_fused_study(tmp_path, objective_of, study_of):
     url = f"sqlite:///{tmp_path}/s.db"
     study = study_of(objective_of(), 20, 4, storage=url, n_workers=2)
