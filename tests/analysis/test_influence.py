@@ -3,56 +3,13 @@
 from __future__ import annotations
 
 import numpy as np
-import optuna
 import pytest
-from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
-from optuna.importance import FanovaImportanceEvaluator
-from optuna.trial import TrialState, create_trial
 
-from hpolab import InvalidArgument, InvalidType, import_runs, influence
-
-RANGES = {
-    "lr": FloatDistribution(1e-4, 1e-1, log=True),
-    "layers": IntDistribution(1, 8),
-    "optimizer": CategoricalDistribution(["adam", "sgd", "lion"]),
-}
-
-
-def study_of(values, params, *, ranges=RANGES, direction="maximize", states=()):
-    """Return a study of given trials, and others of given states."""
-    study = optuna.create_study(direction=direction)
-    for value, each in zip(values, params, strict=True):
-        distributions = {name: ranges[name] for name in each}
-        study.add_trial(create_trial(value=value, params=each, distributions=distributions))
-    for state in states:
-        study.add_trial(create_trial(state=state))
-    return study
-
-
-def draw(n: int, seed: int = 0) -> list[dict]:
-    rng = np.random.default_rng(seed)
-    return [
-        {
-            "lr": float(10 ** rng.uniform(-4, -1)),
-            "layers": int(rng.integers(1, 9)),
-            "optimizer": str(rng.choice(["adam", "sgd", "lion"])),
-        }
-        for _ in range(n)
-    ]
-
-
-def noise(n: int, seed: int = 0) -> np.ndarray:
-    return np.random.default_rng([seed, 1]).normal(scale=0.1, size=n)
-
-
-def planted(params: list[dict], seed: int = 0) -> list[float]:
-    """Return values that lr alone decides, but for noise."""
-    gains = [-0.5 * abs(np.log10(each["lr"]) + 2) for each in params]
-    return (np.array(gains) + noise(len(params), seed)).tolist()
+from hpolab import InvalidArgument, InvalidType, influence
 
 
 @pytest.mark.parametrize("direction", ["maximize", "minimize"])
-def test_planted_parameter_is_found_and_the_others_are_not(direction):
+def test_planted_parameter_is_found_and_the_others_are_not(study_of, draw, planted, direction):
     params = draw(80)
     sign = 1 if direction == "maximize" else -1
     found = influence(
@@ -67,15 +24,7 @@ def test_planted_parameter_is_found_and_the_others_are_not(direction):
     assert "lr" in found.verdict[-1]
 
 
-def test_runs_made_elsewhere_have_a_caveat():
-    rows = [{"a": i % 2, "y": i % 2 + 0.01 * (i % 3)} for i in range(12)]
-    study = import_runs(rows, study_name="foreign", value="y", direction="maximize")
-    summary = influence(study).verdict[-1]
-    assert summary.startswith("Significant")
-    assert "may be another parameter that was changed at the same time" in summary
-
-
-def test_planted_choice_is_found():
+def test_planted_choice_is_found(study_of, draw, noise):
     params = draw(60)
     values = noise(60) + np.array([0.5 * (each["optimizer"] == "sgd") for each in params])
     found = influence(study_of(values.tolist(), params))
@@ -83,7 +32,7 @@ def test_planted_choice_is_found():
     assert found["optimizer"].difference.better == "sgd"
 
 
-def test_planted_interaction_is_found():
+def test_planted_interaction_is_found(study_of, draw, noise):
     params = draw(90)
     signs = [(e["lr"] > 10**-2.5) == (e["layers"] > 4) for e in params]
     found = influence(
@@ -96,14 +45,14 @@ def test_planted_interaction_is_found():
     assert sum(cell.n_trials for cell in found.interaction.cells) == 90
 
 
-def test_pure_noise_is_called_noise():
+def test_pure_noise_is_called_noise(study_of, draw, noise):
     found = influence(study_of(noise(70).tolist(), draw(70)))
     assert not any(each.is_significant for each in found.parameters.values())
     assert "None of these differences is significant at one run each." in str(found)
 
 
 @pytest.mark.long
-def test_false_alarms_are_as_rare_as_the_confidence_says():
+def test_false_alarms_are_as_rare_as_the_confidence_says(study_of, draw, noise):
     alarms = 0
     for seed in range(20):
         study = study_of(noise(30, seed).tolist(), draw(30, seed))
@@ -113,7 +62,7 @@ def test_false_alarms_are_as_rare_as_the_confidence_says():
     assert alarms < 5
 
 
-def test_intervals_of_differences_hold_the_true_one():
+def test_intervals_of_differences_hold_the_true_one(study_of, noise):
     held = 0
     for seed in range(100):
         params = [{"layers": 1 + row % 2} for row in range(12)]
@@ -126,7 +75,7 @@ def test_intervals_of_differences_hold_the_true_one():
     assert 80 <= held <= 99
 
 
-def test_groups_have_counts_means_and_t_intervals():
+def test_groups_have_counts_means_and_t_intervals(study_of):
     params = [{"layers": n} for n in (1, 1, 1, 2)]
     found = influence(study_of([1.0, 2.0, 3.0, 5.0], params))["layers"]
     first, second = found.groups
@@ -141,7 +90,7 @@ def test_groups_have_counts_means_and_t_intervals():
 @pytest.mark.parametrize(
     ("n", "n_groups"), [(6, 2), (29, 2), (30, 3)], ids=["few", "not yet three", "three"]
 )
-def test_numbers_are_split_into_groups_of_one_size(n, n_groups):
+def test_numbers_are_split_into_groups_of_one_size(study_of, noise, n, n_groups):
     params = [{"lr": float(x)} for x in np.geomspace(1e-4, 1e-1, n)]
     found = influence(study_of(noise(n).tolist(), params), n_resamples=2)["lr"]
     sizes = [group.n_trials for group in found.groups]
@@ -150,28 +99,13 @@ def test_numbers_are_split_into_groups_of_one_size(n, n_groups):
     assert max(sizes) - min(sizes) <= 1
 
 
-def test_edge_belongs_to_the_group_above():
+def test_edge_belongs_to_the_group_above(study_of):
     params = [{"lr": lr} for lr in (0.001, 0.01, 0.05)]
     groups = influence(study_of([1.0, 2.0, 3.0], params), bins={"lr": [0.01]})["lr"].groups
     assert [(g.label, g.n_trials) for g in groups] == [("< 0.01", 1), (">= 0.01", 2)]
 
 
-def test_what_is_not_complete_is_left_out_and_counted():
-    states = [TrialState.PRUNED, TrialState.PRUNED, TrialState.FAIL, TrialState.WAITING]
-    found = influence(study_of(noise(20).tolist(), draw(20), states=states), n_resamples=2)
-    assert found.n_trials == 20
-    assert found.left_out == {"fail": 1, "pruned": 2, "waiting": 1}
-    assert found.verdict[0] == "20 complete trials; left out: 1 fail, 2 pruned, 1 waiting."
-
-
-def test_parameter_of_one_value_is_skipped_and_says_so():
-    params = [{"lr": each["lr"], "layers": 4} for each in draw(12)]
-    found = influence(study_of(noise(12).tolist(), params))
-    assert found.skipped == {"layers": "it has one value, 4, in all trials"}
-    assert "layers: not judged, it has one value, 4, in all trials." in found.verdict
-
-
-def test_conditional_parameter_is_judged_on_the_trials_that_have_it():
+def test_conditional_parameter_is_judged_on_the_trials_that_have_it(study_of, draw, noise):
     params = draw(90)
     for each in params:
         if each["optimizer"] != "sgd":
@@ -185,48 +119,16 @@ def test_conditional_parameter_is_judged_on_the_trials_that_have_it():
     assert not found.interaction.is_significant
 
 
-def test_widened_range_is_one_range():
-    study = study_of(noise(12).tolist(), draw(12))
-    wider = {**RANGES, "lr": FloatDistribution(1e-5, 1.0, log=True)}
-    for value, each in zip(noise(12, 1), draw(12, 1), strict=True):
-        study.add_trial(create_trial(value=value, params=each, distributions=wider))
-    assert influence(study, n_resamples=2)["lr"].n_trials == 24
-
-
-@pytest.mark.parametrize(
-    ("n", "words"),
-    [(0, "0 complete trials, too few"), (1, "1 complete"), (19, "too few for importances")],
-)
-def test_too_few_trials_are_said_to_be_too_few(n, words):
-    found = influence(study_of(noise(n).tolist(), draw(n)))
-    assert words in str(found)
-    assert "None of these differences" in found.verdict[-1]
-
-
-def test_repeated_configurations_are_no_single_runs():
-    params = [each for each in draw(6) for _ in range(2)]
-    found = influence(study_of(noise(12).tolist(), params))
-    assert found.n_repeated == 12
-    assert "at one run each" not in found.verdict[-1]
-
-
-def test_study_is_only_read():
+def test_study_is_only_read(study_of, draw, noise):
     study = study_of(noise(20).tolist(), draw(20))
     before = [(t.params, t.value, t.distributions) for t in study.trials]
     influence(study, n_resamples=2)
     assert [(t.params, t.value, t.distributions) for t in study.trials] == before
 
 
-def test_same_seed_gives_the_same():
+def test_same_seed_gives_the_same(study_of, draw, noise):
     study = study_of(noise(30).tolist(), draw(30))
     assert influence(study, n_resamples=9, seed=3) == influence(study, n_resamples=9, seed=3)
-
-
-def test_another_evaluator_is_taken():
-    params = draw(40)
-    evaluator = FanovaImportanceEvaluator(n_trees=8, seed=0)
-    found = influence(study_of(planted(params), params), evaluator=evaluator, n_resamples=10)
-    assert found["lr"].importance.share > 0.5
 
 
 @pytest.mark.parametrize(
@@ -242,11 +144,6 @@ def test_another_evaluator_is_taken():
         ({"confidence": 95}, InvalidArgument, "`confidence` must be in"),
     ],
 )
-def test_bad_input_is_refused(arguments, error, message):
+def test_bad_input_is_refused(study_of, draw, noise, arguments, error, message):
     with pytest.raises(error, match=message):
         influence(study_of(noise(12).tolist(), draw(12)), **arguments)
-
-
-def test_several_objective_values_are_refused():
-    with pytest.raises(InvalidArgument, match="one objective value"):
-        influence(optuna.create_study(directions=["minimize", "minimize"]))

@@ -8,7 +8,7 @@ import numpy as np
 import optuna
 import pytest
 import yaml
-from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
+from optuna.distributions import FloatDistribution
 from optuna.trial import TrialState, create_trial
 
 from hpolab import (
@@ -22,38 +22,9 @@ from hpolab import (
     run,
 )
 
-RANGES = {
-    "lr": FloatDistribution(1e-4, 1.0, log=True),
-    "dropout": FloatDistribution(0.0, 0.8, step=0.1),
-    "layers": IntDistribution(1, 9),
-    "optimizer": CategoricalDistribution(["adam", "sgd"]),
-}
-
-
-def study_of(rows, *, direction="maximize"):
-    """Return a study of (value, params) rows."""
-    study = optuna.create_study(direction=direction)
-    for value, params in rows:
-        distributions = {name: RANGES[name] for name in params}
-        study.add_trial(create_trial(value=value, params=params, distributions=distributions))
-    return study
-
-
-def plateau_and_peak(direction="maximize"):
-    """Return a study with a plateau of 0.9 about lr 1e-3 and one run of 0.95 among bad ones."""
-    sign = 1 if direction == "maximize" else -1
-    rng = np.random.default_rng(0)
-    plateau = [(0.9, 10**e) for e in rng.uniform(-3.3, -2.7, 12)]
-    slope = [(0.6, 10**e) for e in rng.uniform(-1.0, 0.0, 10)]
-    rows = [*plateau, *slope, (0.95, 10**-0.5)]
-    return study_of(
-        [(sign * (v + rng.normal(scale=0.005)), {"lr": float(lr)}) for v, lr in rows],
-        direction=direction,
-    )
-
 
 @pytest.mark.parametrize("direction", ["maximize", "minimize"])
-def test_best_is_the_peak_and_robust_is_on_the_plateau(direction):
+def test_best_is_the_peak_and_robust_is_on_the_plateau(plateau_and_peak, direction):
     study = plateau_and_peak(direction)
     found = recommend(study)
     assert found.best.trial == study.best_trial.number == 22
@@ -63,7 +34,7 @@ def test_best_is_the_peak_and_robust_is_on_the_plateau(direction):
     assert "Not confirmed" in found.best.risk
 
 
-def test_hybrid_is_the_geometric_middle_on_a_log_scale_and_not_yet_tried():
+def test_hybrid_is_the_geometric_middle_on_a_log_scale_and_not_yet_tried(plateau_and_peak):
     found = recommend(plateau_and_peak())
     middle = np.sqrt(found.best.params["lr"] * found.robust.params["lr"])
     assert found.hybrid.params["lr"] == pytest.approx(middle)
@@ -71,11 +42,11 @@ def test_hybrid_is_the_geometric_middle_on_a_log_scale_and_not_yet_tried():
     assert found.hybrid.risk.startswith("Not yet tried.")
 
 
-def test_hybrid_takes_choices_of_the_best_and_stays_on_the_steps():
+def test_hybrid_takes_choices_of_the_best_and_stays_on_the_steps(study_of_rows):
     rows = [(1.0, {"dropout": 0.1, "layers": 2, "optimizer": "adam"})]
     good = {"dropout": 0.6, "layers": 7, "optimizer": "sgd"}
     rows += [(0.9 + n / 1000, {**good, "layers": 6 + n % 3}) for n in range(6)]
-    found = recommend(study_of(rows))
+    found = recommend(study_of_rows(rows))
     assert found.best.params["optimizer"] == "adam"
     assert found.robust.params["optimizer"] == "sgd"
     assert found.hybrid.params["optimizer"] == "adam"
@@ -83,17 +54,17 @@ def test_hybrid_takes_choices_of_the_best_and_stays_on_the_steps():
     assert found.hybrid.params["layers"] in (4, 5)
 
 
-def test_hybrid_that_was_tried_says_which_trial_it_is():
-    found = recommend(study_of([(0.9, {"lr": 0.01}), (0.8, {"lr": 0.1}), (0.7, {"lr": 1.0})]))
+def test_hybrid_that_was_tried_says_which_trial_it_is(study_of_rows):
+    found = recommend(study_of_rows([(0.9, {"lr": 0.01}), (0.8, {"lr": 0.1}), (0.7, {"lr": 1.0})]))
     assert found.best == found["best"]
     assert found.hybrid.params == found.best.params
     assert (found.hybrid.tried, found.hybrid.trial) == (True, 0)
 
 
-def test_changes_against_the_baseline_are_percents_or_words():
+def test_changes_against_the_baseline_are_percents_or_words(study_of_rows):
     before = {"lr": 0.01, "layers": 4, "optimizer": "sgd", "dropout": 0.0}
     after = {"lr": 0.012, "layers": 4, "optimizer": "adam", "dropout": 0.1}
-    found = recommend(study_of([(0.5, before), (0.6, after)]), baseline=0)
+    found = recommend(study_of_rows([(0.5, before), (0.6, after)]), baseline=0)
     assert [str(change) for change in found.best.changes] == [
         "lr +20.0 %",
         "optimizer sgd → adam",
@@ -104,55 +75,38 @@ def test_changes_against_the_baseline_are_percents_or_words():
 
 
 @pytest.mark.parametrize("baseline", [1, {"lr": 0.01}])
-def test_baseline_is_a_trial_or_params(baseline):
-    study = study_of([(0.9, {"lr": 0.1}), (0.8, {"lr": 0.01}), (0.7, {"lr": 1.0})])
+def test_baseline_is_a_trial_or_params(study_of_rows, baseline):
+    study = study_of_rows([(0.9, {"lr": 0.1}), (0.8, {"lr": 0.01}), (0.7, {"lr": 1.0})])
     found = recommend(study, baseline=baseline)
     assert found.baseline == {"lr": 0.01}
     assert found.best.improvement == pytest.approx(0.1)
 
 
-def test_improvement_within_the_noise_is_said_to_be():
+def test_improvement_within_the_noise_is_said_to_be(study_of_rows):
     rng = np.random.default_rng(0)
     rows = [(float(rng.normal()), {"lr": float(10 ** rng.uniform(-4, 0))}) for _ in range(40)]
-    found = recommend(study_of(rows), baseline=0)
+    found = recommend(study_of_rows(rows), baseline=0)
     assert "within the noise of one run each" in found.best.risk
     assert found.noise.deviation == pytest.approx(1.0, rel=0.4)
 
 
-def test_improvement_beyond_the_noise_is_said_to_be():
+def test_improvement_beyond_the_noise_is_said_to_be(study_of_rows):
     rng = np.random.default_rng(0)
     rows = [(0.0, {"lr": 1.0})]
     rows += [(1 + rng.normal(scale=0.01), {"lr": float(lr)}) for lr in np.geomspace(1e-3, 1e-2, 30)]
-    assert "more than the noise of one run each" in recommend(study_of(rows), baseline=0).best.risk
+    assert (
+        "more than the noise of one run each"
+        in recommend(study_of_rows(rows), baseline=0).best.risk
+    )
 
 
-def test_repeated_configurations_tell_the_noise():
-    rows = [(float(v), {"lr": 0.1}) for v in (1.0, 2.0, 3.0, 4.0)] + [(10.0, {"lr": 0.01})]
-    noise = recommend(study_of(rows)).noise
-    assert noise.deviation == pytest.approx(np.std([1, 2, 3, 4], ddof=1))
-    assert noise.source == "4 trials of repeated configurations"
-
-
-def test_what_another_run_of_it_reached_is_said():
+def test_what_another_run_of_it_reached_is_said(study_of_rows):
     rows = [(0.95, {"lr": 0.1}), (0.7, {"lr": 0.1}), (0.8, {"lr": 0.01}), (0.8, {"lr": 0.001})]
-    assert "When run again, it reached 0.7." in recommend(study_of(rows)).best.risk
+    assert "When run again, it reached 0.7." in recommend(study_of_rows(rows)).best.risk
 
 
-@pytest.mark.parametrize(("lr", "ends"), [(1e-4, True), (1.0, True), (0.01, False)])
-def test_end_of_a_range_is_said(lr, ends):
-    rows = [(0.5, {"lr": 0.1}), (0.6, {"lr": 0.05}), (0.9, {"lr": lr})]
-    assert ("At the end of its range: lr." in recommend(study_of(rows)).best.risk) == ends
-
-
-def test_one_disaster_does_not_pull_its_neighbors_down():
-    study = plateau_and_peak()
-    params = {"lr": 10**-3.0}
-    study.add_trial(create_trial(value=-1e9, params=params, distributions={"lr": RANGES["lr"]}))
-    assert 10**-3.3 <= recommend(study).robust.params["lr"] <= 10**-2.7
-
-
-def test_what_is_not_complete_is_not_recommended():
-    study = study_of([(0.5, {"lr": 0.1})])
+def test_what_is_not_complete_is_not_recommended(study_of_rows):
+    study = study_of_rows([(0.5, {"lr": 0.1})])
     study.add_trial(create_trial(state=TrialState.FAIL))
     found = recommend(study)
     assert found.best.trial == found.robust.trial == found.hybrid.trial == 0
@@ -241,11 +195,11 @@ def test_default_is_recommended_where_nothing_beats_it():
     assert best.risk.startswith("It is the baseline.")
 
 
-def test_confirmation_of_another_study_is_refused(bowl):
+def test_confirmation_of_another_study_is_refused(study_of_rows, bowl):
     study, objective = bowl
     confirmation = confirm(study, objective, test=None, top_k=1, show_progress_bar=False)
     with pytest.raises(InvalidArgument, match="must be of the study 'no-name"):
-        recommend(study_of([(0.5, {"lr": 0.1})]), confirmation)
+        recommend(study_of_rows([(0.5, {"lr": 0.1})]), confirmation)
 
 
 def test_exports_are_read_back_as_they_were(bowl):
@@ -260,8 +214,8 @@ def test_exports_are_read_back_as_they_were(bowl):
     assert {name: scope[name] for name in three} == three
 
 
-def test_overrides_are_lines_with_the_names_of_the_command():
-    found = recommend(study_of([(0.9, {"lr": 0.0005134333170096499, "layers": 3})]))
+def test_overrides_are_lines_with_the_names_of_the_command(study_of_rows):
+    found = recommend(study_of_rows([(0.9, {"lr": 0.0005134333170096499, "layers": 3})]))
     prefixes = {"lr": "models.optimizer.lr"}
     assert found.to_overrides(prefixes=prefixes) == "models.optimizer.lr=0.000513\nlayers=3"
     exact = found.to_overrides(prefixes=prefixes, digits=None)
@@ -276,13 +230,15 @@ models:
   optimizer: {_target_: torch.optim.AdamW, lr: 1e-2}
   layers: 4
 """
+
+
 PREFIXES = {"lr": "models.optimizer.lr", "layers": "models.layers"}
 
 
-def test_baseline_is_read_from_a_yaml_file_under_the_prefixes(tmp_path):
+def test_baseline_is_read_from_a_yaml_file_under_the_prefixes(study_of_rows, tmp_path):
     path = tmp_path / "config.yaml"
     path.write_text(CONFIG)
-    study = study_of([(0.9, {"lr": 0.012, "layers": 4}), (0.5, {"lr": 0.01, "layers": 4})])
+    study = study_of_rows([(0.9, {"lr": 0.012, "layers": 4}), (0.5, {"lr": 0.01, "layers": 4})])
     found = recommend(study, baseline=path, prefixes=PREFIXES)
     assert found.baseline == {"lr": 0.01, "layers": 4}
     assert found.best.improvement == pytest.approx(0.4)
@@ -313,18 +269,18 @@ def test_yaml_baseline_may_lack_what_the_space_fixes(bowl, tmp_path):
         (None, "must be a YAML file that can be read.*No such file"),
     ],
 )
-def test_yaml_that_is_no_baseline_is_refused(text, message, tmp_path):
+def test_yaml_that_is_no_baseline_is_refused(study_of_rows, text, message, tmp_path):
     path = tmp_path / "config.yaml"
     if text is not None:
         path.write_text(text)
-    study = study_of([(0.9, {"lr": 0.012, "layers": 4})])
+    study = study_of_rows([(0.9, {"lr": 0.012, "layers": 4})])
     with pytest.raises(InvalidArgument, match=message):
         recommend(study, baseline=path, prefixes=PREFIXES)
 
 
-def test_prefix_of_no_parameter_is_refused():
+def test_prefix_of_no_parameter_is_refused(study_of_rows):
     with pytest.raises(InvalidArgument, match="`prefixes` must be one of 'lr', got 'layers'"):
-        recommend(study_of([(0.9, {"lr": 0.012})]), prefixes=PREFIXES)
+        recommend(study_of_rows([(0.9, {"lr": 0.012})]), prefixes=PREFIXES)
 
 
 def test_rounding_keeps_a_decay_rate_below_one(bowl):
@@ -348,8 +304,8 @@ def test_enqueued_hybrid_is_tried_next(bowl):
     ("params", "message"),
     [({"lr": 5.0}, "hold 'lr' = "), ({"rate": 0.1}, "must be one of 'rate', got 'lr'")],
 )
-def test_study_that_cannot_hold_it_is_left_as_it_is(params, message):
-    found = recommend(study_of([(0.9, {"lr": 0.01})]))
+def test_study_that_cannot_hold_it_is_left_as_it_is(study_of_rows, params, message):
+    found = recommend(study_of_rows([(0.9, {"lr": 0.01})]))
     ranges = {name: FloatDistribution(0.1, 9.0) for name in params}
     other = optuna.create_study()
     other.add_trial(create_trial(value=0.0, params=params, distributions=ranges))
@@ -396,9 +352,9 @@ def test_table_shows_all_three_and_what_speaks_against_them(bowl):
         ({"confirmation": 3}, InvalidType, "must be a Confirmation, got int"),
     ],
 )
-def test_bad_input_is_refused(arguments, error, message):
+def test_bad_input_is_refused(study_of_rows, arguments, error, message):
     with pytest.raises(error, match=message):
-        recommend(study_of([(0.5, {"lr": 0.1})]), **arguments)
+        recommend(study_of_rows([(0.5, {"lr": 0.1})]), **arguments)
 
 
 def test_study_without_a_complete_trial_is_refused():

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import math
+from html.parser import HTMLParser
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
@@ -12,10 +14,20 @@ from optuna.distributions import CategoricalDistribution, FloatDistribution
 from optuna.storages import InMemoryStorage
 from optuna.trial import TrialState, create_trial
 
-from hpolab import Objective, SearchSpace, compare, confirm, make_study, optimizer_space, run, sweep
+from hpolab import (
+    Objective,
+    SearchSpace,
+    compare,
+    confirm,
+    make_study,
+    optimizer_space,
+    run,
+    sweep,
+    write_report,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from hpolab import Comparison, Confirmation, Reporter, Sweep
 
@@ -130,3 +142,59 @@ def hostile() -> optuna.Study:
 def curve() -> Curve:
     """The objective of the studies here."""
     return Curve()
+
+
+class Page(HTMLParser):
+    """A page's visible text, its figures and its elements."""
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.texts: list[str] = []
+        self.figures: dict[str, dict] = {}
+        self._within: list[str] = []
+        self._figure: str | None = None
+        self.feed(html)
+        self.text = " ".join(" ".join(self.texts).split())
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append((tag, dict(attrs)))
+        self._figure = dict(attrs).get("data-for")
+        self._within.append(tag)
+
+    def handle_endtag(self, tag):
+        self._within.append("")
+
+    def handle_data(self, data):
+        if self._figure:
+            self.figures[self._figure.removeprefix("plot-")] = json.loads(data)
+            self._figure = None
+        elif not self._within or self._within[-1] not in ("script", "style"):
+            self.texts.append(data)
+
+
+@pytest.fixture
+def page(tmp_path):
+    """Writes a report and reads it again."""
+
+    def page_of(source) -> Page:
+        path = write_report(source, tmp_path / "report.html")
+        return Page(path.read_text(encoding="utf-8"))
+
+    return page_of
+
+
+def _study_of(values, direction="minimize", **settings) -> optuna.Study:
+    """Return a study of complete trials with one parameter."""
+    study = optuna.create_study(direction=direction, study_name="plain", **settings)
+    x = FloatDistribution(0.0, 1.0)
+    for place, value in enumerate(values):
+        params = {"x": (place + 0.5) / (len(values) + 1)}
+        study.add_trial(create_trial(value=value, params=params, distributions={"x": x}))
+    return study
+
+
+@pytest.fixture
+def study_of() -> Callable[..., optuna.Study]:
+    """Returns a study of complete trials with these values and one parameter."""
+    return _study_of

@@ -1,6 +1,6 @@
-"""The report in a real browser: no error, no request, every figure drawn, copied text, both themes.
+"""The page: it runs nothing foreign and asks for nothing, as HTML and in a real browser.
 
-Needs Chromium and its driver (Debian: chromium, chromium-driver).
+What needs Chromium and its driver (Debian: chromium, chromium-driver) is skipped without them.
 """
 
 from __future__ import annotations
@@ -22,11 +22,6 @@ if TYPE_CHECKING:
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
 DRIVER = shutil.which("chromedriver")
 
-pytestmark = pytest.mark.skipif(
-    CHROMIUM is None or DRIVER is None,
-    reason="needs Chromium and its driver (apt-get install chromium chromium-driver)",
-)
-
 WIDTHS = {"phone": 400, "desktop": 1200}
 DRAWN = """
 return Array.from(document.querySelectorAll('.plot')).map(place => {
@@ -43,6 +38,8 @@ def browser(
     tmp_path_factory: pytest.TempPathFactory, end_with_tests: Callable[[Path], None]
 ) -> Iterator[Chrome]:
     """A headless Chromium with a profile of its own; nothing is downloaded for it."""
+    if CHROMIUM is None or DRIVER is None:
+        pytest.skip("needs Chromium and its driver (apt-get install chromium chromium-driver)")
     from selenium import webdriver
     from selenium.webdriver.chrome.service import Service
 
@@ -204,3 +201,29 @@ def test_figures_offer_no_upload(browser, reports):
     )
     assert titles
     assert not [title for title in titles if "share" in title.lower() or "cloud" in title.lower()]
+
+
+def test_names_and_texts_of_a_study_stay_text(page, hostile, tmp_path):
+    shown = page(hostile)
+    assert not [tag for tag, _ in shown.tags if tag == "img"]
+    assert not [attrs for _, attrs in shown.tags if any(name.startswith("on") for name in attrs)]
+    assert sum(tag == "script" for tag, _ in shown.tags) == len(shown.figures) + 2
+    assert shown.text.count("{{7*7}}") > 5  # shown as it is, not worked out
+    drawn = json.dumps(list(shown.figures.values()))
+    assert "<img" not in drawn  # plotly.js reads some HTML in its texts
+    assert "%{x}&" not in drawn
+
+
+def test_page_asks_no_address_for_anything(page, tuned, tmp_path):
+    shown = page(tuned)
+    policy = next(
+        attrs["content"]
+        for tag, attrs in shown.tags
+        if tag == "meta" and attrs.get("http-equiv") == "Content-Security-Policy"
+    )
+    assert policy.startswith("default-src 'none'; script-src 'sha256-")
+    assert "unsafe-inline" not in policy.partition("style-src")[0]
+    for tag, attrs in shown.tags:
+        assert "src" not in attrs, tag
+        assert (attrs.get("href") or "#").startswith("#")
+    assert "://" not in json.dumps(list(shown.figures.values()))

@@ -1,0 +1,43 @@
+"""write_report: written in one step or not at all, and refused with a reason."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+import pytest
+
+from hpolab import InvalidArgument, InvalidType, MissingExtra, write_images, write_report
+
+
+def test_report_is_replaced_in_one_step(study_of, tmp_path, monkeypatch):
+    path = tmp_path / "report.html"
+    path.write_text("before")
+    monkeypatch.setattr(os, "replace", lambda *_: (_ for _ in ()).throw(OSError("disk full")))
+    with pytest.raises(OSError, match="disk full"):
+        write_report(study_of([1.0]), path)
+    assert path.read_text() == "before"
+    assert os.listdir(tmp_path) == ["report.html"]
+
+
+def test_report_returns_its_path(study_of, tmp_path):
+    assert write_report(study_of([1.0]), str(tmp_path / "a.html")) == tmp_path / "a.html"
+
+
+def test_bad_arguments_are_refused(study_of, tmp_path):
+    with pytest.raises(InvalidArgument, match="in a folder that exists"):
+        write_report(study_of([1.0]), tmp_path / "no" / "report.html")
+    with pytest.raises(InvalidType, match="got int"):
+        write_report(3, tmp_path / "report.html")
+    with pytest.raises(InvalidArgument, match="'svg'"):
+        write_images(study_of([1.0]), tmp_path, format="gif")
+
+
+@pytest.mark.parametrize("package", ["plotly", "jinja2"])
+def test_missing_package_names_the_extra(study_of, tmp_path, monkeypatch, package):
+    for name in list(sys.modules):
+        if name == package or name.startswith(f"{package}."):
+            monkeypatch.setitem(sys.modules, name, None)
+    monkeypatch.setitem(sys.modules, package, None)
+    with pytest.raises(MissingExtra, match=r"pip install 'hpolab\[report\]'"):
+        write_report(study_of([1.0, 2.0]), tmp_path / "report.html")
