@@ -10,12 +10,7 @@ import pytest
 import torch
 from torch import nn
 
-from hpolab import (
-    InvalidArgument,
-    build_optimizer,
-    build_schedule,
-    optimizer_space,
-)
+from hpolab import InvalidArgument, build_optimizer, build_schedule, optimizer_space
 
 if TYPE_CHECKING:
     from collections.abc import Callable
