@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from optuna.distributions import (
-    FloatDistribution,
-    IntDistribution,
-)
+from optuna.distributions import FloatDistribution, IntDistribution
 
 from hpolab import SearchSpace
 

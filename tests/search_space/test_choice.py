@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from optuna.distributions import (
-    FloatDistribution,
-)
+from optuna.distributions import FloatDistribution
 from optuna.trial import FixedTrial
 
 from hpolab import InvalidArgument, InvalidType, SearchSpace

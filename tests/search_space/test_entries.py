@@ -3,11 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from optuna.distributions import (
-    CategoricalDistribution,
-    FloatDistribution,
-    IntDistribution,
-)
+from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
 from hpolab import InvalidArgument, InvalidType, SearchSpace
 

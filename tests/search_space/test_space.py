@@ -10,11 +10,7 @@ from dataclasses import FrozenInstanceError
 
 import optuna
 import pytest
-from optuna.distributions import (
-    CategoricalDistribution,
-    FloatDistribution,
-    IntDistribution,
-)
+from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.trial import FixedTrial
 
 from hpolab import InvalidArgument, InvalidType, SearchSpace
