@@ -1,4 +1,4 @@
-"""The command line: the demo killed and resumed, status, best, errors."""
+"""The command line: status, best, errors."""
 
 from __future__ import annotations
 
