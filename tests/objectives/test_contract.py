@@ -6,7 +6,6 @@ import json
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pytest
 import torch
 from optuna.distributions import FloatDistribution
 from sklearn.datasets import load_iris
@@ -34,7 +33,7 @@ from hpolab import (
 from hpolab.testing import ObjectiveContract
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Mapping
 
     from hpolab import Reporter
 
@@ -314,34 +313,3 @@ class TestStaged(ObjectiveContract):
 
     def data(self) -> str:
         return "score"
-
-
-class Careless(Descent):
-    """Breaks promises on purpose: draws from the global state, and has no end."""
-
-    def train(self, params: Mapping[str, Any], reporter: Reporter) -> float:
-        for step in range(4):
-            reporter.report(float(np.random.rand()), step)
-        return float(np.random.rand())
-
-
-@pytest.mark.parametrize(
-    "promise",
-    [
-        lambda contract, finished: contract.test_same_seed_gives_the_same_trials(finished),
-        lambda contract, finished: contract.test_deadline_ends_a_trial_with_what_it_has(finished),
-        lambda contract, finished: contract.test_best_model_is_that_of_the_best_trial(finished),
-    ],
-)
-def test_contract_finds_a_broken_promise(promise: Callable[..., None]) -> None:
-    class Contract(TestDescent):
-        def objective(self, noise: str = "normal") -> Objective:
-            return Careless(search_space=SPACE, metric="square", direction="minimize", max_steps=4)
-
-    contract = Contract()
-    objective = contract.objective()
-    from hpolab.testing import _run
-
-    finished = _run(objective, 2)
-    with pytest.raises(AssertionError):
-        promise(contract, finished)

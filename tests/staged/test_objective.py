@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import signal
-from typing import Any
 
 import numpy as np
 import optuna
@@ -20,7 +19,6 @@ from hpolab import (
     InvalidType,
     RecipeMismatch,
     SearchSpace,
-    StagedObjective,
     confirm,
     copy_study,
     load_study,
@@ -33,54 +31,11 @@ from hpolab.studies.export import POST_KEY
 from hpolab.studies.trials import METRICS_KEY
 
 SPACE = SearchSpace({"noise": (0.1, 1.0)}, defaults={"noise": 0.5})
-POST = SearchSpace({"threshold": (-1.0, 2.0)}, defaults={"threshold": 0.0})
 TRUTH = np.arange(300) % 2
-ROWS = {"tune": slice(0, 100), "score": slice(100, 200), "test": slice(200, 300)}
 
 
-class Noisy:
-    """Predicts the truth with noise, and counts how often it does."""
-
-    def __init__(self) -> None:
-        self.trained: list[dict[str, Any]] = []
-
-    def __call__(self, params, reporter, shift=0.0):
-        self.trained.append(dict(params))
-        for step in reporter.steps(3):
-            reporter.report(step, step)
-        noise = np.random.default_rng(reporter.seed).normal(size=len(TRUTH))
-        return TRUTH + params["noise"] * noise + shift
-
-
-def accuracy(predictions, post_params, part):
-    said = predictions[ROWS[part]] > post_params["threshold"]
-    return float((said == TRUTH[ROWS[part]]).mean())
-
-
-def make(train=None, score=accuracy, **settings):
-    settings = {
-        "search_space": SPACE,
-        "post_space": POST,
-        "direction": "maximize",
-        "max_steps": 3,
-        "n_post_trials": 12,
-        **settings,
-    }
-    return StagedObjective(train or Noisy(), score, **settings)
-
-
-def run_study(objective, n_trials=3, *, storage="memory://", **settings):
-    study = make_study("s", storage=storage, objective=objective, seed=0, pruner="none")
-    run(study, objective, n_trials=n_trials, show_progress_bar=False, **settings)
-    return study
-
-
-def studies_of(study):
-    return sorted(optuna.get_all_study_names(study._storage))
-
-
-def test_value_is_the_tuned_parameters_on_the_other_part():
-    train = Noisy()
+def test_value_is_the_tuned_parameters_on_the_other_part(make, run_study, studies_of, noisy):
+    train = noisy
     objective = make(train)
     study = run_study(objective)
     assert len(train.trained) == 3
@@ -97,8 +52,10 @@ def test_value_is_the_tuned_parameters_on_the_other_part():
         assert len(trial.intermediate_values) == 3
 
 
-def test_parameters_of_a_trial_are_those_of_its_study_of_post_processing():
-    train = Noisy()
+def test_parameters_of_a_trial_are_those_of_its_study_of_post_processing(
+    make, run_study, studies_of, noisy
+):
+    train = noisy
     objective = make(train)
     study = run_study(objective)
     tuned = objective.tune(study, 1)
@@ -108,7 +65,7 @@ def test_parameters_of_a_trial_are_those_of_its_study_of_post_processing():
     assert len(studies_of(study)) == 4
 
 
-def test_post_processing_once_for_the_best():
+def test_post_processing_once_for_the_best(make, run_study, studies_of):
     objective = make(tune="best")
     study = run_study(objective)
     assert studies_of(study) == ["s"]
@@ -118,62 +75,8 @@ def test_post_processing_once_for_the_best():
     assert tuned.value > tuned.default_value
 
 
-def test_cross_fit_scores_each_part_with_what_was_tuned_on_the_others():
-    objective = make(parts=("tune", "score", "test"), cross_fit=True)
-    study = run_study(objective, 1)
-    names = [f"s-trial0-post-{part}" for part in sorted(ROWS)]
-    assert studies_of(study) == ["s", *names]
-    chosen = study.trials[0].user_attrs[POST_KEY]
-    assert set(chosen) == set(ROWS)
-    tuned = objective.tune(study)
-    assert tuned.study_name == "s-trial0-post"
-
-
-def draw(params, reporter):
-    """Coin throws for predictions: no threshold is better than another."""
-    return np.random.default_rng(reporter.seed).normal(size=len(TRUTH))
-
-
-def values_on_noise(**settings):
-    objective = make(draw, n_post_trials=30, post_sampler="random", **settings)
-    study = run_study(objective, 60)
-    values = np.array([trial.value for trial in study.trials])
-    return values.mean(), values.std(ddof=1) / np.sqrt(len(values))
-
-
-def test_without_a_split_the_value_is_optimistic_on_noise():
-    mean, error = values_on_noise(parts=["tune"])
-    assert mean - 0.5 > 6 * error
-
-
-@pytest.mark.parametrize("settings", [{}, {"parts": ["tune", "score"], "cross_fit": True}])
-def test_with_a_split_the_value_is_honest_on_noise(settings):
-    mean, error = values_on_noise(**settings)
-    assert abs(mean - 0.5) < 3 * error
-    assert error < 0.01
-
-
-def test_score_may_return_metrics_of_which_one_is_named_to_count():
-    def score(predictions, post_params, part):
-        return {"n": 100, "accuracy": accuracy(predictions, post_params, part)}
-
-    study = run_study(make(score=score, metric="accuracy"))
-    metrics = study.best_trial.user_attrs[METRICS_KEY]
-    assert list(metrics) == ["n", "accuracy", "at default", "in tuning"]
-    assert metrics["accuracy"] == study.best_value
-
-
-def test_minimize():
-    def error(predictions, post_params, part):
-        return 1 - accuracy(predictions, post_params, part)
-
-    study = run_study(make(score=error, direction="minimize"))
-    metrics = study.best_trial.user_attrs[METRICS_KEY]
-    assert metrics["value"] < metrics["at default"]
-
-
-def test_artifact_is_trained_once_for_params_seed_and_data(tmp_path):
-    train = Noisy()
+def test_artifact_is_trained_once_for_params_seed_and_data(make, noisy, tmp_path):
+    train = noisy
     objective = make(train, cache=tmp_path / "cache", data=TRUTH)
     first = objective.artifact({"noise": 0.3}, 1)
     assert (objective.artifact({"noise": 0.3}, 1) == first).all()
@@ -187,8 +90,10 @@ def test_artifact_is_trained_once_for_params_seed_and_data(tmp_path):
     assert len(train.trained) == 5
 
 
-def test_confirmation_tunes_on_each_fresh_artifact_and_trains_none_twice(tmp_path):
-    train = Noisy()
+def test_confirmation_tunes_on_each_fresh_artifact_and_trains_none_twice(
+    make, run_study, noisy, tmp_path
+):
+    train = noisy
     objective = make(train, cache=tmp_path / "cache")
     study = run_study(objective)
     confirmed = confirm(study, objective, test="test", top_k=1, n_seeds=2, show_progress_bar=False)
@@ -200,7 +105,7 @@ def test_confirmation_tunes_on_each_fresh_artifact_and_trains_none_twice(tmp_pat
 
 
 @pytest.mark.usefixtures("warm_workers")
-def test_workers_and_reproducible_studies_share_a_storage(tmp_path):
+def test_workers_and_reproducible_studies_share_a_storage(make, run_study, studies_of, tmp_path):
     url = f"sqlite:///{tmp_path}/s.db"
     study = run_study(make(), 4, storage=url, n_workers=2, reproducible=True)
     assert [trial.state for trial in study.trials] == [TrialState.COMPLETE] * 4
@@ -208,7 +113,7 @@ def test_workers_and_reproducible_studies_share_a_storage(tmp_path):
     assert (tmp_path / "s.db.artefacts").is_dir()
 
 
-def test_a_copy_has_the_studies_of_post_processing_too(tmp_path):
+def test_a_copy_has_the_studies_of_post_processing_too(make, run_study, tmp_path):
     here, there = (f"sqlite:///{tmp_path}/{name}.db" for name in ("here", "there"))
     study = run_study(make(), storage=here)
     assert copy_study(study.study_name, storage=here, to_storage=there, to_study_name="other") == 3
@@ -219,7 +124,9 @@ def test_a_copy_has_the_studies_of_post_processing_too(tmp_path):
     assert len(get_all_study_names(open_storage(there))) == 4
 
 
-def test_best_shows_the_post_processing_parameters_unless_they_are_several(tmp_path):
+def test_best_shows_the_post_processing_parameters_unless_they_are_several(
+    make, run_study, tmp_path
+):
     for cross_fit in (False, True):
         url = f"sqlite:///{tmp_path}/{cross_fit}.db"
         study = run_study(make(cross_fit=cross_fit), storage=url)
@@ -230,7 +137,7 @@ def test_best_shows_the_post_processing_parameters_unless_they_are_several(tmp_p
         assert shown == study.best_params | tuned
 
 
-def test_pruned_training_has_no_post_processing():
+def test_pruned_training_has_no_post_processing(make, run_study, studies_of):
     def train(params, reporter):
         reporter.report(float("nan"), 0)
 
@@ -239,7 +146,7 @@ def test_pruned_training_has_no_post_processing():
     assert studies_of(study) == ["s"]
 
 
-def test_post_processing_parameters_of_a_pruned_trial_are_not_tuned():
+def test_post_processing_parameters_of_a_pruned_trial_are_not_tuned(make, run_study):
     def train(params, reporter):
         reporter.report(1.0, 0)
         if reporter.trial is not None and reporter.trial.number == 1:
@@ -253,38 +160,15 @@ def test_post_processing_parameters_of_a_pruned_trial_are_not_tuned():
         objective.tune(study, 1)
 
 
-def test_post_processing_without_any_value_prunes():
-    study = run_study(make(score=lambda *_: float("nan")), 1)
-    assert study.trials[0].state == TrialState.PRUNED
-
-
-@pytest.mark.parametrize("at", [1, 5])
-def test_score_that_changes_the_artifact_is_an_error_that_says_so(at):
-    calls = []
-
-    def score(predictions, post_params, part):
-        calls.append(part)
-        if len(calls) > at:
-            predictions[0] += 1
-        return accuracy(predictions, post_params, part)
-
-    objective = make(score=score)
-    with pytest.raises(InvalidArgument, match=r"`score_artifact` must leave the artifact.*ndarray"):
-        objective.tuned(objective.artifact({"noise": 0.5}, 0))
-    study = run_study(make(score=score), 1)
-    assert study.trials[0].state == TrialState.FAIL
-    assert "must leave the artifact" in study.trials[0].user_attrs["hpolab:error"]
-
-
-def test_cache_of_another_version_is_refused_before_a_trial(tmp_path):
+def test_cache_of_another_version_is_refused_before_a_trial(make, run_study, noisy, tmp_path):
     (tmp_path / "a.artefact").write_bytes(b"hpolab artefact 9\n...")
-    train = Noisy()
+    train = noisy
     with pytest.raises(CacheMismatch, match="got one of format 9"):
         run_study(make(train, cache=tmp_path))
     assert train.trained == []
 
 
-def test_values_of_another_post_processing_are_not_mixed():
+def test_values_of_another_post_processing_are_not_mixed(make, run_study):
     study = run_study(make())
     with pytest.raises(RecipeMismatch, match="'n_post_trials': stored 12, asked for 13"):
         run(study, make(n_post_trials=13), n_trials=5)
@@ -308,27 +192,12 @@ def test_values_of_another_post_processing_are_not_mixed():
         ({"data": object()}, InvalidType, "A fingerprint must be of arrays"),
     ],
 )
-def test_bad_arguments_are_refused(settings, error, message):
+def test_bad_arguments_are_refused(make, settings, error, message):
     with pytest.raises(error, match=message):
         make(**settings)
 
 
-@pytest.mark.parametrize("said", ["high", {}, {"accuracy": None}])
-def test_score_that_returns_no_number_is_refused(said):
-    objective = make(score=lambda *_: said)
-    with pytest.raises(
-        InvalidType, match="`score_artifact` must return a number, or numbers by name"
-    ):
-        objective.post.metrics(None, {}, "tune")
-
-
-def test_score_without_the_metric_is_refused():
-    objective = make(score=lambda *_: {"n": 100, "accuracy": 1.0})
-    with pytest.raises(InvalidArgument, match=r"`metric` must be one of 'n', 'accuracy', .* got"):
-        objective.post.metrics(None, {}, "tune")
-
-
-def test_training_without_an_artifact_is_refused():
+def test_training_without_an_artifact_is_refused(make):
     with pytest.raises(InvalidType, match="`make_artifact` must return an artifact, got None"):
         make(lambda params, reporter: None).fit({"noise": 0.5}, 0)
     with pytest.raises(InvalidArgument, match="`seed` must be 0 or above, got -1"):

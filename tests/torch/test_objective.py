@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import random
-import signal
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -23,7 +21,6 @@ from hpolab import (
     SearchSpace,
     TorchObjective,
     load_digits,
-    load_study,
     make_study,
     optimizer_space,
     run,
@@ -31,14 +28,11 @@ from hpolab import (
 )
 from hpolab.demo import build_cnn
 from hpolab.studies.trials import METRICS_KEY
-from hpolab.torch.rng import order_seed
 from hpolab.trial.reporter import REASON_KEY
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from optuna import Study
-    from optuna.trial import FrozenTrial
 
 SGD = SearchSpace({"optimizer": "sgd", "lr": (1e-3, 1.0, "linear")}, defaults={"lr": 0.05})
 WEIGHTS = np.array([1.0, -2.0, 3.0])
@@ -64,24 +58,6 @@ def linear(params: Mapping[str, Any]) -> nn.Module:
     return nn.Linear(3, 1)
 
 
-def batch_norm(params: Mapping[str, Any]) -> nn.Module:
-    return nn.Sequential(nn.Linear(3, 8), nn.BatchNorm1d(8), nn.Dropout(0.2), nn.Linear(8, 1))
-
-
-def regression(build_model: Any = linear, **options: Any) -> TorchObjective:
-    settings: dict[str, Any] = {
-        "train": TRAIN,
-        "valid": VALID,
-        "score": SCORE,
-        "search_space": SGD,
-        "loss": "mse",
-        "metric": "rmse",
-        "max_epochs": 3,
-        "batch_size": 8,
-    }
-    return TorchObjective(build_model, **settings | options)
-
-
 def digits(**options: Any) -> TorchObjective:
     splits = split_four(load_digits(), n_train=300, n_valid=100, n_score=100, n_test=100)
     settings: dict[str, Any] = {
@@ -96,32 +72,10 @@ def digits(**options: Any) -> TorchObjective:
     return TorchObjective(build_cnn, **settings | options)
 
 
-def random_study(**options: Any) -> Study:
-    return make_study("s", storage="memory://", sampler="random", pruner="none", seed=0, **options)
-
-
-def run_trials(objective: TorchObjective, n_trials: int = 1) -> list[FrozenTrial]:
-    study = random_study(direction=objective.direction)
-    run(study, objective, n_trials=n_trials, show_progress_bar=False)
-    return study.trials
-
-
-def run_trial(objective: TorchObjective) -> FrozenTrial:
-    (trial,) = run_trials(objective)
-    return trial
-
-
-def same_weights(one: nn.Module, other: nn.Module) -> bool:
-    return all(
-        torch.equal(a, b)
-        for a, b in zip(one.state_dict().values(), other.state_dict().values(), strict=True)
-    )
-
-
 # What a trial is
 
 
-def test_study_of_digits_learns_and_records():
+def test_study_of_digits_learns_and_records(run_trials):
     trials = run_trials(digits(metrics=["macro_f1", "loss"]), n_trials=2)
     for trial in trials:
         assert trial.state == TrialState.COMPLETE
@@ -139,58 +93,7 @@ def test_objective_works_in_a_plain_optuna_study():
     assert study.best_trial.state == TrialState.COMPLETE
 
 
-def test_value_is_the_best_epoch_s_metric_on_score():
-    objective = regression(metrics=["mae"])
-    trial = run_trial(objective)
-    assert trial.value == trial.user_attrs[METRICS_KEY]["rmse"]
-    assert trial.value not in trial.intermediate_values.values()
-
-
-def test_without_score_the_value_is_the_best_epoch_s_on_valid():
-    trial = run_trial(regression(score=None, metrics=["mae"]))
-    assert trial.value == min(trial.intermediate_values.values())
-    assert list(trial.user_attrs[METRICS_KEY]) == ["rmse", "mae"]
-
-
-class Memory(nn.Module):
-    """Counts its training batches in its extra state."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.n_batches = [0]
-
-    def forward(self, inputs: torch.Tensor) -> torch.Tensor:
-        self.n_batches[0] += self.training
-        return inputs
-
-    def get_extra_state(self) -> list[int]:
-        return self.n_batches
-
-    def set_extra_state(self, state: list[int]) -> None:
-        self.n_batches = state
-
-
-def test_best_epoch_s_weights_buffers_and_extra_state_come_back():
-    def build(params: Mapping[str, Any]) -> nn.Module:
-        return nn.Sequential(Memory(), batch_norm(params))
-
-    objective = regression(build, max_epochs=8)
-    reporter = objective.reporter(seed=5)
-    objective.train({"optimizer": "sgd", "lr": 0.1}, reporter)
-    assert reporter.best_step is not None
-    assert reporter.best_step < 7  # or nothing would have to come back
-    model = objective.fit({"optimizer": "sgd", "lr": 0.1}, seed=5)
-    assert objective.evaluate(model, VALID)["rmse"] == reporter.best_value
-    assert model[0].n_batches == [5 * (reporter.best_step + 1)]
-    assert not model.training
-
-
-def test_training_stops_when_patience_runs_out():
-    trial = run_trial(regression(max_epochs=20, patience=2, min_delta=100.0))
-    assert sorted(trial.intermediate_values) == [0, 1, 2]
-
-
-def test_pruned_trial_stops():
+def test_pruned_trial_stops(regression):
     study = make_study(
         "s",
         storage="memory://",
@@ -217,7 +120,7 @@ def not_a_number(outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
     ],
     ids=["weights", "metric"],
 )
-def test_diverged_trial_is_pruned_and_marked(options):
+def test_diverged_trial_is_pruned_and_marked(regression, run_trial, options):
     objective = regression(**options)
     trial = run_trial(objective)
     assert trial.state == TrialState.PRUNED
@@ -236,7 +139,7 @@ def test_diverged_trial_is_pruned_and_marked(options):
     ("loss", "metric", "data"),
     [("mse", "r2", rows), ("huber", "mae", rows), ("bce", "accuracy", labeled)],
 )
-def test_rows_and_columns_train_alike(build, column, loss, metric, data):
+def test_rows_and_columns_train_alike(regression, run_trial, build, column, loss, metric, data):
     splits = {name: data(40, seed) for seed, name in enumerate(["train", "valid", "score"])}
     plain = run_trial(regression(**splits, loss=loss, metric=metric))
     if column:
@@ -246,12 +149,12 @@ def test_rows_and_columns_train_alike(build, column, loss, metric, data):
     assert trial.intermediate_values == plain.intermediate_values
 
 
-def test_integer_targets_train_a_regression():
+def test_integer_targets_train_a_regression(regression, run_trial):
     splits = {name: labeled(30, seed) for seed, name in enumerate(["train", "valid", "score"])}
     assert run_trial(regression(**splits, loss="huber")).state == TrialState.COMPLETE
 
 
-def test_loss_and_metric_may_be_callables():
+def test_loss_and_metric_may_be_callables(regression, run_trial):
     def worst(outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
         return (outputs[:, 0] - targets).abs().max()
 
@@ -276,13 +179,13 @@ def two_inputs(data: tuple[np.ndarray, np.ndarray]) -> tuple[Mapping[str, np.nda
     return {"first": inputs[:, :1], "rest": inputs[:, 1:]}, targets
 
 
-def test_inputs_in_a_dict_train_like_one_array():
+def test_inputs_in_a_dict_train_like_one_array(regression, run_trial):
     splits = {"train": two_inputs(TRAIN), "valid": two_inputs(VALID), "score": two_inputs(SCORE)}
     trial = run_trial(regression(lambda params: Two(), **splits))
     assert trial.intermediate_values == run_trial(regression()).intermediate_values
 
 
-def test_batch_size_may_be_a_parameter_of_the_trial():
+def test_batch_size_may_be_a_parameter_of_the_trial(regression, same_weights):
     space = SGD | SearchSpace({"batch_size": [4, 20]})
     objective = regression(search_space=space)
     for batch_size in (4, 20):
@@ -293,42 +196,12 @@ def test_batch_size_may_be_a_parameter_of_the_trial():
         assert same_weights(with_parameter, by_argument)
 
 
-@pytest.mark.parametrize("batch_size", [2, 4, 5, 8, 10, 20, 40])
-def test_batch_norm_trains_whatever_rows_are_left_over(batch_size):
-    assert len(TRAIN[1]) % batch_size == 1
-    trial = run_trial(regression(batch_norm, batch_size=batch_size))
-    assert trial.state == TrialState.COMPLETE
-
-
-class Cache(nn.Module):
-    """Keeps a tensor for as many rows as it has seen, as rotary embeddings do."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.linear = nn.Linear(3, 1)
-        self.ones = torch.ones(0, 1)
-
-    def forward(self, inputs: torch.Tensor) -> torch.Tensor:
-        if len(self.ones) < len(inputs):
-            self.ones = torch.ones(len(inputs), 1)
-        return self.linear(inputs) * self.ones[: len(inputs)]
-
-
-def test_module_may_train_on_what_it_cached_in_evaluation():
-    assert run_trial(regression(lambda params: Cache())).state == TrialState.COMPLETE
-
-
-def test_build_model_may_take_its_parameters_out_of_the_params():
+def test_build_model_may_take_its_parameters_out_of_the_params(regression, run_trial):
     def build(params: dict[str, Any]) -> nn.Module:
         params.clear()
         return linear(params)
 
     assert run_trial(regression(build)).state == TrialState.COMPLETE
-
-
-def test_eval_batch_size_changes_no_value():
-    whole, parts = (run_trial(regression(eval_batch_size=n)) for n in (1024, 7))
-    assert parts.value == pytest.approx(whole.value, rel=1e-6)
 
 
 # Loaders
@@ -362,7 +235,9 @@ def sampler_s_generator() -> DataLoader[Any]:
     [lambda: loader(shuffle=True), own_generator, sampler_s_generator],
     ids=["no generator", "own generator", "sampler's generator"],
 )
-def test_shuffling_loader_is_reproducible_from_the_seed_alone(make_loader):
+def test_shuffling_loader_is_reproducible_from_the_seed_alone(
+    regression, same_weights, batch_norm, make_loader
+):
     data = make_loader()
     objective = regression(batch_norm, train=data, valid=loader(VALID), score=loader(SCORE))
     params = objective.search_space.defaults()
@@ -374,7 +249,7 @@ def test_shuffling_loader_is_reproducible_from_the_seed_alone(make_loader):
     assert same_weights(first, anew.fit(params, 1))
 
 
-def test_loader_s_worker_processes_draw_from_the_seed():
+def test_loader_s_worker_processes_draw_from_the_seed(regression, same_weights):
     data = loader(shuffle=True, num_workers=1, collate_fn=noisy)
     objective = regression(train=data, valid=loader(VALID), max_epochs=1)
     params = objective.search_space.defaults()
@@ -388,7 +263,7 @@ def noisy(pairs: list[tuple[torch.Tensor, torch.Tensor]]) -> tuple[torch.Tensor,
     return inputs + torch.rand(inputs.shape), targets
 
 
-def test_loader_of_unknown_length_trains_like_its_batches():
+def test_loader_of_unknown_length_trains_like_its_batches(regression, same_weights):
     stream = regression(train=DataLoader(Stream(), batch_size=8, drop_last=True), max_epochs=2)
     listed = regression(train=list(loader()), max_epochs=2)
     params = SGD.defaults()
@@ -396,7 +271,7 @@ def test_loader_of_unknown_length_trains_like_its_batches():
 
 
 @pytest.mark.parametrize("train", [TRAIN, DataLoader(Stream(), batch_size=8)])
-def test_schedule_counts_in_epochs_whether_the_batches_are_known_or_not(train):
+def test_schedule_counts_in_epochs_whether_the_batches_are_known_or_not(regression, train):
     after_epoch = []
 
     def watch(outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
@@ -413,71 +288,10 @@ def test_schedule_counts_in_epochs_whether_the_batches_are_known_or_not(train):
     assert not torch.allclose(after_epoch[3], after_epoch[4], atol=1e-3)
 
 
-# Random state
-
-
-def test_initial_weights_and_data_order_draw_apart():
-    """Seeded alike, an order would be made of the numbers that made the weights."""
-    assert order_seed(0) not in (0, order_seed(1))
-
-
-def test_random_state_outside_is_left_as_it_was():
-    own = torch.Generator().manual_seed(3)
-    data = loader(shuffle=True, generator=own)
-    torch.manual_seed(11)
-
-    def state() -> tuple[Any, ...]:
-        numpy_state = np.random.get_state()[1].tolist()
-        return (
-            torch.get_rng_state().tolist(),
-            own.get_state().tolist(),
-            numpy_state,
-            random.getstate(),
-        )
-
-    before = state()
-    objective = regression(
-        batch_norm, train=data, valid=loader(VALID, shuffle=True), score=loader(SCORE)
-    )
-    assert state() == before
-    objective.check()
-    assert state() == before
-    run_trial(objective)
-    assert state() == before
-    model = objective.fit(objective.search_space.defaults(), seed=0)
-    objective.evaluate(model, loader(SCORE, shuffle=True))
-    assert state() == before
-
-
-def test_random_state_is_left_as_it_was_by_a_trial_that_fails():
-    def build(params: Mapping[str, Any]) -> nn.Module:
-        torch.rand(1)
-        raise RuntimeError("no model today")
-
-    before = torch.get_rng_state()
-    with pytest.raises(RuntimeError, match="no model today"):
-        regression(build).fit(SGD.defaults(), seed=0)
-    assert torch.equal(torch.get_rng_state(), before)
-
-
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
-def test_gpu_trains_from_arrays_of_either_side_and_keeps_its_random_state():
-    before = torch.cuda.get_rng_state()
-    on_gpu = tuple(torch.as_tensor(part, device="cuda") for part in TRAIN)
-    models = [
-        regression(batch_norm, train=train, device="cuda").fit(SGD.defaults(), seed=1)
-        for train in (TRAIN, on_gpu, on_gpu)
-    ]
-    assert same_weights(models[1], models[2])
-    assert all(p.is_cuda for p in models[0].parameters())
-    run_trial(regression(batch_norm))
-    assert torch.equal(torch.cuda.get_rng_state(), before)
-
-
 # What is refused
 
 
-def test_labels_out_of_the_model_s_range_cost_no_trial():
+def test_labels_out_of_the_model_s_range_cost_no_trial(random_study):
     splits = split_four(load_digits(), n_train=300, n_valid=100, n_score=100, n_test=100)
     images, labels = splits.score
     study = random_study(direction="maximize")
@@ -499,7 +313,7 @@ def by_label(data: tuple[np.ndarray, np.ndarray]) -> tuple[np.ndarray, np.ndarra
 
 
 @pytest.mark.parametrize("wrap", [lambda data: data, loader], ids=["arrays", "loader"])
-def test_metric_that_needs_more_than_a_few_rows_is_not_refused(wrap):
+def test_metric_that_needs_more_than_a_few_rows_is_not_refused(regression, run_trial, wrap):
     train, valid, score = (wrap(by_label(labeled(40, seed))) for seed in range(3))
     objective = regression(
         train=train, valid=valid, score=score, loss="bce", metric=area, direction="maximize"
@@ -519,7 +333,7 @@ class Counting:
             yield batch
 
 
-def test_check_reads_one_batch_of_a_loader_and_trains_nothing():
+def test_check_reads_one_batch_of_a_loader_and_trains_nothing(regression):
     data = Counting()
     objective = regression(train=data)
     data.n_read = 0
@@ -581,14 +395,16 @@ def pretrained(params: Mapping[str, Any]) -> nn.Module:
         ),
     ],
 )
-def test_what_does_not_fit_is_refused_before_a_trial(build, options, error, message):
+def test_what_does_not_fit_is_refused_before_a_trial(
+    regression, random_study, build, options, error, message
+):
     study = random_study()
     with pytest.raises(error, match=message):
         run(study, regression(build, **options), n_trials=1)
     assert study.trials == []
 
 
-def test_error_of_the_model_says_on_which_split_it_came():
+def test_error_of_the_model_says_on_which_split_it_came(regression):
     objective = regression(lambda params: nn.Linear(4, 1))
     with pytest.raises(RuntimeError) as raised:
         objective.check()
@@ -596,7 +412,7 @@ def test_error_of_the_model_says_on_which_split_it_came():
 
 
 @pytest.mark.parametrize("frozen_part", [True, False])
-def test_backbone_may_be_shared_where_it_is_not_trained(frozen_part):
+def test_backbone_may_be_shared_where_it_is_not_trained(regression, frozen_part):
     backbone = nn.Linear(3, 3).requires_grad_(not frozen_part)
     objective = regression(lambda params: nn.Sequential(backbone, nn.Linear(3, 1)))
     if frozen_part:
@@ -647,66 +463,12 @@ NO_OPTIMIZER = SearchSpace({"lr": (1e-3, 1.0, "log")})
         ),
     ],
 )
-def test_bad_argument_is_refused(options, error, message):
+def test_bad_argument_is_refused(regression, options, error, message):
     with pytest.raises(error, match=message) as raised:
         regression(**options)
     assert isinstance(raised.value, HpolabError)
 
 
-def test_negative_seed_is_refused():
+def test_negative_seed_is_refused(regression):
     with pytest.raises(InvalidArgument, match="`seed` must be 0 or above, got -1"):
         regression().fit(SGD.defaults(), seed=-1)
-
-
-CHECKPOINT_SCRIPT = """
-import os, signal, sys
-import torch
-from torch import nn
-from hpolab import make_study, run
-from hpolab.datasets import load_digits, split_four
-from hpolab import TorchObjective, load_digits, make_study, optimizer_space, run, schedule_space
-from hpolab import split_four
-
-url, die_at = sys.argv[1], int(sys.argv[2])
-data = split_four(load_digits(), n_train=200, n_valid=100, n_score=100, n_test=100)
-n_steps = 0
-
-def build_model(params):
-    return nn.Sequential(
-        nn.Flatten(), nn.Linear(64, 32), nn.BatchNorm1d(32), nn.ReLU(), nn.Dropout(0.3),
-        nn.Linear(32, 10),
-    )
-
-def loss(outputs, targets):
-    global n_steps
-    n_steps += outputs.requires_grad
-    if n_steps == die_at:  # in the middle of an epoch
-        os.kill(os.getpid(), signal.SIGKILL)
-    return nn.functional.cross_entropy(outputs, targets)
-
-space = optimizer_space("momentum") | schedule_space("cosine", max_epochs=6, warmup=True)
-objective = TorchObjective(
-    build_model, train=data.train, valid=data.valid, score=data.score, search_space=space,
-    loss=loss, metric="accuracy", max_epochs=6, batch_size=32, checkpoint_seconds=0,
-)
-study = make_study("s", storage=url, direction="maximize", sampler="random", pruner="none")
-run(study, objective, n_trials=3)
-"""
-
-
-def test_killed_trials_end_bit_for_bit_as_uninterrupted_ones(tmp_path, python):
-    """Mid-epoch kills: weights, momentum, schedule, BatchNorm, dropout and data order go on."""
-
-    def train(name: str, die_at: int) -> int:
-        url = f"sqlite:///{tmp_path}/{name}.db"
-        return python.run(CHECKPOINT_SCRIPT, url, str(die_at)).returncode
-
-    def outcome(name: str) -> list[object]:
-        trials = load_study("s", storage=f"sqlite:///{tmp_path}/{name}.db").trials
-        return [(t.params, t.intermediate_values, t.values) for t in trials]
-
-    assert train("whole", -1) == 0
-    for die_at in (24, 17):  # 7 steps an epoch; one more in the check
-        assert train("killed", die_at) == -signal.SIGKILL
-    assert train("killed", -1) == 0
-    assert outcome("killed") == outcome("whole")
