@@ -82,7 +82,8 @@ def test_neighboring_large_whole_numbers_stay_apart():
     ids = 2**24 + np.arange(200)
     labels = ids % 2
     frame = pd.DataFrame({"id": ids})
-    objective = make((frame, labels), params={"max_bin": 1000, "min_data_in_bin": 1}, folds=2)
+    fine = {"max_bin": 1000, "min_data_in_bin": 1}
+    objective = make((frame, labels), params=fine, folds=2, search_space={"num_leaves": (3, 300)})
     model = objective.fit({"min_data_in_leaf": 1, "num_leaves": 200}, seed=0, n_rounds=1)
     assert len(set(model.predict(frame)[:2])) == 2
 
@@ -134,7 +135,8 @@ def test_infinite_features_train_as_in_lightgbm(infinity):
     ends = np.where(np.quantile(X, 0.9, axis=0) < X, infinity, X)
     settings = {"objective": "binary", "verbosity": -1, "num_threads": 1}
     plain = lgb.train(settings, lgb.Dataset(ends, Y), 5).predict(ends)
-    assert (make((ends, Y)).fit({}, seed=0, n_rounds=5).predict(ends) == plain).all()
+    objective = make((ends, Y), search_space={"num_leaves": (3, 300)})
+    assert (objective.fit({}, seed=0, n_rounds=5).predict(ends) == plain).all()
 
 
 # Categories

@@ -215,7 +215,7 @@ class TestSklearn(ObjectiveContract):
     def objective(self, **options: Any) -> Objective:
         estimator = make_pipeline(StandardScaler(), SGDClassifier())
         space = SearchSpace(
-            {"sgdclassifier__alpha": (1e-5, 1e-2), "sgdclassifier__average": True},
+            {"sgdclassifier__alpha": (1e-5, 1e-2, "log"), "sgdclassifier__average": True},
             defaults={"sgdclassifier__alpha": 1e-4},
         )
         settings = {"metric": "accuracy", "folds": 3, "search_space": space}

@@ -89,5 +89,5 @@ def test_study_without_trials_is_an_empty_table():
 
 def test_missing_pandas_is_named_with_its_extra(study, monkeypatch):
     monkeypatch.setitem(sys.modules, "pandas", None)
-    with pytest.raises(MissingExtra, match=r"`trials_frame` needs pandas: .*hpolab\[pandas\]"):
+    with pytest.raises(MissingExtra, match=r"`trials_frame` needs pandas: .*hpolab\[frames\]"):
         trials_frame(study)
