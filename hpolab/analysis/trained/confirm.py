@@ -55,6 +55,7 @@ if TYPE_CHECKING:
     from optuna.trial import FrozenTrial
 
     from hpolab.analysis.trained.trainings import Key
+    from hpolab.search_space.space import SearchSpace
 
 __all__ = ["confirm", "load_confirmation"]
 
@@ -177,7 +178,7 @@ def confirm(
         direction=direction,
         seed=seed,
     )
-    _store_plan(confirmation_study, plan)
+    _store_plan(confirmation_study, plan, objective.search_space)
     places = range(len(chosen))
     queue = TrainingQueue(
         study=confirmation_study,
@@ -527,13 +528,15 @@ def _check_objective(study: Study, objective: Objective) -> None:
         check_facts(study, objective.facts)
 
 
-def _store_plan(study: Study, plan: _Plan) -> None:
+def _store_plan(study: Study, plan: _Plan, search_space: SearchSpace) -> None:
     """Store the plan, or compare it with the plan that the confirmation was begun with.
 
     Raises:
         RecipeMismatch: If they differ, or the study has trials and no plan.
     """
     asked, stored = plan.to_dict(), study.user_attrs.get(_PLAN_KEY)
+    if stored is not None:
+        stored = _with_fixed_values(stored, asked, search_space)
     if stored == asked:
         return
     if stored is None and not study.get_trials(deepcopy=False):
@@ -550,6 +553,21 @@ def _store_plan(study: Study, plan: _Plan) -> None:
         "\nMore seeds, or other configurations, after a look at the result would make its "
         "intervals wrong. Take another `study_name`, and another `seed` for fresh seeds.",
     )
+
+
+def _with_fixed_values(
+    stored: Mapping[str, Any], asked: Mapping[str, Any], search_space: SearchSpace
+) -> dict[str, Any]:
+    """Return a stored plan with fixed values that its version did not list among the params.
+
+    A value that the plan does list is compared as any other.
+    """
+    fixed = set(search_space.trainer_names()) - set(search_space.names().values())
+    configurations = [dict(each) for each in stored["configurations"]]
+    for mine, other in zip(configurations, asked["configurations"], strict=False):
+        unlisted = (fixed & other["params"].keys()) - mine["params"].keys()
+        mine["params"] = mine["params"] | {name: other["params"][name] for name in unlisted}
+    return {**stored, "configurations": configurations}
 
 
 def _shown(name: str, value: Any) -> str:

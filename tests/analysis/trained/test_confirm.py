@@ -335,3 +335,15 @@ def test_real_confirmations_hold_the_truth(thrower, tuned):
     # Half of these intervals belong together, so fewer than 120 tell anything on their own.
     assert 0.88 <= np.mean(covered) <= 1.0
     assert np.mean(claimed) <= 0.1
+
+
+def test_confirmation_begun_before_params_listed_a_fixed_value_resumes(thrower, tuned):
+    study = tuned(thrower())
+    found = confirm(study, thrower(), test=0.0, top_k=1, n_seeds=2)
+    wider = thrower()
+    wider.search_space = wider.search_space | {"balls": 3}
+    again = confirm(study, wider, test=0.0, top_k=1, n_seeds=2)
+    assert again == found
+    assert wider.fitted == []
+    with pytest.raises(RecipeMismatch, match="n_seeds"):
+        confirm(study, wider, test=0.0, top_k=1, n_seeds=3)
