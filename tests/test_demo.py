@@ -24,7 +24,7 @@ from hpolab.cli import app
 app(sys.argv[1:])
 """
 # Epochs of a third of the demo's own, which is a power of Hyperband's reduction factor, too.
-SHORT_DEMO = "import hpolab.demo; hpolab.demo._MAX_EPOCHS = 9" + DEMO
+SHORT_DEMO = "import hpolab.demo; hpolab.demo._MAX_EPOCHS = 5" + DEMO
 
 
 @pytest.mark.parametrize(

@@ -116,6 +116,7 @@ def test_checkpoints_of_fused_and_lone_trials_are_of_one_kind(
     check_same(load_study("s", storage=killed), whole, 1e-8)
 
 
+@pytest.mark.long
 def test_study_of_seventy_trials_killed_twice_ends_with_seventy(tmp_path, fused_worker):
     url = f"sqlite:///{tmp_path}/s.db"
     assert fused_worker(url, 70, 16, die_after=4, dtype="float32") == -signal.SIGKILL
