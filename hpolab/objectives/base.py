@@ -293,7 +293,7 @@ class Objective(abc.ABC):
                 "`study` must have a complete trial that violates no constraint, got "
                 f"{study.study_name!r} without one."
             )
-        return self._complete_trial(study, best)
+        return best
 
     def _complete_trial(self, study: Study, trial: int | FrozenTrial) -> FrozenTrial:
         """Return a complete trial of a study that this objective has run.

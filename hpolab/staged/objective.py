@@ -288,7 +288,8 @@ class StagedObjective(Objective):
         Raises:
             InvalidArgument: If there is no such complete trial.
         """
-        found = self._best_trial(study) if trial is None else self._complete_trial(study, trial)
+        trial = self._best_trial(study) if trial is None else trial
+        found = self._complete_trial(study, trial)
         return self._tune_trial(study, found, self._artifact_of(study, found))
 
     def check(self) -> None:
