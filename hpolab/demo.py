@@ -93,7 +93,7 @@ def demo_objective(splits: FourSplits) -> TorchObjective:
 
 
 def run_demo(storage: str, n_trials: int, *, show_progress_bar: bool | None = None) -> Study:
-    """Run the demo's study, or go on with it, up to ``n_trials`` trials in total.
+    """Run the demo's study, or resume it, up to ``n_trials`` trials in total.
 
     Args:
         storage: A storage URL.

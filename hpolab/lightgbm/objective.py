@@ -88,9 +88,9 @@ class LightGBMObjective(Objective):
     of trials that finds more than a joint search, and in many no less. Trials are short and stop
     early by themselves, and pruning them by their curves has cost more good trials than it saved
     time, so no pruner is taken. Between folds it pays: ``fidelity="folds"`` trains one fold after
-    the other, and the pruner `race` ends a trial that will hardly be the best, mostly after one.
+    the other, and the pruner `race` stops trials unlikely to become the best, mostly after one.
 
-    A trial that was put back starts over: LightGBM cannot go on with a booster exactly where it
+    A requeued trial starts over: LightGBM cannot resume a booster exactly where it
     was, and trials are short. It ends as it would have, since all that is random is seeded.
 
     Args:

@@ -229,8 +229,8 @@ class Objective(abc.ABC):
         """Return the name of the optimized metric among those that `evaluate` has returned.
 
         Raises:
-            InvalidArgument: If it is not there. A single one is taken for it, whatever it is
-                called, where the objective names none.
+            InvalidArgument: If it is not among them. An objective that names no metric may return
+                a single one under any name.
         """
         if self.metric not in metrics and self.metric == UNNAMED and len(metrics) == 1:
             return next(iter(metrics))

@@ -218,7 +218,7 @@ class Worker:
         self._idle_since: float | None = None
 
     def is_to_stop(self, interrupts: Interrupts, deadline: float) -> bool:
-        """Tell whether no trial is to be begun any more."""
+        """Tell whether this worker must not begin another trial."""
         return (
             interrupts.pressed is not None
             or _optuna.stop_requested(self._study)

@@ -260,7 +260,7 @@ def requeue_mine(study: Study, trial: Trial) -> None:
 
 
 def is_spent(study: Study, n_trials: int) -> bool:
-    """Tell whether all trials numbered below ``n_trials`` are there and none is to be run.
+    """Tell whether all trials numbered below ``n_trials`` exist and none is left to run.
 
     A RUNNING trial that no worker of ours has claimed is its user's own affair: nobody can tell
     whether it lives.
