@@ -38,16 +38,18 @@ class Architecture:
         training: A training of a model of this architecture.
 
     Raises:
-        UnknownSetting: If its loss holds an object that cannot be compared.
+        TrainsAlone: If its model or loss is not one that a stack can take.
     """
 
     def __init__(self, training: TorchTraining) -> None:
         self.task: TorchTask = training.task
         self.batch_size = training.batch_size
         self._template = copy.deepcopy(training.model)
+        lengths = {stop - start for start, stop in self.train.bounds(self.batch_size)}
+        # Before layers are adapted, so that the layout of what is drawn is that of a lone model.
+        self._dropouts = {n: read_dropouts(self._template, self.rows(n)) for n in lengths}
         adapt_layers(self._template)
         self._settings = self._read_settings()
-        self._dropouts: dict[int, list[DropoutCall]] = {}
         self._compiled: dict[Callable[..., Any], Callable[..., Any]] = {}
 
     @property
@@ -57,17 +59,15 @@ class Architecture:
         return self.task.train
 
     def dropouts(self, n_rows: int) -> list[DropoutCall]:
-        """Return the dropouts that the model calls for a batch of ``n_rows``, in their order.
+        """Return the dropouts that the model calls for a batch of ``n_rows`` rows, in order.
 
         Their rates are nobody's; each member has its own.
         """
-        if n_rows not in self._dropouts:
-            self._dropouts[n_rows] = read_dropouts(self._template, self.rows(n_rows))
         return self._dropouts[n_rows]
 
     def rows(self, n_rows: int) -> Any:
-        """Return the first inputs of `train`."""
-        return map_arrays(lambda part: part[:n_rows], self.train.inputs)
+        """Return a copy of the first inputs of `train`."""
+        return map_arrays(lambda part: part[:n_rows].clone(), self.train.inputs)
 
     def changed_state(self) -> str | None:
         """Return where the model or the loss has changed what it holds, None if nowhere.

@@ -12,8 +12,7 @@ from optuna.logging import get_logger
 from hpolab import _optuna
 from hpolab.errors import in_brief
 from hpolab.objectives.crew import Crew
-from hpolab.torch.fused.architecture import Architecture
-from hpolab.torch.fused.first_steps import N_STEPS, FirstSteps
+from hpolab.torch.fused.first_steps import N_STEPS, FirstSteps, open_architecture
 from hpolab.torch.fused.group import MemberGroup
 from hpolab.torch.fused.grouping import TrainsAlone, signature
 from hpolab.torch.fused.member import Member
@@ -29,6 +28,7 @@ if TYPE_CHECKING:
     from optuna import Study, Trial
 
     from hpolab.objectives.crew import Outcome
+    from hpolab.torch.fused.architecture import Architecture
     from hpolab.torch.fused.grouping import Signature
     from hpolab.torch.training import TrainsByEpochs
 
@@ -292,8 +292,8 @@ def prove(objective: TrainsByEpochs) -> tuple[Architecture, Member]:
     params = objective.search_space.defaults()
     members = [Member.outside(objective, params, seed) for seed in (0, 1)]
     signature(members[0].training)
+    architecture = open_architecture(members[0].training)
     try:
-        architecture = Architecture(members[0].training)
         stack = Stack(architecture, [(each, FirstSteps(architecture, each)) for each in members])
         stack.epoch(n_batches=N_STEPS)
     except TrainsAlone:

@@ -20,7 +20,7 @@ from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from hpolab.torch.fused.member import Member
 
@@ -43,9 +43,16 @@ _attention: Callable[..., Any] = types.FunctionType(
 
 @dataclass(frozen=True)
 class DropoutCall:
-    """One dropout that a model calls in a training step: the shape that it draws, and its rate."""
+    """One dropout that a model calls in a training step.
+
+    Attributes:
+        shape: The shape that it draws.
+        strides: How that lies in memory, and thus the order in which it is drawn.
+        rate: The part that it drops.
+    """
 
     shape: tuple[int, ...]
+    strides: tuple[int, ...]
     rate: float
 
     @property
@@ -136,20 +143,43 @@ class _Dropouts(TorchFunctionMode, abc.ABC):
         return weights @ value
 
 
+# What a model may do in a forward pass alone that a stack would not do: hooks on the gradients of
+# what it computes, and what autograd does not see.
+_UNSEEN: Mapping[Any, str] = {
+    Tensor.register_hook: "hooks on gradients",
+    Tensor.register_post_accumulate_grad_hook: "hooks on gradients",
+    Tensor.retain_grad: "keeps gradients",
+    Tensor.data.__get__: "uses `.data`",  # type: ignore[attr-defined]
+    Tensor.data.__set__: "uses `.data`",  # type: ignore[attr-defined]
+}
+
+
 class _NoteDropouts(_Dropouts):
     """Notes the dropouts that a model calls, which drop nothing meanwhile.
 
     Attributes:
         calls: The dropouts, in the order of their calls.
+
+    Raises:
+        ValueError: From within, if the model does what a stack would not do.
     """
 
     def __init__(self) -> None:
         super().__init__()
         self.calls: list[DropoutCall] = []
 
+    def __torch_function__(
+        self, function: Any, types: Any, args: Any = (), kwargs: Any = None
+    ) -> Any:
+        if function in _UNSEEN:
+            raise ValueError(f"its forward pass {_UNSEEN[function]}")
+        return super().__torch_function__(function, types, args, kwargs)
+
     def drop(self, inputs: Tensor, shape: tuple[int, ...], rate: float) -> Tensor:
         """Note a dropout."""
-        self.calls.append(DropoutCall(shape, float(rate)))
+        # A dropout of elements draws in the layout of its inputs.
+        like = torch.empty_like(inputs) if shape == inputs.shape else inputs.new_empty(shape)
+        self.calls.append(DropoutCall(shape, like.stride(), float(rate)))
         return inputs
 
 
@@ -157,15 +187,22 @@ def read_dropouts(model: nn.Module, inputs: Any) -> list[DropoutCall]:
     """Return the dropouts that a model calls in training for a batch of inputs, in their order.
 
     The model's buffers and torch's random state are left as they were.
+
+    Raises:
+        ValueError: If its forward pass does what a stack would not do.
     """
     buffers = [(buffer, buffer.clone()) for buffer in model.buffers()]
+    versions = {name: weight._version for name, weight in model.named_parameters()}
     was_training = model.training
-    with torch.random.fork_rng(), torch.no_grad(), _NoteDropouts() as noted:
+    with torch.random.fork_rng(), _NoteDropouts() as noted:
         model.train()(inputs)
     model.train(was_training)
     with torch.no_grad():
         for buffer, before in buffers:
             buffer.copy_(before)
+    for name, weight in model.named_parameters():
+        if weight._version != versions[name]:
+            raise ValueError(f"its forward pass changes its weight {name!r}")
     calls: list[DropoutCall] = noted.calls
     return calls
 
@@ -225,12 +262,27 @@ class Masks:
             if member is None or not calls:
                 continue
             kept = [1 - rate for rate in member.dropout_rates]
-            drawn = [(place, part) for place, part in enumerate(kept) if 0 < part < 1]
+            drawn = [
+                (mask[:, k], call, part)
+                for mask, call, part in zip(tensors, calls, kept, strict=True)
+                if 0 < part < 1
+            ]
             with member.random():
                 for step in range(n_steps):
-                    for place, part in drawn:
-                        tensors[place][step, k].bernoulli_(part)
+                    for mask, call, part in drawn:
+                        _draw(mask[step], call.strides, part)
             for mask, part in zip(tensors, kept, strict=True):
                 # torch scales what it keeps; a rate of 1 keeps nothing.
                 mask[:, k].mul_(0.0) if part == 0 else mask[:, k].div_(part)
         return cls(tensors)
+
+
+def _draw(mask: Tensor, strides: tuple[int, ...], part: float) -> None:
+    if mask.stride() == strides:
+        mask.bernoulli_(part)
+    else:
+        mask.copy_(
+            torch.empty_strided(
+                mask.shape, strides, dtype=mask.dtype, device=mask.device
+            ).bernoulli_(part)
+        )

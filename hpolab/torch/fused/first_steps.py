@@ -13,9 +13,10 @@ import torch
 from torch import Tensor
 
 from hpolab.errors import in_brief
-from hpolab.torch.fused.architecture import split_model
+from hpolab.torch.fused.architecture import Architecture, split_model
 from hpolab.torch.fused.dropout import read_dropouts
 from hpolab.torch.fused.grouping import TrainsAlone
+from hpolab.torch.fused.settings import UnknownSetting
 from hpolab.torch.state import TrainingState
 from hpolab.trial.reporter import is_out_of_memory
 
@@ -25,13 +26,12 @@ if TYPE_CHECKING:
     from torch import nn
     from torch.optim import Optimizer
 
-    from hpolab.torch.fused.architecture import Architecture
     from hpolab.torch.fused.member import Member
     from hpolab.torch.training import TorchTraining
 
     Named = dict[str, Tensor]
 
-__all__ = ["N_STEPS", "FirstSteps"]
+__all__ = ["N_STEPS", "FirstSteps", "open_architecture"]
 
 N_STEPS = 2
 """Steps that are compared: the second rests on what the optimizer kept of the first."""
@@ -48,6 +48,22 @@ _OF_OUTPUTS = 1e4
 _NOISE = 1e3
 # What rounding changes of a weight.
 _OF_WEIGHT = 8.0
+
+
+def open_architecture(training: TorchTraining) -> Architecture:
+    """Return the architecture of a training's model.
+
+    Raises:
+        TrainsAlone: If the model or the loss is not one that a stack can take.
+    """
+    try:
+        return Architecture(training)
+    except UnknownSetting as error:
+        raise TrainsAlone(str(error)) from None
+    except Exception as error:
+        if is_out_of_memory(error):
+            raise
+        raise TrainsAlone(in_brief(error)) from error
 
 
 class FirstSteps:
@@ -171,7 +187,7 @@ def _read_rates(architecture: Architecture, twin: TorchTraining) -> tuple[float,
         if is_out_of_memory(error):
             raise
         raise TrainsAlone(in_brief(error)) from error
-    if [call.shape for call in calls] != [call.shape for call in expected]:
+    if [(x.shape, x.strides) for x in calls] != [(x.shape, x.strides) for x in expected]:
         raise TrainsAlone("it calls other dropouts than models of the same modules")
     return tuple(call.rate for call in calls)
 

@@ -6,10 +6,8 @@ import math
 from typing import TYPE_CHECKING
 
 from hpolab.errors import in_brief
-from hpolab.torch.fused.architecture import Architecture
-from hpolab.torch.fused.first_steps import FirstSteps
+from hpolab.torch.fused.first_steps import FirstSteps, open_architecture
 from hpolab.torch.fused.grouping import TrainsAlone
-from hpolab.torch.fused.settings import UnknownSetting
 from hpolab.torch.fused.stack import Stack
 from hpolab.trial.reporter import is_out_of_memory
 
@@ -18,6 +16,7 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
+    from hpolab.torch.fused.architecture import Architecture
     from hpolab.torch.fused.member import Member
 
 __all__ = ["MemberGroup"]
@@ -183,10 +182,7 @@ class MemberGroup:
     def _first_steps(self, member: Member) -> FirstSteps | None:
         """Return what a member's stack must repeat, None if it has been in one."""
         if self._architecture is None:
-            try:
-                self._architecture = Architecture(member.training)
-            except UnknownSetting as error:
-                raise TrainsAlone(str(error)) from None
+            self._architecture = open_architecture(member.training)
         return None if member.is_proven else FirstSteps(self._architecture, member)
 
     def _refuse(self, member: Member, reason: str) -> None:
@@ -241,7 +237,8 @@ class MemberGroup:
         self._stacks.remove(stack)
         if not no_room:
             self._size = 1
-            self._say(next(iter(members.values())), in_brief(error))
+            reason = str(error) if isinstance(error, TrainsAlone) else in_brief(error)
+            self._say(next(iter(members.values())), reason)
         if not stack.is_new:
             self.lost += members.values()
             return []
