@@ -87,7 +87,8 @@ class FirstSteps:
         self.n_steps = min(N_STEPS, n_batches)
         twin = _twin_of(training)
         self._before = _tensors(twin.model)
-        self._gradients: list[dict[str, Tensor]] = []
+        self._gradients: list[Named] = []
+        self._buffers: Named = {}
         twin.state.optimizer.register_step_pre_hook(self._note(twin.model))
         outside = _outside_state()
         with member.random(keep=False), warnings.catch_warnings():
@@ -107,55 +108,63 @@ class FirstSteps:
         member.dropout_rates = _read_rates(architecture, twin)
         _check_outputs(architecture, twin.model)
 
-    def difference(self, stacked: Mapping[str, Tensor]) -> str | None:
-        """Return the name of a weight that a stack has trained otherwise, None if there is none.
+    def difference(self, n_steps: int, stacked: Mapping[str, Tensor]) -> str | None:
+        """Return the name of what a stack has trained otherwise, None if nothing.
+
+        Buffers are compared after the first step, of which the weights are the same as alone, and
+        weights after the last.
 
         Args:
-            stacked: The member's weights and buffers after `n_steps` in a stack.
+            n_steps: The number of steps in a stack.
+            stacked: The member's weights and buffers after them.
         """
-        largest = [
-            max((float(g.abs().max()) for g in of_step.values() if g.numel()), default=0.0)
-            for of_step in self._gradients
-        ]
-        for name, after in self._after.items():
-            keep = self._is_sure(name, largest)
-            if keep is None:
-                continue
-            before, other = self._before[name], stacked[name]
-            if not after.is_floating_point():
-                if not torch.equal(after, other):
+        if n_steps == 1:
+            for name, after in self._buffers.items():
+                if not _agrees(self._before[name], after, stacked[name]):
                     return name
-                continue
-            eps = torch.finfo(after.dtype).eps
-            step, gap = _length((after - before)[keep]), _length((after - other)[keep])
-            if not gap <= _OF_STEP * eps * step + _OF_WEIGHT * eps * _length(after[keep]):
-                return name
+        if n_steps == self.n_steps:
+            largest = [
+                max((float(g.abs().max()) for g in of_step.values() if g.numel()), default=0.0)
+                for of_step in self._gradients
+            ]
+            for name in self._gradients[0]:
+                keep = self._is_sure(name, largest)
+                before, after, other = self._before[name], self._after[name], stacked[name]
+                if keep is not None and not _agrees(before[keep], after[keep], other[keep]):
+                    return name
         return None
 
     def _note(self, model: nn.Module) -> Any:
         def note(optimizer: Optimizer, args: Any, kwargs: Any) -> None:
-            weights, _ = split_model(model)
+            weights, buffers = split_model(model)
             for name, weight in weights.items():
                 if weight.grad is None:
                     raise TrainsAlone(f"its weight {name!r} gets no gradient in training")
+            if not self._gradients:
+                self._buffers = {name: part.detach().clone() for name, part in buffers.items()}
             self._gradients.append({name: w.grad.clone() for name, w in weights.items()})
 
         return note
 
-    def _is_sure(self, name: str, largest: list[float]) -> Any:
+    def _is_sure(self, name: str, largest: list[float]) -> Tensor | None:
         """Return which numbers of a weight have moved by more than rounding; None if none has."""
-        keep: Any = ...
+        keep = torch.ones_like(self._after[name], dtype=torch.bool)
         for gradients, most in zip(self._gradients, largest, strict=True):
-            gradient = gradients.get(name)
-            if gradient is None:  # a buffer
-                continue
-            noise = _NOISE * torch.finfo(gradient.dtype).eps
-            size = gradient.abs()
-            if gradient.numel() == 0 or 0 < float(size.max()) <= noise * most:
+            size = gradients[name].abs()
+            noise = _NOISE * torch.finfo(size.dtype).eps
+            if size.numel() == 0 or 0 < float(size.max()) <= noise * most:
                 return None
-            sure = (size == 0) | (size > noise * size.max())
-            keep = sure if keep is ... else keep & sure
+            keep &= (size == 0) | (size > noise * size.max())
         return keep
+
+
+def _agrees(before: Tensor, after: Tensor, other: Tensor) -> bool:
+    """Tell whether two trainings have made the same of a tensor, up to rounding."""
+    if not after.is_floating_point():
+        return torch.equal(after, other)
+    eps = torch.finfo(after.dtype).eps
+    allowed = _OF_STEP * _length(after - before) + _OF_WEIGHT * _length(after)
+    return _length(after - other) <= eps * allowed
 
 
 def _twin_of(training: TorchTraining) -> TorchTraining:

@@ -227,13 +227,13 @@ class Stack:
         if self._to_check:
             self._check_state()
         for slot, steps in list(self._to_check.items()):
-            if steps.n_steps == n_steps:
+            name = steps.difference(n_steps, {key: part[slot] for key, part in self._parts.items()})
+            if name is not None:
+                self.strangers[slot] = f"in a stack its {name!r} trains otherwise"
+            elif n_steps == steps.n_steps and (member := self.members[slot]) is not None:
+                member.is_proven = True
+            if name is not None or n_steps == steps.n_steps:
                 del self._to_check[slot]
-                name = steps.difference({key: part[slot] for key, part in self._parts.items()})
-                if name is not None:
-                    self.strangers[slot] = f"in a stack its {name!r} trains otherwise"
-                elif (member := self.members[slot]) is not None:
-                    member.is_proven = True
 
     def _check_state(self) -> None:
         changed = self._architecture.changed_state()
