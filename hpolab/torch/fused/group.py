@@ -176,7 +176,9 @@ class MemberGroup:
             except Exception as error:
                 if not is_out_of_memory(error):
                     raise
-                member.is_refused = True
+                self.is_too_large = True
+                waiting.clear()
+                return []
         return found
 
     def _first_steps(self, member: Member) -> FirstSteps | None:
