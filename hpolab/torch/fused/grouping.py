@@ -46,8 +46,10 @@ def signature(training: TorchTraining) -> Hashable:
         (name, name in weights, tuple(part.shape), part.dtype)
         for name, part in (weights | buffers).items()
     )
-    # Trials of an optimizer without a rule form a group of their own.
-    alone = None if rule_of(training.params) else training.params["optimizer"]
+    # Trials that train alone, as of an optimizer without a rule, form groups of their own.
+    alone = training.reason_alone
+    if alone is None and not rule_of(training.params):
+        alone = training.params["optimizer"]
     return alone, training.batch_size, modules, tensors
 
 
@@ -69,6 +71,8 @@ def obstacle(member: Member) -> str | None:
     Two such trainings, with different weights and rows, make one step in a stack and one step
     alone. The comparison exposes models that cannot be stacked and members that see each other.
     """
+    if member.training.reason_alone is not None:
+        return member.training.reason_alone
     params = member.training.params
     if rule_of(params) is None:
         return f"the optimizer {params['optimizer']!r} has no rule for several members"
