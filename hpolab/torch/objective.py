@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -15,6 +17,7 @@ from hpolab.objectives.epochs import train_epochs
 from hpolab.seeding import check_seed
 from hpolab.torch.build import build_optimizer, build_schedule
 from hpolab.torch.data import open_split, open_splits
+from hpolab.torch.layout import suits_channels_last, to_channels_last
 from hpolab.torch.metrics import (
     METRICS,
     check_outputs,
@@ -24,10 +27,17 @@ from hpolab.torch.metrics import (
     name_of,
     read_metrics,
 )
+from hpolab.torch.options import (
+    TorchOptions,
+    TrainingOptions,
+    check_precision,
+    check_settings_in_space,
+)
+from hpolab.torch.reading import ReadParams
 from hpolab.torch.rng import order_seed, seeded
 from hpolab.torch.state import TrainingState
 from hpolab.torch.training import TorchTask, TorchTraining
-from hpolab.trial.reporter import ReporterOptions, options_of_reporter
+from hpolab.trial.reporter import options_of_reporter
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -46,12 +56,6 @@ if TYPE_CHECKING:
 __all__ = ["TorchObjective"]
 
 _EVAL_BATCH_SIZE = 256
-
-
-class TorchOptions(ReporterOptions, total=False):
-    """What else `TorchObjective` takes by name."""
-
-    eval_batch_size: int
 
 
 class TorchObjective(Objective):
@@ -85,7 +89,8 @@ class TorchObjective(Objective):
         score: What is read once, at the trial's end: its value. None reads `valid`
             again, which is optimistic: it has chosen the epoch.
         search_space: What is suggested; it holds an `optimizer` as `optimizer_space` gives it, and
-            may hold a schedule, `batch_size`, and whatever ``build_model`` reads.
+            may hold a schedule, as `schedule_space` gives it for ``max_epochs``, `batch_size`, and
+            whatever ``build_model`` reads.
         loss: "cross_entropy" (class ids and logits), "nll", "bce" (0 or 1, and logits), "mse",
             "mae", "huber", or (outputs, targets) -> scalar tensor.
         metric: What is optimized: "accuracy", "macro_f1", "r2", "mse", "rmse", "mae", "loss", or
@@ -97,14 +102,43 @@ class TorchObjective(Objective):
         batch_size: Rows of a training batch, unless the trial has a parameter of that name or
             `train` makes its own batches. A single row left over joins the last batch.
         device: Where models and data live, e.g. "cpu", "cuda", "cuda:1".
-        **settings: ``patience`` and the others of `ReporterSettings`, counted in epochs; and
-            ``eval_batch_size``, rows evaluated at once, 256 by default. (On a CPU, 1,024 images of
-            the MNIST protocol fall out of its cache: they take 1.4 times what 256 at once take.)
+        **settings: ``patience`` and the others of `ReporterSettings`, counted in epochs;
+            ``eval_batch_size``, rows evaluated at once, 256 by default (on a CPU, 1,024 images of
+            the MNIST protocol fall out of its cache: they take 1.4 times what 256 at once take);
+            and the options below.
+
+    Options of the training, each by name. Trials that use one, apart from a named schedule that
+    counts epochs, train one by one also under ``run(..., fuse=K)``, which says why. Those marked
+    (*) may also be parameters of the trial, by the same name.
+
+    - ``max_grad_norm`` (*): gradients are scaled down to this total norm, that of
+      ``torch.nn.utils.clip_grad_norm_`` over all trained weights. None by default: never.
+    - ``accumulation_steps`` (*): batches whose gradients make one step, 1 by default. The gradient
+      is the mean over all their rows, also where the last batches of an epoch are fewer or
+      smaller; the schedule advances by step. `loss` must be a mean over rows. Batch normalization
+      still sees single batches.
+    - ``precision``: "fp32" by default, or "bf16": the model runs under ``torch.autocast`` in
+      bfloat16; its outputs reach loss and metrics in float32. Refused if the device cannot.
+    - ``memory_format``: "contiguous" by default, "channels_last" for the weights of 2-D
+      convolutions, or "auto": channels-last if the default model has such convolutions, gives the
+      same outputs and gradients up to rounding, and the device is one where that is quicker: a
+      CPU, or another device in "bf16". No clock is asked, so every process decides alike.
+    - ``decay_biases`` (*) and ``layer_decay`` (*): as in `build_optimizer`; True and 1 by default.
+    - ``optimizer``: a function (params, model) -> ``torch.optim.Optimizer``, in place of the one
+      that the params name; `search_space` then needs no `optimizer`. All its state must be in its
+      ``state_dict``, as tensors and plain values. If it has ``train()`` and ``eval()``, as
+      schedule-free optimizers do, they are called before training and evaluation.
+    - ``schedule``: a function (params, optimizer) -> ``LRScheduler``, likewise. It is stepped
+      after every epoch, a ``ReduceLROnPlateau`` with the metric on `valid`; with
+      ``schedule_every="step"``, after every step of the optimizer.
+    - ``on_epoch``: called with a `TrainedEpoch` after every epoch, before it is reported: its
+      training loss, the metric on `valid`, the model and the trial. A trial that goes on after a
+      crash shows the epochs behind its last checkpoint again. None by default, which costs nothing.
 
     Raises:
         InvalidArgument: If an argument is out of its range or set of names, data is empty or not
-            finite, labels do not suit the loss, splits overlap, or ``direction`` contradicts the
-            metric.
+            finite, labels do not suit the loss, splits overlap, ``direction`` contradicts the
+            metric, or the device lacks the precision.
         InvalidType: If an argument is of the wrong type.
 
     Example:
@@ -148,6 +182,8 @@ class TorchObjective(Objective):
         check_count("batch_size", batch_size)
         eval_batch_size = settings.get("eval_batch_size", _EVAL_BATCH_SIZE)
         check_count("eval_batch_size", eval_batch_size)
+        self._options = TrainingOptions.of(settings)
+        self._channels_last: tuple[SearchSpace, bool] | None = None
         self._loss_name = loss
         loss_function = find_loss(loss)
         name, found = find_metrics(metric, metrics, direction=direction, loss=loss_function)
@@ -162,15 +198,20 @@ class TorchObjective(Objective):
             "loss": loss if isinstance(loss, str) else name_of(loss),
             "metric": self.metric,
             "value_of": "valid" if score is None else "score",
+            **self._options.facts(),
         }
         self._build_model = build_model
         self._batch_size = batch_size
         opened = _open_device(device)
+        precision = self._options.precision
+        check_precision(precision, opened)
         given = {"train": train, "valid": valid}
         if score is not None:
             given["score"] = score
         splits = open_splits(given, opened)
-        self.task = TorchTask(splits, loss_function, self.metric, found, eval_batch_size, opened)
+        self.task = TorchTask(
+            splits, loss_function, self.metric, found, eval_batch_size, opened, precision
+        )
         for part, split in splits.items():
             if split.targets is not None:
                 read = () if part == "train" else tuple(found)
@@ -191,8 +232,11 @@ class TorchObjective(Objective):
 
     def start(self, params: Mapping[str, Any], seed: int) -> TorchTraining:
         """Return a training before its first epoch; call it inside `TorchTask.seeded`."""
+        options = self._options_of(params)
         model = self._new_model(params)
-        optimizer, schedule = self._new_optimizer(params, model)
+        if options.memory_format == "channels_last":
+            to_channels_last(model)
+        optimizer, schedule = self._new_optimizer(params, model, options)
         order = torch.Generator().manual_seed(order_seed(seed))
         generators = [order, *self.task.generators]
         return TorchTraining(
@@ -200,6 +244,7 @@ class TorchObjective(Objective):
             params,
             self._training_batch_size(params),
             TrainingState(model, optimizer, schedule, generators, self.task.device),
+            options,
         )
 
     def fit(self, params: Mapping[str, Any], seed: int = 0) -> nn.Module:
@@ -233,19 +278,24 @@ class TorchObjective(Objective):
         Of batches the first is read; random state is left as it was.
 
         Raises:
-            InvalidArgument: If labels are out of range, shapes do not fit, or ``build_model`` gives
-                the same weights twice.
-            InvalidType: If model, loss or metric return something else than they must.
+            InvalidArgument: If labels are out of range, shapes do not fit, ``build_model`` gives
+                the same weights twice, an option cannot be used with the model or the loss, or the
+                space holds a setting that no trial can change.
+            InvalidType: If model, loss, metric, or the user's own optimizer or schedule return
+                something else than they must.
         """
         super().check()
         params = self.search_space.defaults()
         with self.task.seeded(0):
-            model = self._new_model(params)
-            self._new_optimizer(params, model)
-            self._check_fresh(model, self._new_model(params))
+            training = self.start(params, 0)
+            model = training.model
+            seen = ReadParams(params)
+            self._check_fresh(model, self._new_model(seen))
+            check_settings_in_space(seen)
             for name, split in self.task.splits.items():
                 with _noted(name):
                     self._check_split(model, name, split)
+            training.check_options()
 
     def check_fuse(self, fuse: int | str) -> None:
         """Refuse ``fuse`` where `train` makes its own batches: each trial draws its own order."""
@@ -284,7 +334,7 @@ class TorchObjective(Objective):
             targets = rows if split.targets is None else split.targets
             if split.targets is None:
                 check_targets(self._loss_name, (), name, targets)
-            outputs = model(inputs)
+            outputs = self.task.outputs(model, inputs)
             check_outputs(self._loss_name, name, outputs, rows, targets)
             loss = self.task.loss(outputs, rows)
         if not isinstance(loss, Tensor) or loss.ndim > 0:
@@ -302,7 +352,7 @@ class TorchObjective(Objective):
 
     def _check_search_space(self) -> None:
         params = self.search_space.defaults()
-        if "optimizer" not in params:
+        if "optimizer" not in params and self._options.optimizer is None:
             raise InvalidArgument(
                 "`search_space` must hold an 'optimizer', as `optimizer_space` gives it, "
                 f"got only {', '.join(map(repr, params)) or 'an empty one'}."
@@ -315,11 +365,11 @@ class TorchObjective(Objective):
 
     def _fit(self, params: Mapping[str, Any], reporter: Reporter) -> TorchTraining:
         training = self.start(params, reporter.seed)
-        train_epochs(training, reporter, self.max_steps, training.value)
+        train_epochs(training, reporter, self.max_steps, lambda: training.end_epoch(reporter))
         return training
 
     def _new_model(self, params: Mapping[str, Any]) -> nn.Module:
-        model = self._build_model(dict(params))
+        model = self._build_model(params if isinstance(params, ReadParams) else dict(params))
         if not isinstance(model, nn.Module):
             raise InvalidType(
                 f"`build_model` must return a torch.nn.Module, got {type(model).__name__}."
@@ -327,14 +377,43 @@ class TorchObjective(Objective):
         return model.to(self.task.device)
 
     def _new_optimizer(
-        self, params: Mapping[str, Any], model: nn.Module
+        self, params: Mapping[str, Any], model: nn.Module, options: TrainingOptions
     ) -> tuple[Optimizer, LRScheduler]:
-        optimizer = build_optimizer(params, model)
+        if options.optimizer is not None:
+            optimizer = options.new_optimizer(params, model)
+        else:
+            optimizer = build_optimizer(
+                params,
+                model,
+                decay_biases=options.decay_biases,
+                layer_decay=options.layer_decay,
+            )
+        if options.schedule is not None:
+            return optimizer, options.new_schedule(params, optimizer, self.direction)
         n_batches = self.task.splits["train"].n_batches(self._training_batch_size(params))
+        n_steps = math.ceil((n_batches or 1) / options.accumulation_steps)
         schedule = build_schedule(
-            params, optimizer, max_epochs=self.max_steps, steps_per_epoch=n_batches or 1
+            params,
+            optimizer,
+            max_epochs=self.max_steps,
+            steps_per_epoch=n_steps,
+            direction=self.direction,
         )
         return optimizer, schedule
+
+    def _options_of(self, params: Mapping[str, Any]) -> TrainingOptions:
+        options = self._options.of_trial(params)
+        if options.memory_format != "auto":
+            return options
+        # Found out once a search space: `with_search_space` makes other objectives of this one.
+        if self._channels_last is None or self._channels_last[0] is not self.search_space:
+            self._channels_last = (self.search_space, self._suits_channels_last())
+        is_suited = self._channels_last[1]
+        return replace(options, memory_format="channels_last" if is_suited else "contiguous")
+
+    def _suits_channels_last(self) -> bool:
+        with self.task.seeded(0):
+            return suits_channels_last(self._new_model(self.search_space.defaults()), self.task)
 
     def _training_batch_size(self, params: Mapping[str, Any]) -> int:
         batch_size: int = params.get("batch_size", self._batch_size)

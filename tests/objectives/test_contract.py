@@ -25,10 +25,12 @@ from hpolab import (
     SklearnObjective,
     StagedObjective,
     TorchObjective,
+    build_optimizer,
     leave_last_out,
     lightgbm_space,
     make_taste_clusters,
     optimizer_space,
+    schedule_space,
 )
 from hpolab.testing import ObjectiveContract
 
@@ -128,6 +130,7 @@ def build(params: Mapping[str, Any]) -> nn.Module:
 
 class TestTorch(ObjectiveContract):
     value_is_of_data = True
+    build = staticmethod(build)
 
     def objective(self, **options: Any) -> Objective:
         settings: dict[str, Any] = {
@@ -141,7 +144,7 @@ class TestTorch(ObjectiveContract):
             "max_epochs": 4,
             "batch_size": 8,
         }
-        return TorchObjective(build, **settings | options)
+        return TorchObjective(self.build, **settings | options)
 
     def others(self) -> list[Objective]:
         return [
@@ -164,6 +167,57 @@ class TestTorchOfLoaders(TestTorch):
         own = torch.Generator().manual_seed(9)
         train = DataLoader(made, batch_size=8, shuffle=True, generator=own)
         return super().objective(**{"train": train, **options})
+
+
+def own_optimizer(params: Mapping[str, Any], model: nn.Module) -> torch.optim.Optimizer:
+    return build_optimizer(
+        params, [{"params": model[:3].parameters()}, {"params": model[3:].parameters()}]
+    )
+
+
+def own_schedule(
+    params: Mapping[str, Any], optimizer: torch.optim.Optimizer
+) -> torch.optim.lr_scheduler.LRScheduler:
+    return torch.optim.lr_scheduler.ReduceLROnPlateau(optimizer, patience=0, threshold=0.1)
+
+
+class TestTorchOfFunctions(TestTorch):
+    def objective(self, **options: Any) -> Objective:
+        named = {"optimizer": own_optimizer, "schedule": own_schedule, "on_epoch": repr}
+        return super().objective(
+            **named | {"accumulation_steps": 2, "max_grad_norm": 0.5} | options
+        )
+
+
+def build_of_images(params: Mapping[str, Any]) -> nn.Module:
+    return nn.Sequential(
+        nn.Linear(3, 32),
+        nn.Unflatten(1, (2, 4, 4)),
+        nn.Conv2d(2, 4, 3),
+        nn.BatchNorm2d(4),
+        nn.Flatten(),
+        nn.Dropout(0.2),
+        nn.Linear(16, 2),
+    )
+
+
+class TestTorchOfOptions(TestTorch):
+    build = staticmethod(build_of_images)
+
+    def objective(self, **options: Any) -> Objective:
+        plateau = schedule_space("plateau", max_epochs=4, warmup=True)
+        tuned = {"layer_decay": (0.5, 1.0), "max_grad_norm": (0.1, 1.0, "log")}
+        named = {
+            "search_space": optimizer_space(["adamw", "muon"]) | plateau | tuned,
+            "decay_biases": False,
+            "memory_format": "auto",
+            "precision": "bf16",
+        }
+        return super().objective(**named | options)
+
+    def others(self) -> list[Objective]:
+        changed = {"decay_biases": True, "memory_format": "contiguous", "precision": "fp32"}
+        return [self.objective(**{name: value}) for name, value in changed.items()]
 
 
 IRIS = load_iris(return_X_y=True)

@@ -53,6 +53,8 @@ def signature(training: TorchTraining) -> Signature:
         TrainsAlone: If it cannot share a stack with any other.
     """
     params, model = training.params, training.model
+    if training.reason_alone is not None:
+        raise TrainsAlone(training.reason_alone)
     if rule_of(params) is None:
         raise TrainsAlone(f"the optimizer {params['optimizer']!r} has no rule for several members")
     reason = obstacle_of(model)

@@ -106,7 +106,7 @@ class Member:
         """Train alone for one epoch and return the metric."""
         with self.random():
             self.training.epoch()
-            return self.training.value()
+            return self.training.end_epoch(self.reporter)
 
     def state(self) -> bytes:
         """Return its checkpoint; if it is in a stack, `Stack.take_out` must come first."""
