@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from contextlib import contextmanager
+from functools import partial
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -13,17 +16,19 @@ from hpolab.keywords import checks_keywords
 from hpolab.objectives.base import Objective
 from hpolab.objectives.epochs import train_epochs
 from hpolab.seeding import check_seed
+from hpolab.torch.batches import apply, check_unpack, values_of
 from hpolab.torch.build import build_optimizer, build_schedule
-from hpolab.torch.data import open_split, open_splits
-from hpolab.torch.metrics import (
-    METRICS,
+from hpolab.torch.checks import (
     check_outputs,
+    check_scores,
+    check_takes_weights,
     check_targets,
-    find_loss,
-    find_metrics,
-    name_of,
-    read_metrics,
 )
+from hpolab.torch.data import open_split, open_splits
+from hpolab.torch.freshness import ModelsSeen
+from hpolab.torch.horizon import check_schedule
+from hpolab.torch.losses import find_loss, name_of
+from hpolab.torch.metrics import find_metrics, read_metrics
 from hpolab.torch.rng import order_seed, seeded
 from hpolab.torch.state import TrainingState
 from hpolab.torch.training import TorchTask, TorchTraining
@@ -38,20 +43,26 @@ if TYPE_CHECKING:
     from torch.optim.lr_scheduler import LRScheduler
 
     from hpolab.search_space.space import SearchSpace
+    from hpolab.torch.batches import UnpackRule
     from hpolab.torch.data import Split
     from hpolab.torch.fused.crew import FusedCrew
-    from hpolab.torch.metrics import LossFunction, MetricFunction
+    from hpolab.torch.losses import LossFunction
+    from hpolab.torch.metrics import MetricFunction
     from hpolab.trial.reporter import Reporter
 
 __all__ = ["TorchObjective"]
 
 _EVAL_BATCH_SIZE = 256
 
+# Batches of a loader that are looked at for other lengths, as of padded sequences.
+_N_BATCHES = 4
+
 
 class TorchOptions(ReporterOptions, total=False):
     """What else `TorchObjective` takes by name."""
 
     eval_batch_size: int
+    unpack: UnpackRule
 
 
 class TorchObjective(Objective):
@@ -148,6 +159,8 @@ class TorchObjective(Objective):
         check_count("batch_size", batch_size)
         eval_batch_size = settings.get("eval_batch_size", _EVAL_BATCH_SIZE)
         check_count("eval_batch_size", eval_batch_size)
+        self._unpack = settings.get("unpack")
+        check_unpack(self._unpack)
         self._loss_name = loss
         loss_function = find_loss(loss)
         name, found = find_metrics(metric, metrics, direction=direction, loss=loss_function)
@@ -164,17 +177,25 @@ class TorchObjective(Objective):
             "value_of": "valid" if score is None else "score",
         }
         self._build_model = build_model
+        self._models = ModelsSeen()
         self._batch_size = batch_size
         opened = _open_device(device)
         given = {"train": train, "valid": valid}
         if score is not None:
             given["score"] = score
-        splits = open_splits(given, opened)
-        self.task = TorchTask(splits, loss_function, self.metric, found, eval_batch_size, opened)
+        splits = open_splits(given, opened, self._unpack)
+        own_loss = None if isinstance(loss, str) else loss_function
+        if any(split.is_weighted for split in splits.values()):
+            loss_function = partial(apply, loss_function)
+        self.task = TorchTask(
+            splits, loss_function, self.metric, found, eval_batch_size, opened, own_loss=own_loss
+        )
         for part, split in splits.items():
+            read = {} if part == "train" else found
+            if split.is_weighted:
+                check_takes_weights(self.task.own_functions(read), part)
             if split.targets is not None:
-                read = () if part == "train" else tuple(found)
-                check_targets(loss, read, part, split.targets)
+                check_targets(loss, read, part, split.targets, split.weights)
         self._check_search_space()
 
     def train(self, params: Mapping[str, Any], reporter: Reporter) -> float:
@@ -185,7 +206,7 @@ class TorchObjective(Objective):
 
     def record(self, values: Mapping[str, float], reporter: Reporter) -> float:
         """Store a trial's metrics where there are several, and return its value."""
-        if len(values) > 1:
+        if len(values) > 1 and math.isfinite(values[self.metric]):
             reporter.record(**values)
         return values[self.metric]
 
@@ -223,7 +244,9 @@ class TorchObjective(Objective):
 
     def evaluate(self, model: nn.Module, data: Any) -> dict[str, float]:
         """Return all metrics of a model on data of the same form as `valid`: name -> value."""
-        split = open_split("data", data, self.task.device)
+        split = open_split("data", data, self.task.device, self._unpack)
+        if split.is_weighted:
+            check_takes_weights(self.task.own_functions(self.task.metrics), "data")
         with seeded(0, self.task.device, split.generators):
             return self.task.evaluate(model, split, self.task.metrics)
 
@@ -233,19 +256,22 @@ class TorchObjective(Objective):
         Of batches the first is read; random state is left as it was.
 
         Raises:
-            InvalidArgument: If labels are out of range, shapes do not fit, or ``build_model`` gives
-                the same weights twice.
+            InvalidArgument: If labels are out of range, shapes do not fit, a loss or a metric of
+                yours compares all pairs of rows, or ``build_model`` gives the same weights twice,
+                or buffers that training changes.
             InvalidType: If model, loss or metric return something else than they must.
         """
         super().check()
+        check_schedule(self.search_space, self.max_steps)
         params = self.search_space.defaults()
         with self.task.seeded(0):
             model = self._new_model(params)
             self._new_optimizer(params, model)
-            self._check_fresh(model, self._new_model(params))
-            for name, split in self.task.splits.items():
-                with _noted(name):
-                    self._check_split(model, name, split)
+            other = self._new_model(params)
+            with self._models.unwritten(other):
+                for name, split in self.task.splits.items():
+                    with _noted(name):
+                        self._check_split(model, name, split)
 
     def check_fuse(self, fuse: int | str) -> None:
         """Refuse ``fuse`` where `train` makes its own batches: each trial draws its own order."""
@@ -267,25 +293,18 @@ class TorchObjective(Objective):
 
         return make_crew(self, study, fuse=fuse, n_trials=n_trials, deadline=deadline)
 
-    @staticmethod
-    def _check_fresh(model: nn.Module, other: nn.Module) -> None:
-        trained = {id(p) for p in model.parameters() if p.requires_grad}
-        for name, p in other.named_parameters():
-            if id(p) in trained:
-                raise InvalidArgument(
-                    "`build_model` must make new weights each time, or trials go on with each "
-                    f"other's: got {name!r} again."
-                )
-
     def _check_split(self, model: nn.Module, name: str, split: Split) -> None:
         model.train(name == "train")
         with torch.set_grad_enabled(name == "train"):
             inputs, rows = next(split.batches(2))
-            targets = rows if split.targets is None else split.targets
+            values = values_of(rows)
+            targets = values if split.targets is None else split.targets
             if split.targets is None:
                 check_targets(self._loss_name, (), name, targets)
             outputs = model(inputs)
-            check_outputs(self._loss_name, name, outputs, rows, targets)
+            check_outputs(self._loss_name, name, outputs, values, targets)
+            read = {} if name == "train" else self.task.metrics
+            self.task.check_alignment(read, outputs, rows)
             loss = self.task.loss(outputs, rows)
         if not isinstance(loss, Tensor) or loss.ndim > 0:
             got = tuple(loss.shape) if isinstance(loss, Tensor) else type(loss).__name__
@@ -293,14 +312,27 @@ class TorchObjective(Objective):
         if name == "train":
             loss.backward()  # type: ignore[no-untyped-call]
             return
-        named = {key: each for key, each in self.task.metrics.items() if key in (*METRICS, "loss")}
-        read_metrics(named, outputs, rows)
-        if split.targets is not None and len(named) < len(self.task.metrics):
-            # A user's own metric may have no value on a few rows, such as an AUC of one class, so
-            # it gets the split as in a trial, and nothing where that would read all batches.
+        # Some have no value on a few rows, such as an AUC of one class. They get the split as in a
+        # trial, and nothing where that would read all batches.
+        of_few = {key: each for key, each in self.task.metrics.items() if each.of_few_rows}
+        read_metrics(of_few, outputs, rows)
+        if split.targets is None:
+            self._check_lengths(model, split, outputs)
+            return
+        check_scores(self.task.metrics, name, outputs, split.targets, split.weights)
+        if len(of_few) < len(self.task.metrics):
             self.task.evaluate(model, split, self.task.metrics)
 
+    def _check_lengths(self, model: nn.Module, split: Split, outputs: Tensor) -> None:
+        """Refuse batches of different lengths where a metric needs whole rows."""
+        if outputs.ndim > 2:
+            few = islice(split.batches(2), _N_BATCHES)
+            with torch.no_grad():
+                batches = [(model(inputs), targets) for inputs, targets in few]
+            self.task.gathered(batches, self.task.metrics)
+
     def _check_search_space(self) -> None:
+        check_schedule(self.search_space, self.max_steps)
         params = self.search_space.defaults()
         if "optimizer" not in params:
             raise InvalidArgument(
@@ -324,7 +356,9 @@ class TorchObjective(Objective):
             raise InvalidType(
                 f"`build_model` must return a torch.nn.Module, got {type(model).__name__}."
             )
-        return model.to(self.task.device)
+        model = model.to(self.task.device)
+        self._models.add(model)
+        return model
 
     def _new_optimizer(
         self, params: Mapping[str, Any], model: nn.Module

@@ -2,25 +2,30 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
 
-from hpolab.torch.metrics import read_metrics
+from hpolab.torch.batches import values_of
+from hpolab.torch.checks import check_alignment, check_is_tensor
+from hpolab.torch.metrics import own_functions, read_metrics
+from hpolab.torch.outputs import check_by_position, gathered
 from hpolab.torch.rng import seeded
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Hashable, Mapping
     from contextlib import AbstractContextManager
 
     from optuna import Trial
-    from torch import nn
+    from torch import Tensor, nn
 
     from hpolab.search_space.space import SearchSpace
+    from hpolab.torch.batches import Targets
     from hpolab.torch.data import Split
-    from hpolab.torch.metrics import LossFunction, Metric
+    from hpolab.torch.losses import LossFunction
+    from hpolab.torch.metrics import Metric
     from hpolab.torch.state import TrainingState
     from hpolab.trial.reporter import Reporter
 
@@ -38,6 +43,8 @@ class TorchTask:
         metrics: Name -> metric.
         eval_batch_size: Rows evaluated at once.
         device: Where models and data live.
+        own_loss: The loss where it is a function of the user's; None for a named one.
+        tried: Which functions were tried on which shapes of outputs and targets.
     """
 
     splits: Mapping[str, Split]
@@ -46,6 +53,8 @@ class TorchTask:
     metrics: Mapping[str, Metric]
     eval_batch_size: int
     device: torch.device
+    own_loss: Callable[..., Any] | None = None
+    tried: set[Hashable] = field(default_factory=set)
 
     @property
     def train(self) -> Split:
@@ -83,12 +92,44 @@ class TorchTask:
         model.eval()
         # Not inference_mode: what a module caches in it cannot be used in training any more.
         with torch.no_grad():
-            parts = [
-                (model(inputs), targets) for inputs, targets in split.batches(self.eval_batch_size)
+            batches = [
+                (_own(model(inputs)), targets)
+                for inputs, targets in split.batches(self.eval_batch_size)
             ]
-            outputs = torch.cat([outputs for outputs, _ in parts])
-            targets = torch.cat([targets for _, targets in parts])
+            outputs, targets = self.gathered(batches, metrics)
             return read_metrics(metrics, outputs, targets)
+
+    def gathered(
+        self, batches: list[tuple[Tensor, Targets]], metrics: Mapping[str, Metric]
+    ) -> tuple[Tensor, Targets]:
+        """Return the outputs and targets of batches as those of one.
+
+        Raises:
+            InvalidArgument: If the user's loss or one of the metrics would be another number.
+        """
+        check_by_position(self.own_functions(metrics), batches)
+        outputs, targets = gathered(batches)
+        self.check_alignment(metrics, outputs, targets)
+        return outputs, targets
+
+    def check_alignment(
+        self, metrics: Mapping[str, Metric], outputs: Tensor, targets: Targets
+    ) -> None:
+        """Refuse the user's loss, or one of the metrics, if it compares all pairs of rows.
+
+        A function is tried once for shapes of a kind: it may count its calls.
+        """
+        for what, function in self.own_functions(metrics).items():
+            key = what, outputs.shape[1:], values_of(targets).shape[1:]
+            if key not in self.tried:
+                check_alignment(what, function, outputs.detach(), targets)
+                self.tried.add(key)
+
+    def own_functions(self, metrics: Mapping[str, Metric]) -> dict[str, Callable[..., Any]]:
+        """Return the user's loss, and those of the metrics that are the user's functions."""
+        found = {f"`metric` {name!r}": each for name, each in own_functions(metrics).items()}
+        found.pop("`metric` 'loss'", None)
+        return found if self.own_loss is None else {"`loss`": self.own_loss} | found
 
 
 class TrainsByEpochs(Protocol):
@@ -171,7 +212,7 @@ class TorchTraining:
 
     def load_best(self) -> None:
         """Make the model that of the best epoch."""
-        self.model.load_state_dict(self.state.best)
+        self.state.load_best()
 
     def to_bytes(self) -> bytes:
         """Return all that the training needs to go on exactly as it would have."""
@@ -180,3 +221,10 @@ class TorchTraining:
     def from_bytes(self, state: bytes) -> None:
         """Go back to what `to_bytes` has returned."""
         self.state.from_bytes(state)
+
+
+def _own(outputs: Any) -> Tensor:
+    """Return outputs in memory of their own: a model may write its next ones over them."""
+    check_is_tensor(outputs)
+    own: Tensor = outputs.clone()
+    return own
