@@ -6,7 +6,7 @@ import math
 import warnings
 from typing import TYPE_CHECKING, Any
 
-from optuna.distributions import CategoricalDistribution
+from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
 from hpolab.errors import InvalidArgument
 from hpolab.torch.schedules import SCHEDULE_ROWS
@@ -81,15 +81,14 @@ def _made_for(name: str, space: SearchSpace, max_epochs: int) -> int | None:
 
 def _guess(parameter: str, distribution: BaseDistribution, default: Any) -> int | None:
     """Return for how many epochs a range may have been made; see the table of schedules."""
-    low, high = getattr(distribution, "low", None), getattr(distribution, "high", None)
-    if low is None or high is None:
+    if not isinstance(distribution, FloatDistribution | IntDistribution):
         return None
     if parameter == "T_max":
-        return int(low)
+        return int(distribution.low)
     if parameter == "step_size":
-        return int(high)
+        return int(distribution.high)
     if parameter == "warmup_epochs":
-        return round(low / 0.0125)
+        return round(distribution.low / 0.0125)
     if parameter == "gamma" and 0 < default < 1:
         return round(math.log(0.1) / math.log(default))
     return None

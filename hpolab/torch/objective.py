@@ -91,17 +91,22 @@ class TorchObjective(Objective):
             tensors kept on the device, or an iterable of such batches (a DataLoader) that can be
             iterated every epoch. Inputs may also be arrays in a tuple, list or dict, which the
             model gets as such. Of arrays, floats take torch's default dtype; batches stay as they
-            are.
+            are. The model gets copies, and may change them in place. A third array, weights (n,)
+            of floats, says how much each row counts: the loss is the weighted mean of a batch,
+            and metrics are weighted as by scikit-learn's ``sample_weight``.
         valid: What is read every epoch: for pruning, early stopping and the choice of the epoch.
         score: What is read once, at the trial's end: its value. None reads `valid`
             again, which is optimistic: it has chosen the epoch.
         search_space: What is suggested; it holds an `optimizer` as `optimizer_space` gives it, and
             may hold a schedule, `batch_size`, and whatever ``build_model`` reads.
         loss: "cross_entropy" (class ids and logits), "nll", "bce" (0 or 1, and logits), "mse",
-            "mae", "huber", or (outputs, targets) -> scalar tensor.
-        metric: What is optimized: "accuracy", "macro_f1", "r2", "mse", "rmse", "mae", "loss", or
-            (outputs, targets) -> number. It gets the outputs for a whole split at once, on the
-            device.
+            "mae", "huber", or (outputs, targets) -> scalar tensor. Where `train` has weights, a
+            function needs an argument ``weights=None``.
+        metric: What is optimized: "accuracy", "macro_f1", "balanced_accuracy", "auc",
+            "average_precision", "log_loss", "top_5_accuracy" (of any number), "r2", "mse", "rmse",
+            "mae", "loss", or (outputs, targets) -> number. It gets copies of the outputs and
+            targets of a whole split at once, on the device; of a model that has diverged any
+            metric is NaN. Where batches differ in length, each position is a row of length 1.
         metrics: More metrics, recorded with each trial on what its value comes from.
         direction: "minimize" or "maximize", for a metric that is a callable; a named one knows.
         max_epochs: Epochs of a full training.
@@ -109,8 +114,13 @@ class TorchObjective(Objective):
             `train` makes its own batches. A single row left over joins the last batch.
         device: Where models and data live, e.g. "cpu", "cuda", "cuda:1".
         **settings: ``patience`` and the others of `ReporterSettings`, counted in epochs; and
-            ``eval_batch_size``, rows evaluated at once, 256 by default. (On a CPU, 1,024 images of
-            the MNIST protocol fall out of its cache: they take 1.4 times what 256 at once take.)
+            ``eval_batch_size``, rows evaluated at once, 256 by default (on a CPU, 1,024 images of
+            the MNIST protocol fall out of its cache: they take 1.4 times what 256 at once take);
+            and ``unpack``, for batches of another form: the key of the targets where batches are
+            dicts, as in ``unpack="labels"``, or a function batch -> (inputs, targets) or (inputs,
+            targets, weights). The model gets the rest of such a dict as one argument; a Hugging
+            Face model needs a module around it whose ``forward(self, batch)`` returns
+            ``self.model(**batch).logits``.
 
     Raises:
         InvalidArgument: If an argument is out of its range or set of names, data is empty or not
