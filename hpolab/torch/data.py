@@ -320,7 +320,7 @@ def _advice(batch: Any) -> str:
         return ': name the key of the targets, as in unpack="labels"'
     if hasattr(batch, "__getitem__") and not hasattr(batch, "shape") and hasattr(batch, "__len__"):
         if isinstance(batch, tuple | list) and len(batch) in (2, 3):
-            return ": targets must be an array"
+            return ": targets must be arrays, and a list of rows goes into a DataLoader"
         if not isinstance(batch, tuple | list | str):
             return ": give DataLoader(data, batch_size=...)"
     return ""

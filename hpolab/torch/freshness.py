@@ -49,6 +49,7 @@ class ModelsSeen:
     """
 
     def __init__(self) -> None:
+        # By address: the memory of an array may have a storage for each model that borrows it.
         self._tensors: dict[int, _Seen] = {}
         self._places: dict[tuple[int, str], _Place] = {}
 
@@ -69,13 +70,13 @@ class ModelsSeen:
         new: dict[int, _Seen] = {}
         for _, tensor in found:
             storage = _storage_of(tensor)
-            if storage is None or storage.cdata in self._tensors:
+            address = 0 if storage is None else storage.data_ptr()
+            if storage is None or address in self._tensors:
                 continue
-            before = new.get(storage.cdata)
+            before = new.get(address)
             is_trained = tensor.requires_grad or (before is not None and before.is_trained)
-            new[storage.cdata] = _Seen(
-                storage, is_trained, None if is_trained else _fingerprint(tensor)
-            )
+            fingerprint = None if is_trained else _fingerprint(tensor)
+            new[address] = _Seen(StorageWeakRef(storage), is_trained, fingerprint)  # type: ignore[no-untyped-call]
         self._tensors |= new
 
     @contextmanager
@@ -102,7 +103,7 @@ class ModelsSeen:
 
     def _check(self, name: str, tensor: Tensor) -> None:
         storage = _storage_of(tensor)
-        seen = None if storage is None else self._tensors.get(storage.cdata)
+        seen = None if storage is None else self._tensors.get(storage.data_ptr())
         if seen is None:
             return
         if seen.is_trained or tensor.requires_grad:
@@ -145,8 +146,8 @@ def _refuse_change(name: str, before: tuple[Any, ...], now: tuple[Any, ...]) -> 
     if repr(before) != repr(now):  # two NaN are the same here
         raise InvalidArgument(
             f"`build_model` must give each model buffers of its own, or trials go on with each "
-            f"other's: got {name!r} again, which a training has changed. Return a copy of the "
-            "shared module, as copy.deepcopy(module), or keep it in evaluation mode."
+            f"other's: got {name!r} again, which a training has changed. Return a copy of what "
+            "is shared, as copy.deepcopy(module)."
         )
 
 
@@ -159,14 +160,14 @@ def _tensors_of(model: nn.Module) -> Iterator[tuple[str, Tensor]]:
                 yield f"{path}.{name}" if path else name, value
 
 
-def _storage_of(tensor: Tensor) -> StorageWeakRef | None:
+def _storage_of(tensor: Tensor) -> torch.UntypedStorage | None:
     if is_lazy(tensor):
         return None
     try:
         storage = tensor.untyped_storage()
+        return storage if storage.nbytes() and storage.data_ptr() else None
     except (NotImplementedError, RuntimeError):
         return None  # sparse tensors have none
-    return StorageWeakRef(storage) if storage.nbytes() else None  # type: ignore[no-untyped-call]
 
 
 def _fingerprint(tensor: Tensor) -> tuple[Any, ...]:

@@ -9,6 +9,7 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 import torch
+from optuna.logging import get_logger
 from torch import Tensor, nn
 
 from hpolab.errors import InvalidArgument, InvalidType, check_count, one_of
@@ -16,7 +17,7 @@ from hpolab.keywords import checks_keywords
 from hpolab.objectives.base import Objective
 from hpolab.objectives.epochs import train_epochs
 from hpolab.seeding import check_seed
-from hpolab.torch.batches import apply, check_unpack, values_of
+from hpolab.torch.batches import WeightedTargets, apply, check_unpack, values_of
 from hpolab.torch.build import build_optimizer, build_schedule
 from hpolab.torch.checks import (
     check_outputs,
@@ -28,7 +29,7 @@ from hpolab.torch.data import open_split, open_splits
 from hpolab.torch.freshness import ModelsSeen
 from hpolab.torch.horizon import check_schedule
 from hpolab.torch.losses import find_loss, name_of
-from hpolab.torch.metrics import find_metrics, read_metrics
+from hpolab.torch.metrics import CURVES, find_metrics, read_metrics
 from hpolab.torch.rng import order_seed, seeded
 from hpolab.torch.state import TrainingState
 from hpolab.torch.training import TorchTask, TorchTraining
@@ -51,6 +52,8 @@ if TYPE_CHECKING:
     from hpolab.trial.reporter import Reporter
 
 __all__ = ["TorchObjective"]
+
+_logger = get_logger(__name__)
 
 _EVAL_BATCH_SIZE = 256
 
@@ -299,6 +302,9 @@ class TorchObjective(Objective):
         self, study: Study, *, fuse: int | str, n_trials: int, deadline: float
     ) -> FusedCrew | None:
         """Return what trains several trials as one model; see `Objective.crew`."""
+        if any(split.is_weighted for split in self.task.splits.values()):
+            _logger.warning("Trials train one by one, as rows have weights.")
+            return None
         from hpolab.torch.fused.crew import make_crew  # torch.func takes long to import
 
         return make_crew(self, study, fuse=fuse, n_trials=n_trials, deadline=deadline)
@@ -328,6 +334,7 @@ class TorchObjective(Objective):
         read_metrics(of_few, outputs, rows)
         if split.targets is None:
             self._check_lengths(model, split, outputs)
+            self._check_classes(name, split, outputs)
             return
         check_scores(self.task.metrics, name, outputs, split.targets, split.weights)
         if len(of_few) < len(self.task.metrics):
@@ -340,6 +347,17 @@ class TorchObjective(Objective):
             with torch.no_grad():
                 batches = [(model(inputs), targets) for inputs, targets in few]
             self.task.gathered(batches, self.task.metrics)
+
+    def _check_classes(self, name: str, split: Split, outputs: Tensor) -> None:
+        """Refuse batches without rows of a class that a metric needs: all have to be read."""
+        if self.task.metrics.keys() & set(CURVES):
+            targets = [targets for _, targets in split.batches(2)]
+            if len({values_of(each).shape[1:] for each in targets}) > 1:
+                return
+            values = torch.cat([values_of(each) for each in targets])
+            parts = [each.weights for each in targets if isinstance(each, WeightedTargets)]
+            weights = torch.cat(parts) if parts else None
+            check_scores(self.task.metrics, name, outputs, values, weights)
 
     def _check_search_space(self) -> None:
         check_schedule(self.search_space, self.max_steps)

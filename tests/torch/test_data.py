@@ -290,7 +290,11 @@ X, Y = numbers(6)
         ([(X, Y, Y, Y)], InvalidType, "a tuple of ndarray, ndarray, ndarray, ndarray"),
         ([{"x": X, "y": Y}], InvalidType, r'first batch is a dict: name the key .* unpack="labels'),
         (list(zip(X, Y, strict=True)), InvalidType, "of single rows, .* DataLoader.rows, batch_si"),
-        ([(x, float(y)) for x, y in zip(X, Y, strict=True)], InvalidType, "must be an array"),
+        (
+            [(x, float(y)) for x, y in zip(X, Y, strict=True)],
+            InvalidType,
+            "a list of rows goes into",
+        ),
         (TensorDataset(torch.ones(2), torch.ones(2)), InvalidType, "a DataLoader, got Tensor"),
         ((X.tolist(), Y), InvalidType, "inputs must be arrays or tensors, got float"),
         ((X.astype(str), Y), InvalidType, r"inputs must hold numbers, got a ndarray of dtype <U"),

@@ -7,6 +7,7 @@ import gc
 import pickle
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -176,6 +177,22 @@ def shares_memory_alone() -> Any:
         return model
 
     return build
+
+
+def borrows_an_array() -> Any:
+    vectors = np.ones((3, 3), np.float32)
+
+    def build(params: Mapping[str, Any]) -> nn.Module:
+        first = nn.Linear(3, 3)
+        first.weight = nn.Parameter(torch.from_numpy(vectors))
+        return with_head(first)
+
+    return build
+
+
+def test_weights_in_the_memory_of_an_array_are_refused_before_a_trial(regression):
+    with pytest.raises(InvalidArgument, match=WEIGHTS):
+        regression(borrows_an_array()).check()
 
 
 def unfreezes() -> Any:

@@ -233,6 +233,24 @@ def test_split_without_a_class_of_the_model_is_refused_early():
     check_scores(["auc"], "score", torch.zeros(2, 2), torch.tensor([0, 1, 1]), None)
 
 
+@pytest.mark.parametrize("has_weights", [False, True])
+def test_batches_of_one_class_are_refused_before_a_trial(regression, splits, has_weights):
+    inputs, targets = (torch.as_tensor(part).float() for part in splits["valid"])
+    labels = (targets > 0).float()
+    some = (targets < 0).float() if has_weights else torch.ones(30)
+
+    def batches(labels: torch.Tensor) -> list[tuple[torch.Tensor, ...]]:
+        parts = (inputs, labels, some) if has_weights else (inputs, labels)
+        return [tuple(part[i::3] for part in parts) for i in range(3)]
+
+    one = labels if has_weights else labels * 0
+    objective = regression(
+        loss="bce", metric="auc", train=(inputs, labels), valid=batches(one), score=None
+    )
+    with pytest.raises(InvalidArgument, match=r"`valid` must hold every class for metric 'auc'"):
+        objective.check()
+
+
 # A model that has diverged
 
 
