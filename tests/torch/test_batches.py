@@ -13,7 +13,14 @@ from torch import nn
 from torch.nn.utils.rnn import pack_sequence, pad_sequence
 from torch.utils.data import DataLoader, TensorDataset
 
-from hpolab import InvalidArgument, InvalidType, SearchSpace, TorchObjective, optimizer_space
+from hpolab import (
+    InvalidArgument,
+    InvalidType,
+    SearchSpace,
+    TorchObjective,
+    optimizer_space,
+    run,
+)
 from hpolab.torch.data import open_split
 
 CPU = torch.device("cpu")
@@ -194,6 +201,19 @@ def test_weighted_data_is_evaluated_with_its_weights(regression, splits):
     objective = regression(metric=lambda o, t: 0.0, direction="minimize")
     with pytest.raises(InvalidArgument, match="`weights`, as `data` has"):
         objective.evaluate(model, (inputs, targets, mass))
+
+
+def test_trials_of_weighted_rows_train_one_by_one_and_say_so(
+    regression, random_study, splits, caplog
+):
+    data = {name: with_weights(pair) for name, pair in splits.items()}
+    alone, several = random_study(), random_study()
+    for study, fuse in ((alone, None), (several, 3)):
+        run(study, regression(**data), n_trials=3, fuse=fuse, show_progress_bar=False)
+    assert [t.value for t in several.trials] == [t.value for t in alone.trials]
+    assert [r.message for r in caplog.records if "rows have weights" in r.message] == [
+        "Trials train one by one, as rows have weights."
+    ]
 
 
 # Dicts
