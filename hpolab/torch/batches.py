@@ -50,6 +50,13 @@ class WeightedTargets:
     def __len__(self) -> int:
         return len(self.values)
 
+    def __getitem__(self, rows: slice) -> WeightedTargets:
+        return WeightedTargets(self.values[rows], self.weights[rows])
+
+    def clone(self) -> WeightedTargets:
+        """Return a copy in memory of its own."""
+        return WeightedTargets(self.values.clone(), self.weights.clone())
+
 
 Targets: TypeAlias = Tensor | WeightedTargets
 

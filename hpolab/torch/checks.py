@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from hpolab.errors import InvalidArgument, InvalidType
-from hpolab.torch.batches import WeightedTargets, apply, takes_weights, values_of
+from hpolab.torch.batches import apply, takes_weights, values_of
 from hpolab.torch.metrics import CURVES
 from hpolab.torch.scores import missing_class
 
@@ -188,7 +188,7 @@ def check_alignment(
     shapes = outputs.shape, values.shape
     if shapes[0] == shapes[1] or _without_ones(shapes[0]) != _without_ones(shapes[1]):
         return
-    few = _first(targets, _N_ROWS)
+    few = targets[:_N_ROWS]
     shape = (len(few), *outputs.shape[1:])
     # Outputs that are also probabilities, and positive.
     tried = torch.linspace(0.1, 0.9, math.prod(shape)).reshape(shape).to(outputs)
@@ -208,7 +208,7 @@ def _is_broken(function: Callable[..., Any], outputs: Tensor, targets: Targets) 
         warnings.simplefilter("ignore")  # torch's own, that it broadcasts
         try:
             given, again, other = (
-                float(apply(function, each.clone(), _first(targets, len(values))))
+                float(apply(function, each.clone(), targets.clone()))
                 for each in (outputs, outputs, shaped)
             )
         except Exception:  # noqa: BLE001 - it takes one shape alone, or needs other rows
@@ -216,16 +216,9 @@ def _is_broken(function: Callable[..., Any], outputs: Tensor, targets: Targets) 
     return given == again and math.isfinite(given) and not math.isclose(given, other, rel_tol=1e-4)
 
 
-def _first(targets: Targets, n: int) -> Targets:
-    """Return a copy of the first rows."""
-    if isinstance(targets, WeightedTargets):
-        return WeightedTargets(targets.values[:n].clone(), targets.weights[:n].clone())
-    return targets[:n].clone()
-
-
 def _varied(targets: Targets) -> Targets:
     """Return a copy whose first row is another: equal targets hide what is compared with what."""
-    varied = _first(targets, len(targets))
+    varied = targets.clone()
     values = values_of(varied)
     values[0] = torch.where(values[0] == 0, 1, 0).to(values.dtype)
     return varied

@@ -145,9 +145,9 @@ class ModelsSeen:
 def _refuse_change(name: str, before: tuple[Any, ...], now: tuple[Any, ...]) -> None:
     if repr(before) != repr(now):  # two NaN are the same here
         raise InvalidArgument(
-            f"`build_model` must give each model buffers of its own, or trials go on with each "
-            f"other's: got {name!r} again, which a training has changed. Return a copy of what "
-            "is shared, as copy.deepcopy(module)."
+            "`build_model` must give each model what training writes anew, or trials go on with "
+            f"each other's: got {name!r} again, which a training has changed. Return a copy of "
+            "what is shared, as copy.deepcopy(module)."
         )
 
 
@@ -172,11 +172,13 @@ def _storage_of(tensor: Tensor) -> torch.UntypedStorage | None:
 
 def _fingerprint(tensor: Tensor) -> tuple[Any, ...]:
     """Return a tensor's shape, and what changes with nearly any change of its numbers."""
-    with torch.no_grad():
-        numbers = torch.view_as_real(tensor) if tensor.is_complex() else tensor.detach()
+    numbers = torch.view_as_real(tensor.detach()) if tensor.is_complex() else tensor.detach()
+    dtype = torch.float64 if tensor.device.type != "mps" else torch.float32
+    try:
         if not numbers.is_floating_point():
             numbers = numbers.to(torch.int64)
             return tensor.shape, int(numbers.sum()), int(numbers.square().sum())
-        dtype = torch.float64 if tensor.device.type != "mps" else torch.float32
         length = torch.linalg.vector_norm(numbers, dtype=dtype)
         return tensor.shape, float(numbers.sum(dtype=dtype)), float(length)
+    except (NotImplementedError, RuntimeError):
+        return (tensor.shape,)  # of types that torch cannot add up, and without memory

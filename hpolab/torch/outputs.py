@@ -71,7 +71,8 @@ def check_by_position(
     for what, function in functions.items():
         try:
             given, other = (
-                float(apply(function, *_own(*each))) for each in ((drawn, whole[1]), by_position)
+                float(apply(function, each.clone(), targets.clone()))
+                for each, targets in ((drawn, whole[1]), by_position)
             )
         except Exception:  # noqa: BLE001 - it needs whole rows
             given, other = 0.0, 1.0
@@ -122,9 +123,3 @@ def _unlike(parts: Sequence[Tensor]) -> InvalidArgument:
         "Outputs and targets must have one shape in all batches of a split, or differ in length "
         f"in the same way, got {shapes}."
     )
-
-
-def _own(outputs: Tensor, targets: Targets) -> tuple[Tensor, Targets]:
-    if isinstance(targets, WeightedTargets):
-        return outputs.clone(), WeightedTargets(targets.values.clone(), targets.weights.clone())
-    return outputs.clone(), targets.clone()

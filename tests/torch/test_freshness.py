@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 WEIGHTS = "`build_model` must make new weights each time"
-BUFFERS = "`build_model` must give each model buffers of its own"
+BUFFERS = "`build_model` must give each model what training writes anew"
 
 
 class Mean(nn.Module):
@@ -70,6 +70,20 @@ def shares_buffer_alone() -> Any:
     return lambda params: with_head(Mean(mean, replaces=False))
 
 
+def shares_frozen_table() -> Any:
+    table = torch.randn(9, 3, generator=torch.Generator().manual_seed(0))
+
+    class Rows(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()  # rows that are longer are shortened in place, frozen or not
+            self.rows = nn.Embedding.from_pretrained(table, freeze=True, max_norm=0.5)
+
+        def forward(self, inputs: torch.Tensor) -> torch.Tensor:
+            return self.rows((inputs[:, 0].abs() * 3).long().clamp(max=8))
+
+    return lambda params: with_head(Rows())
+
+
 def shares_view() -> Any:
     table = torch.zeros(5, 3)
     return lambda params: with_head(Mean(table[2], replaces=False))
@@ -89,7 +103,14 @@ def test_shared_buffers_that_training_writes_are_refused_before_a_trial(regressi
 
 
 @pytest.mark.parametrize(
-    "make", [shares_batch_norm, shares_module_that_replaces, shares_buffer_alone, shares_view]
+    "make",
+    [
+        shares_batch_norm,
+        shares_module_that_replaces,
+        shares_buffer_alone,
+        shares_view,
+        shares_frozen_table,
+    ],
 )
 def test_training_on_what_another_has_written_is_refused_without_a_check(regression, make):
     objective = regression(make())
