@@ -79,6 +79,7 @@ _OTHER_WORDS = {
     "top_k": "k top n_best",
     "train": "X x data dtrain dataset train_data train_set training_data X_train x_train "
     "train_loader train_dataloader train_dataset",
+    "unpack": "target_key targets_key label_key label_names collate_fn prepare_batch",
     "valid": "val validation eval_set validation_data valid_set valid_sets val_data dev "
     "validation_split validation_fraction test_size val_loader eval_dataset X_valid",
     "weight": "sample_weight weights sample_weights",

@@ -13,7 +13,7 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 
 from hpolab.errors import InvalidArgument, InvalidType, check_count, one_of
-from hpolab.torch.metrics import name_of
+from hpolab.torch.losses import name_of
 from hpolab.torch.reading import ReadParams
 from hpolab.trial.reporter import ReporterOptions
 
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from optuna import Trial
+
+    from hpolab.torch.batches import UnpackRule
 
     OptimizerFunction = Callable[[dict[str, Any], nn.Module], Optimizer]
     ScheduleFunction = Callable[[dict[str, Any], Optimizer], LRScheduler]
@@ -50,6 +52,7 @@ _SETTINGS = (
     "on_epoch",
     "precision",
     "schedule_every",
+    "unpack",
 )
 
 _ADVICE = {
@@ -97,6 +100,7 @@ class TorchOptions(ReporterOptions, total=False):
     precision: str
     schedule: ScheduleFunction | None
     schedule_every: str
+    unpack: UnpackRule
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -11,21 +11,26 @@ import torch
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from hpolab.errors import InvalidArgument, in_brief
-from hpolab.torch.metrics import read_metrics
+from hpolab.torch.batches import WeightedTargets, values_of
+from hpolab.torch.checks import check_alignment, check_is_tensor
+from hpolab.torch.metrics import own_functions, read_metrics
 from hpolab.torch.options import TrainedEpoch, TrainingOptions
+from hpolab.torch.outputs import check_by_position, gathered
 from hpolab.torch.plateau import PlateauSchedule
 from hpolab.torch.rng import get_random_state, seeded, set_random_state
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Hashable, Mapping
     from contextlib import AbstractContextManager
 
     from optuna import Trial
     from torch import Tensor, nn
 
     from hpolab.search_space.space import SearchSpace
+    from hpolab.torch.batches import Targets
     from hpolab.torch.data import Split
-    from hpolab.torch.metrics import LossFunction, Metric
+    from hpolab.torch.losses import LossFunction
+    from hpolab.torch.metrics import Metric
     from hpolab.torch.state import TrainingState
     from hpolab.trial.reporter import Reporter
 
@@ -47,6 +52,8 @@ class TorchTask:
         eval_batch_size: Rows evaluated at once.
         device: Where models and data live.
         precision: "fp32", or "bf16" for `torch.autocast`.
+        own_loss: The loss where it is a function of the user's; None for a named one.
+        tried: Which functions were tried on which shapes of outputs and targets.
     """
 
     splits: Mapping[str, Split]
@@ -56,6 +63,8 @@ class TorchTask:
     eval_batch_size: int
     device: torch.device
     precision: str = "fp32"
+    own_loss: Callable[..., Any] | None = None
+    tried: set[Hashable] = field(default_factory=set)
 
     @property
     def train(self) -> Split:
@@ -103,13 +112,44 @@ class TorchTask:
         model.eval()
         # Not inference_mode: what a module caches in it cannot be used in training any more.
         with torch.no_grad():
-            parts = [
-                (self.outputs(model, inputs), targets)
+            batches = [
+                (_own(self.outputs(model, inputs)), targets)
                 for inputs, targets in split.batches(self.eval_batch_size)
             ]
-            outputs = torch.cat([outputs for outputs, _ in parts])
-            targets = torch.cat([targets for _, targets in parts])
+            outputs, targets = self.gathered(batches, metrics)
             return read_metrics(metrics, outputs, targets)
+
+    def gathered(
+        self, batches: list[tuple[Tensor, Targets]], metrics: Mapping[str, Metric]
+    ) -> tuple[Tensor, Targets]:
+        """Return the outputs and targets of batches as those of one.
+
+        Raises:
+            InvalidArgument: If the user's loss or one of the metrics would be another number.
+        """
+        check_by_position(self.own_functions(metrics), batches)
+        outputs, targets = gathered(batches)
+        self.check_alignment(metrics, outputs, targets)
+        return outputs, targets
+
+    def check_alignment(
+        self, metrics: Mapping[str, Metric], outputs: Tensor, targets: Targets
+    ) -> None:
+        """Refuse the user's loss, or one of the metrics, if it compares all pairs of rows.
+
+        A function is tried once for shapes of a kind: it may count its calls.
+        """
+        for what, function in self.own_functions(metrics).items():
+            key = what, outputs.shape[1:], values_of(targets).shape[1:]
+            if key not in self.tried:
+                check_alignment(what, function, outputs.detach(), targets)
+                self.tried.add(key)
+
+    def own_functions(self, metrics: Mapping[str, Metric]) -> dict[str, Callable[..., Any]]:
+        """Return the user's loss, and those of the metrics that are the user's functions."""
+        found = {f"`metric` {name!r}": each for name, each in own_functions(metrics).items()}
+        found.pop("`metric` 'loss'", None)
+        return found if self.own_loss is None else {"`loss`": self.own_loss} | found
 
 
 class TrainsByEpochs(Protocol):
@@ -154,7 +194,7 @@ class TorchTraining:
     state: TrainingState
     options: TrainingOptions = field(default_factory=TrainingOptions)
     _loss_sum: Tensor | None = None
-    _n_rows: int = 0
+    _n_rows: int | Tensor = 0
 
     @property
     def model(self) -> nn.Module:
@@ -237,7 +277,7 @@ class TorchTraining:
 
     def load_best(self) -> None:
         """Make the model that of the best epoch."""
-        self.model.load_state_dict(self.state.best)
+        self.state.load_best()
 
     def to_bytes(self) -> bytes:
         """Return all that the training needs to go on exactly as it would have."""
@@ -257,6 +297,12 @@ class TorchTraining:
         options = self.options
         has_functions = options.optimizer is not None or options.schedule is not None
         if options.accumulation_steps > 1:
+            if self.task.train.is_weighted:
+                raise InvalidArgument(
+                    "`accumulation_steps` must be 1 where rows have weights, as batches of one "
+                    f"step differ in theirs, got {options.accumulation_steps}: take a larger "
+                    "`batch_size`."
+                )
             self._check_loss_is_mean()
         if not has_functions and options.max_grad_norm is None:
             return
@@ -294,14 +340,15 @@ class TorchTraining:
             return self.options.schedule_every == "step"
         return self.task.train.n_batches(self.batch_size) is not None
 
-    def _backward(self, inputs: Any, targets: Tensor, share: float) -> None:
+    def _backward(self, inputs: Any, targets: Targets, share: float) -> None:
         """Add a batch's gradient, weighted by its rows per row of the step's first batch."""
         loss = self.task.loss(self.task.outputs(self.model, inputs), targets)
         (loss if share == 1 else loss * share).backward()  # type: ignore[no-untyped-call]
         if self.options.on_epoch is not None:
-            part = loss.detach() * len(targets)
+            n_rows = targets.weights.sum() if isinstance(targets, WeightedTargets) else len(targets)
+            part = loss.detach() * n_rows
             self._loss_sum = part if self._loss_sum is None else self._loss_sum + part
-            self._n_rows += len(targets)
+            self._n_rows += n_rows
 
     def _step(self, scale: float, *, by_step: bool) -> None:
         """Take a step along the mean gradient: the gradients times ``scale``, then clipped."""
@@ -328,7 +375,7 @@ class TorchTraining:
         assert self._loss_sum is not None, "an epoch was trained"
         shown = TrainedEpoch(
             epoch=reporter.next_step,
-            train_loss=float(self._loss_sum) / self._n_rows,
+            train_loss=float(self._loss_sum / self._n_rows),
             value=value,
             lr=float(self.state.optimizer.param_groups[0]["lr"]),
             params=self.params,
@@ -339,3 +386,10 @@ class TorchTraining:
         random = get_random_state(self.task.device, self.state.generators)
         self.options.on_epoch(shown)
         set_random_state(random, self.task.device, self.state.generators)
+
+
+def _own(outputs: Any) -> Tensor:
+    """Return outputs in memory of their own: a model may write its next ones over them."""
+    check_is_tensor(outputs)
+    own: Tensor = outputs.clone()
+    return own

@@ -144,7 +144,7 @@ class TestTorch(ObjectiveContract):
             "max_epochs": 4,
             "batch_size": 8,
         }
-        return TorchObjective(self.build, **settings | options)
+        return TorchObjective(**{"build_model": self.build} | settings | options)
 
     def others(self) -> list[Objective]:
         return [
@@ -218,6 +218,71 @@ class TestTorchOfOptions(TestTorch):
     def others(self) -> list[Objective]:
         changed = {"decay_biases": True, "memory_format": "contiguous", "precision": "fp32"}
         return [self.objective(**{name: value}) for name, value in changed.items()]
+
+
+class TestTorchOfWeightedRows(TestTorch):
+    def objective(self, **options: Any) -> Objective:
+        splits = {"train": weighted(40, 0), "valid": weighted(30, 1), "score": weighted(30, 2)}
+        return super().objective(**{**splits, "metrics": ["auc"], **options})
+
+    def others(self) -> list[Objective]:
+        return [self.objective(loss="nll"), self.objective(score=None)]
+
+    def data(self) -> Any:
+        return weighted(30, 2)
+
+
+def weighted(n: int, seed: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    return (*rows(n, seed), torch.arange(n) % 4 / 2)
+
+
+class TestTorchOfDicts(TestTorch):
+    def objective(self, **options: Any) -> Objective:
+        splits = {"train": dicts(40, 0), "valid": dicts(30, 1), "score": dicts(30, 2)}
+        settings = {**splits, "unpack": "labels", **options}
+        return super().objective(**settings, build_model=lambda params: OfDicts())
+
+    def data(self) -> Any:
+        return dicts(30, 2)
+
+
+def dicts(n: int, seed: int) -> list[dict[str, torch.Tensor]]:
+    inputs, labels = rows(n, seed)
+    return [{"x": inputs[i::4], "labels": labels[i::4]} for i in range(4)]
+
+
+class OfDicts(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.layers = build({})
+
+    def forward(self, batch: Mapping[str, torch.Tensor]) -> torch.Tensor:
+        return self.layers(batch["x"])
+
+
+class TestTorchModelOfMuchState(TestTorch):
+    """Buffers that are not saved, plain attributes, and work in place."""
+
+    def objective(self, **options: Any) -> Objective:
+        return super().objective(**options, build_model=lambda params: Stateful())
+
+
+class Stateful(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.layers = build({})
+        self.register_buffer("mean", torch.zeros(3), persistent=False)
+        self.spread = torch.ones(3)
+        self.n_batches = 0
+
+    def forward(self, inputs: torch.Tensor) -> torch.Tensor:
+        if self.training:
+            self.n_batches += 1
+            self.mean = self.mean + (inputs.mean(0) - self.mean) / self.n_batches
+            self.spread.mul_(0.9).add_(inputs.std(0), alpha=0.1)
+        inputs -= self.mean
+        inputs /= self.spread * (1 + 1 / (1 + self.n_batches))
+        return self.layers(inputs)
 
 
 IRIS = load_iris(return_X_y=True)

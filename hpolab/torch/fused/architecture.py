@@ -67,7 +67,7 @@ class Architecture:
 
     def rows(self, n_rows: int) -> Any:
         """Return a copy of the first inputs of `train`."""
-        return map_arrays(lambda part: part[:n_rows].clone(), self.train.inputs)
+        return self.train.rows(0, n_rows)[0]
 
     def changed_state(self) -> str | None:
         """Return where the model or the loss has changed what it holds, None if nowhere.

@@ -5,23 +5,26 @@ from __future__ import annotations
 import math
 from collections import defaultdict
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from torch import Tensor
 from torch.func import vmap
 
+from hpolab.torch.batches import values_of
 from hpolab.torch.fused.architecture import split_model
 from hpolab.torch.fused.dropout import Masks
 from hpolab.torch.fused.grouping import TrainsAlone
 from hpolab.torch.fused.recording import Recorder, tape_of
 from hpolab.torch.fused.rules import RULES, Steps, rule_of
-from hpolab.torch.metrics import LOSSES, METRICS, read_metrics
+from hpolab.torch.losses import LOSSES
+from hpolab.torch.metrics import METRICS, has_diverged, read_metrics
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from hpolab.torch.batches import Targets
     from hpolab.torch.data import ArraySplit
     from hpolab.torch.fused.architecture import Architecture
     from hpolab.torch.fused.first_steps import FirstSteps
@@ -208,17 +211,17 @@ class Stack:
 
     def values(self) -> list[float | Exception]:
         """Return each slot's metric on `valid`, or the error of reading it, K values."""
-        parts = [
+        batches = [
             (self._architecture.outputs(self._weights, self._buffers, inputs), targets)
             for inputs, targets in self._task.valid.batches(self._task.eval_batch_size)
         ]
-        outputs = torch.cat([outputs for outputs, _ in parts], 1)
-        targets = torch.cat([targets for _, targets in parts])
-        found = _stacked_metric(self._task, outputs, targets)
+        found = _stacked_metric(self._task, batches)
         if found is not None:
             return found
         return [
-            math.nan if member is None else _metric(self._task, outputs[slot], targets)
+            math.nan
+            if member is None
+            else _metric(self._task, [(outputs[slot], targets) for outputs, targets in batches])
             for slot, member in enumerate(self.members)
         ]
 
@@ -307,21 +310,29 @@ class Stack:
         return Masks.draw(self.members, dropouts, len(chunk), weight.dtype, weight.device)
 
 
-def _stacked_metric(task: TorchTask, outputs: Tensor, targets: Tensor) -> list[Any] | None:
+def _stacked_metric(
+    task: TorchTask, batches: Sequence[tuple[Tensor, Targets]]
+) -> list[float | Exception] | None:
     """Return each member's metric by vmap, or None if it is not known to allow that.
 
     A user's own metric may catch an error of vmap, work in place or keep state.
     """
     metric = task.metrics[task.metric].function
-    if metric not in _STACKED_METRICS:
+    shapes = {outputs.shape[2:] for outputs, _ in batches}
+    if metric not in _STACKED_METRICS or task.valid.is_weighted or len(shapes) > 1:
         return None
+    outputs = torch.cat([outputs for outputs, _ in batches], 1)
+    targets = torch.cat([values_of(targets) for _, targets in batches])
     found = vmap(lambda each: torch.as_tensor(metric(each, targets)))(outputs)
-    return [float(value) for value in found]
+    return [
+        math.nan if has_diverged(each) else float(value)
+        for each, value in zip(outputs, found, strict=True)
+    ]
 
 
-def _metric(task: TorchTask, outputs: Tensor, targets: Tensor) -> float | Exception:
+def _metric(task: TorchTask, batches: list[tuple[Tensor, Targets]]) -> float | Exception:
     try:
-        return read_metrics(task.steering, outputs, targets)[task.metric]
+        return read_metrics(task.steering, *task.gathered(batches, task.steering))[task.metric]
     except Exception as error:  # noqa: BLE001 - it is this member's alone
         return error
 
