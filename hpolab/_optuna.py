@@ -145,10 +145,11 @@ def is_in_memory(study: Study) -> bool:
 def storage_file(study: Study) -> str | None:
     """Return the path of the file that a study's storage is, or None if it is a server."""
     backend = _backend(study)
-    if isinstance(backend, optuna.storages.RDBStorage):
-        return backend.engine.url.database if backend.engine.name == "sqlite" else None
     path = getattr(backend, "path", getattr(backend, "_file_path", None))
-    return None if path is None else str(path)
+    if path is not None:
+        return str(path)
+    is_sqlite = isinstance(backend, optuna.storages.RDBStorage) and backend.engine.name == "sqlite"
+    return backend.engine.url.database if is_sqlite else None
 
 
 def folder_beside(study: Study, what: str) -> str | None:

@@ -167,9 +167,9 @@ def status(
     `hpolab status --check -s redis://localhost:6379/0`
     """
     with _errors_as_messages():
+        opened = open_storage(storage, create=False)
         if show_promises:
             _out.print(str(check_storage(storage)), highlight=False, soft_wrap=True)
-        opened = open_storage(storage)
         studies = [stored_study(study_name, opened)] if study_name else _loadable_studies(opened)
         names = get_all_study_names(opened)
     if not names:
@@ -217,7 +217,7 @@ def best(
     `hpolab best -f overrides --prefix model.optimizer.` prints `model.optimizer.lr=0.0005 …`
     """
     with _errors_as_messages():
-        opened = open_storage(storage)
+        opened = open_storage(storage, create=False)
         study = stored_study(study_name or _only_study(opened, storage), opened)
         trial = _best(study)
         params = delivered_params(study, trial)
@@ -256,7 +256,7 @@ def copy(
     **Example:** `hpolab copy demo -s sqlite:///hpolab-demo.db --to redis://localhost:6379/0`
     """
     with _errors_as_messages():
-        opened = open_storage(storage)
+        opened = open_storage(storage, create=False)
         name = study_name or _only_study(opened, storage)
         n_trials = copy_study(
             name,
@@ -312,7 +312,7 @@ def report(
     from hpolab.report.write import terminal_report, write_images, write_report
 
     with _errors_as_messages():
-        source = find_source(study_name, open_storage(storage))
+        source = find_source(study_name, open_storage(storage, create=False))
         if terminal:
             typer.echo(terminal_report(source, width=_out.width))
             return

@@ -96,9 +96,10 @@ def copy_study(
     """
     if to_storage == "memory://":
         raise InvalidArgument("`to_storage` must outlive this process, got 'memory://'.")
-    source_storage, target_storage = open_storage(storage), open_storage(to_storage)
+    source_storage = open_storage(storage, create=False)
     source = stored_study(study_name, source_storage)
     read_recipe(source)  # refuses what a newer hpolab has written: nobody here knows how to copy it
+    target_storage = open_storage(to_storage)
     trials = _settled_trials(source, requeue_running)
     states = [trial.state for trial in trials]
     origin = {"storage": _name_of(storage), "study_name": study_name, "n_trials": len(trials)}

@@ -207,7 +207,7 @@ def load_study(study_name: str, *, storage: str | BaseStorage | None = None) -> 
         >>> str(load_study("squares", storage=storage).sampler)
         'TrialSeededSampler(RandomSampler, seed=0)'
     """
-    opened = open_storage(storage)
+    opened = open_storage(storage, create=False)
     study = stored_study(study_name, opened)
     return study if read_recipe(study) is None else make_study(study_name, storage=opened)
 
