@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from contextlib import contextmanager
 from enum import StrEnum
 from importlib.metadata import version
@@ -330,7 +331,7 @@ def _write(params: Mapping[str, Any], output: Format, prefix: str) -> str:
         return as_json(params)
     if output is Format.yaml:
         return as_yaml(params)
-    return " ".join(as_overrides(params, prefix=prefix))
+    return shlex.join(as_overrides(params, prefix=prefix))
 
 
 @contextmanager

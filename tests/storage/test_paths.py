@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import optuna
 import pytest
 
 from hpolab import InvalidArgument, StorageUnavailable, check_storage, make_study, open_storage, run
 from hpolab.storage.paths import path_of
 from hpolab.trial.checkpoint import default_store
+
+if TYPE_CHECKING:
+    import optuna
 
 ODD_NAMES = [
     "exp?lr=1",
