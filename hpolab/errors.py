@@ -12,12 +12,14 @@ __all__ = [
     "CacheMismatch",
     "DataNotFound",
     "Diverged",
+    "FileNotWritten",
     "HpolabError",
     "InvalidArgument",
     "InvalidType",
     "LeaseLost",
     "MissingExtra",
     "RecipeMismatch",
+    "StorageNotFound",
     "StorageUnavailable",
     "StudyNotFound",
     "TooManyFailures",
@@ -99,6 +101,14 @@ class StorageUnavailable(HpolabError, RuntimeError):
 
 class StudyNotFound(HpolabError, LookupError):
     """A storage has no study of the name asked for; the message lists those it has."""
+
+
+class StorageNotFound(StorageUnavailable, StudyNotFound):
+    """There is no storage yet where one was to be read, and so no study either."""
+
+
+class FileNotWritten(HpolabError, OSError):
+    """A file cannot be written; what was in its place is as it was."""
 
 
 class TooManyFailures(HpolabError, RuntimeError):

@@ -47,23 +47,19 @@ def path_of(url: str) -> Path:
     return Path(text)
 
 
-def why_unusable(path: Path, *, create: bool) -> tuple[str, str] | None:
+def why_unusable(path: Path) -> tuple[str, str] | None:
     """Return why a file cannot be opened and what to do about it, or None if nothing is wrong.
 
-    Nothing is changed to find out.
-
-    Args:
-        path: The file.
-        create: Whether it may be new.
+    The file may be new. Nothing is changed to find out.
     """
     try:
-        return _why_unusable(path, create=create)
+        return _why_unusable(path)
     except OSError as error:
         # A name that is too long, a folder that may not be looked into, a circle of links.
         return f"{error.strerror or error} ({str(path)[:80]!r})", "Name another file"
 
 
-def _why_unusable(path: Path, *, create: bool) -> tuple[str, str] | None:
+def _why_unusable(path: Path) -> tuple[str, str] | None:
     if not _is(os.path.isdir, path.parent):
         advice = "Create it first"
         if path.parts[0].startswith("~"):
@@ -72,11 +68,6 @@ def _why_unusable(path: Path, *, create: bool) -> tuple[str, str] | None:
     exists = _is(os.path.exists, path)
     if exists and not path.is_file():
         return f"{str(path)!r} is no plain file", "Name a file"
-    if not exists and not create:
-        return (
-            f"there is no such file as {str(path)!r}",
-            "No study is there; check the URL, or make one with `make_study`",
-        )
     if not exists:
         # Refused now, and not when the first checkpoint is to be saved.
         _is(os.path.exists, path.with_name(path.name + _LONGEST_SUFFIX))

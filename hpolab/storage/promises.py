@@ -106,7 +106,8 @@ def check_storage(url: str | None = None) -> StoragePromises:
         url: As for `open_storage`.
 
     Raises:
-        StorageUnavailable: If there is no such file, or as from `open_storage`.
+        StorageNotFound: If there is no such file.
+        StorageUnavailable: As from `open_storage`.
         InvalidArgument: As from `open_storage`.
 
     Example:

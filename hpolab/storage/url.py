@@ -25,7 +25,14 @@ from optuna.storages import (
     RDBStorage,
 )
 
-from hpolab.errors import InvalidArgument, InvalidType, StorageUnavailable, needs, one_of
+from hpolab.errors import (
+    InvalidArgument,
+    InvalidType,
+    StorageNotFound,
+    StorageUnavailable,
+    needs,
+    one_of,
+)
 from hpolab.keywords import checks_keywords
 from hpolab.storage.database import DatabaseStorage
 from hpolab.storage.journal import ForkSafeJournalStorage, JournalFile
@@ -85,8 +92,8 @@ def open_storage(url: str | BaseStorage | None = None, *, create: bool = True) -
         InvalidArgument: If the URL breaks the grammar above.
         MissingExtra: If the driver is not installed.
         StorageUnavailable: If the folder is missing, the file is read-only or of another kind,
-            or the server does not answer or refuses the password; without ``create``, if there is
-            no storage yet. No message shows a password.
+            or the server does not answer or refuses the password. No message shows a password.
+        StorageNotFound: If there is no storage yet, without ``create``.
 
     Example:
         >>> import optuna
@@ -305,9 +312,11 @@ def _file(
 ) -> Path:
     """The file that a URL names, after every check that needs no change to it."""
     path = path_of(url)
-    found = why_unusable(path, create=create)
+    found = why_unusable(path)
     if found is not None:
         raise _unavailable(url, *found)
+    if not path.exists() and not create:
+        raise _nothing_there(url, f"there is no such file as {str(path)!r}")
     if path.exists():
         if not is_of_kind(path):
             raise _unavailable(url, f"{str(path)!r} is not {kind}", advice)
@@ -404,11 +413,10 @@ def _replayed(url: str, open_backend: Callable[[], BaseJournalBackend]) -> BaseS
     )
 
 
-def _nothing_there(url: str) -> StorageUnavailable:
-    return _unavailable(
-        url,
-        "no study was ever stored there",
-        "No study to read; check the URL, or make one with `make_study`",
+def _nothing_there(url: str, reason: str = "no study was ever stored there") -> StorageNotFound:
+    return StorageNotFound(
+        f"Cannot open {redact(url)!r}: {reason}. No study is there to read; check the URL, or make "
+        "one with `make_study`."
     )
 
 

@@ -195,7 +195,8 @@ def load_study(study_name: str, *, storage: str | BaseStorage | None = None) -> 
         pruner.
 
     Raises:
-        StudyNotFound: If the storage has no study of that name, or a copy that was interrupted.
+        StudyNotFound: If the storage has no study of that name, or a copy that was interrupted, or
+            there is no storage yet (`StorageNotFound`).
         RecipeMismatch: If it was made with a sampler or pruner object, which only `make_study`
             can be given again, or was written by a newer hpolab.
         StorageUnavailable: If the storage cannot be opened.
