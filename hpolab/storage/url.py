@@ -20,7 +20,6 @@ import optuna
 from optuna.exceptions import ExperimentalWarning, OptunaError
 from optuna.storages import (
     BaseStorage,
-    GrpcStorageProxy,
     InMemoryStorage,
     RDBStorage,
 )
@@ -268,12 +267,15 @@ def _open_grpc(url: str, create: bool) -> BaseStorage:
     port = address.port
     if port is None or urlunsplit(bare) != url.rstrip("/"):
         raise _malformed(url, "grpc://host:port")
+    # Imported here, as it needs gRPC.
+    from hpolab.storage.grpc_proxy import GrpcStorage
+
     # urlsplit takes the brackets from an IPv6 address; Optuna joins host and port by a colon.
     host = address.netloc.rpartition(":")[0]
 
     def opening() -> BaseStorage:
         with _experimental():
-            storage = GrpcStorageProxy(host=host, port=port)
+            storage = GrpcStorage(host=host, port=port)
         try:
             storage.wait_server_ready(timeout=ANSWER_TIMEOUT_SECONDS)
         except OSError:
