@@ -51,10 +51,15 @@ def command_line(command: str, study_name: str, *options: str, storage: str) -> 
         >>> command_line("best", "-1", "-f", "yaml", storage="sqlite:///a.db")
         'hpolab best -s sqlite:///a.db -f yaml -- -1'
         >>> command_line("best", "s", storage="redis://:secret@host/0")
-        "hpolab best s -s 'redis://:***@host/0' (with the password in the place of ***)"
+        'hpolab best s -s redis://:***@host/0 (with the password in the place of ***)'
     """
     shown = redact(storage)
     # Behind `--`, a name that begins like an option is a name.
     first, last = ([], ["--", study_name]) if study_name.startswith("-") else ([study_name], [])
-    line = shlex.join(["hpolab", command, *first, "-s", shown, *options, *last])
-    return line if shown == storage else f"{line} (with the password in the place of ***)"
+    if shown == storage:
+        return shlex.join(["hpolab", command, *first, "-s", shown, *options, *last])
+    # The stars are to be replaced, and ask for no quotes.
+    safe = shlex.quote(shown.replace("***", "")) == shown.replace("***", "")
+    url = shown if safe else shlex.quote(shown)
+    line = f"{shlex.join(['hpolab', command, *first, '-s'])} {url} {shlex.join([*options, *last])}"
+    return f"{line.rstrip()} (with the password in the place of ***)"

@@ -79,7 +79,7 @@ class GrpcStorage(FinishesAgain, GrpcStorageProxy):
 
     def _setup(self) -> None:
         self._channel = grpc.insecure_channel(self.address, options=_CHANNEL_OPTIONS)
-        self._stub = StorageServiceStub(self._channel)
+        self._stub = StorageServiceStub(self._channel)  # type: ignore[no-untyped-call]
         self._cache = GrpcClientCache(self._stub)
 
     create_new_study = _called(GrpcStorageProxy.create_new_study, harmless=False)

@@ -175,8 +175,10 @@ def test_a_trial_that_may_have_been_started_is_not_started_twice(
     study = optuna.create_study(storage=storage)
     study.add_trial(create_trial(state=TrialState.WAITING))
     loses = losing(storage, method)
+    ask = study.ask if method == "SetTrialStateValues" else study.add_trial
+    arguments = [] if method == "SetTrialStateValues" else [create_trial(value=1.0)]
     with pytest.raises(StorageUnavailable, match="this may be stored or not"):
-        study.ask() if method == "SetTrialStateValues" else storage.create_new_trial(study._study_id)
+        ask(*arguments)
     assert loses.n_lost == 1
     assert len(study.trials) == (1 if method == "SetTrialStateValues" else 2)
 
