@@ -25,6 +25,7 @@ __all__ = [
     "TooManyFailures",
     "WorkersDied",
     "check_count",
+    "check_text",
     "hint",
     "in_brief",
     "needs",
@@ -202,3 +203,35 @@ def hint(name: str, known: Iterable[str]) -> str:
     by_lower = {each.lower(): each for each in known}
     near = [by_lower[each] for each in get_close_matches(name.lower(), by_lower, n=1, cutoff=0.5)]
     return f" Did you mean {near[0]!r}?" if near and near[0] != name else ""
+
+
+# What the columns of Optuna's databases hold of a name.
+_MAX_CHARACTERS_OF_A_NAME = 512
+
+
+def check_text(what: str, text: str, *, is_new: bool = True) -> None:
+    """Refuse a name that some storage cannot keep.
+
+    Args:
+        what: What it names, for the message.
+        text: The name.
+        is_new: Whether it is stored for the first time: a storage that has it can keep it.
+
+    Raises:
+        InvalidArgument: If it has a character that UTF-8 or a database cannot hold, or too many.
+
+    Example:
+        >>> check_text("`study_name`", "lone \\ud800")
+        Traceback (most recent call last):
+        hpolab.errors.InvalidArgument: `study_name` must be text that UTF-8 can hold, without NUL \
+characters, got 'lone \\ud800'.
+    """
+    if "\0" in text or any("\ud800" <= char <= "\udfff" for char in text):
+        raise InvalidArgument(
+            f"{what} must be text that UTF-8 can hold, without NUL characters, got {text!r}."
+        )
+    if is_new and len(text) > _MAX_CHARACTERS_OF_A_NAME:
+        raise InvalidArgument(
+            f"{what} must have at most {_MAX_CHARACTERS_OF_A_NAME} characters, got {len(text)}: "
+            f"{text[:40]!r}…"
+        )
