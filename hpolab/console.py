@@ -53,7 +53,9 @@ def command_line(command: str, study_name: str, *options: str, storage: str) -> 
         >>> command_line("best", "s", storage="redis://:secret@host/0")
         'hpolab best s -s redis://:***@host/0 (with the password in the place of ***)'
     """
-    shown = redact(storage)
+    # A file's URL has no password, only a path that may look as if it had.
+    is_file = storage.startswith(("sqlite:", "journal:"))
+    shown = storage if is_file else redact(storage)
     # Behind `--`, a name that begins like an option is a name.
     first, last = ([], ["--", study_name]) if study_name.startswith("-") else ([study_name], [])
     if shown == storage:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
+    from pathlib import Path
 
 __all__ = [
     "CacheMismatch",
@@ -25,6 +26,7 @@ __all__ = [
     "TooManyFailures",
     "WorkersDied",
     "check_count",
+    "check_folder",
     "check_text",
     "hint",
     "in_brief",
@@ -235,3 +237,20 @@ characters, got 'lone \\ud800'.
             f"{what} must have at most {_MAX_CHARACTERS_OF_A_NAME} characters, got {len(text)}: "
             f"{text[:40]!r}…"
         )
+
+
+def check_folder(folder: Path) -> None:
+    """Refuse a folder that cannot be made, as a file stands in its place or above it.
+
+    Raises:
+        InvalidArgument: If it is so.
+    """
+    with suppress(OSError):  # what cannot be looked at is told of when it is needed
+        for place in (folder, *folder.parents):
+            if place.is_dir():
+                return
+            if place.exists():
+                raise InvalidArgument(
+                    f"`folder` must be a folder, or new, got {str(folder)!r}, but {str(place)!r} "
+                    "is none."
+                )
