@@ -5,7 +5,14 @@ from __future__ import annotations
 import pytest
 
 import hpolab
-from hpolab import HpolabError, InvalidArgument, InvalidType, MissingExtra
+from hpolab import (
+    ArtifactCache,
+    CheckpointFolder,
+    HpolabError,
+    InvalidArgument,
+    InvalidType,
+    MissingExtra,
+)
 from hpolab.errors import check_count, hint, in_brief, needs, one_of
 
 ERRORS = [
@@ -54,3 +61,11 @@ def test_only_a_failed_import_is_a_missing_extra():
 
 def test_an_error_in_brief_is_its_type_and_first_line():
     assert in_brief(OSError("\ndisk full\nat /tmp")) == "OSError: disk full"
+
+
+@pytest.mark.parametrize("kind", [ArtifactCache, CheckpointFolder])
+@pytest.mark.parametrize("name", ["notes.txt", "notes.txt/below/it"])
+def test_a_folder_in_whose_place_a_file_stands_is_refused_at_once(kind, name, tmp_path):
+    (tmp_path / "notes.txt").touch()
+    with pytest.raises(InvalidArgument, match=r"`folder` must be a folder, or new.*notes.txt' is"):
+        kind(tmp_path / name)

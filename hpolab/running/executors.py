@@ -17,6 +17,7 @@ import optuna
 from hpolab import _optuna
 from hpolab.errors import WorkersDied, in_brief
 from hpolab.files import replace_file
+from hpolab.running.interpreter import command_of, pack, unpack, wait_for_parents_end
 from hpolab.running.worker import Interrupts, Plan, work
 from hpolab.studies.trials import tally
 
@@ -52,18 +53,17 @@ def run_in_processes(
     as OMP_NUM_THREADS, unless that is set.
 
     Raises:
+        InvalidType: If study, objective or callbacks cannot be sent.
         WorkersDied: If workers die over and over without finishing a trial.
         Exception: What a worker raised, e.g. `TooManyFailures`.
     """
-    import cloudpickle
-
     trials = study.get_trials(deepcopy=False)
     if all(trial.state.is_finished() for trial in trials):
         # The workers start in one instant, and would all open it.
         _optuna.open_slot(study, len(trials), plan.n_trials)
     with tempfile.TemporaryDirectory(prefix="hpolab-") as folder:
         payload = Path(folder) / "payload"
-        payload.write_bytes(cloudpickle.dumps((study, objective, plan)))
+        payload.write_bytes(pack(study, objective, plan))
         workers = [_start(payload, n_workers) for _ in range(n_workers)]
         n_deaths, n_finished = 0, -1
         try:
@@ -102,9 +102,8 @@ def run_in_processes(
 def _start(payload: Path, n_workers: int) -> subprocess.Popen[bytes]:
     environment = dict(os.environ)
     environment.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // n_workers)))
-    environment["PYTHONPATH"] = os.pathsep.join(filter(None, sys.path))
     return subprocess.Popen(
-        [sys.executable, "-m", "hpolab.running.executors", str(payload)],
+        command_of(payload),
         # The worker reads this pipe to its end, which comes when this process is gone.
         stdin=subprocess.PIPE,
         env=environment,
@@ -154,9 +153,7 @@ def _error_file(payload: Path, pid: int) -> Path:
 
 def _end_with_parent() -> None:
     """Requeue the trial and end this process when the one that started it is gone."""
-    # Not by `sys.stdin`: the interpreter cannot end while a thread holds its buffer.
-    while os.read(0, 1024):
-        pass
+    wait_for_parents_end()
     os.kill(os.getpid(), signal.SIGTERM)
 
 
@@ -165,7 +162,7 @@ def _main(payload: Path) -> None:
     import cloudpickle
 
     try:
-        study, objective, plan = cloudpickle.loads(payload.read_bytes())
+        study, objective, plan = unpack(payload.read_bytes())
         with Interrupts() as interrupts:
             threading.Thread(target=_end_with_parent, daemon=True).start()
             work(study, objective, plan, interrupts, after_trial=lambda: None)
@@ -174,7 +171,3 @@ def _main(payload: Path) -> None:
         sys.exit(1)
     if interrupts.pressed is not None:
         sys.exit(128 + interrupts.pressed)
-
-
-if __name__ == "__main__":
-    _main(Path(sys.argv[1]))
