@@ -10,6 +10,8 @@ import lightgbm as lgb
 import numpy as np
 
 from hpolab.errors import InvalidArgument, InvalidType, check_count, one_of
+from hpolab.fingerprint import data_fingerprint
+from hpolab.identity import function_settings, plain_fact
 from hpolab.keywords import checks_keywords
 from hpolab.lightgbm.bins import Bins
 from hpolab.lightgbm.boosting import Boosting, predict_raw, train_booster
@@ -247,6 +249,18 @@ class LightGBMObjective(Objective):
             "fidelity": fidelity,
             "value_of": "valid" if score is None else "score",
         }
+        self._metric_function = metric if callable(metric) else None
+        data = {"train": train if y is None else (train, y), "valid": valid, "score": score}
+        rows = {name: settings.get(name) for name in ("weight", "groups")}
+        self._settings_facts = {
+            **{name: data_fingerprint(each) for name, each in {**data, **rows}.items()},
+            "categorical": list(self._data.columns.categorical),
+            "params": plain_fact({k: v for k, v in given.items() if k not in _OF_THE_MACHINE}),
+            "class_weight": plain_fact(settings.get("class_weight")),
+            "max_rounds": self._max_rounds,
+            "report_every": self._report_every,
+            "seed": seed,
+        }
         self._bins = Bins(
             self._table,
             self._data.columns,
@@ -362,6 +376,18 @@ class LightGBMObjective(Objective):
             raise InvalidArgument(
                 f"`search_space` or `params` is refused by LightGBM: {error}"
             ) from error
+
+    def _known_facts(self) -> dict[str, Any]:
+        functions = {name: function_settings(each) for name, each in self._functions().items()}
+        return super()._known_facts() | self._settings_facts | functions
+
+    def _functions(self) -> dict[str, Any]:
+        functions: dict[str, Any] = {}
+        if self._function is not None:
+            functions["objective function"] = self._function
+        if self._metric_function is not None:
+            functions["metric function"] = self._metric_function
+        return functions
 
     def _train_rounds(self, settings: Mapping[str, Any], reporter: Reporter) -> _Best:
         pairs = self._bins.folds(settings)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from hpolab.errors import InvalidArgument, InvalidType, MissingExtra, check_count, one_of
+from hpolab.fingerprint import data_fingerprint
 from hpolab.keywords import checks_keywords
 from hpolab.objectives.base import Objective
 from hpolab.objectives.epochs import train_epochs
@@ -198,6 +199,11 @@ class RecommenderObjective(Objective):
         )
         # Without the protocol the value of a metric means nothing.
         self.facts = {"metric": metric, **splits.facts, **self._score.facts}
+        self._data_facts = {
+            name: _fingerprint_of(rows)
+            for name in ("train", "valid", "score")
+            if (rows := getattr(splits, name)) is not None
+        }
 
     def train(self, params: Mapping[str, Any], reporter: Reporter) -> float:
         """Train one model; see the class for what is reported and returned."""
@@ -284,6 +290,9 @@ class RecommenderObjective(Objective):
                 self.search_space.defaults(), self.splits.train, seed=0, max_epochs=self.max_steps
             )
 
+    def _known_facts(self) -> dict[str, Any]:
+        return super()._known_facts() | self._data_facts | {"trainer": self._trainer.name}
+
     def _reference(self, name: str) -> dict[str, float] | str:
         n_items = self.splits.train.n_items
         if name == "ease" and n_items > _MOST_ITEMS_OF_EASE:
@@ -322,6 +331,12 @@ class RecommenderObjective(Objective):
             if part is not None:
                 before.append(part)
         return RankingTask(seen=before, held_out=data, n_sampled=self._n_sampled)
+
+
+def _fingerprint_of(rows: Interactions) -> str:
+    features = (rows.user_features, rows.item_features)
+    codes = [None if each is None else (each.codes, each.weights) for each in features]
+    return data_fingerprint((rows.users, rows.items, rows.ratings, rows.timestamps, *codes))
 
 
 def open_trainer(trainer: str | RecommenderTrainer, device: str = "cpu") -> RecommenderTrainer:

@@ -18,7 +18,7 @@ from hpolab.objectives.base import Objective
 from hpolab.running.progress import study_progress
 from hpolab.running.worker import Interrupts, Plan, work
 from hpolab.studies.pruner import with_max_resource
-from hpolab.studies.recipe import REFERENCES_KEY, check_facts, check_search_space, read_recipe
+from hpolab.studies.recipe import REFERENCES_KEY, check_search_space, read_recipe
 from hpolab.studies.sampler import ManualSampler
 from hpolab.studies.trials import tally
 from hpolab.trial.lease import GRACE_SECONDS, MAX_RETRIES
@@ -229,7 +229,7 @@ def _check_objective(study: Study, objective: Objective) -> None:
     objective.check_direction(study)
     objective.check()
     check_search_space(study, objective.search_space)
-    check_facts(study, objective.facts)
+    objective.check_facts(study)
     recipe = read_recipe(study)
     if recipe is not None and recipe.pruner.name == "hyperband":
         study.pruner = with_max_resource(objective.max_steps)
@@ -251,7 +251,7 @@ def _check_fuse(objective: ObjectiveFunction, fuse: int | str, reproducible: boo
 
 def _note_references(study: Study, objective: Objective) -> None:
     """Store what simple solutions reach, once: the facts that they depend on never change."""
-    if REFERENCES_KEY not in study.user_attrs:
+    if not study.user_attrs.get(REFERENCES_KEY):
         found = {
             name: metrics if isinstance(metrics, str) else dict(metrics)
             for name, metrics in objective.references().items()

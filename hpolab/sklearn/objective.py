@@ -10,6 +10,8 @@ from sklearn.base import clone, is_classifier
 from sklearn.utils.validation import has_fit_parameter
 
 from hpolab.errors import InvalidArgument, InvalidType, check_count, one_of
+from hpolab.fingerprint import data_fingerprint
+from hpolab.identity import estimator_settings, function_settings, plain_fact
 from hpolab.keywords import checks_keywords
 from hpolab.objectives.base import Objective
 from hpolab.objectives.folds import digest_of_folds, folds_of, make_folds
@@ -200,6 +202,16 @@ class SklearnObjective(Objective):
             "folds": digest_of_folds(made),
             "fidelity": fidelity,
         }
+        self._metric_given = metric
+        self._settings_facts = {
+            "train": data_fingerprint((rows.inputs, rows.targets)),
+            "groups": plain_fact(rows.groups),
+            "sample_weight": plain_fact(rows.sample_weight),
+            "fidelity settings": plain_fact(
+                {name: settings.get(name) for name in ("batch_size", "fractions")}
+            ),
+            "seed": seed,
+        }
         self._check_search_space(fidelity)
         self._fidelity.check(self._task, self._new_model(self.search_space.defaults(), seed=0))
         if sample_weight is not None and not has_fit_parameter(
@@ -240,6 +252,20 @@ class SklearnObjective(Objective):
         """Refuse a space whose default lies outside it, or cannot be set on the estimator."""
         super().check()
         self._new_model(self.search_space.defaults(), seed=0)
+
+    def _known_facts(self) -> dict[str, Any]:
+        tuned = self.search_space.trainer_names()
+        return {
+            **super()._known_facts(),
+            **self._settings_facts,
+            "estimator settings": estimator_settings(self._estimator, leave_out=tuned),
+            "metric settings": function_settings(self._metric_given)
+            if callable(self._metric_given)
+            else self.metric,
+        }
+
+    def _functions(self) -> dict[str, Any]:
+        return {"metric": self._metric_given} if callable(self._metric_given) else {}
 
     def _training(self, params: Mapping[str, Any], reporter: Reporter) -> CrossValidation:
         return CrossValidation(self._task, self._new_model(params, reporter.seed), reporter)

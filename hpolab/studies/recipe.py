@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict, dataclass, fields, replace
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
@@ -28,7 +27,6 @@ __all__ = [
     "REFERENCES_KEY",
     "Part",
     "Recipe",
-    "check_facts",
     "check_search_space",
     "describe_part",
     "read_recipe",
@@ -226,29 +224,6 @@ def check_search_space(study: Study, search_space: SearchSpace) -> None:
                 "Take another `study_name`.",
             )
     write_recipe(study, replace(recipe, search_space=asked, exhausted=False))
-
-
-def check_facts(study: Study, facts: Mapping[str, Any]) -> None:
-    """Compare what an objective's values depend on with what is stored, and store it if new.
-
-    Raises:
-        RecipeMismatch: If a fact differs; the message shows both sides.
-    """
-    asked = json.loads(json.dumps(dict(facts)))
-    stored = study.user_attrs.get(FACTS_KEY)
-    if stored is None and asked:
-        study.set_user_attr(FACTS_KEY, asked)
-    elif stored is not None and stored != asked:
-        differences = [
-            f"{name!r}: stored {stored.get(name)!r}, asked for {asked.get(name)!r}"
-            for name in sorted({**stored, **asked})
-            if stored.get(name) != asked.get(name)
-        ]
-        raise RecipeMismatch(
-            f"Study {study.study_name!r} has values of another kind, which cannot be compared with "
-            "these; nothing was changed.\n  " + "\n  ".join(differences),
-            "\nTake another `study_name`.",
-        )
 
 
 def _may_follow(stored: BaseDistribution, asked: BaseDistribution) -> bool:

@@ -21,6 +21,8 @@ __all__ = [
     "Tally",
     "best_of",
     "best_trial",
+    "holds_values",
+    "is_begun",
     "is_complete",
     "is_feasible",
     "ranked",
@@ -64,6 +66,22 @@ def tally(trials: Iterable[FrozenTrial]) -> Tally:
         running=n[TrialState.RUNNING],
         waiting=n[TrialState.WAITING],
     )
+
+
+def is_begun(trial: FrozenTrial) -> bool:
+    """Tell whether somebody has run a trial: it is no slot, nor merely enqueued.
+
+    Example:
+        >>> import optuna
+        >>> is_begun(optuna.trial.create_trial(state=TrialState.WAITING))
+        False
+    """
+    return trial.state != TrialState.WAITING or bool(trial.params or trial.intermediate_values)
+
+
+def holds_values(trial: FrozenTrial) -> bool:
+    """Tell whether a trial has values, or may get some: it was run, and has not failed."""
+    return is_begun(trial) and trial.state != TrialState.FAIL
 
 
 def is_feasible(trial: FrozenTrial) -> bool:

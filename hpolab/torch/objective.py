@@ -9,12 +9,14 @@ import torch
 from torch import Tensor, nn
 
 from hpolab.errors import InvalidArgument, InvalidType, check_count, one_of
+from hpolab.identity import function_settings
 from hpolab.keywords import checks_keywords
 from hpolab.objectives.base import Objective
 from hpolab.objectives.epochs import train_epochs
 from hpolab.seeding import check_seed
 from hpolab.torch.build import build_optimizer, build_schedule
 from hpolab.torch.data import open_split, open_splits
+from hpolab.torch.facts import data_facts
 from hpolab.torch.metrics import (
     METRICS,
     check_outputs,
@@ -170,6 +172,7 @@ class TorchObjective(Objective):
         if score is not None:
             given["score"] = score
         splits = open_splits(given, opened)
+        self._data_facts = data_facts(splits, given)
         self.task = TorchTask(splits, loss_function, self.metric, found, eval_batch_size, opened)
         for part, split in splits.items():
             if split.targets is not None:
@@ -266,6 +269,23 @@ class TorchObjective(Objective):
         from hpolab.torch.fused.crew import make_crew  # torch.func takes long to import
 
         return make_crew(self, study, fuse=fuse, n_trials=n_trials, deadline=deadline)
+
+    def _known_facts(self) -> dict[str, Any]:
+        facts = super()._known_facts() | self._data_facts
+        functions = self._functions()
+        facts |= {f"{name} settings": function_settings(each) for name, each in functions.items()}
+        tuned = "batch_size" in self.search_space.trainer_names()
+        if not tuned and self.task.train.targets is not None:
+            facts["batch_size"] = self._batch_size
+        return facts
+
+    def _functions(self) -> dict[str, Any]:
+        functions: dict[str, Any] = {"build_model": self._build_model}
+        if not isinstance(self._loss_name, str):
+            functions["loss"] = self._loss_name
+        if self.metric not in (*METRICS, "loss"):
+            functions["metric"] = self.task.metrics[self.metric].function
+        return functions
 
     @staticmethod
     def _check_fresh(model: nn.Module, other: nn.Module) -> None:

@@ -42,7 +42,7 @@ from hpolab.keywords import checks_keywords
 from hpolab.objectives.base import Objective
 from hpolab.running.run import RunOptions
 from hpolab.seeding import derive_seed
-from hpolab.studies.recipe import FACTS_KEY, check_facts, study_seed
+from hpolab.studies.recipe import study_seed
 from hpolab.studies.trials import METRICS_KEY, ranked, sign_of
 
 if TYPE_CHECKING:
@@ -524,8 +524,7 @@ def _check_objective(study: Study, objective: Objective) -> None:
             )
     objective.check_direction(study)
     objective.check()
-    if FACTS_KEY in study.user_attrs:
-        check_facts(study, objective.facts)
+    objective.compare_facts(study)
 
 
 def _store_plan(study: Study, plan: _Plan, search_space: SearchSpace) -> None:
