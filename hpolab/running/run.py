@@ -20,7 +20,7 @@ from hpolab.running.worker import Interrupts, Plan, work
 from hpolab.studies.pruner import with_max_resource
 from hpolab.studies.recipe import REFERENCES_KEY, check_search_space, read_recipe
 from hpolab.studies.sampler import ManualSampler
-from hpolab.studies.trials import tally
+from hpolab.studies.trials import is_begun, tally
 from hpolab.trial.lease import GRACE_SECONDS, MAX_RETRIES
 
 if TYPE_CHECKING:
@@ -264,7 +264,7 @@ def _note_budget(study: Study, n_trials: int | None, window: int | None) -> None
     """Store what `hpolab status` shows, and what a reproducible study must be resumed with."""
     noted = study.user_attrs
     if noted.get(_WINDOW_KEY) != window:
-        if study.get_trials(deepcopy=False):
+        if any(map(is_begun, study.get_trials(deepcopy=False))):
             raise RecipeMismatch(
                 f"Study {study.study_name!r} must resume as it began, as its trials depend on it: "
                 f"stored {_describe(noted.get(_WINDOW_KEY))}, asked for {_describe(window)}."

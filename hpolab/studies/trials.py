@@ -76,7 +76,8 @@ def is_begun(trial: FrozenTrial) -> bool:
         >>> is_begun(optuna.trial.create_trial(state=TrialState.WAITING))
         False
     """
-    return trial.state != TrialState.WAITING or bool(trial.params or trial.intermediate_values)
+    # One that was requeued keeps the time at which it was started.
+    return trial.state != TrialState.WAITING or trial.datetime_start is not None
 
 
 def holds_values(trial: FrozenTrial) -> bool:
