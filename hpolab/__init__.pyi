@@ -34,6 +34,7 @@ from .errors import (
     TooManyFailures,
     WorkersDied,
 )
+from .fingerprint import data_fingerprint
 from .lightgbm.callback import LightGBMPruning
 from .lightgbm.model import FoldModels, LightGBMModel
 from .lightgbm.objective import LightGBMObjective
@@ -49,6 +50,7 @@ from .recommender.splits import Splits, leave_last_out, split_by_time, split_use
 from .recommender.trainer import RecommenderTrainer, RecommenderTraining
 from .report.write import terminal_report, write_images, write_report
 from .running.copying import copy_study
+from .running.enqueued import drop_enqueued
 from .running.run import run
 from .search_space.space import SearchSpace
 from .sklearn.callback import fit_by_epochs
@@ -161,6 +163,8 @@ __all__ = [
     "compare",
     "confirm",
     "copy_study",
+    "data_fingerprint",
+    "drop_enqueued",
     "estimator_space",
     "fit_by_epochs",
     "fold_ensemble",

@@ -15,6 +15,7 @@ from hpolab import _optuna
 from hpolab.errors import InvalidArgument, InvalidType, RecipeMismatch, check_count
 from hpolab.keywords import checks_keywords
 from hpolab.objectives.base import Objective
+from hpolab.running.enqueued import settle_enqueued
 from hpolab.running.progress import study_progress
 from hpolab.running.worker import Interrupts, Plan, work
 from hpolab.studies.pruner import with_max_resource
@@ -121,6 +122,8 @@ def run(
         InvalidArgument: If an argument is out of its range, the study's direction contradicts the
             objective's, or ``n_workers`` is above 1 for a study in memory.
         InvalidType: If ``study`` or ``objective`` is of the wrong type.
+            Also if a trial is enqueued with a name that the search space lacks, or a value outside
+            its range.
         RecipeMismatch: If the study has trials of a search space that this one cannot follow, was
             begun with another ``n_workers`` under ``reproducible``, or was written by a newer
             hpolab.
@@ -230,6 +233,7 @@ def _check_objective(study: Study, objective: Objective) -> None:
     objective.check()
     check_search_space(study, objective.search_space)
     objective.check_facts(study)
+    settle_enqueued(study, objective.search_space)
     recipe = read_recipe(study)
     if recipe is not None and recipe.pruner.name == "hyperband":
         study.pruner = with_max_resource(objective.max_steps)

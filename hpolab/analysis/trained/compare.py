@@ -9,6 +9,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import optuna
 from optuna.trial import TrialState
 
 from hpolab.analysis.effects import Effect, improvements
@@ -20,7 +21,15 @@ from hpolab.analysis.trained.trainings import (
     as_part_of,
 )
 from hpolab.analysis.wording import compared, mean_and_error, short
-from hpolab.errors import InvalidArgument, InvalidType, StudyNotFound, check_count, one_of
+from hpolab.errors import (
+    InvalidArgument,
+    InvalidType,
+    RecipeMismatch,
+    StudyNotFound,
+    check_count,
+    one_of,
+)
+from hpolab.fingerprint import data_fingerprint
 from hpolab.keywords import checks_keywords
 from hpolab.objectives.base import Objective
 from hpolab.running.run import RunOptions, run
@@ -28,9 +37,9 @@ from hpolab.search_space.space import SearchSpace, as_space
 from hpolab.seeding import derive_seed
 from hpolab.storage.url import open_storage
 from hpolab.studies.export import as_overrides
-from hpolab.studies.recipe import read_recipe
+from hpolab.studies.recipe import check_search_space, read_recipe
 from hpolab.studies.study import make_study, stored_study
-from hpolab.studies.trials import best_trial, sign_of
+from hpolab.studies.trials import best_trial, is_begun, sign_of
 from hpolab.tables import TextTable
 from hpolab.torch.optimizers import OPTIMIZERS, optimizer_space
 
@@ -49,6 +58,7 @@ __all__ = ["Comparison", "Contender", "compare", "load_comparison"]
 
 _CONTENDER_KEY = "hpolab:contender"
 _TEST_KEY = "hpolab:test"
+_TEST_DATA_KEY = "hpolab:test_data"
 # What the study of the trainings on fresh seeds is called behind the comparison's name.
 _TRAININGS = "-test-seeds"
 
@@ -367,9 +377,13 @@ def compare(
     """
     check_count("n_test_seeds", n_test_seeds)
     objectives = _objectives(objective, contenders)
+    for each in objectives.values():
+        each.check()
     opened = open_storage(storage)
+    test_data = None if test is None else data_fingerprint(test)
     studies = {}
-    for place, (contender, each) in enumerate(objectives.items()):
+    # All are compared with what is stored before a trial of any is spent.
+    for contender, each in objectives.items():
         with as_part_of("comparison", study_name, f"contender {contender!r}"):
             studies[contender] = study = make_study(
                 f"{study_name}-{contender}",
@@ -379,14 +393,53 @@ def compare(
                 pruner=pruner,
                 seed=seed,
             )
-            mark = {"comparison": study_name, "contender": contender, "place": place}
-            if study.user_attrs.get(_CONTENDER_KEY) != mark:
-                study.set_user_attr(_CONTENDER_KEY, mark)
-            run(study, each, n_trials=n_trials, **run_options)
+            check_search_space(study, each.search_space)
+            each.check_facts(study)
+            _check_test_data(study, test_data)
+    _mark_contenders(study_name, studies, opened)
+    for contender, each in objectives.items():
+        with as_part_of("comparison", study_name, f"contender {contender!r}"):
+            run(studies[contender], each, n_trials=n_trials, **run_options)
     if test is not None:
         tests = _TestScores(study_name, objectives, studies, test, n_test_seeds, seed)
         tests.run(opened, run_options)
     return Comparison.of(study_name, studies)
+
+
+def _mark_contenders(study_name: str, studies: Mapping[str, Study], storage: BaseStorage) -> None:
+    """Store with each study whose contender it is; what a mistaken call has left is removed."""
+    for name, mark in _marks(storage).items():
+        mine = mark["comparison"] == study_name and mark["contender"] not in studies
+        if mine and not any(map(is_begun, stored_study(name, storage).get_trials(deepcopy=False))):
+            optuna.delete_study(study_name=name, storage=storage)
+    for place, (contender, study) in enumerate(studies.items()):
+        mark = {"comparison": study_name, "contender": contender, "place": place}
+        if study.user_attrs.get(_CONTENDER_KEY) != mark:
+            study.set_user_attr(_CONTENDER_KEY, mark)
+
+
+def _marks(storage: BaseStorage) -> dict[str, dict[str, Any]]:
+    """Return which contender of which comparison a study is, by the studies' names."""
+    summaries = optuna.get_all_study_summaries(storage, include_best_trial=False)
+    marks = {each.study_name: each.user_attrs.get(_CONTENDER_KEY) for each in summaries}
+    return {name: mark for name, mark in marks.items() if mark is not None}
+
+
+def _check_test_data(study: Study, test_data: str | None) -> None:
+    """Refuse scores on other test data than a contender has.
+
+    Raises:
+        RecipeMismatch: If it has some.
+    """
+    stored = study.user_attrs.get(_TEST_DATA_KEY)
+    if test_data is None or stored == test_data:
+        return
+    if stored is not None and study.user_attrs.get(_TEST_KEY):
+        raise RecipeMismatch(
+            f"Study {study.study_name!r} has scores on other test data; nothing was changed.\n  "
+            f"`test`: stored {stored!r}, asked for {test_data!r}"
+        )
+    study.set_user_attr(_TEST_DATA_KEY, test_data)
 
 
 @checks_keywords()
@@ -400,14 +453,12 @@ def load_comparison(study_name: str, *, storage: str | BaseStorage | None = None
     Raises:
         StudyNotFound: If the storage has no study of such a comparison.
     """
-    import optuna
-
     opened = open_storage(storage)
-    found = {}
-    for summary in optuna.get_all_study_summaries(opened, include_best_trial=False):
-        mark = summary.user_attrs.get(_CONTENDER_KEY)
-        if mark is not None and mark["comparison"] == study_name:
-            found[mark["place"], mark["contender"]] = summary.study_name
+    found = {
+        (mark["place"], mark["contender"]): name
+        for name, mark in _marks(opened).items()
+        if mark["comparison"] == study_name
+    }
     if not found:
         raise StudyNotFound(f"No comparison {study_name!r} in the storage.")
     studies = {key: stored_study(found[place, key], opened) for place, key in sorted(found)}
