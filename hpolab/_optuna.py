@@ -144,7 +144,7 @@ def params_to_try(trial: Any) -> Mapping[str, Any]:
     return found
 
 
-def try_params(trial: Trial, params: Mapping[str, Any]) -> None:
+def try_params(trial: Any, params: Mapping[str, Any]) -> None:
     """Let a running trial try other params than it was enqueued with."""
     trial.storage.set_trial_system_attr(trial._trial_id, _FIXED_PARAMS, dict(params))
     trial._fixed_params = dict(params)

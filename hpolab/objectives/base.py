@@ -30,6 +30,7 @@ from hpolab.trial.reporter import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
     from typing import Self, Unpack
 
     from optuna import Study, Trial
@@ -193,9 +194,13 @@ class Objective(abc.ABC):
             RecipeMismatch: If its values depend on other facts.
         """
         found = self._complete_trial(study, trial)
+        params = self.params_of(found)
+        if RUN_KEY in found.user_attrs:
+            known = {*self.search_space.trainer_names(), *self._known_names()}
+            params = {name: value for name, value in params.items() if name in known}
         if seed is not None:
             return self.fit(self._configuration(found), seed)
-        return self._repeating(found).fit(self.params_of(found), training_seed(study, found.number))
+        return self._repeating(found).fit(params, training_seed(study, found.number))
 
     def params_of(self, trial: FrozenTrial | Mapping[str, Any]) -> dict[str, Any]:
         """Return all that the trainer needs for a trial's configuration, in its own names.
@@ -212,11 +217,26 @@ class Objective(abc.ABC):
         return self._configuration(trial)
 
     def _configuration(self, trial: FrozenTrial | Mapping[str, Any]) -> dict[str, Any]:
+        """Return the trainer's params for a trial, or for params: a trial's or the trainer's.
+
+        Raises:
+            InvalidArgument: If a parameter is missing, or neither the space nor the trainer has it.
+        """
         if isinstance(trial, Mapping):
-            return self.search_space.complete(trial)
+            return self.search_space.complete(trial, strict=True, known=self._known_names())
         # A run that was imported has the trainer's own params, perhaps more than are tuned.
         strict = RUN_KEY not in trial.user_attrs
         return self.search_space.complete(trial.params, strict=strict)
+
+    def _known_names(self) -> Collection[str]:
+        """Return the names of parameters that the trainer has, whether the space has them or not.
+
+        Whoever reads any name, such as a function of the user's, has none of its own.
+        """
+        return ()
+
+    def _check_search_space(self) -> None:  # noqa: B027 - any name may be read by a function
+        """Refuse a search space with names that the trainer would not read."""
 
     def evaluate(self, model: Any, data: Any) -> dict[str, float]:
         """Return the metrics of a model that `fit` made, on data of the subclass's kind.
@@ -267,9 +287,14 @@ class Objective(abc.ABC):
         self.search_space.to_trial(self.search_space.defaults())
 
     def with_search_space(self, search_space: SearchSpace | Mapping[str, Any]) -> Self:
-        """Return the same objective with another search space; the data is shared."""
+        """Return the same objective with another search space; the data is shared.
+
+        Raises:
+            InvalidArgument: If the trainer cannot take the space.
+        """
         other = copy.copy(self)
         other.search_space = as_space("search_space", search_space)
+        other._check_search_space()
         return other
 
     def with_settings(self, **settings: Unpack[ReporterOptions]) -> Self:

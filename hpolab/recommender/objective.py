@@ -8,15 +8,17 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from hpolab.errors import InvalidArgument, InvalidType, MissingExtra, check_count, one_of
+from hpolab.errors import InvalidArgument, InvalidType, MissingExtra, check_count, hint, one_of
 from hpolab.fingerprint import data_fingerprint
 from hpolab.keywords import checks_keywords
 from hpolab.objectives.base import Objective
 from hpolab.objectives.epochs import train_epochs
+from hpolab.objectives.names import refuse_settings
 from hpolab.recommender.ranking import LOWER_IS_BETTER, RankingTask
-from hpolab.recommender.space import RECOMMENDERS, recommender_space
+from hpolab.recommender.space import RECOMMENDER_LOSSES, RECOMMENDERS, recommender_space
 from hpolab.recommender.trainer import RecommenderTrainer
 from hpolab.seeding import check_seed
+from hpolab.torch.names import names_of_training
 from hpolab.trial.reporter import ReporterOptions
 
 if TYPE_CHECKING:
@@ -199,6 +201,7 @@ class RecommenderObjective(Objective):
         )
         # Without the protocol the value of a metric means nothing.
         self.facts = {"metric": metric, **splits.facts, **self._score.facts}
+        self._check_search_space()
         self._data_facts = {
             name: _fingerprint_of(rows)
             for name in ("train", "valid", "score")
@@ -227,7 +230,7 @@ class RecommenderObjective(Objective):
             InvalidArgument: If ``seed`` is below 0, or a parameter is missing or out of its range.
         """
         check_seed(seed)
-        params = self.search_space.complete(params)
+        params = self._configuration(params)
         reporter = self.reporter(seed=seed)
         with self._trainer.seeded(seed):
             training = self._fit(params, self.splits.train, reporter)
@@ -243,7 +246,7 @@ class RecommenderObjective(Objective):
             n_epochs: The `n_epochs` of the model that `fit` returned, 1 or above.
         """
         check_count("n_epochs", n_epochs)
-        params = self.search_space.complete(params)
+        params = self._configuration(params)
         rows = self.splits.train.join(self.splits.valid)
         if self.splits.score is not None:
             rows = rows.join(self.splits.score)
@@ -289,6 +292,26 @@ class RecommenderObjective(Objective):
             self._trainer.start(
                 self.search_space.defaults(), self.splits.train, seed=0, max_epochs=self.max_steps
             )
+
+    def _known_names(self) -> list[str]:
+        name = self._trainer.name
+        if name not in RECOMMENDERS:  # a trainer of the user's own
+            return []
+        known = recommender_space(name).trainer_names()
+        if name not in RECOMMENDER_LOSSES:
+            return known
+        of_losses = recommender_space(name, loss=RECOMMENDER_LOSSES[name]).trainer_names()
+        return [*known, *of_losses, *names_of_training()]
+
+    def _check_search_space(self) -> None:
+        refuse_settings(self.search_space, "max_epochs")
+        known = self._known_names()
+        for name in self.search_space.trainer_names() if known else ():
+            if name not in known:
+                raise InvalidArgument(
+                    f"`search_space` must hold parameters of trainer {self._trainer.name!r}, got "
+                    f"{name!r}.{hint(name, known)}"
+                )
 
     def _known_facts(self) -> dict[str, Any]:
         return super()._known_facts() | self._data_facts | {"trainer": self._trainer.name}

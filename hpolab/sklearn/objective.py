@@ -202,6 +202,7 @@ class SklearnObjective(Objective):
             "folds": digest_of_folds(made),
             "fidelity": fidelity,
         }
+        self._fidelity_name = fidelity
         self._metric_given = metric
         self._settings_facts = {
             "train": data_fingerprint((rows.inputs, rows.targets)),
@@ -212,7 +213,7 @@ class SklearnObjective(Objective):
             ),
             "seed": seed,
         }
-        self._check_search_space(fidelity)
+        self._check_search_space()
         self._fidelity.check(self._task, self._new_model(self.search_space.defaults(), seed=0))
         if sample_weight is not None and not has_fit_parameter(
             last_step(estimator)[1], "sample_weight"
@@ -241,7 +242,7 @@ class SklearnObjective(Objective):
             InvalidArgument: If ``seed`` is below 0, or a trial's parameter is missing.
         """
         check_seed(seed)
-        params = self.search_space.complete(params)
+        params = self._configuration(params)
         return self._fidelity.fit(self._training(params, self.reporter(seed=seed)))
 
     def evaluate(self, model: Any, data: tuple[Any, Any]) -> dict[str, float]:
@@ -273,7 +274,10 @@ class SklearnObjective(Objective):
     def _new_model(self, params: Mapping[str, Any], seed: int) -> Any:
         return seeded(clone(self._estimator).set_params(**params), seed)
 
-    def _check_search_space(self, fidelity: str) -> None:
+    def _known_names(self) -> list[str]:
+        return list(self._estimator.get_params(deep=True))
+
+    def _check_search_space(self) -> None:
         known = self._estimator.get_params(deep=True)
         for name in self.search_space.trainer_names():
             if name not in known:
@@ -281,7 +285,7 @@ class SklearnObjective(Objective):
                     f"`search_space` must hold parameters of {type(self._estimator).__name__}, got "
                     f"{name!r}.{_near(name, known)}"
                 )
-        if fidelity == "trees":
+        if self._fidelity_name == "trees":
             prefix, learner = last_step(self._estimator)
             grown = f"{prefix}{grown_argument(learner)}"
             if grown in self.search_space.names().values():

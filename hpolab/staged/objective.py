@@ -233,7 +233,7 @@ class StagedObjective(Objective):
             InvalidType: If the artifact is None or cannot be pickled.
         """
         check_seed(seed)
-        params = self.search_space.complete(params)
+        params = self._configuration(params)
         return self._fetch(params, self.reporter(seed=seed), cache or self._cache, more)
 
     def fit(self, params: Mapping[str, Any], seed: int = 0) -> Staged:

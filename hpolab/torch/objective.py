@@ -5,6 +5,7 @@ from __future__ import annotations
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+import optuna
 import torch
 from torch import Tensor, nn
 
@@ -13,6 +14,7 @@ from hpolab.identity import function_settings
 from hpolab.keywords import checks_keywords
 from hpolab.objectives.base import Objective
 from hpolab.objectives.epochs import train_epochs
+from hpolab.objectives.names import refuse_settings
 from hpolab.seeding import check_seed
 from hpolab.torch.build import build_optimizer, build_schedule
 from hpolab.torch.data import open_split, open_splits
@@ -26,6 +28,7 @@ from hpolab.torch.metrics import (
     name_of,
     read_metrics,
 )
+from hpolab.torch.names import ReadParams, names_of_training, unread_names
 from hpolab.torch.rng import order_seed, seeded
 from hpolab.torch.state import TrainingState
 from hpolab.torch.training import TorchTask, TorchTraining
@@ -46,6 +49,8 @@ if TYPE_CHECKING:
     from hpolab.trial.reporter import Reporter
 
 __all__ = ["TorchObjective"]
+
+_logger = optuna.logging.get_logger(__name__)
 
 _EVAL_BATCH_SIZE = 256
 
@@ -220,7 +225,7 @@ class TorchObjective(Objective):
             InvalidArgument: If ``seed`` is below 0, or a trial's parameter is missing.
         """
         check_seed(seed)
-        params = self.search_space.complete(params)
+        params = self._configuration(params)
         with self.task.seeded(seed):
             return self._fit(params, self.reporter(seed=seed)).model
 
@@ -245,7 +250,9 @@ class TorchObjective(Objective):
         with self.task.seeded(0):
             model = self._new_model(params)
             self._new_optimizer(params, model)
-            self._check_fresh(model, self._new_model(params))
+            read = ReadParams(params)
+            self._check_fresh(model, self._new_model(read))
+            self._check_names(read)
             for name, split in self.task.splits.items():
                 with _noted(name):
                     self._check_split(model, name, split)
@@ -320,7 +327,20 @@ class TorchObjective(Objective):
             # it gets the split as in a trial, and nothing where that would read all batches.
             self.task.evaluate(model, split, self.task.metrics)
 
+    def _known_names(self) -> frozenset[str]:
+        return names_of_training()
+
+    def _check_names(self, read: ReadParams) -> None:
+        """Say which parameters nothing has read; refuse one that is nearly the optimizer's."""
+        unread = unread_names(dict.fromkeys(self.search_space.defaults()), read.read)
+        if unread:
+            _logger.warning(
+                f"`search_space` has {', '.join(map(repr, unread))}, which nothing has read with "
+                "the default parameters: neither the optimizer nor `build_model`."
+            )
+
     def _check_search_space(self) -> None:
+        refuse_settings(self.search_space, "max_epochs", "eval_batch_size", "device")
         params = self.search_space.defaults()
         if "optimizer" not in params:
             raise InvalidArgument(
@@ -339,7 +359,7 @@ class TorchObjective(Objective):
         return training
 
     def _new_model(self, params: Mapping[str, Any]) -> nn.Module:
-        model = self._build_model(dict(params))
+        model = self._build_model(params if isinstance(params, ReadParams) else dict(params))
         if not isinstance(model, nn.Module):
             raise InvalidType(
                 f"`build_model` must return a torch.nn.Module, got {type(model).__name__}."

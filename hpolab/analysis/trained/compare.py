@@ -33,6 +33,7 @@ from hpolab.fingerprint import data_fingerprint
 from hpolab.keywords import checks_keywords
 from hpolab.objectives.base import Objective
 from hpolab.running.run import RunOptions, run
+from hpolab.search_space.near import meant_name
 from hpolab.search_space.space import SearchSpace, as_space
 from hpolab.seeding import derive_seed
 from hpolab.storage.url import open_storage
@@ -55,6 +56,8 @@ if TYPE_CHECKING:
     from hpolab.analysis.trained.trainings import Key, Outcome
 
 __all__ = ["Comparison", "Contender", "compare", "load_comparison"]
+
+_logger = optuna.logging.get_logger(__name__)
 
 _CONTENDER_KEY = "hpolab:contender"
 _TEST_KEY = "hpolab:test"
@@ -595,7 +598,7 @@ def _objectives(objective: Any, contenders: Any) -> dict[str, Objective]:
     made = {}
     for name, each in contenders.items():
         if isinstance(each, Mapping) and objective is not None:
-            each = _tuning_only(objective.search_space, each)
+            each = _tuning_only(objective, name, each)
         if isinstance(each, SearchSpace) and objective is not None:
             each = objective.with_search_space(each)
         if not isinstance(each, Objective):
@@ -610,13 +613,27 @@ def _objectives(objective: Any, contenders: Any) -> dict[str, Objective]:
     return made
 
 
-def _tuning_only(space: SearchSpace, ranges: Mapping[str, Any]) -> SearchSpace:
+def _tuning_only(objective: Objective, name: str, ranges: Mapping[str, Any]) -> SearchSpace:
     """Return a space in which ``ranges`` are tuned and all else stays at its default."""
+    space = objective.search_space
     if space.conditional:  # no name says which branch is meant
         return as_space("contenders", ranges)
     defaults = space.defaults()
-    changes = defaults | {name: spec for name, spec in ranges.items() if name in defaults}
-    added = {name: spec for name, spec in ranges.items() if name not in defaults}
+    changes = defaults | {each: spec for each, spec in ranges.items() if each in defaults}
+    added = {each: spec for each, spec in ranges.items() if each not in defaults}
+    known = [*defaults, *objective._known_names()]
+    for each in added.keys() - set(known):
+        meant = meant_name(each, known)
+        if meant is not None:
+            raise InvalidArgument(
+                f"`contenders` must name parameters of the objective, got {each!r} for {name!r}. "
+                f"Did you mean {meant!r}? A parameter that is meant to be new is given in a "
+                "SearchSpace."
+            )
+        _logger.warning(
+            f"Contender {name!r} tunes {each!r}, which the objective's search space has not: its "
+            "trainer must read it."
+        )
     return space.override(**changes) | added
 
 

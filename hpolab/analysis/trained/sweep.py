@@ -16,7 +16,7 @@ from hpolab import _optuna
 from hpolab.analysis.results import Result
 from hpolab.analysis.trained.trainings import as_part_of
 from hpolab.analysis.wording import listed, short
-from hpolab.errors import InvalidArgument, InvalidType, StudyNotFound
+from hpolab.errors import InvalidArgument, InvalidType, StudyNotFound, one_of
 from hpolab.keywords import checks_keywords
 from hpolab.objectives.base import Objective
 from hpolab.running.run import RunOptions, run
@@ -196,6 +196,8 @@ def sweep(
     if not isinstance(objective, Objective):
         raise InvalidType(f"`objective` must be an Objective, got {type(objective).__name__}.")
     _check_stages(objective, stages)
+    for name in start or {}:
+        one_of("start", name, objective.search_space.trainer_names())
     opened = open_storage(storage)
     clock = _Clock(run_options)
     params: Mapping[str, Any] = dict(start or {})
