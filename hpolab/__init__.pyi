@@ -7,6 +7,7 @@ from .analysis.parameters import Influence
 from .analysis.recommend import Recommendation, Recommended, recommend
 from .analysis.trained.compare import Comparison, Contender, compare, load_comparison
 from .analysis.trained.confirm import confirm, load_confirmation
+from .analysis.trained.deleting import delete_study
 from .analysis.trained.ensemble import Ensemble, average, fold_ensemble, load_ensemble
 from .analysis.trained.import_runs import import_runs
 from .analysis.trained.sweep import Sweep, SweepStage, SweepTrial, load_sweep, sweep
@@ -164,6 +165,7 @@ __all__ = [
     "confirm",
     "copy_study",
     "data_fingerprint",
+    "delete_study",
     "drop_enqueued",
     "estimator_space",
     "fit_by_epochs",

@@ -8,6 +8,7 @@ import math
 import re
 import sys
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import fields, is_dataclass
 from hashlib import blake2b
 from types import CodeType
@@ -20,7 +21,14 @@ from hpolab.fingerprint import data_fingerprint
 if TYPE_CHECKING:
     from collections.abc import Collection
 
-__all__ = ["code_digest", "estimator_settings", "function_name", "function_settings", "plain_fact"]
+__all__ = [
+    "captured_data",
+    "code_digest",
+    "estimator_settings",
+    "function_name",
+    "function_settings",
+    "plain_fact",
+]
 
 # What differs where the data is the same: how long a training takes, and where it keeps things.
 _OF_THE_MACHINE = {"n_jobs", "verbose", "memory", "pre_dispatch", "device", "nthread"}
@@ -156,11 +164,54 @@ def _part_settings(part: tuple[Any, ...], leave_out: Collection[str], prefix: st
     ]
 
 
-def code_digest(function: Any) -> str | None:
+def captured_data(function: Any) -> str:
+    """Return a fingerprint of the arrays, frames and tensors that a function reads from outside.
+
+    They are those of its closure, its defaults, a partial's arguments, and its module's names. What
+    it calls is not looked into.
+
+    Example:
+        >>> import numpy as np
+        >>> data = np.zeros(3)
+        >>> before = captured_data(lambda: data.sum())
+        >>> data = np.ones(3)
+        >>> captured_data(lambda: data.sum()) == before
+        False
+    """
+    found: dict[str, Any] = {}
+    while isinstance(function, functools.partial):
+        found |= {f"argument {place}": each for place, each in enumerate(function.args)}
+        found |= function.keywords
+        function = function.func
+    code = getattr(function, "__code__", None)
+    if code is not None:
+        names = _names_in(code)
+        found |= {name: each for name, each in function.__globals__.items() if name in names}
+        found |= _closure_of(function)
+        found |= {f"default {i}": each for i, each in enumerate(function.__defaults__ or ())}
+        found |= function.__kwdefaults__ or {}
+    data = {name: each for name, each in found.items() if len(getattr(each, "shape", ())) > 0}
+    return data_fingerprint(data)
+
+
+def _closure_of(function: Any) -> dict[str, Any]:
+    found = {}
+    for name, cell in zip(function.__code__.co_freevars, function.__closure__ or (), strict=False):
+        with suppress(ValueError):  # not filled yet
+            found[name] = cell.cell_contents
+    return found
+
+
+def _names_in(code: CodeType) -> set[str]:
+    inner = (each for each in code.co_consts if isinstance(each, CodeType))
+    return {*code.co_names, *(name for each in inner for name in _names_in(each))}
+
+
+def code_digest(function: Any) -> dict[str, str] | None:
     """Return what tells whether a function's code has changed; None where it has none in Python.
 
-    Comments, docstrings and the place in a file don't count. It begins with the version of Python,
-    as each compiles otherwise.
+    Comments, docstrings and the place in a file don't count. Each Python compiles code in its own
+    way, so its version goes with the digest.
 
     Example:
         >>> code_digest(lambda x: x + 1) == code_digest(lambda x: x + 2)
@@ -177,9 +228,9 @@ def code_digest(function: Any) -> str | None:
         code = getattr(function, "__code__", None)
     if code is None:
         return None
-    text = _text_of(code, getattr(function, "__doc__", None))
+    text = _text_of(code, getattr(function, "__doc__", None)).encode(errors="surrogatepass")
     version = f"{sys.version_info.major}.{sys.version_info.minor}"
-    return f"{version} {blake2b(text.encode(errors='surrogatepass'), digest_size=8).hexdigest()}"
+    return {"python": version, "code": blake2b(text, digest_size=8).hexdigest()}
 
 
 def _text_of(constant: Any, doc: str | None = None) -> str:

@@ -13,7 +13,7 @@ import optuna
 from optuna.trial import TrialState
 
 from hpolab.errors import InvalidArgument, InvalidType, RecipeMismatch, check_count, one_of
-from hpolab.identity import code_digest
+from hpolab.identity import captured_data, code_digest
 from hpolab.keywords import checks_keywords
 from hpolab.search_space.space import SearchSpace, as_space
 from hpolab.studies.export import trainer_params
@@ -312,8 +312,8 @@ class Objective(abc.ABC):
 
         They are `facts`, and what the objective knows of itself: its class, metric and steps, its
         data, functions by their names, and settings that are the same in each trial. A study of no
-        value yet takes any. If the code of a function has changed, or the ``patience``, the log
-        says so once.
+        value yet takes any. If the code of a function has changed, an array that it reads, or the
+        ``patience``, the log says so once.
 
         Raises:
             RecipeMismatch: If a fact differs.
@@ -329,10 +329,10 @@ class Objective(abc.ABC):
         compare_facts(study, self._all_facts())
 
     def _all_facts(self) -> Facts:
-        noted = {
-            f"the code of `{name}`": code_digest(function)
-            for name, function in self._functions().items()
-        }
+        noted: dict[str, Any] = {}
+        for name, function in self._functions().items():
+            noted[f"the code of `{name}`"] = code_digest(function)
+            noted[f"the data that `{name}` reads"] = captured_data(function)
         watched = {f"`{name}`": getattr(self.settings, name) for name in ("patience", "min_delta")}
         return Facts(self.facts, self._known_facts(), {**noted, **watched})
 

@@ -10,6 +10,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, TypedDict
 
 import optuna
+from optuna.distributions import FloatDistribution
 
 from hpolab import _optuna
 from hpolab.errors import InvalidArgument, InvalidType, RecipeMismatch, check_count
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from optuna import Study
 
     from hpolab.running.worker import Callback, ObjectiveFunction
+    from hpolab.search_space.space import SearchSpace
 
 __all__ = ["BUDGET_KEY", "RunOptions", "run"]
 
@@ -234,9 +236,24 @@ def _check_objective(study: Study, objective: Objective) -> None:
     check_search_space(study, objective.search_space)
     objective.check_facts(study)
     settle_enqueued(study, objective.search_space)
+    _check_countable(study, objective.search_space)
     recipe = read_recipe(study)
     if recipe is not None and recipe.pruner.name == "hyperband":
         study.pruner = with_max_resource(objective.max_steps)
+
+
+def _check_countable(study: Study, search_space: SearchSpace) -> None:
+    """Refuse a range without a step under brute force, which tries every point."""
+    recipe = read_recipe(study)
+    if recipe is None or recipe.sampler.name not in ("brute_force", "BruteForceSampler"):
+        return
+    for name, each in search_space.distributions().items():
+        if isinstance(each, FloatDistribution) and each.step is None and not each.single():
+            raise InvalidArgument(
+                f"`sampler='brute_force'` needs a range that can be counted, got {each} for "
+                f"{name!r}: give it a step, as FloatDistribution(low, high, step=...), or a list "
+                "of choices."
+            )
 
 
 def _check_fuse(objective: ObjectiveFunction, fuse: int | str, reproducible: bool) -> None:

@@ -130,9 +130,9 @@ def _differences(
 
 def _has_changed(stored: Any, asked: Any) -> bool:
     """Tell whether a noted fact has changed; code that another Python has compiled has not."""
-    if isinstance(stored, str) and isinstance(asked, str):
-        return stored != asked and stored.partition(" ")[0] == asked.partition(" ")[0]
-    return stored is not None and asked is not None and stored != asked
+    pair = (stored, asked)
+    versions = [each["python"] for each in pair if isinstance(each, dict) and "python" in each]
+    return len(set(versions)) < 2 and stored != asked
 
 
 def _listed(names: list[str]) -> str:

@@ -55,7 +55,7 @@ if TYPE_CHECKING:
 
     from hpolab.analysis.trained.trainings import Key, Outcome
 
-__all__ = ["Comparison", "Contender", "compare", "load_comparison"]
+__all__ = ["Comparison", "Contender", "compare", "load_comparison", "studies_of_comparison"]
 
 _logger = optuna.logging.get_logger(__name__)
 
@@ -426,6 +426,20 @@ def _marks(storage: BaseStorage) -> dict[str, dict[str, Any]]:
     summaries = optuna.get_all_study_summaries(storage, include_best_trial=False)
     marks = {each.study_name: each.user_attrs.get(_CONTENDER_KEY) for each in summaries}
     return {name: mark for name, mark in marks.items() if mark is not None}
+
+
+def studies_of_comparison(study_name: str, storage: BaseStorage) -> list[str]:
+    """Return the names of a comparison's studies: of its contenders, and of the trainings on tests.
+
+    Args:
+        study_name: The comparison's name.
+        storage: An open storage.
+    """
+    marks = _marks(storage)
+    found = [name for name, mark in marks.items() if mark["comparison"] == study_name]
+    trainings = f"{study_name}{_TRAININGS}"
+    is_there = bool(found) and trainings in optuna.get_all_study_names(storage)
+    return [*found, *([trainings] if is_there else [])]
 
 
 def _check_test_data(study: Study, test_data: str | None) -> None:

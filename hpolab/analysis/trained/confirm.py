@@ -61,7 +61,7 @@ if TYPE_CHECKING:
     from hpolab.analysis.trained.trainings import Key
     from hpolab.search_space.space import SearchSpace
 
-__all__ = ["confirm", "load_confirmation"]
+__all__ = ["confirm", "load_confirmation", "studies_of_confirmations"]
 
 _PLAN_KEY = "hpolab:confirm"
 
@@ -225,6 +225,18 @@ def load_confirmation(study: Study) -> Confirmation:
             f"{n_open} trainings: call `confirm` again to resume it."
         )
     return _confirmation(plan, outcomes, seeds, plan.metric or metric_of(trials))
+
+
+def studies_of_confirmations(study_name: str, storage: BaseStorage) -> list[str]:
+    """Return the names of the studies that hold a tuning study's confirmations.
+
+    Args:
+        study_name: The tuning study's name.
+        storage: An open storage.
+    """
+    summaries = optuna.get_all_study_summaries(storage, include_best_trial=False)
+    plans = {each.study_name: each.user_attrs.get(_PLAN_KEY) for each in summaries}
+    return [name for name, plan in plans.items() if plan and plan["study_name"] == study_name]
 
 
 @dataclass(frozen=True)

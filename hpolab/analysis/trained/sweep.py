@@ -36,7 +36,15 @@ if TYPE_CHECKING:
 
     from hpolab.search_space.space import SearchSpace
 
-__all__ = ["SETTINGS", "Sweep", "SweepStage", "SweepTrial", "load_sweep", "sweep"]
+__all__ = [
+    "SETTINGS",
+    "Sweep",
+    "SweepStage",
+    "SweepTrial",
+    "load_sweep",
+    "studies_of_sweep",
+    "sweep",
+]
 
 _SWEEP_KEY = "hpolab:sweep"
 
@@ -323,6 +331,18 @@ def load_sweep(study_name: str, *, storage: str | BaseStorage | None = None) -> 
     if best is None:
         raise StudyNotFound(f"No trial of the sweep {study_name!r} has succeeded yet.")
     return Sweep(study_name, direction, stages, best)
+
+
+def studies_of_sweep(study_name: str, storage: BaseStorage) -> list[str]:
+    """Return the names of a sweep's studies.
+
+    Args:
+        study_name: The sweep's name.
+        storage: An open storage.
+    """
+    summaries = optuna.get_all_study_summaries(storage, include_best_trial=False)
+    marks = {each.study_name: each.user_attrs.get(_SWEEP_KEY) for each in summaries}
+    return [name for name, mark in marks.items() if mark and mark["sweep"] == study_name]
 
 
 def _check_stages(objective: Objective, stages: Any) -> None:
