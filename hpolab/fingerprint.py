@@ -29,6 +29,7 @@ __all__ = ["data_fingerprint"]
 _MOST_CELLS, _MOST_OBJECTS = 2**20, 2**16
 # Rows of what has more cells.
 _MOST_ROWS, _FEWEST_ROWS = 1024, 16
+_MOST_RUNS = 32
 
 # What an object's own code may raise when it is looked at.
 _UNREADABLE = (
@@ -53,10 +54,10 @@ def data_fingerprint(data: Any) -> str:
     that is made of tensors, whatever the order of the rows.
 
     It takes milliseconds, of data of any size: up to a million cells are all read, and of more a
-    thousand rows, spread evenly. So it notices other rows, rows in another order and a column on
-    another scale; of large data it misses a change in few rows. Nothing is drawn at random, nothing
-    is changed, and of what it cannot read, such as a data set of your own, only the length and the
-    type's name count.
+    thousand rows, in runs that are spread evenly. So it notices other rows, rows in another order
+    and a column on another scale; of large data it misses a change in few rows. Nothing is drawn
+    at random, nothing is changed, and of what it cannot read, such as a data set of your own, only
+    the length and the type's name count.
 
     Args:
         data: Any data.
@@ -425,13 +426,19 @@ def _inside_torch(value: Any) -> Any:
 
 
 def _places(n: int, most: int) -> NDArray[np.int64]:
-    """Return so many places of n, spread evenly, but at no fixed distance; all if there are few."""
+    """Return so many places of n in a few runs, spread evenly at no fixed distance; all if few.
+
+    Each run is a read of its own where data lies in a file, which may take milliseconds.
+    """
     if n <= most:
         return np.arange(n, dtype=np.int64)
-    starts = np.arange(most + 1, dtype=np.int64) * n // most
-    widths = np.diff(starts)
-    found: NDArray[np.int64] = starts[:-1] + np.arange(most) * 2654435761 % widths
-    found[0], found[-1] = 0, n - 1
+    n_runs = min(most, _MOST_RUNS)
+    length = most // n_runs
+    bounds = np.arange(n_runs + 1, dtype=np.int64) * n // n_runs
+    room = np.diff(bounds) - length + 1
+    starts = bounds[:-1] + np.arange(n_runs) * 2654435761 % room
+    starts[0], starts[-1] = 0, n - length
+    found: NDArray[np.int64] = (starts[:, None] + np.arange(length)).ravel()
     return found
 
 
