@@ -354,7 +354,7 @@ def test_confirmation_on_other_test_data_is_refused(thrower, tuned):
     study = tuned(objective)
     confirm(study, objective, test=np.zeros(1), n_seeds=2)
     confirm(study, objective, test=np.zeros(1), n_seeds=2)
-    with pytest.raises(RecipeMismatch, match="test: stored '1 .*asked for '1 "):
+    with pytest.raises(RecipeMismatch, match=r"test: stored '1 .*asked for '1 "):
         confirm(study, objective, test=np.ones(1), n_seeds=2)
 
 

@@ -218,7 +218,7 @@ def test_names_of_later_stages_and_of_the_start_are_checked_first():
     stages = {"one": {"x": [1.0]}, "two": {"z": [1.0]}}
     with pytest.raises(InvalidArgument, match="'z'"):
         sweep(parabola(), stages, study_name="s", storage=storage)
-    with pytest.raises(InvalidArgument, match="`start` must be one of .* got 'xx'"):
+    with pytest.raises(InvalidArgument, match=r"`start` must be one of .* got 'xx'"):
         sweep(parabola(), {"one": {"y": [1.0]}}, study_name="s", storage=storage, start={"xx": 1.0})
     with pytest.raises(StudyNotFound):
         load_study("s-one", storage=storage)
