@@ -115,7 +115,7 @@ class _Reading:
     def _add(self, value: Any) -> str:
         if _is_scalar(value):
             self._add_scalar(value)
-            return "value"
+            return type(value).__name__ if isinstance(value, bytes) else str(value)[:20]
         if isinstance(value, np.ndarray) and value.dtype.names:  # a structured array
             return self._add_parts({name: value[name] for name in value.dtype.names})
         table = _table_of(value)

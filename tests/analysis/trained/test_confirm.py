@@ -352,23 +352,23 @@ def test_confirmation_begun_before_params_listed_a_fixed_value_resumes(thrower, 
 def test_confirmation_on_other_test_data_is_refused(thrower, tuned):
     objective = thrower()
     study = tuned(objective)
-    confirm(study, objective, test=np.zeros(1), n_seeds=2)
-    confirm(study, objective, test=np.zeros(1), n_seeds=2)
-    with pytest.raises(RecipeMismatch, match=r"test: stored '1 .*asked for '1 "):
-        confirm(study, objective, test=np.ones(1), n_seeds=2)
+    confirm(study, objective, test=0.0, n_seeds=2)
+    confirm(study, objective, test=0.0, n_seeds=2)
+    with pytest.raises(RecipeMismatch, match=r"test: stored '0.0 .*asked for '1.0 "):
+        confirm(study, objective, test=1.0, n_seeds=2)
 
 
 def test_confirmation_of_an_older_version_resumes_and_its_test_data_bind(thrower, tuned):
     objective = thrower()
     study = tuned(objective)
-    confirm(study, objective, test=np.zeros(1), n_seeds=2)
+    confirm(study, objective, test=0.0, n_seeds=2)
     trainings = load_study(f"{study.study_name}-confirm", storage=study._storage)
     plan = dict(trainings.user_attrs["hpolab:confirm"])
     del plan["test"]
     trainings.set_user_attr("hpolab:confirm", plan)
-    confirm(study, objective, test=np.zeros(1), n_seeds=2)
+    confirm(study, objective, test=0.0, n_seeds=2)
     with pytest.raises(RecipeMismatch, match="test"):
-        confirm(study, objective, test=np.ones(1), n_seeds=2)
+        confirm(study, objective, test=1.0, n_seeds=2)
 
 
 def test_corrected_confirmation_runs_after_a_first_mistake(thrower, tuned):
