@@ -392,7 +392,8 @@ def _is_column(values: Any) -> bool:
     """Tell whether a mapping's value is a column, without a look at what is no list of values."""
     if isinstance(values, list | tuple | range):
         return all(_is_scalar(values[place]) for place in _places(len(values), _FEWEST_ROWS))
-    return len(getattr(values, "shape", ())) == 1 and not hasattr(values, "detach")
+    shape = getattr(values, "shape", None)
+    return isinstance(shape, tuple) and len(shape) == 1 and not hasattr(values, "detach")
 
 
 def _rows_of(values: Sequence[Any]) -> _Table | None:

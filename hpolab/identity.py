@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import fields, is_dataclass
 from hashlib import blake2b
-from types import CodeType
+from types import CodeType, ModuleType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -77,7 +77,7 @@ def plain_fact(value: Any) -> Any:
         return [value.start, value.stop, value.step]
     if hasattr(value, "get_params") and not isinstance(value, type):
         return estimator_settings(value)
-    if hasattr(value, "shape"):
+    if _is_data(value):
         return data_fingerprint(value)
     return function_settings(value) if callable(value) else type(value).__name__
 
@@ -190,8 +190,14 @@ def captured_data(function: Any) -> str:
         found |= _closure_of(function)
         found |= {f"default {i}": each for i, each in enumerate(function.__defaults__ or ())}
         found |= function.__kwdefaults__ or {}
-    data = {name: each for name, each in found.items() if len(getattr(each, "shape", ())) > 0}
-    return data_fingerprint(data)
+    return data_fingerprint({name: each for name, each in found.items() if _is_data(each)})
+
+
+def _is_data(value: Any) -> bool:
+    if isinstance(value, ModuleType | type) or callable(value):  # `numpy.shape` is a function
+        return False
+    shape = getattr(value, "shape", None)
+    return isinstance(shape, tuple) and len(shape) > 0
 
 
 def _closure_of(function: Any) -> dict[str, Any]:

@@ -123,7 +123,7 @@ def test_arrays_that_a_function_reads_are_seen():
     data = np.arange(5.0)
 
     def reads(values=(1.0, 2.0)):
-        return [x + data for x in values]
+        return [np.add(x, data) for x in values]  # `numpy` has a `shape` of its own
 
     before = captured_data(reads)
     assert captured_data(reads) == before
