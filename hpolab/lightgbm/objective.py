@@ -384,7 +384,8 @@ class LightGBMObjective(Objective):
         return all_names()
 
     def _known_facts(self) -> dict[str, Any]:
-        functions = {name: function_settings(each) for name, each in self._functions().items()}
+        functions: dict[str, Any] = {"objective function": None, "metric function": None}
+        functions |= {name: function_settings(each) for name, each in self._functions().items()}
         return super()._known_facts() | self._settings_facts | functions
 
     def _functions(self) -> dict[str, Any]:

@@ -203,9 +203,8 @@ class RecommenderObjective(Objective):
         self.facts = {"metric": metric, **splits.facts, **self._score.facts}
         self._check_search_space()
         self._data_facts = {
-            name: _fingerprint_of(rows)
+            name: None if (rows := getattr(splits, name)) is None else _fingerprint_of(rows)
             for name in ("train", "valid", "score")
-            if (rows := getattr(splits, name)) is not None
         }
 
     def train(self, params: Mapping[str, Any], reporter: Reporter) -> float:
@@ -288,6 +287,7 @@ class RecommenderObjective(Objective):
     def check(self) -> None:
         """Start a training with the space's defaults: are they complete, and in their ranges?"""
         super().check()
+        self._check_names()
         with self._trainer.seeded(0):
             self._trainer.start(
                 self.search_space.defaults(), self.splits.train, seed=0, max_epochs=self.max_steps
@@ -305,6 +305,8 @@ class RecommenderObjective(Objective):
 
     def _check_search_space(self) -> None:
         refuse_settings(self.search_space, "max_epochs")
+
+    def _check_names(self) -> None:
         known = self._known_names()
         for name in self.search_space.trainer_names() if known else ():
             if name not in known:

@@ -24,7 +24,7 @@ def data_facts(splits: Mapping[str, Split], given: Mapping[str, Any]) -> dict[st
         splits: The splits, opened.
         given: What they were opened from: of batches the user's iterable counts.
     """
-    facts: dict[str, Any] = {}
+    facts: dict[str, Any] = {"batches": None}
     for name, split in splits.items():
         if isinstance(split, ArraySplit):
             facts[name] = data_fingerprint((split.inputs, split.targets))

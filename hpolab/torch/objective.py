@@ -279,8 +279,11 @@ class TorchObjective(Objective):
 
     def _known_facts(self) -> dict[str, Any]:
         facts = super()._known_facts() | self._data_facts
-        functions = self._functions()
-        facts |= {f"{name} settings": function_settings(each) for name, each in functions.items()}
+        functions = {"loss": None, "metric": None, **self._functions()}
+        facts |= {
+            f"{name} settings": None if each is None else function_settings(each)
+            for name, each in functions.items()
+        }
         tuned = "batch_size" in self.search_space.trainer_names()
         if not tuned and self.task.train.targets is not None:
             facts["batch_size"] = self._batch_size
