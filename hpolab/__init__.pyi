@@ -7,6 +7,7 @@ from .analysis.parameters import Influence
 from .analysis.recommend import Recommendation, Recommended, recommend
 from .analysis.trained.compare import Comparison, Contender, compare, load_comparison
 from .analysis.trained.confirm import confirm, load_confirmation
+from .analysis.trained.deleting import delete_study
 from .analysis.trained.ensemble import Ensemble, average, fold_ensemble, load_ensemble
 from .analysis.trained.import_runs import import_runs
 from .analysis.trained.sweep import Sweep, SweepStage, SweepTrial, load_sweep, sweep
@@ -36,6 +37,7 @@ from .errors import (
     TooManyFailures,
     WorkersDied,
 )
+from .fingerprint import data_fingerprint
 from .lightgbm.callback import LightGBMPruning
 from .lightgbm.model import FoldModels, LightGBMModel
 from .lightgbm.objective import LightGBMObjective
@@ -51,6 +53,7 @@ from .recommender.splits import Splits, leave_last_out, split_by_time, split_use
 from .recommender.trainer import RecommenderTrainer, RecommenderTraining
 from .report.write import terminal_report, write_images, write_report
 from .running.copying import copy_study
+from .running.enqueued import drop_enqueued
 from .running.run import run
 from .search_space.space import SearchSpace
 from .sklearn.callback import fit_by_epochs
@@ -167,6 +170,9 @@ __all__ = [
     "compare",
     "confirm",
     "copy_study",
+    "data_fingerprint",
+    "delete_study",
+    "drop_enqueued",
     "estimator_space",
     "fit_by_epochs",
     "fold_ensemble",

@@ -109,7 +109,7 @@ def claim_trial(
             return None
     if not alone and trial.number + 1 >= len(trials):
         open_slot(study, trial.number + 1, n_trials)
-    is_new = not trial.params and _FIXED_PARAMS not in trial.system_attrs
+    is_new = not trial.params and not trial.system_attrs.get(_FIXED_PARAMS)
     if trial.number == 0 and first_params and is_new:
         storage.set_trial_system_attr(trial._trial_id, _FIXED_PARAMS, dict(first_params))
     if window is not None:
@@ -133,6 +133,29 @@ def _pop(storage: BaseStorage, slot: FrozenTrial, mark: tuple[str, Any]) -> bool
     except optuna.exceptions.UpdateFinishedTrialError:
         return False  # another worker has popped and finished it since the list was read
     return True
+
+
+def enqueued_params(trial: FrozenTrial) -> dict[str, Any] | None:
+    """Return what a trial was enqueued with; None for any other trial."""
+    found: dict[str, Any] | None = trial.system_attrs.get(_FIXED_PARAMS)
+    return found
+
+
+def set_enqueued_params(study: Study, number: int, params: Mapping[str, Any]) -> None:
+    """Store what a trial that waits is enqueued with, in place of what it was."""
+    study._storage.set_trial_system_attr(_trial_id(study, number), _FIXED_PARAMS, dict(params))
+
+
+def params_to_try(trial: Any) -> Mapping[str, Any]:
+    """Return what a running trial was enqueued with; nothing for a trial of any other kind."""
+    found: Mapping[str, Any] = getattr(trial, "_fixed_params", {})
+    return found
+
+
+def try_params(trial: Any, params: Mapping[str, Any]) -> None:
+    """Let a running trial try other params than it was enqueued with."""
+    trial.storage.set_trial_system_attr(trial._trial_id, _FIXED_PARAMS, dict(params))
+    trial._fixed_params = dict(params)
 
 
 def requeue(study: Study, number: int) -> None:

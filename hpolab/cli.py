@@ -13,6 +13,7 @@ import optuna
 import typer
 from optuna.study import get_all_study_names
 
+from hpolab.analysis.trained.deleting import delete_study, plan_deletion
 from hpolab.analysis.trained.trainings import tuning_studies
 from hpolab.analysis.wording import short
 from hpolab.console import PlainConsole, command_line
@@ -268,6 +269,42 @@ def copy(
     trials = "1 trial" if n_trials == 1 else f"{n_trials} trials"
     _out.print(f"Copied study {name!r}: {trials}.")
     _out.say("Next:", command_line("status", copied, storage=to_storage), style="bold")
+
+
+@app.command()
+def delete(
+    study_name: Annotated[
+        str,
+        typer.Argument(
+            metavar="STUDY", help="The name of a study, or that of a comparison or a sweep."
+        ),
+    ],
+    storage: StorageOption = DEFAULT_URL,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Delete without asking.")] = False,
+    force: Annotated[
+        bool,
+        typer.Option(
+            "--force",
+            help="Delete it although trials of it are running; their workers then fail.",
+        ),
+    ] = False,
+) -> None:
+    """Delete a study for good, with all that belongs to it: its confirmations, its checkpoints.
+
+    Of a comparison or a sweep all studies are deleted.
+
+    **Example:** `hpolab delete demo -s sqlite:///hpolab-demo.db`
+    """
+    with _errors_as_messages():
+        opened = open_storage(storage)
+        plan = plan_deletion(study_name, opened)
+        if not yes and (force or not plan.running):  # else it is refused anyway
+            for name, n_trials in plan.studies.items():
+                typer.echo(f"{name}: {n_trials} trials")
+            what = "this study" if len(plan.studies) == 1 else f"these {len(plan.studies)} studies"
+            typer.confirm(f"Delete {what} for good?", abort=True)
+        deleted = delete_study(study_name, storage=opened, force=force)
+    typer.echo(f"Deleted {', '.join(map(repr, deleted))}.")
 
 
 @app.command()

@@ -238,3 +238,31 @@ def test_help_teaches_by_an_example(command):
     shown = invoke(app, [*command, "--help"])
     assert shown.exit_code == 0
     assert "hpolab" in shown.output
+
+
+def test_study_is_deleted_once_it_is_confirmed(url):
+    asked = invoke(app, ["delete", "line", "-s", url], input="n\n")
+    assert asked.exit_code == 1
+    assert "line: 5 trials" in asked.output
+    assert "line" in invoke(app, ["status", "-s", url]).output
+    assert invoke(app, ["delete", "line", "-s", url], input="y\n").exit_code == 0
+    assert "No study" in invoke(app, ["status", "-s", url]).output
+
+
+def test_delete_without_a_question(url):
+    deleted = invoke(app, ["delete", "line", "--yes", "-s", url])
+    assert deleted.exit_code == 0
+    assert deleted.output == "Deleted 'line'.\n"
+    again = invoke(app, ["delete", "lime", "--yes", "-s", url])
+    assert again.exit_code == 2
+    assert "No study, comparison or sweep 'lime'" in again.stderr
+
+
+def test_running_study_is_deleted_by_force_alone(url):
+    trial = load_study("line", storage=url).ask()
+    refused = invoke(app, ["delete", "line", "--yes", "-s", url])
+    assert refused.exit_code == 2
+    assert "'line' with 1 running: trial 5" in refused.stderr
+    assert "--force" in refused.stderr
+    assert invoke(app, ["delete", "line", "-y", "--force", "-s", url]).exit_code == 0
+    assert trial.number == 5

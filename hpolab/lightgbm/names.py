@@ -16,7 +16,7 @@ from hpolab.errors import InvalidArgument, InvalidType
 if TYPE_CHECKING:
     from collections.abc import Collection
 
-__all__ = ["canonical", "main_name", "of_bins", "of_objective"]
+__all__ = ["all_names", "canonical", "main_name", "of_bins", "of_objective"]
 
 # What LightGBM refuses to change once a Dataset is binned (`LGBM_DatasetUpdateParamChecking` in
 # its c_api.cpp), as far as it is about the bins and not about reading files.
@@ -126,6 +126,11 @@ def canonical(
 def main_name(name: str) -> str:
     """Return LightGBM's main name of a parameter; a name that it does not know stays as it is."""
     return _main_names().get(name, name)
+
+
+def all_names() -> frozenset[str]:
+    """Return every name of LightGBM's parameters, aliases included."""
+    return frozenset(_main_names())
 
 
 def of_bins(params: Mapping[str, Any]) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -10,13 +11,15 @@ import lightgbm as lgb
 import numpy as np
 
 from hpolab.errors import InvalidArgument, InvalidType, check_count, one_of
+from hpolab.fingerprint import data_fingerprint
+from hpolab.identity import function_settings, plain_fact
 from hpolab.keywords import checks_keywords
 from hpolab.lightgbm.bins import Bins
 from hpolab.lightgbm.boosting import Boosting, predict_raw, train_booster
 from hpolab.lightgbm.data import TrainingData
 from hpolab.lightgbm.metrics import Metrics
 from hpolab.lightgbm.model import FoldModels, LightGBMModel
-from hpolab.lightgbm.names import canonical, main_name, of_bins, of_objective
+from hpolab.lightgbm.names import all_names, canonical, main_name, of_bins, of_objective
 from hpolab.lightgbm.space import lightgbm_space
 from hpolab.lightgbm.splits import check_fold, split_rows
 from hpolab.lightgbm.table import class_weights
@@ -29,7 +32,7 @@ from hpolab.studies.trials import METRICS_KEY
 from hpolab.trial.reporter import Reporter, ReporterOptions, ReporterSettings, options_of_reporter
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
     from typing import Self, Unpack
 
     from optuna.trial import FrozenTrial
@@ -247,6 +250,18 @@ class LightGBMObjective(Objective):
             "fidelity": fidelity,
             "value_of": "valid" if score is None else "score",
         }
+        self._metric_function = metric if callable(metric) else None
+        data = {"train": train if y is None else (train, y), "valid": valid, "score": score}
+        rows = {name: settings.get(name) for name in ("weight", "groups")}
+        self._settings_facts = {
+            **{name: data_fingerprint(each) for name, each in {**data, **rows}.items()},
+            "categorical": list(self._data.columns.categorical),
+            "params": plain_fact({k: v for k, v in given.items() if k not in _OF_THE_MACHINE}),
+            "class_weight": plain_fact(settings.get("class_weight")),
+            "max_rounds": self._max_rounds,
+            "report_every": self._report_every,
+            "seed": seed,
+        }
         self._bins = Bins(
             self._table,
             self._data.columns,
@@ -328,6 +343,8 @@ class LightGBMObjective(Objective):
         With those of the trial come the objective, the metric, all that is the same in each trial,
         and ``num_iterations``, where a trial has found it by early stopping.
         """
+        if isinstance(trial, Mapping):
+            trial = self._renamed(trial)
         tuned, _ = self._tuned(super().params_of(trial))
         params = {**self._objective_settings, **tuned, **self._metrics.settings}
         if self._function is not None:
@@ -362,6 +379,22 @@ class LightGBMObjective(Objective):
             raise InvalidArgument(
                 f"`search_space` or `params` is refused by LightGBM: {error}"
             ) from error
+
+    def _known_names(self) -> frozenset[str]:
+        return all_names()
+
+    def _known_facts(self) -> dict[str, Any]:
+        functions: dict[str, Any] = {"objective function": None, "metric function": None}
+        functions |= {name: function_settings(each) for name, each in self._functions().items()}
+        return super()._known_facts() | self._settings_facts | functions
+
+    def _functions(self) -> dict[str, Any]:
+        functions: dict[str, Any] = {}
+        if self._function is not None:
+            functions["objective function"] = self._function
+        if self._metric_function is not None:
+            functions["metric function"] = self._metric_function
+        return functions
 
     def _train_rounds(self, settings: Mapping[str, Any], reporter: Reporter) -> _Best:
         pairs = self._bins.folds(settings)
@@ -429,7 +462,7 @@ class LightGBMObjective(Objective):
         self, params: Mapping[str, Any], seed: int, n_rounds: int | None
     ) -> tuple[dict[str, Any], int]:
         """Return LightGBM's parameters and the number of rounds of a training outside trials."""
-        params = self.search_space.complete(self._renamed(params))
+        params = self._configuration(self._renamed(params))
         settings, known = self._settings(params, check_seed(seed))
         n_rounds = known if n_rounds is None else n_rounds
         if n_rounds is not None:

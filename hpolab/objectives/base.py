@@ -13,11 +13,12 @@ import optuna
 from optuna.trial import TrialState
 
 from hpolab.errors import InvalidArgument, InvalidType, RecipeMismatch, check_count, one_of
+from hpolab.identity import captured_data, code_digest
 from hpolab.keywords import checks_keywords
 from hpolab.search_space.space import SearchSpace, as_space
 from hpolab.studies.export import trainer_params
+from hpolab.studies.facts import Facts, check_facts, compare_facts
 from hpolab.studies.imported import RUN_KEY
-from hpolab.studies.recipe import FACTS_KEY, check_facts
 from hpolab.studies.trials import best_of
 from hpolab.trial.lease import ERROR_KEY
 from hpolab.trial.reporter import (
@@ -29,6 +30,7 @@ from hpolab.trial.reporter import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
     from typing import Self, Unpack
 
     from optuna import Study, Trial
@@ -94,7 +96,9 @@ class Objective(abc.ABC):
 
     facts: Mapping[str, Any] = {}
     """What the values depend on besides params and seed, such as how the data is split and ranked:
-    plain values by name. `run` stores them with the study and mixes no others into it."""
+    plain values by name, of data its `data_fingerprint`. `run` stores them with the study and mixes
+    no others into it. What hpolab's objectives know of themselves, their data included, they need
+    not be told; see `check_facts`."""
 
     @checks_keywords(ReporterOptions)
     def __init__(
@@ -190,9 +194,13 @@ class Objective(abc.ABC):
             RecipeMismatch: If its values depend on other facts.
         """
         found = self._complete_trial(study, trial)
+        params = self.params_of(found)
+        if RUN_KEY in found.user_attrs:
+            known = {*self.search_space.trainer_names(), *self._known_names()}
+            params = {name: value for name, value in params.items() if name in known}
         if seed is not None:
             return self.fit(self._configuration(found), seed)
-        return self._repeating(found).fit(self.params_of(found), training_seed(study, found.number))
+        return self._repeating(found).fit(params, training_seed(study, found.number))
 
     def params_of(self, trial: FrozenTrial | Mapping[str, Any]) -> dict[str, Any]:
         """Return all that the trainer needs for a trial's configuration, in its own names.
@@ -209,11 +217,26 @@ class Objective(abc.ABC):
         return self._configuration(trial)
 
     def _configuration(self, trial: FrozenTrial | Mapping[str, Any]) -> dict[str, Any]:
+        """Return the trainer's params for a trial, or for params: a trial's or the trainer's.
+
+        Raises:
+            InvalidArgument: If a parameter is missing, or neither the space nor the trainer has it.
+        """
         if isinstance(trial, Mapping):
-            return self.search_space.complete(trial)
+            return self.search_space.complete(trial, strict=True, known=self._known_names())
         # A run that was imported has the trainer's own params, perhaps more than are tuned.
         strict = RUN_KEY not in trial.user_attrs
         return self.search_space.complete(trial.params, strict=strict)
+
+    def _known_names(self) -> Collection[str]:
+        """Return the names of parameters that the trainer has, whether the space has them or not.
+
+        Whoever reads any name, such as a function of the user's, has none of its own.
+        """
+        return ()
+
+    def _check_search_space(self) -> None:  # noqa: B027 - any name may be read by a function
+        """Refuse a search space with names that the trainer would not read."""
 
     def evaluate(self, model: Any, data: Any) -> dict[str, float]:
         """Return the metrics of a model that `fit` made, on data of the subclass's kind.
@@ -264,9 +287,14 @@ class Objective(abc.ABC):
         self.search_space.to_trial(self.search_space.defaults())
 
     def with_search_space(self, search_space: SearchSpace | Mapping[str, Any]) -> Self:
-        """Return the same objective with another search space; the data is shared."""
+        """Return the same objective with another search space; the data is shared.
+
+        Raises:
+            InvalidArgument: If the trainer cannot take the space.
+        """
         other = copy.copy(self)
         other.search_space = as_space("search_space", search_space)
+        other._check_search_space()
         return other
 
     def with_settings(self, **settings: Unpack[ReporterOptions]) -> Self:
@@ -278,6 +306,46 @@ class Objective(abc.ABC):
         other = copy.copy(self)
         other.settings = replace(self.settings, **settings)
         return other
+
+    def check_facts(self, study: Study) -> None:
+        """Refuse a study whose values depend on other facts; store those that are new to it.
+
+        They are `facts`, and what the objective knows of itself: its class, metric and steps, its
+        data, functions by their names, and settings that are the same in each trial. A study of no
+        value yet takes any. If the code of a function has changed, an array that it reads, or the
+        ``patience``, the log says so once.
+
+        Raises:
+            RecipeMismatch: If a fact differs.
+        """
+        check_facts(study, self._all_facts())
+
+    def compare_facts(self, study: Study) -> None:
+        """Refuse a study whose values depend on other facts, as `check_facts`; store nothing.
+
+        Raises:
+            RecipeMismatch: If a fact differs.
+        """
+        compare_facts(study, self._all_facts())
+
+    def _all_facts(self) -> Facts:
+        noted: dict[str, Any] = {}
+        for name, function in self._functions().items():
+            noted[f"the code of `{name}`"] = code_digest(function)
+            noted[f"the data that `{name}` reads"] = captured_data(function)
+        watched = {f"`{name}`": getattr(self.settings, name) for name in ("patience", "min_delta")}
+        return Facts(self.facts, self._known_facts(), {**noted, **watched})
+
+    def _known_facts(self) -> dict[str, Any]:
+        """Return what the values depend on and the objective knows; a subclass adds to it.
+
+        The same script must get the same facts in every process, also after an upgrade.
+        """
+        return {"class": _family(type(self)), "metric": self.metric, "max_steps": self.max_steps}
+
+    def _functions(self) -> dict[str, Any]:
+        """Return the user's functions that values come from, by what they are called."""
+        return {} if _is_ours(type(self)) else {"train": type(self).train}
 
     def _best_trial(self, study: Study) -> FrozenTrial:
         """Return the best complete trial that violates no constraint.
@@ -335,8 +403,7 @@ class Objective(abc.ABC):
         if not isinstance(study, optuna.Study):
             raise InvalidType(f"`study` must be an optuna.Study, got {type(study).__name__}.")
         self.check_direction(study)
-        if FACTS_KEY in study.user_attrs:
-            check_facts(study, self.facts)
+        self.compare_facts(study)
 
     def _check_configuration(self, study: Study, trial: FrozenTrial) -> None:
         """Refuse a trial that was trained with values that this objective would train otherwise."""
@@ -406,6 +473,20 @@ class Objective(abc.ABC):
             replay=self._replay if trial is None else None,
             **vars(self.settings),
         )
+
+
+def _family(kind: type[Objective]) -> str:
+    """Return the name of what a class is one of: a subclass trains what its parent trains.
+
+    That is hpolab's own class that it extends, or the first one below `Objective`.
+    """
+    line = [each for each in kind.__mro__ if issubclass(each, Objective) and each is not Objective]
+    ours = [each for each in line if _is_ours(each)]
+    return (ours[0] if ours else line[-1]).__name__
+
+
+def _is_ours(kind: type[Objective]) -> bool:
+    return kind.__module__.partition(".")[0] == __name__.partition(".")[0]
 
 
 def _end(trial: FrozenTrial) -> str:

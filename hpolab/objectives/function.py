@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from hpolab.errors import InvalidType
+from hpolab.identity import function_settings
 from hpolab.keywords import checks_keywords
 from hpolab.objectives.base import UNNAMED, Objective
 from hpolab.trial.reporter import ReporterOptions
@@ -30,7 +31,8 @@ class FunctionObjective(Objective):
         metric: What to call the value that the function returns.
         direction: "minimize" or "maximize".
         max_steps: Reports of a full training, 1 or above.
-        facts: What the values depend on besides; see `Objective`.
+        facts: What the values depend on besides, such as ``{"data": data_fingerprint(X)}``: what
+            the function reads cannot be seen from outside. Its name counts by itself.
         **settings: ``patience`` and the others of `ReporterSettings`.
 
     Raises:
@@ -85,3 +87,9 @@ class FunctionObjective(Objective):
     def train(self, params: Mapping[str, Any], reporter: Reporter) -> float:
         """Call the function."""
         return self._function(params, reporter)
+
+    def _known_facts(self) -> dict[str, Any]:
+        return super()._known_facts() | {"function": function_settings(self._function)}
+
+    def _functions(self) -> dict[str, Any]:
+        return {"function": self._function}

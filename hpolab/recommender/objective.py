@@ -8,15 +8,18 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from hpolab.errors import InvalidArgument, InvalidType, MissingExtra, check_count, one_of
+from hpolab.errors import InvalidArgument, InvalidType, MissingExtra, check_count, hint, one_of
+from hpolab.fingerprint import data_fingerprint
 from hpolab.keywords import checks_keywords
 from hpolab.objectives.base import Objective
 from hpolab.objectives.epochs import train_epochs
+from hpolab.objectives.names import refuse_settings
 from hpolab.recommender.ranking import LOWER_IS_BETTER, RankingTask
-from hpolab.recommender.space import RECOMMENDERS, recommender_space
+from hpolab.recommender.space import RECOMMENDER_LOSSES, RECOMMENDERS, recommender_space
 from hpolab.recommender.trainer import RecommenderTrainer
 from hpolab.seeding import check_seed
 from hpolab.torch.horizon import check_schedule
+from hpolab.torch.names import names_of_training
 from hpolab.trial.reporter import ReporterOptions
 
 if TYPE_CHECKING:
@@ -200,6 +203,11 @@ class RecommenderObjective(Objective):
         check_schedule(self.search_space, self.max_steps)
         # Without the protocol the value of a metric means nothing.
         self.facts = {"metric": metric, **splits.facts, **self._score.facts}
+        self._check_search_space()
+        self._data_facts = {
+            name: None if (rows := getattr(splits, name)) is None else _fingerprint_of(rows)
+            for name in ("train", "valid", "score")
+        }
 
     def train(self, params: Mapping[str, Any], reporter: Reporter) -> float:
         """Train one model; see the class for what is reported and returned."""
@@ -223,7 +231,7 @@ class RecommenderObjective(Objective):
             InvalidArgument: If ``seed`` is below 0, or a parameter is missing or out of its range.
         """
         check_seed(seed)
-        params = self.search_space.complete(params)
+        params = self._configuration(params)
         reporter = self.reporter(seed=seed)
         with self._trainer.seeded(seed):
             training = self._fit(params, self.splits.train, reporter)
@@ -239,7 +247,7 @@ class RecommenderObjective(Objective):
             n_epochs: The `n_epochs` of the model that `fit` returned, 1 or above.
         """
         check_count("n_epochs", n_epochs)
-        params = self.search_space.complete(params)
+        params = self._configuration(params)
         rows = self.splits.train.join(self.splits.valid)
         if self.splits.score is not None:
             rows = rows.join(self.splits.score)
@@ -281,10 +289,36 @@ class RecommenderObjective(Objective):
     def check(self) -> None:
         """Start a training with the space's defaults: are they complete, and in their ranges?"""
         super().check()
+        self._check_names()
         with self._trainer.seeded(0):
             self._trainer.start(
                 self.search_space.defaults(), self.splits.train, seed=0, max_epochs=self.max_steps
             )
+
+    def _known_names(self) -> list[str]:
+        name = self._trainer.name
+        if name not in RECOMMENDERS:  # a trainer of the user's own
+            return []
+        known = recommender_space(name).trainer_names()
+        if name not in RECOMMENDER_LOSSES:
+            return known
+        of_losses = recommender_space(name, loss=RECOMMENDER_LOSSES[name]).trainer_names()
+        return [*known, *of_losses, *names_of_training()]
+
+    def _check_search_space(self) -> None:
+        refuse_settings(self.search_space, "max_epochs")
+
+    def _check_names(self) -> None:
+        known = self._known_names()
+        for name in self.search_space.trainer_names() if known else ():
+            if name not in known:
+                raise InvalidArgument(
+                    f"`search_space` must hold parameters of trainer {self._trainer.name!r}, got "
+                    f"{name!r}.{hint(name, known)}"
+                )
+
+    def _known_facts(self) -> dict[str, Any]:
+        return super()._known_facts() | self._data_facts | {"trainer": self._trainer.name}
 
     def _reference(self, name: str) -> dict[str, float] | str:
         n_items = self.splits.train.n_items
@@ -324,6 +358,12 @@ class RecommenderObjective(Objective):
             if part is not None:
                 before.append(part)
         return RankingTask(seen=before, held_out=data, n_sampled=self._n_sampled)
+
+
+def _fingerprint_of(rows: Interactions) -> str:
+    features = (rows.user_features, rows.item_features)
+    codes = [None if each is None else (each.codes, each.weights) for each in features]
+    return data_fingerprint((rows.users, rows.items, rows.ratings, rows.timestamps, *codes))
 
 
 def open_trainer(trainer: str | RecommenderTrainer, device: str = "cpu") -> RecommenderTrainer:

@@ -36,8 +36,8 @@ from hpolab.report.sparkline import sparkline
 from hpolab.report.spelling import spelled
 from hpolab.report.staged import ensemble_section, post_section
 from hpolab.running.run import BUDGET_KEY
+from hpolab.studies.facts import stored_facts
 from hpolab.studies.imported import IMPORT_KEY, RUN_KEY
-from hpolab.studies.recipe import FACTS_KEY
 from hpolab.studies.study import stored_study
 from hpolab.studies.trials import METRICS_KEY, is_feasible, tally
 from hpolab.tables import TextTable
@@ -544,7 +544,7 @@ def recipe_blocks(reading: Reading) -> list[Block]:
 
 def facts_blocks(reading: Reading) -> list[Block]:
     """Return what a study's values depend on besides its params."""
-    facts = reading.user_attrs.get(FACTS_KEY)
+    facts = stored_facts(reading.user_attrs)
     if not facts:
         return []
     return [Details("What the values depend on", json.dumps(facts, indent=2, ensure_ascii=False))]

@@ -10,17 +10,19 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, TypedDict
 
 import optuna
+from optuna.distributions import FloatDistribution
 
 from hpolab import _optuna
 from hpolab.errors import InvalidArgument, InvalidType, RecipeMismatch, check_count
 from hpolab.keywords import checks_keywords
 from hpolab.objectives.base import Objective
+from hpolab.running.enqueued import settle_enqueued
 from hpolab.running.progress import study_progress
 from hpolab.running.worker import Interrupts, Plan, work
 from hpolab.studies.pruner import with_max_resource
-from hpolab.studies.recipe import REFERENCES_KEY, check_facts, check_search_space, read_recipe
+from hpolab.studies.recipe import REFERENCES_KEY, check_search_space, read_recipe
 from hpolab.studies.sampler import ManualSampler
-from hpolab.studies.trials import tally
+from hpolab.studies.trials import is_begun, tally
 from hpolab.trial.lease import GRACE_SECONDS, MAX_RETRIES
 
 if TYPE_CHECKING:
@@ -29,6 +31,7 @@ if TYPE_CHECKING:
     from optuna import Study
 
     from hpolab.running.worker import Callback, ObjectiveFunction
+    from hpolab.search_space.space import SearchSpace
 
 __all__ = ["BUDGET_KEY", "RunOptions", "run"]
 
@@ -121,7 +124,8 @@ def run(
         InvalidArgument: If an argument is out of its range, the study's direction contradicts the
             objective's, or ``n_workers`` is above 1 for a study in memory.
         InvalidType: If ``study`` or ``objective`` is of the wrong type, or cannot be sent to worker
-            processes.
+            processes. Also if a trial is enqueued with a name that the search space lacks, or a
+            value outside its range.
         RecipeMismatch: If the study has trials of a search space that this one cannot follow, was
             begun with another ``n_workers`` under ``reproducible``, or was written by a newer
             hpolab.
@@ -230,10 +234,26 @@ def _check_objective(study: Study, objective: Objective) -> None:
     objective.check_direction(study)
     objective.check()
     check_search_space(study, objective.search_space)
-    check_facts(study, objective.facts)
+    objective.check_facts(study)
+    settle_enqueued(study, objective.search_space)
+    _check_countable(study, objective.search_space)
     recipe = read_recipe(study)
     if recipe is not None and recipe.pruner.name == "hyperband":
         study.pruner = with_max_resource(objective.max_steps)
+
+
+def _check_countable(study: Study, search_space: SearchSpace) -> None:
+    """Refuse a range without a step under brute force, which tries every point."""
+    recipe = read_recipe(study)
+    if recipe is None or recipe.sampler.name not in ("brute_force", "BruteForceSampler"):
+        return
+    for name, each in search_space.distributions().items():
+        if isinstance(each, FloatDistribution) and each.step is None and not each.single():
+            raise InvalidArgument(
+                f"`sampler='brute_force'` needs a range that can be counted, got {each} for "
+                f"{name!r}: give it a step, as FloatDistribution(low, high, step=...), or a list "
+                "of choices."
+            )
 
 
 def _check_fuse(objective: ObjectiveFunction, fuse: int | str, reproducible: bool) -> None:
@@ -252,7 +272,7 @@ def _check_fuse(objective: ObjectiveFunction, fuse: int | str, reproducible: boo
 
 def _note_references(study: Study, objective: Objective) -> None:
     """Store what simple solutions reach, once: the facts that they depend on never change."""
-    if REFERENCES_KEY not in study.user_attrs:
+    if not study.user_attrs.get(REFERENCES_KEY):
         found = {
             name: metrics if isinstance(metrics, str) else dict(metrics)
             for name, metrics in objective.references().items()
@@ -265,7 +285,7 @@ def _note_budget(study: Study, n_trials: int | None, window: int | None) -> None
     """Store what `hpolab status` shows, and what a reproducible study must be resumed with."""
     noted = study.user_attrs
     if noted.get(_WINDOW_KEY) != window:
-        if study.get_trials(deepcopy=False):
+        if any(map(is_begun, study.get_trials(deepcopy=False))):
             raise RecipeMismatch(
                 f"Study {study.study_name!r} must resume as it began, as its trials depend on it: "
                 f"stored {_describe(noted.get(_WINDOW_KEY))}, asked for {_describe(window)}."

@@ -83,11 +83,16 @@ class Choice(Entry):
             return {}
         key = params.pop(name)
         branch = self.branch(name, key)
-        for below, value in _below(key, params).items():
-            refuse_both(params, f"{key}.{below}", below)
-            params[below] = value
-            del params[f"{key}.{below}"]
+        _unprefix(key, params)
         return {name: key, **branch.complete(params)}
+
+    def propose(self, name: str, params: dict[str, Any]) -> dict[str, Any]:
+        if name not in params:
+            return {}
+        key = params.pop(name)
+        branch = self.branch(name, key)
+        _unprefix(key, params)
+        return {name: key, **_prefixed(key, branch.propose(params))}
 
     def override(self, name: str, changes: Mapping[str, Any]) -> dict[str, Entry]:
         branches = {key: branch.override(_below(key, changes)) for key, branch in self.branches}
@@ -128,6 +133,14 @@ def _read(row: Mapping[str, Any]) -> Entry:
 
 def _prefixed(key: str, values: Mapping[str, Any]) -> dict[str, Any]:
     return {f"{key}.{name}": value for name, value in values.items()}
+
+
+def _unprefix(key: str, params: dict[str, Any]) -> None:
+    """Rename ``adam.lr`` in params to ``lr``, if that is not there too."""
+    for below, value in _below(key, params).items():
+        refuse_both(params, f"{key}.{below}", below)
+        params[below] = value
+        del params[f"{key}.{below}"]
 
 
 def _below(key: str, changes: Mapping[str, Any]) -> dict[str, Any]:

@@ -104,6 +104,10 @@ class Entry(ABC):
         """Pop this entry's trial or trainer names from ``params`` and return trainer params."""
 
     @abstractmethod
+    def propose(self, name: str, params: dict[str, Any]) -> dict[str, Any]:
+        """Pop this entry's trial or trainer names from ``params`` and return the trial's params."""
+
+    @abstractmethod
     def override(self, name: str, changes: Mapping[str, Any]) -> dict[str, Entry]:
         """Return what stands in place of this entry once ``changes`` (by address) are made."""
 
@@ -182,6 +186,10 @@ class Entries:
         """Pop all trial and trainer names from ``params`` and return trainer params."""
         return merge(entry.complete(name, params) for name, entry in self.named)
 
+    def propose(self, params: dict[str, Any]) -> dict[str, Any]:
+        """Pop trial and trainer names, some or all, from ``params``; return the trial's params."""
+        return merge(entry.propose(name, params) for name, entry in self.named)
+
     def override(self, changes: Mapping[str, Any]) -> Entries:
         """Return the entries with ``changes`` (by address) made."""
         return Entries.of(merge(entry.override(name, changes) for name, entry in self.named))
@@ -244,6 +252,9 @@ class Fixed(SingleEntry):
 
     def complete(self, name: str, params: dict[str, Any]) -> dict[str, Any]:
         return {name: params.pop(name, self.value)}
+
+    def propose(self, name: str, params: dict[str, Any]) -> dict[str, Any]:
+        return self.take(name, params)
 
     def override(self, name: str, changes: Mapping[str, Any]) -> dict[str, Entry]:
         if name not in changes:
@@ -375,6 +386,18 @@ class Range(SingleEntry):
             refuse_both(params, trial_name, name)
             return {name: one_minus(params.pop(trial_name))}
         return {name: params.pop(name)} if name in params else {}
+
+    def propose(self, name: str, params: dict[str, Any]) -> dict[str, Any]:
+        trial_name = self.trial_name(name)
+        if trial_name != name and trial_name in params:
+            refuse_both(params, trial_name, name)
+            value = params.pop(trial_name)
+            if not _contains(self.distribution, value):
+                raise InvalidArgument(
+                    f"{trial_name!r} must be in {self.distribution}, got {value!r}"
+                )
+            return {trial_name: value}
+        return self.take(name, params) if name in params else {}
 
     def override(self, name: str, changes: Mapping[str, Any]) -> dict[str, Entry]:
         if name not in changes:

@@ -15,6 +15,7 @@ from optuna.distributions import (
     IntDistribution,
 )
 
+from hpolab import _optuna
 from hpolab.errors import InvalidArgument, InvalidType, check_text, one_of
 from hpolab.keywords import checks_keywords
 from hpolab.search_space.choice import Choice, read_entries
@@ -26,6 +27,7 @@ from hpolab.search_space.entries import (
     TrialParameter,
     one_minus,
 )
+from hpolab.search_space.near import meant_name
 from hpolab.search_space.ranges import is_spec, make_distribution
 
 if TYPE_CHECKING:
@@ -161,8 +163,14 @@ class SearchSpace:
     def suggest(self, trial: BaseTrial) -> dict[str, Any]:
         """Return trainer params, fixed values included, drawn from a trial.
 
+        A trial that was enqueued in the trainer's names tries what they say.
+
         Args:
             trial: A `Trial`, a `FixedTrial` or a `FrozenTrial`.
+
+        Raises:
+            InvalidArgument: If the trial was enqueued with a name that the space lacks, or with a
+                value outside its range, as `to_enqueue` says.
 
         Example:
             >>> from optuna.trial import FixedTrial
@@ -170,6 +178,12 @@ class SearchSpace:
             >>> space.suggest(FixedTrial({"one_minus_rho": 0.1}))
             {'rho': 0.9, 'epochs': 10}
         """
+
+        tried = _optuna.params_to_try(trial)
+        if tried and not trial.params:
+            settled = self.to_enqueue(tried)
+            if settled != tried:
+                _optuna.try_params(trial, settled)
 
         def draw(name: str, d: BaseDistribution) -> Any:
             if isinstance(d, FloatDistribution):
@@ -274,6 +288,28 @@ class SearchSpace:
             one_of("params", name, params.keys() - rest.keys())
         return taken
 
+    def to_enqueue(self, params: Mapping[str, Any]) -> dict[str, Any]:
+        """Return what `Study.enqueue_trial` takes for some params, a trial's or the trainer's.
+
+        Args:
+            params: A value for all or some of the parameters; the sampler draws the others. A
+                parameter of a branch comes with its choice.
+
+        Raises:
+            InvalidArgument: If a name is not in the space, a value is outside its range or differs
+                from a fixed value, or a branch's parameter comes without its choice.
+
+        Example:
+            >>> space = SearchSpace({"lr": (0.1, 1.0), "rho": (0.5, 0.9)}, one_minus=["rho"])
+            >>> space.to_enqueue({"rho": 0.8}), space.to_enqueue({"one_minus_rho": 0.2})
+            ({'one_minus_rho': 0.2}, {'one_minus_rho': 0.2})
+        """
+        rest = dict(params)
+        found = self._entries.propose(rest)
+        for name in rest:
+            raise InvalidArgument(self._unknown(name))
+        return found
+
     def from_trial(self, trial_params: Mapping[str, Any]) -> dict[str, Any]:
         """Return trainer params, fixed values included, for what a trial stored.
 
@@ -298,7 +334,9 @@ class SearchSpace:
 
         return self._entries.draw(draw)
 
-    def complete(self, params: Mapping[str, Any], *, strict: bool = False) -> dict[str, Any]:
+    def complete(
+        self, params: Mapping[str, Any], *, strict: bool = False, known: Collection[str] = ()
+    ) -> dict[str, Any]:
         """Return trainer params for what a trial stored or a trainer reads, fixed values filled in.
 
         Args:
@@ -306,6 +344,7 @@ class SearchSpace:
                 left out: the trainer has defaults of its own. Values are taken as they are.
             strict: Whether names that the space lacks are refused; else they are passed on. A
                 trial's name of another space is refused in any case.
+            known: Names that are passed on though the space lacks them, as the trainer has them.
 
         Raises:
             InvalidArgument: If a trial's parameter is missing, a parameter comes under both names,
@@ -323,11 +362,8 @@ class SearchSpace:
         rest = dict(params)
         found = self._entries.complete(rest)
         for name in rest:
-            if strict or "." in name or name.startswith("one_minus_"):
-                raise InvalidArgument(
-                    f"`params` must hold parameters of the search space, got {name!r}, which it "
-                    f"has not: {', '.join(map(repr, self.distributions())) or 'nothing'} are tuned"
-                )
+            if (strict and name not in known) or "." in name or name.startswith("one_minus_"):
+                raise InvalidArgument(self._unknown(name, known))
         return found | rest
 
     def grid(self, n: int) -> dict[str, list[Any]]:
@@ -512,6 +548,22 @@ class SearchSpace:
                 "trials store: `from_trial` turns a trial's params into the trainer's."
             )
         one_of("params", name, known)
+
+    def _unknown(self, name: str, besides: Collection[str] = ()) -> str:
+        """Return what to say of a name that the space, or the branch that was chosen, lacks."""
+        rule = f"`params` must hold parameters of the search space, got {name!r}"
+        mine = [*self._by_trial_name, *self._entries.trainer_names()]
+        if name in mine:
+            choices = [each for each, entry in self._entries.named if isinstance(entry, Choice)]
+            return (
+                f"{rule}, which belongs to a branch of {', '.join(map(repr, choices))} that was "
+                "not chosen: give the choice with it"
+            )
+        meant = meant_name(name, [*mine, *besides])
+        if meant is not None:
+            return f"{rule}, which it has not. Did you mean {meant!r}?"
+        tuned = ", ".join(map(repr, self.distributions())) or "nothing"
+        return f"{rule}, which it has not: {tuned} are tuned"
 
     def _missing(self, name: str, given: Mapping[str, Any]) -> str:
         """Return what to say where a trial's params lack one of the space's."""

@@ -10,6 +10,8 @@ from sklearn.base import clone, is_classifier
 from sklearn.utils.validation import has_fit_parameter
 
 from hpolab.errors import InvalidArgument, InvalidType, check_count, one_of
+from hpolab.fingerprint import data_fingerprint
+from hpolab.identity import estimator_settings, function_settings, plain_fact
 from hpolab.keywords import checks_keywords
 from hpolab.objectives.base import Objective
 from hpolab.objectives.folds import digest_of_folds, folds_of, make_folds
@@ -200,7 +202,18 @@ class SklearnObjective(Objective):
             "folds": digest_of_folds(made),
             "fidelity": fidelity,
         }
-        self._check_search_space(fidelity)
+        self._fidelity_name = fidelity
+        self._metric_given = metric
+        self._settings_facts = {
+            "train": data_fingerprint((rows.inputs, rows.targets)),
+            "groups": plain_fact(rows.groups),
+            "sample_weight": plain_fact(rows.sample_weight),
+            "fidelity settings": plain_fact(
+                {name: settings.get(name) for name in ("batch_size", "fractions")}
+            ),
+            "seed": seed,
+        }
+        self._check_search_space()
         self._fidelity.check(self._task, self._new_model(self.search_space.defaults(), seed=0))
         if sample_weight is not None and not has_fit_parameter(
             last_step(estimator)[1], "sample_weight"
@@ -229,7 +242,7 @@ class SklearnObjective(Objective):
             InvalidArgument: If ``seed`` is below 0, or a trial's parameter is missing.
         """
         check_seed(seed)
-        params = self.search_space.complete(params)
+        params = self._configuration(params)
         return self._fidelity.fit(self._training(params, self.reporter(seed=seed)))
 
     def evaluate(self, model: Any, data: tuple[Any, Any]) -> dict[str, float]:
@@ -241,13 +254,30 @@ class SklearnObjective(Objective):
         super().check()
         self._new_model(self.search_space.defaults(), seed=0)
 
+    def _known_facts(self) -> dict[str, Any]:
+        tuned = self.search_space.trainer_names()
+        return {
+            **super()._known_facts(),
+            **self._settings_facts,
+            "estimator settings": estimator_settings(self._estimator, leave_out=tuned),
+            "metric settings": function_settings(self._metric_given)
+            if callable(self._metric_given)
+            else self.metric,
+        }
+
+    def _functions(self) -> dict[str, Any]:
+        return {"metric": self._metric_given} if callable(self._metric_given) else {}
+
     def _training(self, params: Mapping[str, Any], reporter: Reporter) -> CrossValidation:
         return CrossValidation(self._task, self._new_model(params, reporter.seed), reporter)
 
     def _new_model(self, params: Mapping[str, Any], seed: int) -> Any:
         return seeded(clone(self._estimator).set_params(**params), seed)
 
-    def _check_search_space(self, fidelity: str) -> None:
+    def _known_names(self) -> list[str]:
+        return list(self._estimator.get_params(deep=True))
+
+    def _check_search_space(self) -> None:
         known = self._estimator.get_params(deep=True)
         for name in self.search_space.trainer_names():
             if name not in known:
@@ -255,7 +285,7 @@ class SklearnObjective(Objective):
                     f"`search_space` must hold parameters of {type(self._estimator).__name__}, got "
                     f"{name!r}.{_near(name, known)}"
                 )
-        if fidelity == "trees":
+        if self._fidelity_name == "trees":
             prefix, learner = last_step(self._estimator)
             grown = f"{prefix}{grown_argument(learner)}"
             if grown in self.search_space.names().values():

@@ -118,6 +118,13 @@ class ArtifactCache:
             self.save(key, found)
         return found
 
+    def clear(self) -> None:
+        """Remove all artifacts, those of other versions included, and the folder if it is empty."""
+        for path in self._entries():
+            path.unlink(missing_ok=True)
+        with suppress(OSError):  # it is not there, or holds something else
+            self.folder.rmdir()
+
     def check(self) -> None:
         """Refuse a folder with entries of another version of hpolab.
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from hpolab import _optuna
 from hpolab.errors import Diverged, InvalidArgument, InvalidType, check_count, one_of
+from hpolab.identity import function_settings, plain_fact
 from hpolab.keywords import checks_keywords
 from hpolab.objectives.base import UNNAMED, Objective
 from hpolab.search_space.space import SearchSpace, as_space
@@ -232,7 +233,7 @@ class StagedObjective(Objective):
             InvalidType: If the artifact is None or cannot be pickled.
         """
         check_seed(seed)
-        params = self.search_space.complete(params)
+        params = self._configuration(params)
         return self._fetch(params, self.reporter(seed=seed), cache or self._cache, more)
 
     def fit(self, params: Mapping[str, Any], seed: int = 0) -> Staged:
@@ -362,6 +363,14 @@ class StagedObjective(Objective):
             return StudyPlace("memory://", "post", seed)
         name = post_study_name(study.study_name, number, suffix)
         return StudyPlace(_optuna.storage_of(study), name, seed)
+
+    def _known_facts(self) -> dict[str, Any]:
+        functions = {name: function_settings(each) for name, each in self._functions().items()}
+        sampler = plain_fact(self.post.sampler)
+        return super()._known_facts() | functions | {"post_sampler": sampler}
+
+    def _functions(self) -> dict[str, Any]:
+        return {"make_artifact": self._make_artifact, "score_artifact": self.post.score}
 
     def _facts_of_post(self) -> dict[str, Any]:
         return {

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict, dataclass, fields, replace
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
@@ -12,6 +11,7 @@ from optuna.distributions import CategoricalDistribution
 
 from hpolab.errors import RecipeMismatch
 from hpolab.studies.sampler import TrialSeededSampler
+from hpolab.studies.trials import is_begun
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
@@ -28,7 +28,6 @@ __all__ = [
     "REFERENCES_KEY",
     "Part",
     "Recipe",
-    "check_facts",
     "check_search_space",
     "describe_part",
     "read_recipe",
@@ -199,7 +198,8 @@ def check_search_space(study: Study, search_space: SearchSpace) -> None:
     """Compare a search space with the one stored in ``study``, and store it if it may replace it.
 
     A range may become wider or narrower, parameters may come or go: Optuna's samplers take each.
-    A changed choice list, scale, step or kind would mix values that cannot be compared.
+    A changed choice list, scale, step or kind would mix values that cannot be compared. A study
+    whose trials have no params yet takes any space.
 
     Raises:
         RecipeMismatch: If a parameter's distribution cannot follow the stored one; the message
@@ -211,7 +211,8 @@ def check_search_space(study: Study, search_space: SearchSpace) -> None:
     asked = search_space.to_dict()
     if asked == recipe.search_space:
         return
-    if recipe.search_space is not None:
+    trials = study.get_trials(deepcopy=False)
+    if recipe.search_space is not None and any(is_begun(t) or t.params for t in trials):
         stored = type(search_space).from_dict(recipe.search_space).distributions()
         differences = [
             f"{name!r}: stored {stored[name]}, asked for {distribution}"
@@ -223,32 +224,9 @@ def check_search_space(study: Study, search_space: SearchSpace) -> None:
                 f"Study {study.study_name!r} has trials of another search space; nothing was "
                 "changed.\n  " + "\n  ".join(differences),
                 "\nA range may be widened or narrowed; choices, scale, step and kind must stay. "
-                "Take another `study_name`.",
+                "Take another `study_name`, or delete this study (`hpolab delete`).",
             )
     write_recipe(study, replace(recipe, search_space=asked, exhausted=False))
-
-
-def check_facts(study: Study, facts: Mapping[str, Any]) -> None:
-    """Compare what an objective's values depend on with what is stored, and store it if new.
-
-    Raises:
-        RecipeMismatch: If a fact differs; the message shows both sides.
-    """
-    asked = json.loads(json.dumps(dict(facts)))
-    stored = study.user_attrs.get(FACTS_KEY)
-    if stored is None and asked:
-        study.set_user_attr(FACTS_KEY, asked)
-    elif stored is not None and stored != asked:
-        differences = [
-            f"{name!r}: stored {stored.get(name)!r}, asked for {asked.get(name)!r}"
-            for name in sorted({**stored, **asked})
-            if stored.get(name) != asked.get(name)
-        ]
-        raise RecipeMismatch(
-            f"Study {study.study_name!r} has values of another kind, which cannot be compared with "
-            "these; nothing was changed.\n  " + "\n  ".join(differences),
-            "\nTake another `study_name`.",
-        )
 
 
 def _may_follow(stored: BaseDistribution, asked: BaseDistribution) -> bool:

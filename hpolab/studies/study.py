@@ -32,6 +32,7 @@ from hpolab.studies.recipe import (
     write_recipe,
 )
 from hpolab.studies.sampler import make_sampler
+from hpolab.studies.trials import is_begun
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -90,7 +91,8 @@ def make_study(
 
     The study stores its recipe: sampler and pruner with their effective settings, direction, seed
     and versions. If the study exists, an argument left out means "as stored", and one that differs
-    from the stored recipe is an error before a trial is spent.
+    from the stored recipe is an error before a trial is spent. A study of which no trial was begun
+    takes what it is asked for; trials that are enqueued in it stay.
 
     Args:
         study_name: The study's name, unique in its storage.
@@ -165,6 +167,7 @@ def make_study(
     )
     if stored is None:
         check_text("`study_name`", study_name)
+    if stored is None or _make_way(study_name, opened, directions):
         study = optuna.create_study(
             study_name=study_name,
             storage=opened,
@@ -173,7 +176,8 @@ def make_study(
             pruner=made_pruner,
             load_if_exists=True,  # another worker may create it in this instant
         )
-        write_recipe(study, recipe)
+        if recipe != stored:
+            write_recipe(study, recipe)
         return study
     stored.check(recipe, study_name=study_name, allow_change=allow_change)
     study = optuna.load_study(
@@ -322,6 +326,23 @@ def _stored_recipe(
             " Take another `study_name`; `load_study` opens this one.",
         )
     return recipe
+
+
+def _make_way(study_name: str, storage: BaseStorage, directions: tuple[str, ...]) -> bool:
+    """Tell whether a study that exists may get another recipe, as no trial of it was begun.
+
+    A storage keeps a study's directions for good, so one of others is deleted to be made anew, if
+    nobody has enqueued a trial in it.
+    """
+    study = optuna.load_study(study_name=study_name, storage=storage)
+    trials = study.get_trials(deepcopy=False)
+    if any(map(is_begun, trials)):
+        return False
+    if _names(study.directions) != directions:
+        if trials:
+            return False
+        optuna.delete_study(study_name=study_name, storage=storage)
+    return True
 
 
 def _refuse_half_copy(study: Study) -> None:

@@ -21,6 +21,8 @@ __all__ = [
     "Tally",
     "best_of",
     "best_trial",
+    "holds_values",
+    "is_begun",
     "is_complete",
     "is_feasible",
     "ranked",
@@ -64,6 +66,23 @@ def tally(trials: Iterable[FrozenTrial]) -> Tally:
         running=n[TrialState.RUNNING],
         waiting=n[TrialState.WAITING],
     )
+
+
+def is_begun(trial: FrozenTrial) -> bool:
+    """Tell whether somebody has run a trial: it is no slot, nor merely enqueued.
+
+    Example:
+        >>> import optuna
+        >>> is_begun(optuna.trial.create_trial(state=TrialState.WAITING))
+        False
+    """
+    # One that was requeued keeps the time at which it was started.
+    return trial.state != TrialState.WAITING or trial.datetime_start is not None
+
+
+def holds_values(trial: FrozenTrial) -> bool:
+    """Tell whether a trial has values, or may get some: it was run, and has not failed."""
+    return is_begun(trial) and trial.state != TrialState.FAIL
 
 
 def is_feasible(trial: FrozenTrial) -> bool:

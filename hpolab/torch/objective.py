@@ -14,6 +14,7 @@ from optuna.logging import get_logger
 from torch import Tensor, nn
 
 from hpolab.errors import InvalidArgument, InvalidType, check_count, one_of
+from hpolab.identity import function_settings
 from hpolab.keywords import checks_keywords
 from hpolab.objectives.base import Objective
 from hpolab.objectives.epochs import train_epochs
@@ -27,11 +28,13 @@ from hpolab.torch.checks import (
     check_targets,
 )
 from hpolab.torch.data import open_split, open_splits
+from hpolab.torch.facts import data_facts
 from hpolab.torch.freshness import ModelsSeen
 from hpolab.torch.horizon import check_schedule
 from hpolab.torch.layout import suits_channels_last, to_channels_last
 from hpolab.torch.losses import find_loss, name_of
-from hpolab.torch.metrics import CURVES, find_metrics, read_metrics
+from hpolab.torch.metrics import CURVES, find_metrics, own_functions, read_metrics
+from hpolab.torch.names import names_of_training, unread_names
 from hpolab.torch.options import (
     TorchOptions,
     TrainingOptions,
@@ -232,6 +235,7 @@ class TorchObjective(Objective):
         if score is not None:
             given["score"] = score
         splits = open_splits(given, opened, self._unpack)
+        self._data_facts = data_facts(splits, given)
         own_loss = None if isinstance(loss, str) else loss_function
         is_weighted = any(split.is_weighted for split in splits.values())
         if is_weighted:
@@ -298,7 +302,7 @@ class TorchObjective(Objective):
             InvalidArgument: If ``seed`` is below 0, or a trial's parameter is missing.
         """
         check_seed(seed)
-        params = self.search_space.complete(params)
+        params = self._configuration(params)
         with self.task.seeded(seed):
             return self._fit(params, self.reporter(seed=seed)).model
 
@@ -331,6 +335,7 @@ class TorchObjective(Objective):
             seen = ReadParams(params)
             other = self._new_model(seen)
             check_settings_in_space(seen)
+            self._check_names(seen)
             with self._models.unwritten(other):
                 for name, split in self.task.splits.items():
                     with _noted(name):
@@ -359,6 +364,33 @@ class TorchObjective(Objective):
         from hpolab.torch.fused.crew import make_crew  # torch.func takes long to import
 
         return make_crew(self, study, fuse=fuse, n_trials=n_trials, deadline=deadline)
+
+    def _known_facts(self) -> dict[str, Any]:
+        facts = super()._known_facts() | self._data_facts
+        functions = {"loss": None, "metric": None, **self._functions()}
+        facts |= {
+            f"{name} settings": None if each is None else function_settings(each)
+            for name, each in functions.items()
+        }
+        if isinstance(self._unpack, str):
+            facts["unpack"] = self._unpack
+        tuned = "batch_size" in self.search_space.trainer_names()
+        if not tuned and self.task.train.targets is not None:
+            facts["batch_size"] = self._batch_size
+        return facts
+
+    def _functions(self) -> dict[str, Any]:
+        functions: dict[str, Any] = {"build_model": self._build_model}
+        if not isinstance(self._loss_name, str):
+            functions["loss"] = self._loss_name
+        if self.metric != "loss" and self.metric in (own := own_functions(self.task.metrics)):
+            functions["metric"] = own[self.metric]
+        for name in ("optimizer", "schedule"):
+            if getattr(self._options, name) is not None:
+                functions[name] = getattr(self._options, name)
+        if callable(self._unpack):
+            functions["unpack"] = self._unpack
+        return functions
 
     def _check_split(self, model: nn.Module, name: str, split: Split) -> None:
         model.train(name == "train")
@@ -409,6 +441,20 @@ class TorchObjective(Objective):
             parts = [each.weights for each in targets if isinstance(each, WeightedTargets)]
             weights = torch.cat(parts) if parts else None
             check_scores(self.task.metrics, name, outputs, values, weights)
+
+    def _known_names(self) -> frozenset[str]:
+        return names_of_training()
+
+    def _check_names(self, params: ReadParams) -> None:
+        """Say which parameters nothing has read; refuse one that is nearly the optimizer's."""
+        if self._options.optimizer is not None or self._options.schedule is not None:
+            return  # these functions read names of their own
+        unread = unread_names(params)
+        if unread:
+            _logger.warning(
+                f"`search_space` has {', '.join(map(repr, unread))}, which nothing has read with "
+                "the default parameters: neither the optimizer nor `build_model`."
+            )
 
     def _check_search_space(self) -> None:
         check_schedule(self.search_space, self.max_steps)

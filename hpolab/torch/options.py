@@ -14,6 +14,7 @@ from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 
 from hpolab.errors import InvalidArgument, InvalidType, check_count, one_of
 from hpolab.torch.losses import name_of
+from hpolab.torch.names import TUNABLE
 from hpolab.torch.reading import ReadParams
 from hpolab.trial.reporter import ReporterOptions
 
@@ -39,7 +40,6 @@ __all__ = [
 _MEMORY_FORMATS = ("contiguous", "channels_last", "auto")
 _PRECISIONS = ("fp32", "bf16")
 _OF_GROUPS = ("decay_biases", "layer_decay")
-_TUNABLE = ("accumulation_steps", "max_grad_norm", *_OF_GROUPS)
 
 # Arguments of the objective that are the same for all its trials.
 _SETTINGS = (
@@ -124,7 +124,7 @@ class TrainingOptions:
     schedule_every: str = "epoch"
 
     def __post_init__(self) -> None:
-        for name in _TUNABLE:
+        for name in TUNABLE:
             check_tunable(name, getattr(self, name))
         one_of("precision", self.precision, _PRECISIONS)
         one_of("memory_format", self.memory_format, _MEMORY_FORMATS)
@@ -168,7 +168,7 @@ class TrainingOptions:
             InvalidArgument: If the trial's value is out of range.
             InvalidType: If it is of the wrong type.
         """
-        names = [name for name in _TUNABLE if name in params]
+        names = [name for name in TUNABLE if name in params]
         if self.optimizer is not None:  # which reads them by itself
             names = [name for name in names if name not in _OF_GROUPS]
         return replace(self, **{name: params[name] for name in names})
@@ -277,7 +277,7 @@ def check_settings_in_space(params: ReadParams) -> None:
         raise InvalidArgument(
             f"`search_space` must not hold {name!r}, which is an argument of the objective: as a "
             f"parameter it would change nothing, got {params[name]!r} as its default. Of these, "
-            f"{', '.join(map(repr, ('batch_size', *_TUNABLE)))} may be parameters."
+            f"{', '.join(map(repr, ('batch_size', *TUNABLE)))} may be parameters."
         )
 
 

@@ -30,6 +30,11 @@ class ReadParams(dict[str, Any]):
         self._given = tuple(params)
         self._read: set[str] = set()
 
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The names that were given; to ask for them reads none."""
+        return self._given
+
     def unread(self, *names: str) -> list[str]:
         """Return which of some names were given and have not been read."""
         return [name for name in names if name in self._given and name not in self._read]
@@ -37,6 +42,10 @@ class ReadParams(dict[str, Any]):
     def __getitem__(self, name: str) -> Any:
         self._read.add(name)
         return super().__getitem__(name)
+
+    def __contains__(self, name: object) -> bool:
+        self._read.add(str(name))
+        return super().__contains__(name)
 
     def get(self, name: str, default: Any = None) -> Any:
         self._read.add(name)
@@ -64,3 +73,12 @@ class ReadParams(dict[str, Any]):
 
     def copy(self) -> dict[str, Any]:
         return dict(self)
+
+    def __or__(self, other: Any) -> Any:
+        return self.copy() | other
+
+    def __ror__(self, other: Any) -> Any:
+        return other | self.copy()
+
+    def __reduce__(self) -> Any:
+        return dict, (self.copy(),)

@@ -20,6 +20,7 @@ import optuna
 from optuna.trial import TrialState
 
 from hpolab import _optuna
+from hpolab.trial.checkpoint import TrialCheckpoints, default_store
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -225,6 +226,9 @@ def _requeue_dead_trials(study: Study, max_retries: int) -> list[int]:
                 reason = f"the worker died {n_deaths} times in this trial"
                 _optuna.set_user_attr(study, trial.number, ERROR_KEY, reason)
                 study.tell(trial.number, state=TrialState.FAIL)
+                store = default_store(study)
+                if store is not None:
+                    TrialCheckpoints(store, study.study_name, trial.number).remove()
             else:
                 # Without its lease first, so that no other observer counts this death again.
                 _optuna.set_user_attr(study, trial.number, _LEASE_KEY, None)

@@ -6,13 +6,16 @@ import json
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import pytest
 import torch
 from optuna.distributions import FloatDistribution
 from sklearn.datasets import load_iris
 from sklearn.ensemble import RandomForestClassifier
 from sklearn.linear_model import SGDClassifier
+from sklearn.metrics import fbeta_score, make_scorer
+from sklearn.model_selection import ShuffleSplit
 from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler
+from sklearn.preprocessing import MinMaxScaler, StandardScaler
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
@@ -20,6 +23,7 @@ from hpolab import (
     FunctionObjective,
     LightGBMObjective,
     Objective,
+    RecipeMismatch,
     RecommenderObjective,
     SearchSpace,
     SklearnObjective,
@@ -28,8 +32,10 @@ from hpolab import (
     build_optimizer,
     leave_last_out,
     lightgbm_space,
+    make_study,
     make_taste_clusters,
     optimizer_space,
+    run,
     schedule_space,
 )
 from hpolab.testing import ObjectiveContract
@@ -94,6 +100,10 @@ class TestDescent(ObjectiveContract):
         return 0.0
 
 
+def noisy(params: Mapping[str, Any], reporter: Reporter) -> float:
+    return descend(params, reporter)[1]
+
+
 class TestFunction(ObjectiveContract):
     def objective(self, **facts: Any) -> Objective:
         return FunctionObjective(
@@ -105,7 +115,11 @@ class TestFunction(ObjectiveContract):
         )
 
     def others(self) -> list[Objective]:
-        return [self.objective(noise="uniform"), self.objective(version=2)]
+        named = FunctionObjective(noisy, search_space=SPACE, direction="minimize", max_steps=4)
+        named.facts = self.objective().facts
+        longer = self.objective()
+        longer.max_steps = 5
+        return [self.objective(noise="uniform"), self.objective(version=2), named, longer]
 
 
 class TestFunctionThatReportsNothing(ObjectiveContract):
@@ -151,10 +165,18 @@ class TestTorch(ObjectiveContract):
             self.objective(loss=nn.MultiMarginLoss()),
             self.objective(metric=twice, direction="minimize"),
             self.objective(score=None),
+            self.objective(loss=nn.CrossEntropyLoss(label_smoothing=0.1)),
+            self.objective(max_epochs=5),
+            self.objective(train=permuted(rows(40, 0))),
+            self.objective(valid=rows(30, 3)),
         ]
 
     def data(self) -> Any:
         return rows(30, 2)
+
+
+def permuted(data: Any) -> Any:
+    return tuple(part[::-1].copy() if hasattr(part, "copy") else part.flip(0) for part in data)
 
 
 def twice(outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
@@ -167,6 +189,14 @@ class TestTorchOfLoaders(TestTorch):
         own = torch.Generator().manual_seed(9)
         train = DataLoader(made, batch_size=8, shuffle=True, generator=own)
         return super().objective(**{"train": train, **options})
+
+    def others(self) -> list[Objective]:
+        made = TensorDataset(*rows(40, 5))
+        return [
+            self.objective(train=DataLoader(made, batch_size=8, shuffle=True)),
+            self.objective(train=DataLoader(TensorDataset(*rows(40, 0)), batch_size=16)),
+            self.objective(train=DataLoader(TensorDataset(*rows(48, 0)), batch_size=8)),
+        ]
 
 
 def own_optimizer(params: Mapping[str, Any], model: nn.Module) -> torch.optim.Optimizer:
@@ -289,6 +319,10 @@ IRIS = load_iris(return_X_y=True)
 TWO = (IRIS[0][IRIS[1] > 0], IRIS[1][IRIS[1] > 0] - 1)
 
 
+def negative_loss(predicted: np.ndarray, data: Any) -> tuple[str, float, bool]:
+    return "binary_logloss", -1.0, False
+
+
 class TestLightGBM(ObjectiveContract):
     options: Mapping[str, Any] = {"folds": 2}
 
@@ -308,10 +342,27 @@ class TestLightGBM(ObjectiveContract):
             self.objective(metric="binary_error", metrics=[]),
             self.objective(folds=3),
             self.objective(seed=1),
+            self.objective(max_rounds=30),
+            self.objective(params={"max_bin": 63}),
+            self.objective(class_weight="balanced"),
+            self.objective(weight=np.linspace(1, 2, len(TWO[1]))),
+            self.objective(metric=negative_loss, metrics=[]),
         ]
 
     def data(self) -> Any:
         return TWO
+
+    @pytest.mark.parametrize("scale", [1e-3, 1000.0])
+    def test_a_column_on_another_scale_is_other_data(self, scale: float) -> None:
+        study = make_study("s", storage="memory://", objective=self.objective())
+        run(study, self.objective(), n_trials=1)
+        scaled = TWO[0] * [1, scale, 1, 1]
+        settings = {"objective": "binary", "metric": "binary_logloss", "max_rounds": 20}
+        other = LightGBMObjective(scaled, TWO[1], **settings, **self.options)
+        other = other.with_search_space(self.objective().search_space)
+        with pytest.raises(RecipeMismatch, match=r"'train': stored '\(100x4, 100\) \w+', asked"):
+            run(study, other, n_trials=2)
+        assert len(study.trials) == 1
 
 
 class TestLightGBMOnAHoldOut(TestLightGBM):
@@ -332,19 +383,28 @@ class TestSklearn(ObjectiveContract):
     options: Mapping[str, Any] = {"fidelity": "folds"}
 
     def objective(self, **options: Any) -> Objective:
-        estimator = make_pipeline(StandardScaler(), SGDClassifier())
+        estimator = options.pop("estimator", make_pipeline(StandardScaler(), SGDClassifier()))
+        data = options.pop("train", IRIS)
         space = SearchSpace(
             {"sgdclassifier__alpha": (1e-5, 1e-2, "log"), "sgdclassifier__average": True},
             defaults={"sgdclassifier__alpha": 1e-4},
         )
         settings = {"metric": "accuracy", "folds": 3, "search_space": space}
-        return SklearnObjective(estimator, *IRIS, **settings | dict(self.options) | options)
+        return SklearnObjective(estimator, *data, **settings | dict(self.options) | options)
 
     def others(self) -> list[Objective]:
         return [
             self.objective(metric="f1_macro"),
+            self.objective(metric=make_scorer(fbeta_score, beta=2.0, average="macro")),
             self.objective(folds=4),
             self.objective(seed=1),
+            self.objective(folds=ShuffleSplit(3, test_size=0.2, random_state=1)),
+            self.objective(
+                estimator=make_pipeline(StandardScaler(), SGDClassifier(loss="log_loss"))
+            ),
+            self.objective(estimator=make_pipeline(MinMaxScaler(), SGDClassifier())),
+            self.objective(train=permuted(IRIS)),
+            self.objective(sample_weight=np.linspace(1, 2, len(IRIS[1]))),
         ]
 
     def data(self) -> Any:
@@ -373,6 +433,7 @@ class TestSklearnByTrees(TestSklearn):
 
 
 SPLITS = leave_last_out(make_taste_clusters(n_users=30, n_items=40).interactions)
+OTHER_SPLITS = leave_last_out(make_taste_clusters(n_users=30, n_items=40, seed=5).interactions)
 
 
 class TestRecommender(ObjectiveContract):
@@ -384,7 +445,11 @@ class TestRecommender(ObjectiveContract):
         return RecommenderObjective(self.trainer, SPLITS, **settings)
 
     def others(self) -> list[Objective]:
-        return [self.objective(metric="hr@5")]
+        longer = [self.objective(max_epochs=4)] if self.trainer == "mf" else []
+        other_rows = RecommenderObjective(
+            self.trainer, OTHER_SPLITS, metric="ndcg@5", max_epochs=3, references=()
+        )
+        return [self.objective(metric="hr@5"), other_rows, *longer]
 
     def data(self) -> Any:
         return SPLITS.valid
@@ -413,6 +478,10 @@ def score_artifact(artifact: Any, post_params: Mapping[str, Any], part: str) -> 
     return {"errors": float((~right).sum()), "accuracy": float(right.mean())}
 
 
+def score_twice(artifact: Any, post_params: Mapping[str, Any], part: str) -> dict[str, float]:
+    return {name: 2 * each for name, each in score_artifact(artifact, post_params, part).items()}
+
+
 class TestStaged(ObjectiveContract):
     value_is_of_data = True
 
@@ -425,10 +494,16 @@ class TestStaged(ObjectiveContract):
             "max_steps": 3,
             "n_post_trials": 4,
         }
-        return StagedObjective(make_artifact, score_artifact, **settings | options)
+        functions = {"make_artifact": make_artifact, "score_artifact": score_artifact}
+        return StagedObjective(**functions | settings | options)
 
     def others(self) -> list[Objective]:
-        return [self.objective(data=[1]), self.objective(n_post_trials=5)]
+        return [
+            self.objective(data=[1]),
+            self.objective(n_post_trials=5),
+            self.objective(post_sampler="random"),
+            self.objective(score_artifact=score_twice),
+        ]
 
     def data(self) -> str:
         return "score"

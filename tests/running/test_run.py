@@ -58,6 +58,19 @@ def descent(direction: str = "minimize", search_space: SearchSpace = LR) -> Desc
     return Descent(search_space=search_space, direction=direction, max_steps=5)
 
 
+def test_brute_force_refuses_a_range_that_it_cannot_count():
+    study = make_study("s", storage="memory://", objective=descent(), sampler="brute_force")
+    with pytest.raises(InvalidArgument, match=r"'brute_force'.* got FloatDistribution.* 'lr'"):
+        run(study, descent(), n_trials=2, show_progress_bar=False)
+    assert study.trials == []
+    counted = SearchSpace({"lr": FloatDistribution(0.1, 0.3, step=0.1)})
+    study = make_study(
+        "t", storage="memory://", objective=descent(search_space=counted), sampler="brute_force"
+    )
+    run(study, descent(search_space=counted), n_trials=2, show_progress_bar=False)
+    assert len(study.trials) == 2
+
+
 def test_n_trials_is_the_total(storage_url, study_name):
     study = make_study(study_name, storage=storage_url, sampler="random")
     run(study, square, n_trials=3)

@@ -83,16 +83,65 @@ def test_resumed_study_keeps_direction_seed_sampler_and_pruner(tmp_path):
 )
 def test_another_recipe_is_refused_and_both_sides_are_shown(argument, value, shown):
     storage = InMemoryStorage()
-    make_study("s", storage=storage)
+    run(make_study("s", storage=storage), square, n_trials=1)
     with pytest.raises(RecipeMismatch, match=shown):
         make_study("s", storage=storage, **{argument: value})
 
 
 def test_other_settings_of_the_same_sampler_are_refused():
     storage = InMemoryStorage()
-    make_study("s", storage=storage, sampler=TPESampler)
+    run(make_study("s", storage=storage, sampler=TPESampler), square, n_trials=1)
     with pytest.raises(RecipeMismatch, match=r"n_startup_trials=10.*n_startup_trials=5"):
         make_study("s", storage=storage, sampler=partial(TPESampler, n_startup_trials=5))
+
+
+@pytest.mark.parametrize("place", ["memory", "sqlite", "journal"])
+@pytest.mark.parametrize(
+    "asked",
+    [{"sampler": "random"}, {"pruner": "none"}, {"direction": "maximize"}, {"seed": 1}],
+    ids=str,
+)
+def test_study_without_a_trial_takes_another_recipe(asked, place, tmp_path):
+    storages = {
+        "memory": InMemoryStorage(),
+        "sqlite": f"sqlite:///{tmp_path}/s.db",
+        "journal": f"journal:///{tmp_path}/s.log",
+    }
+    make_study("s", storage=storages[place])
+    make_study("s", storage=storages[place], **asked)
+    study = load_study("s", storage=storages[place])
+    run(study, square, n_trials=2)
+    fresh = make_study("s", storage="memory://", **asked)
+    run(fresh, square, n_trials=2)
+    assert [trial.params for trial in study.trials] == [trial.params for trial in fresh.trials]
+    assert study.directions == fresh.directions
+
+
+def test_study_without_a_trial_keeps_what_nobody_asks_for_otherwise():
+    storage = InMemoryStorage()
+    make_study("s", storage=storage, sampler="random", pruner="none", seed=3)
+    study = make_study("s", storage=storage, seed=4)
+    assert str(study.sampler) == "TrialSeededSampler(RandomSampler, seed=4)"
+    assert isinstance(study.pruner, optuna.pruners.NopPruner)
+
+
+def test_enqueued_trials_stay_in_a_study_that_takes_another_recipe():
+    storage = InMemoryStorage()
+    make_study("s", storage=storage).enqueue_trial({"x": 0.25})
+    study = make_study("s", storage=storage, sampler="random", seed=1)
+    run(study, square, n_trials=2)
+    assert study.trials[0].params == {"x": 0.25}
+    other = make_study("t", storage=storage)
+    other.enqueue_trial({"x": 0.25})
+    with pytest.raises(RecipeMismatch, match="direction"):  # kept for good by the storage
+        make_study("t", storage=storage, direction="maximize")
+
+
+def test_trial_that_was_only_begun_binds_the_recipe():
+    storage = InMemoryStorage()
+    make_study("s", storage=storage).ask()
+    with pytest.raises(RecipeMismatch, match="seed"):
+        make_study("s", storage=storage, seed=1)
 
 
 def test_sampler_may_change_when_asked_for_by_name():
@@ -248,7 +297,7 @@ def test_study_of_an_objective_is_resumed_as_it_was_made(tmp_path):
     objective = Hill(search_space=SPACE, direction="maximize", max_steps=1)
     make_study("s", storage=url, direction="maximize", sampler="tpe")
     assert "TPE" in str(make_study("s", storage=url, objective=objective).sampler)
-    make_study("t", storage=url, direction="minimize")
+    run(make_study("t", storage=url, direction="minimize"), square, n_trials=1)
     with pytest.raises(RecipeMismatch, match="direction: stored minimize, asked for maximize"):
         make_study("t", storage=url, objective=objective)
 

@@ -15,6 +15,7 @@ import pytest
 from optuna.trial import TrialState, create_trial
 
 from hpolab import Reporter, make_study, run
+from hpolab.trial.checkpoint import Checkpoint, TrialCheckpoints, default_store
 from hpolab.trial.lease import Lease, requeue_dead_trials
 
 PARAMS = {"x": 0.5}
@@ -152,6 +153,17 @@ def test_trial_that_kills_its_worker_too_often_fails_with_the_reason():
     assert requeue_dead_trials(study, max_retries=2) == []
     assert study.trials[0].state == TrialState.FAIL
     assert study.trials[0].user_attrs["hpolab:error"] == "the worker died 3 times in this trial"
+
+
+def test_trial_that_is_given_up_leaves_no_checkpoint(tmp_path):
+    study = make_study("s", storage=f"sqlite:///{tmp_path}/s.db")
+    study.add_trial(running(dead_lease()))
+    checkpoints = TrialCheckpoints(default_store(study), "s", 0)
+    checkpoints.save(Checkpoint(step=0, reports={0: 1.0}, progress={}, state=b""))
+    assert checkpoints.load() is not None
+    assert requeue_dead_trials(study, max_retries=0) == []
+    assert study.trials[0].state == TrialState.FAIL
+    assert checkpoints.load() is None
 
 
 @pytest.mark.parametrize("loop", ["optimize", "ask"])

@@ -9,6 +9,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import optuna
 from optuna.trial import TrialState
 
 from hpolab.analysis.effects import Effect, improvements
@@ -20,17 +21,26 @@ from hpolab.analysis.trained.trainings import (
     as_part_of,
 )
 from hpolab.analysis.wording import compared, mean_and_error, short
-from hpolab.errors import InvalidArgument, InvalidType, StudyNotFound, check_count, one_of
+from hpolab.errors import (
+    InvalidArgument,
+    InvalidType,
+    RecipeMismatch,
+    StudyNotFound,
+    check_count,
+    one_of,
+)
+from hpolab.fingerprint import data_fingerprint
 from hpolab.keywords import checks_keywords
 from hpolab.objectives.base import Objective
 from hpolab.running.run import RunOptions, run
+from hpolab.search_space.near import meant_name
 from hpolab.search_space.space import SearchSpace, as_space
 from hpolab.seeding import derive_seed
 from hpolab.storage.url import open_storage
 from hpolab.studies.export import in_short
-from hpolab.studies.recipe import read_recipe
+from hpolab.studies.recipe import check_search_space, read_recipe
 from hpolab.studies.study import make_study, stored_study
-from hpolab.studies.trials import best_trial, sign_of
+from hpolab.studies.trials import best_trial, is_begun, sign_of
 from hpolab.tables import TextTable
 from hpolab.torch.optimizers import OPTIMIZERS, optimizer_space
 
@@ -45,10 +55,13 @@ if TYPE_CHECKING:
 
     from hpolab.analysis.trained.trainings import Key, Outcome
 
-__all__ = ["Comparison", "Contender", "compare", "load_comparison"]
+__all__ = ["Comparison", "Contender", "compare", "load_comparison", "studies_of_comparison"]
+
+_logger = optuna.logging.get_logger(__name__)
 
 _CONTENDER_KEY = "hpolab:contender"
 _TEST_KEY = "hpolab:test"
+_TEST_DATA_KEY = "hpolab:test_data"
 # What the study of the trainings on fresh seeds is called behind the comparison's name.
 _TRAININGS = "-test-seeds"
 
@@ -367,9 +380,13 @@ def compare(
     """
     check_count("n_test_seeds", n_test_seeds)
     objectives = _objectives(objective, contenders)
+    for each in objectives.values():
+        each.check()
     opened = open_storage(storage)
+    test_data = None if test is None else data_fingerprint(test)
     studies = {}
-    for place, (contender, each) in enumerate(objectives.items()):
+    # All are compared with what is stored before a trial of any is spent.
+    for contender, each in objectives.items():
         with as_part_of("comparison", study_name, f"contender {contender!r}"):
             studies[contender] = study = make_study(
                 f"{study_name}-{contender}",
@@ -379,14 +396,67 @@ def compare(
                 pruner=pruner,
                 seed=seed,
             )
-            mark = {"comparison": study_name, "contender": contender, "place": place}
-            if study.user_attrs.get(_CONTENDER_KEY) != mark:
-                study.set_user_attr(_CONTENDER_KEY, mark)
-            run(study, each, n_trials=n_trials, **run_options)
+            check_search_space(study, each.search_space)
+            each.check_facts(study)
+            _check_test_data(study, test_data)
+    _mark_contenders(study_name, studies, opened)
+    for contender, each in objectives.items():
+        with as_part_of("comparison", study_name, f"contender {contender!r}"):
+            run(studies[contender], each, n_trials=n_trials, **run_options)
     if test is not None:
         tests = _TestScores(study_name, objectives, studies, test, n_test_seeds, seed)
         tests.run(opened, run_options)
     return Comparison.of(study_name, studies)
+
+
+def _mark_contenders(study_name: str, studies: Mapping[str, Study], storage: BaseStorage) -> None:
+    """Store with each study whose contender it is; what a mistaken call has left is removed."""
+    for name, mark in _marks(storage).items():
+        mine = mark["comparison"] == study_name and mark["contender"] not in studies
+        if mine and not any(map(is_begun, stored_study(name, storage).get_trials(deepcopy=False))):
+            optuna.delete_study(study_name=name, storage=storage)
+    for place, (contender, study) in enumerate(studies.items()):
+        mark = {"comparison": study_name, "contender": contender, "place": place}
+        if study.user_attrs.get(_CONTENDER_KEY) != mark:
+            study.set_user_attr(_CONTENDER_KEY, mark)
+
+
+def _marks(storage: BaseStorage) -> dict[str, dict[str, Any]]:
+    """Return which contender of which comparison a study is, by the studies' names."""
+    summaries = optuna.get_all_study_summaries(storage, include_best_trial=False)
+    marks = {each.study_name: each.user_attrs.get(_CONTENDER_KEY) for each in summaries}
+    return {name: mark for name, mark in marks.items() if mark is not None}
+
+
+def studies_of_comparison(study_name: str, storage: BaseStorage) -> list[str]:
+    """Return the names of a comparison's studies: of its contenders, and of the trainings on tests.
+
+    Args:
+        study_name: The comparison's name.
+        storage: An open storage.
+    """
+    marks = _marks(storage)
+    found = [name for name, mark in marks.items() if mark["comparison"] == study_name]
+    trainings = f"{study_name}{_TRAININGS}"
+    is_there = bool(found) and trainings in optuna.get_all_study_names(storage)
+    return [*found, *([trainings] if is_there else [])]
+
+
+def _check_test_data(study: Study, test_data: str | None) -> None:
+    """Refuse scores on other test data than a contender has.
+
+    Raises:
+        RecipeMismatch: If it has some.
+    """
+    stored = study.user_attrs.get(_TEST_DATA_KEY)
+    if test_data is None or stored == test_data:
+        return
+    if stored is not None and study.user_attrs.get(_TEST_KEY):
+        raise RecipeMismatch(
+            f"Study {study.study_name!r} has scores on other test data; nothing was changed.\n  "
+            f"`test`: stored {stored!r}, asked for {test_data!r}"
+        )
+    study.set_user_attr(_TEST_DATA_KEY, test_data)
 
 
 @checks_keywords()
@@ -400,14 +470,12 @@ def load_comparison(study_name: str, *, storage: str | BaseStorage | None = None
     Raises:
         StudyNotFound: If the storage has no study of such a comparison.
     """
-    import optuna
-
     opened = open_storage(storage, create=False)
-    found = {}
-    for summary in optuna.get_all_study_summaries(opened, include_best_trial=False):
-        mark = summary.user_attrs.get(_CONTENDER_KEY)
-        if mark is not None and mark["comparison"] == study_name:
-            found[mark["place"], mark["contender"]] = summary.study_name
+    found = {
+        (mark["place"], mark["contender"]): name
+        for name, mark in _marks(opened).items()
+        if mark["comparison"] == study_name
+    }
     if not found:
         raise StudyNotFound(f"No comparison {study_name!r} in the storage.")
     studies = {key: stored_study(found[place, key], opened) for place, key in sorted(found)}
@@ -544,7 +612,7 @@ def _objectives(objective: Any, contenders: Any) -> dict[str, Objective]:
     made = {}
     for name, each in contenders.items():
         if isinstance(each, Mapping) and objective is not None:
-            each = _tuning_only(objective.search_space, each)
+            each = _tuning_only(objective, name, each)
         if isinstance(each, SearchSpace) and objective is not None:
             each = objective.with_search_space(each)
         if not isinstance(each, Objective):
@@ -559,13 +627,27 @@ def _objectives(objective: Any, contenders: Any) -> dict[str, Objective]:
     return made
 
 
-def _tuning_only(space: SearchSpace, ranges: Mapping[str, Any]) -> SearchSpace:
+def _tuning_only(objective: Objective, name: str, ranges: Mapping[str, Any]) -> SearchSpace:
     """Return a space in which ``ranges`` are tuned and all else stays at its default."""
+    space = objective.search_space
     if space.conditional:  # no name says which branch is meant
         return as_space("contenders", ranges)
     defaults = space.defaults()
-    changes = defaults | {name: spec for name, spec in ranges.items() if name in defaults}
-    added = {name: spec for name, spec in ranges.items() if name not in defaults}
+    changes = defaults | {each: spec for each, spec in ranges.items() if each in defaults}
+    added = {each: spec for each, spec in ranges.items() if each not in defaults}
+    known = [*defaults, *objective._known_names()]
+    for each in added.keys() - set(known):
+        meant = meant_name(each, known)
+        if meant is not None:
+            raise InvalidArgument(
+                f"`contenders` must name parameters of the objective, got {each!r} for {name!r}. "
+                f"Did you mean {meant!r}? A parameter that is meant to be new is given in a "
+                "SearchSpace."
+            )
+        _logger.warning(
+            f"Contender {name!r} tunes {each!r}, which the objective's search space has not: its "
+            "trainer must read it."
+        )
     return space.override(**changes) | added
 
 

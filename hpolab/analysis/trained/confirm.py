@@ -13,6 +13,8 @@ from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import optuna
+from optuna.study import get_all_study_names
+from optuna.trial import TrialState
 
 from hpolab import _optuna
 from hpolab.analysis.confirmation import CONFIRMED, Configuration, Confirmation
@@ -38,11 +40,12 @@ from hpolab.analysis.trained.trainings import (
     outcomes_of,
 )
 from hpolab.errors import InvalidArgument, InvalidType, RecipeMismatch, check_count, one_of
+from hpolab.fingerprint import data_fingerprint
 from hpolab.keywords import checks_keywords
 from hpolab.objectives.base import Objective
 from hpolab.running.run import RunOptions
 from hpolab.seeding import derive_seed
-from hpolab.studies.recipe import FACTS_KEY, check_facts, study_seed
+from hpolab.studies.recipe import study_seed
 from hpolab.studies.trials import METRICS_KEY, ranked, sign_of
 
 if TYPE_CHECKING:
@@ -52,12 +55,13 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import ArrayLike, NDArray
     from optuna import Study
+    from optuna.storages import BaseStorage
     from optuna.trial import FrozenTrial
 
     from hpolab.analysis.trained.trainings import Key
     from hpolab.search_space.space import SearchSpace
 
-__all__ = ["confirm", "load_confirmation"]
+__all__ = ["confirm", "load_confirmation", "studies_of_confirmations"]
 
 _PLAN_KEY = "hpolab:confirm"
 
@@ -171,12 +175,13 @@ def confirm(
         min_seeds=min_seeds,
         min_difference=min_difference,
         seed=seed,
+        test=data_fingerprint(test),
     )
+    place = f"{study.study_name}{CONFIRMED}" if study_name is None else study_name
+    storage = _optuna.storage_of(study)
+    _make_way(place, storage, plan)
     confirmation_study = TrainingQueue.make_study(
-        f"{study.study_name}{CONFIRMED}" if study_name is None else study_name,
-        storage=_optuna.storage_of(study),
-        direction=direction,
-        seed=seed,
+        place, storage=storage, direction=direction, seed=seed
     )
     _store_plan(confirmation_study, plan, objective.search_space)
     places = range(len(chosen))
@@ -222,6 +227,18 @@ def load_confirmation(study: Study) -> Confirmation:
     return _confirmation(plan, outcomes, seeds, plan.metric or metric_of(trials))
 
 
+def studies_of_confirmations(study_name: str, storage: BaseStorage) -> list[str]:
+    """Return the names of the studies that hold a tuning study's confirmations.
+
+    Args:
+        study_name: The tuning study's name.
+        storage: An open storage.
+    """
+    summaries = optuna.get_all_study_summaries(storage, include_best_trial=False)
+    plans = {each.study_name: each.user_attrs.get(_PLAN_KEY) for each in summaries}
+    return [name for name, plan in plans.items() if plan and plan["study_name"] == study_name]
+
+
 @dataclass(frozen=True)
 class _Chosen:
     """A configuration that was chosen: as the trainer takes it, and as a trial stores it."""
@@ -249,6 +266,7 @@ class _Plan:
         min_seeds: The smallest.
         min_difference: The improvement to find; None for those of the tuning.
         seed: The fresh seeds are derived from it.
+        test: The test data's fingerprint; None of a plan that an older version has stored.
     """
 
     study_name: str
@@ -260,6 +278,7 @@ class _Plan:
     min_seeds: int
     min_difference: float | None
     seed: int
+    test: str | None = None
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> _Plan:
@@ -524,8 +543,7 @@ def _check_objective(study: Study, objective: Objective) -> None:
             )
     objective.check_direction(study)
     objective.check()
-    if FACTS_KEY in study.user_attrs:
-        check_facts(study, objective.facts)
+    objective.compare_facts(study)
 
 
 def _store_plan(study: Study, plan: _Plan, search_space: SearchSpace) -> None:
@@ -536,7 +554,12 @@ def _store_plan(study: Study, plan: _Plan, search_space: SearchSpace) -> None:
     """
     asked, stored = plan.to_dict(), study.user_attrs.get(_PLAN_KEY)
     if stored is not None:
-        stored = _with_fixed_values(stored, asked, search_space)
+        if stored.get("test") is None:  # of an older version
+            stored = {**stored, "test": asked["test"]}
+        whole = _with_fixed_values(stored, asked, search_space)
+        if whole == asked and stored != study.user_attrs[_PLAN_KEY]:
+            study.set_user_attr(_PLAN_KEY, stored)
+        stored = whole
     if stored == asked:
         return
     if stored is None and not study.get_trials(deepcopy=False):
@@ -553,6 +576,18 @@ def _store_plan(study: Study, plan: _Plan, search_space: SearchSpace) -> None:
         "\nMore seeds, or other configurations, after a look at the result would make its "
         "intervals wrong. Take another `study_name`, and another `seed` for fresh seeds.",
     )
+
+
+def _make_way(study_name: str, storage: BaseStorage, plan: _Plan) -> None:
+    """Delete a confirmation of another plan that no training has succeeded of: it was a mistake."""
+    if study_name not in get_all_study_names(storage):
+        return
+    study = optuna.load_study(study_name=study_name, storage=storage)
+    stored = study.user_attrs.get(_PLAN_KEY)
+    states = {trial.state for trial in study.get_trials(deepcopy=False)}
+    is_other = stored is not None and stored != plan.to_dict()
+    if is_other and states <= {TrialState.WAITING, TrialState.FAIL}:
+        optuna.delete_study(study_name=study_name, storage=storage)
 
 
 def _with_fixed_values(

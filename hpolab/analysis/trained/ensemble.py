@@ -24,6 +24,7 @@ from hpolab.analysis.statistics import Estimate, differences, intervals, p_value
 from hpolab.analysis.trained.trainings import ENSEMBLE, QueuedParams, TrainingQueue, check_n_seeds
 from hpolab.analysis.wording import compared, estimated
 from hpolab.errors import InvalidArgument, InvalidType, TooManyFailures, check_count, one_of
+from hpolab.identity import captured_data
 from hpolab.keywords import checks_keywords
 from hpolab.running.run import RunOptions
 from hpolab.seeding import derive_seed
@@ -43,6 +44,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Ensemble", "average", "fold_ensemble", "load_ensemble"]
 
+_DATA_KEY = "hpolab:ensemble_data"
 _ENSEMBLE_KEY = "hpolab:ensemble"
 
 
@@ -133,8 +135,8 @@ def fold_ensemble(
 
     With a ``study``, finished seeds are kept in a study of their own beside it: called again after
     a crash, or with more seeds, only the others are trained. They are recognized by the code of
-    the functions, params, folds and seed; what the functions call or read is not looked at, so
-    other data need another ``seed``.
+    the functions, params, folds and seed, and by the arrays, frames and tensors that the functions
+    read; what the functions call is not looked at, so other data there need another ``seed``.
 
     Args:
         fit: (params, seed, rows) -> predictions for the test data of a model that was fitted on
@@ -185,9 +187,11 @@ def fold_ensemble(
     seeds = [derive_seed(seed, "ensemble", index) for index in range(n_seeds)]
     splits = [rows.split(folds, each) for each in seeds]
     trainings = _FoldTrainings(fit, dict(params), metric, combine or average, rows, folds)
+    queue_study = _queue_study(study)
+    key = _key_of_data(queue_study, trainings, seeds[0])
     queue = TrainingQueue(
-        study=_queue_study(study),
-        queued={(key := trainings.key(seeds[0])): QueuedParams({}, {})},
+        study=queue_study,
+        queued={key: QueuedParams({}, {})},
         train=trainings,
         seed_of=partial(derive_seed, seed, "ensemble"),
     )
@@ -325,6 +329,23 @@ class _FoldTrainings:
         code = [_code_of(function) for function in (self.fit, self.metric, self.combine)]
         known = json.dumps([self.params, seed, folds, code], sort_keys=True, default=repr)
         return hashlib.sha256(known.encode()).hexdigest()[:16]
+
+
+def _key_of_data(study: Study, trainings: _FoldTrainings, seed: int) -> str:
+    """Return the key of trainings on the data that their functions read now.
+
+    Trainings that an older version has stored are taken to be of these data.
+    """
+    functions = (trainings.fit, trainings.metric, trainings.combine)
+    data = " ".join(map(captured_data, functions))
+    key = trainings.key(seed)
+    known = study.user_attrs.get(_DATA_KEY, {})
+    if key not in known:
+        study.set_user_attr(_DATA_KEY, {**known, key: data})
+        return key
+    if known[key] == data:
+        return key
+    return hashlib.sha256(f"{key} {data}".encode()).hexdigest()[:16]
 
 
 def _code_of(function: Any) -> str:

@@ -9,23 +9,26 @@ from collections import defaultdict
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+import optuna
 from optuna.trial import TrialState
 
+from hpolab import _optuna
 from hpolab.analysis.results import Result
 from hpolab.analysis.trained.trainings import as_part_of
 from hpolab.analysis.wording import listed, short
-from hpolab.errors import InvalidArgument, InvalidType, StudyNotFound
+from hpolab.errors import InvalidArgument, InvalidType, StudyNotFound, one_of
 from hpolab.keywords import checks_keywords
 from hpolab.objectives.base import Objective
 from hpolab.running.run import RunOptions, run
 from hpolab.storage.url import open_storage
 from hpolab.studies.export import trainer_params
+from hpolab.studies.recipe import check_search_space
 from hpolab.studies.study import make_study, stored_study
-from hpolab.studies.trials import sign_of, tally
+from hpolab.studies.trials import is_begun, sign_of, tally
 from hpolab.tables import TextTable
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
     from typing import Unpack
 
     from optuna import Study
@@ -33,7 +36,15 @@ if TYPE_CHECKING:
 
     from hpolab.search_space.space import SearchSpace
 
-__all__ = ["SETTINGS", "Sweep", "SweepStage", "SweepTrial", "load_sweep", "sweep"]
+__all__ = [
+    "SETTINGS",
+    "Sweep",
+    "SweepStage",
+    "SweepTrial",
+    "load_sweep",
+    "studies_of_sweep",
+    "sweep",
+]
 
 _SWEEP_KEY = "hpolab:sweep"
 
@@ -193,6 +204,8 @@ def sweep(
     if not isinstance(objective, Objective):
         raise InvalidType(f"`objective` must be an Objective, got {type(objective).__name__}.")
     _check_stages(objective, stages)
+    for name in start or {}:
+        one_of("start", name, objective.search_space.trainer_names())
     opened = open_storage(storage)
     clock = _Clock(run_options)
     params: Mapping[str, Any] = dict(start or {})
@@ -203,19 +216,13 @@ def sweep(
         studies = []
         for part, settings in enumerate(_settings(values, best)):
             each = _with_settings(objective.with_search_space(grid), settings)
+            each.check()
             suffix = "".join(f"-{key}={settings[key]}" for key in SETTINGS if key in values)
             with as_part_of("sweep", study_name, f"stage {stage!r}"):
-                study = make_study(
-                    f"{study_name}-{stage}{suffix}",
-                    storage=opened,
-                    objective=each,
-                    sampler="manual",
-                    pruner="none",
-                    seed=seed,
+                study = _open_stage(
+                    f"{study_name}-{stage}{suffix}", opened, each, seed, map(grid.to_trial, points)
                 )
                 _mark(study, study_name, stage, [place, part], settings, list(values))
-                for point in points[len(study.get_trials(deepcopy=False)) :]:
-                    study.enqueue_trial(grid.to_trial(point))
                 run(
                     study,
                     each,
@@ -235,6 +242,39 @@ def sweep(
         params = best.params
     assert best is not None
     return Sweep(study_name, objective.direction, tuple(done), best)
+
+
+def _open_stage(
+    name: str,
+    storage: BaseStorage,
+    objective: Objective,
+    seed: int,
+    points: Iterable[Mapping[str, Any]],
+) -> Study:
+    """Return a stage's study with all its points, those that were run or wait already included.
+
+    Raises:
+        RecipeMismatch: If it has trials of another stage or other data; nothing is enqueued then.
+    """
+
+    def make() -> Study:
+        return make_study(
+            name, storage=storage, objective=objective, sampler="manual", pruner="none", seed=seed
+        )
+
+    asked = list(points)
+    study = make()
+    trials = study.get_trials(deepcopy=False)
+    waiting = [_optuna.enqueued_params(trial) for trial in trials]
+    if not any(map(is_begun, trials)) and waiting != asked[: len(waiting)]:
+        # The points of a sweep that was mistaken.
+        optuna.delete_study(study_name=name, storage=storage)
+        study, trials = make(), []
+    check_search_space(study, objective.search_space)
+    objective.check_facts(study)
+    for point in asked[len(trials) :]:
+        study.enqueue_trial(dict(point))
+    return study
 
 
 class _Clock:
@@ -273,8 +313,6 @@ def load_sweep(study_name: str, *, storage: str | BaseStorage | None = None) -> 
         StudyNotFound: If the storage has no study of such a sweep, or none of its trials has
             succeeded.
     """
-    import optuna
-
     opened = open_storage(storage, create=False)
     found = {}
     for summary in optuna.get_all_study_summaries(opened, include_best_trial=False):
@@ -295,6 +333,18 @@ def load_sweep(study_name: str, *, storage: str | BaseStorage | None = None) -> 
     return Sweep(study_name, direction, stages, best)
 
 
+def studies_of_sweep(study_name: str, storage: BaseStorage) -> list[str]:
+    """Return the names of a sweep's studies.
+
+    Args:
+        study_name: The sweep's name.
+        storage: An open storage.
+    """
+    summaries = optuna.get_all_study_summaries(storage, include_best_trial=False)
+    marks = {each.study_name: each.user_attrs.get(_SWEEP_KEY) for each in summaries}
+    return [name for name, mark in marks.items() if mark and mark["sweep"] == study_name]
+
+
 def _check_stages(objective: Objective, stages: Any) -> None:
     if not isinstance(stages, dict) or not stages:
         raise InvalidArgument(f"`stages` must be stage -> parameter -> values, got {stages!r}.")
@@ -303,6 +353,8 @@ def _check_stages(objective: Objective, stages: Any) -> None:
             raise InvalidArgument(
                 f"`stages` must have values to try in each, got none in {stage!r}."
             )
+        # All of them before the first is run: a name that is wrong is refused here.
+        _grid(objective.search_space, {}, values)
 
 
 def _grid(
@@ -335,8 +387,10 @@ def _settings(values: Mapping[str, Sequence[Any]], best: SweepTrial | None) -> l
 
 
 def _with_settings(objective: Objective, settings: Mapping[str, Any]) -> Objective:
-    for name, value in settings.items():
-        setattr(objective, name, value)  # of the copy that `with_search_space` has made
+    if "max_steps" in settings:
+        objective.max_steps = settings["max_steps"]  # of the copy that `with_search_space` has made
+    if "patience" in settings:
+        return objective.with_settings(patience=settings["patience"])
     return objective
 
 

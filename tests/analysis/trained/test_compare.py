@@ -468,3 +468,98 @@ def test_studies_of_a_comparison_are_plain_studies(tmp_path):
     compare(Slope(OPTIMIZER), ["adam"], study_name="c", n_trials=2, storage=url)
     study = make_study("c-adam", storage=url, objective=Slope(OPTIMIZER))
     assert len(study.trials) == 2
+
+
+LINE = SearchSpace({"x": (0.0, 1.0)})
+
+
+def identity(params: Mapping[str, Any], reporter: Reporter) -> float:
+    return params["x"]
+
+
+def negative(params: Mapping[str, Any], reporter: Reporter) -> float:
+    return -params["x"]
+
+
+def line(function: Any = identity, space: SearchSpace = LINE, **options: Any) -> FunctionObjective:
+    return FunctionObjective(
+        function, search_space=space, direction="minimize", max_steps=1, **options
+    )
+
+
+@pytest.mark.parametrize(
+    "other", [line(negative), line(facts={"data": "b"}), line(metric="loss")], ids=str
+)
+def test_comparison_of_other_functions_or_data_is_refused_before_a_trial(other):
+    storage = InMemoryStorage()
+    contenders = {"a": LINE, "b": LINE.override(x=(0.5, 1.0))}
+    compare(line(), contenders, study_name="cmp", n_trials=2, storage=storage)
+    with pytest.raises(RecipeMismatch, match="Comparison 'cmp' exists"):
+        compare(other, contenders, study_name="cmp", n_trials=3, storage=storage)
+    assert [len(load_study(f"cmp-{key}", storage=storage).trials) for key in "ab"] == [2, 2]
+
+
+@pytest.mark.parametrize(
+    "mistake",
+    [
+        {"a": LINE, "b": {"xx": (0.0, 1.0, "log")}},
+        {"a": LINE, "typo": SearchSpace({"x": (0.5, 1.0, "log")})},
+        {"a": SearchSpace({"x": (0.5, 1.0, "log")}), "b": LINE},
+    ],
+    ids=str,
+)
+def test_corrected_comparison_runs_after_a_first_mistake(mistake, monkeypatch):
+    storage = InMemoryStorage()
+    with monkeypatch.context() as patch:
+        # It is refused once its studies are made.
+        patch.setattr("hpolab.analysis.trained.compare.run", lambda *_, **__: 1 / 0)
+        with pytest.raises((ZeroDivisionError, InvalidArgument)):
+            compare(line(), mistake, study_name="cmp", n_trials=2, storage=storage)
+    right = {"a": LINE, "b": LINE.override(x=(0.5, 1.0))}
+    compare(line(), right, study_name="cmp", n_trials=2, storage=storage)
+    found = load_comparison("cmp", storage=storage)
+    assert [(name, len(each.values)) for name, each in found.contenders.items()] == [
+        ("a", 2),
+        ("b", 2),
+    ]
+
+
+def test_contender_that_cannot_train_is_refused_before_the_others_are_run():
+    class Picky(Objective):
+        def train(self, params: Mapping[str, Any], reporter: Reporter) -> float:
+            return params["x"]
+
+        def check(self) -> None:
+            super().check()
+            if self.search_space.defaults()["x"] > 0.9:
+                raise InvalidArgument("`x` must be below 0.9")
+
+    storage = InMemoryStorage()
+    objective = Picky(search_space=LINE, direction="minimize", max_steps=1)
+    contenders = {"a": LINE, "b": LINE.override(x=(0.95, 1.0))}
+    with pytest.raises(InvalidArgument, match="below"):
+        compare(objective, contenders, study_name="cmp", n_trials=2, storage=storage)
+    assert optuna.get_all_study_names(storage) == []
+
+
+@pytest.mark.parametrize(("name", "meant"), [("lrr", "lr"), ("learning_rate", "lr")])
+def test_misspelt_parameter_of_a_contender_is_refused(name, meant):
+    objective = line(space=SearchSpace({"x": (0.0, 1.0), "lr": (1e-4, 1e-2)}))
+    with pytest.raises(InvalidArgument, match=f"got '{name}' for 'b'. Did you mean '{meant}'"):
+        compare(
+            objective, {"a": {"x": (0.0, 1.0)}, "b": {name: (1e-4, 1e-2)}},
+            study_name="cmp", n_trials=2, storage="memory://",
+        )  # fmt: skip
+
+
+def test_scores_on_other_test_data_are_not_taken_for_these():
+    storage = InMemoryStorage()
+    space = SearchSpace({"optimizer": "adam", "lr": (1e-4, 1e-2)})
+    options = {"study_name": "cmp", "n_trials": 2, "storage": storage, "n_test_seeds": 2}
+    objective = Slope(space)
+    compare(objective, {"a": space}, test=0.0, **options)
+    n_fits = len(objective.fits)
+    compare(objective, {"a": space}, test=0.0, **options)
+    assert len(objective.fits) == n_fits
+    with pytest.raises(RecipeMismatch, match=r"`test`: stored '0\.0 "):
+        compare(objective, {"a": space}, test=1.0, **options)

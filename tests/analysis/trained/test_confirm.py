@@ -347,3 +347,34 @@ def test_confirmation_begun_before_params_listed_a_fixed_value_resumes(thrower, 
     assert wider.fitted == []
     with pytest.raises(RecipeMismatch, match="n_seeds"):
         confirm(study, wider, test=0.0, top_k=1, n_seeds=3)
+
+
+def test_confirmation_on_other_test_data_is_refused(thrower, tuned):
+    objective = thrower()
+    study = tuned(objective)
+    confirm(study, objective, test=0.0, n_seeds=2)
+    confirm(study, objective, test=0.0, n_seeds=2)
+    with pytest.raises(RecipeMismatch, match=r"test: stored '0.0 .*asked for '1.0 "):
+        confirm(study, objective, test=1.0, n_seeds=2)
+
+
+def test_confirmation_of_an_older_version_resumes_and_its_test_data_bind(thrower, tuned):
+    objective = thrower()
+    study = tuned(objective)
+    confirm(study, objective, test=0.0, n_seeds=2)
+    trainings = load_study(f"{study.study_name}-confirm", storage=study._storage)
+    plan = dict(trainings.user_attrs["hpolab:confirm"])
+    del plan["test"]
+    trainings.set_user_attr("hpolab:confirm", plan)
+    confirm(study, objective, test=0.0, n_seeds=2)
+    with pytest.raises(RecipeMismatch, match="test"):
+        confirm(study, objective, test=1.0, n_seeds=2)
+
+
+def test_corrected_confirmation_runs_after_a_first_mistake(thrower, tuned):
+    objective = thrower()
+    study = tuned(objective)
+    with pytest.raises(TooManyFailures):
+        confirm(study, objective, test="ten", n_seeds=2, top_k=1)
+    confirmation = confirm(study, objective, test=10.0, n_seeds=3, top_k=2)
+    assert len(confirmation.configurations) == 2

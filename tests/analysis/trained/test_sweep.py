@@ -168,3 +168,73 @@ def test_sweep_with_other_stages_is_refused_by_an_argument_of_sweep():
     with pytest.raises(RecipeMismatch, match=r"Sweep 's' exists, and stage 'size'.*") as refused:
         sweep(Model(), {"size": {"size": [8, 16, 32]}}, study_name="s", storage=storage)
     assert "study_name='s-2'" in str(refused.value)
+
+
+def square(params: Mapping[str, Any], reporter: Reporter) -> float:
+    return (params["x"] - 3) ** 2
+
+
+def cube(params: Mapping[str, Any], reporter: Reporter) -> float:
+    return (params["x"] - 3) ** 3
+
+
+def parabola(function: Any = square, **options: Any) -> FunctionObjective:
+    space = SearchSpace({"x": (0.0, 9.0), "y": (0.0, 9.0)})
+    settings = {"search_space": space, "direction": "minimize", "max_steps": 1}
+    return FunctionObjective(function, **settings | options)
+
+
+@pytest.mark.parametrize("other", [parabola(cube), parabola(facts={"data": "b"})], ids=str)
+def test_sweep_of_another_function_or_data_is_refused(other):
+    storage = InMemoryStorage()
+    stages = {"one": {"x": [1.0, 2.0]}}
+    sweep(parabola(), stages, study_name="s", storage=storage)
+    with pytest.raises(RecipeMismatch, match="Sweep 's' exists"):
+        sweep(other, stages, study_name="s", storage=storage)
+
+
+def test_corrected_sweep_runs_its_own_points_after_a_first_mistake(monkeypatch):
+    storage = InMemoryStorage()
+    with monkeypatch.context() as patch:
+        patch.setattr("hpolab.analysis.trained.sweep.run", lambda *_, **__: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            sweep(parabola(), {"one": {"x": [7.0, 8.0]}}, study_name="s", storage=storage)
+    found = sweep(parabola(), {"one": {"x": [1.0, 2.0]}}, study_name="s", storage=storage)
+    assert [trial.params["x"] for trial in found.stages[0].trials] == [1.0, 2.0]
+
+
+def test_mistaken_grid_leaves_nothing_in_a_stage_that_was_run():
+    storage = InMemoryStorage()
+    stages = {"one": {"x": [1.0, 2.0]}}
+    sweep(parabola(), stages, study_name="s", storage=storage)
+    with pytest.raises(RecipeMismatch):
+        sweep(parabola(), {"one": {"x": [1.0, 2.0, 4.0]}}, study_name="s", storage=storage)
+    assert len(load_study("s-one", storage=storage).trials) == 2
+    assert len(sweep(parabola(), stages, study_name="s", storage=storage).stages[0].trials) == 2
+
+
+def test_names_of_later_stages_and_of_the_start_are_checked_first():
+    storage = InMemoryStorage()
+    stages = {"one": {"x": [1.0]}, "two": {"z": [1.0]}}
+    with pytest.raises(InvalidArgument, match="'z'"):
+        sweep(parabola(), stages, study_name="s", storage=storage)
+    with pytest.raises(InvalidArgument, match=r"`start` must be one of .* got 'xx'"):
+        sweep(parabola(), {"one": {"y": [1.0]}}, study_name="s", storage=storage, start={"xx": 1.0})
+    with pytest.raises(StudyNotFound):
+        load_study("s-one", storage=storage)
+
+
+def test_patience_of_a_stage_ends_its_trainings():
+    def worsens(params: Mapping[str, Any], reporter: Reporter) -> float:
+        for step in reporter.steps(6):
+            reporter.report(step, step)
+        return reporter.best_value
+
+    objective = parabola(worsens, max_steps=6)
+    storage = InMemoryStorage()
+    sweep(objective, {"one": {"patience": [None, 2]}}, study_name="s", storage=storage)
+    lengths = [
+        len(load_study(f"s-one-patience={value}", storage=storage).trials[0].intermediate_values)
+        for value in (None, 2)
+    ]
+    assert lengths == [6, 3]
