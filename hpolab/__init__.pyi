@@ -32,6 +32,7 @@ from .errors import (
     StorageUnavailable,
     StudyNotFound,
     TooManyFailures,
+    WorkerError,
     WorkersDied,
 )
 from .lightgbm.callback import LightGBMPruning
@@ -148,6 +149,7 @@ __all__ = [
     "TorchObjective",
     "TrialSeededSampler",
     "Tuned",
+    "WorkerError",
     "WorkersDied",
     "__version__",
     "as_json",

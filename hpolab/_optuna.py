@@ -50,6 +50,7 @@ def claim_trial(
     window: int | None = None,
     shared: bool = False,
     may_open: bool = True,
+    only_enqueued: bool = False,
 ) -> Trial | None:
     """Start the next trial numbered below ``n_trials``, or return None if there is none now.
 
@@ -74,6 +75,8 @@ def claim_trial(
             trials they have run.
         may_open: Whether to open a slot though the last one's worker should: it may be dead, or
             have a smaller budget.
+        only_enqueued: Whether only trials that have parameters may start: the sampler has no
+            others.
     """
     storage = study._storage
     # As in `Study.ask`: the samplers' view of the trials is read afresh once a trial.
@@ -85,6 +88,10 @@ def claim_trial(
         return number < n_trials and (window is None or number - window < n_finished)
 
     slots = [trial for trial in trials if trial.state == TrialState.WAITING]
+    if only_enqueued:
+        slots = [trial for trial in slots if is_enqueued(trial)]
+        if not slots:
+            return None
     if slots:
         trial = slots[0]
         if not may_start(trial.number) or not _pop(storage, trial, mark):
@@ -99,7 +106,7 @@ def claim_trial(
         if not may_start(trial.number):
             storage.set_trial_state_values(trial._trial_id, TrialState.WAITING)
             return None
-    if not alone and trial.number + 1 >= len(trials):
+    if not alone and not only_enqueued and trial.number + 1 >= len(trials):
         open_slot(study, trial.number + 1, n_trials)
     is_new = not trial.params and _FIXED_PARAMS not in trial.system_attrs
     if trial.number == 0 and first_params and is_new:
@@ -107,6 +114,15 @@ def claim_trial(
     if window is not None:
         study = _with_past_only(study, trial.number, below=trial.number - window + 1)
     return optuna.Trial(study, trial._trial_id)
+
+
+def is_enqueued(trial: FrozenTrial) -> bool:
+    """Tell whether a trial waits that has parameters: enqueued ones, or those of an earlier life.
+
+    A slot has none; the sampler draws them.
+    """
+    known = bool(trial.params) or _FIXED_PARAMS in trial.system_attrs
+    return trial.state == TrialState.WAITING and known
 
 
 def open_slot(study: Study, number: int, n_trials: int) -> None:
@@ -404,5 +420,19 @@ def optimize_loop(study: Study) -> Iterator[None]:
 
 
 def stop_requested(study: Study) -> bool:
-    """Tell whether ``study.stop()`` has been called in the current loop."""
+    """Tell whether ``study.stop()`` has been called in the current loop, or in the last one."""
     return study._stop_flag
+
+
+def request_stop(study: Study, requested: bool = True) -> None:
+    """Set whether ``study.stop()`` has been called, as another process or a sampler has it."""
+    study._stop_flag = requested
+
+
+def is_deleted(study: Study) -> bool:
+    """Tell whether a study is no longer in its storage, or another one has its name."""
+    try:
+        found: int = study._storage.get_study_id_from_name(study.study_name)
+    except KeyError:
+        return True
+    return found != study._study_id

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
@@ -31,9 +32,10 @@ from hpolab.studies.recipe import (
     write_recipe,
 )
 from hpolab.studies.sampler import make_sampler
+from hpolab.studies.trials import as_direction
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Mapping, Sequence
+    from collections.abc import Collection, Mapping, Sequence
 
     from optuna import Study
     from optuna.pruners import BasePruner
@@ -78,7 +80,7 @@ def make_study(
     *,
     objective: StudiedObjective | None = None,
     storage: str | BaseStorage | None = None,
-    direction: str | Sequence[str] | None = None,
+    direction: str | StudyDirection | Sequence[str | StudyDirection] | None = None,
     sampler: str | BaseSampler | SamplerFactory | None = None,
     pruner: str | BasePruner | None = None,
     search_space: SearchSpace | Mapping[str, Any] | None = None,
@@ -98,7 +100,8 @@ def make_study(
         storage: A URL (``sqlite:///file.db``, ``journal:///file.log``, ``redis://host:port/db``,
             ``postgresql://…``, ``mysql://…``, ``grpc://host:port``, ``memory://``), an Optuna
             storage, or None for ``sqlite:///hpolab.db``.
-        direction: "minimize" or "maximize", or a sequence of them for several objective values.
+        direction: "minimize" or "maximize", Optuna's ``StudyDirection`` for them, or a sequence of
+            such for several objective values.
             New studies minimize by default, as Optuna's do.
         sampler: A name (`tpe`, `random`, `cmaes`, `gp`, `nsga2`, `brute_force`, `stepwise`, `qmc`,
             `grid`, `manual`), a factory called as ``factory(seed=...)`` such as ``TPESampler`` or
@@ -177,9 +180,23 @@ def make_study(
     study = optuna.load_study(
         study_name=study_name, storage=opened, sampler=made_sampler, pruner=made_pruner
     )
-    if allow_change:
-        write_recipe(study, replace(stored, sampler=recipe.sampler, pruner=recipe.pruner))
+    followed = _followed(stored, recipe, allow_change)
+    if followed != stored:
+        write_recipe(study, followed)
     return study
+
+
+def _followed(stored: Recipe, asked: Recipe, allow_change: Collection[str]) -> Recipe:
+    """Return the stored recipe with what the one that is asked for may change in it."""
+    followed = stored
+    if allow_change:
+        followed = replace(followed, sampler=asked.sampler, pruner=asked.pruner)
+        if not asked.sampler.same_as(stored.sampler):
+            followed = replace(followed, exhausted=False)
+    if asked.sampler.name == "grid" and asked.search_space != stored.search_space:
+        # Another grid has other points.
+        followed = replace(followed, search_space=asked.search_space, exhausted=False)
+    return followed
 
 
 @checks_keywords()
@@ -291,11 +308,20 @@ def _check_arguments(study_name: str, allow_change: Collection[str]) -> None:
         one_of("allow_change", part, _CHANGEABLE)
 
 
-def _directions(direction: str | Sequence[str]) -> tuple[str, ...]:
-    directions = (direction,) if isinstance(direction, str) else tuple(direction)
+def _directions(
+    direction: str | StudyDirection | Sequence[str | StudyDirection],
+) -> tuple[str, ...]:
+    if isinstance(direction, str | StudyDirection):
+        direction = (direction,)
+    if not isinstance(direction, Iterable):
+        raise InvalidType(
+            "`direction` must be 'minimize', 'maximize' or a sequence of them, got "
+            f"{type(direction).__name__}."
+        )
+    directions = tuple(direction)
     if not directions:
         raise InvalidArgument("`direction` must name at least one direction, got none.")
-    return tuple(one_of("direction", name, ("minimize", "maximize")) for name in directions)
+    return tuple(as_direction("direction", each) for each in directions)
 
 
 def _stored_recipe(

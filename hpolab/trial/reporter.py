@@ -18,7 +18,7 @@ from hpolab.storage.bulk import Report, write_reports
 from hpolab.studies.recipe import study_seed
 from hpolab.studies.trials import METRICS_KEY
 from hpolab.trial.checkpoint import Checkpoint, TrialCheckpoints, default_store
-from hpolab.trial.lease import lease_lost, take_lease
+from hpolab.trial.lease import lease_lost, note_error, take_lease
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -245,8 +245,10 @@ class Reporter:
         # Ctrl-C and a worker's end leave the checkpoint to the next worker.
         if self._checkpoints is not None and (error is None or isinstance(error, Exception)):
             self._checkpoints.remove()
-        if self.trial is not None and error is not None and is_out_of_memory(error):
-            give_up(self.trial, f"out of memory: {error}", error)
+        if self.trial is not None and isinstance(error, Exception):
+            note_error(self.trial)
+            if is_out_of_memory(error):
+                give_up(self.trial, f"out of memory: {error}", error)
 
     def restore(self) -> bytes | None:
         """Take up the training where its last checkpoint left it.
