@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 
 SLOT_KEY = "hpolab:slot"
+NUMBER_KEY = "hpolab:number"
+"""A system attribute of a trial to be created: the only number under which it may be."""
 _PRUNED_KEY = "hpolab:pruned_at"
 
 # Where `Study.enqueue_trial` keeps the parameters of a trial, and `Trial` looks for them.
@@ -54,11 +56,10 @@ def claim_trial(
 ) -> Trial | None:
     """Start the next trial numbered below ``n_trials``, or return None if there is none now.
 
-    (Optuna's ``ask`` knows no bound.) The storage numbers trials one by one, whoever creates them,
-    and lets one worker alone pop a WAITING trial. A lone worker creates its trials itself. Where
-    others have run some lately, a trial is popped from a slot, a WAITING trial, and
-    whoever pops the last one opens the next: one creator for each number, so that no worker
-    creates one beyond the budget.
+    (Optuna's ``ask`` knows no bound.) The storage lets one worker alone pop a WAITING trial, and,
+    where it is hpolab's, one alone create the trial of a number. A lone worker creates its trials
+    itself. Where others have run some lately, a trial is popped from a slot, a WAITING trial, and
+    whoever pops the last one opens the next, so that workers seldom ask for the same number.
 
     Args:
         study: The study.
@@ -87,26 +88,34 @@ def claim_trial(
     def may_start(number: int) -> bool:
         return number < n_trials and (window is None or number - window < n_finished)
 
-    slots = [trial for trial in trials if trial.state == TrialState.WAITING]
-    if only_enqueued:
-        slots = [trial for trial in slots if is_enqueued(trial)]
-        if not slots:
+    following = trials[-1].number + 1 if trials else 0
+    slots = [
+        trial
+        for trial in trials
+        if trial.state == TrialState.WAITING and (not only_enqueued or is_enqueued(trial))
+    ]
+    trial = None
+    for slot in slots:
+        if not may_start(slot.number):
             return None
-    if slots:
-        trial = slots[0]
-        if not may_start(trial.number) or not _pop(storage, trial, mark):
+        popped = _pop(storage, slot, mark)
+        if popped:
+            trial = slot
+            break
+        if popped is False:
             return None
-    else:
-        if not may_start(len(trials)):
+    if trial is None:
+        if only_enqueued or not may_start(following):
             return None
         if not alone and not may_open and trials and trials[-1].state == TrialState.RUNNING:
             return None
-        running = optuna.trial.create_trial(state=TrialState.RUNNING, user_attrs=dict([mark]))
-        trial = storage.get_trial(storage.create_new_trial(study._study_id, running))
-        if not may_start(trial.number):
+        trial = _create(study, following, TrialState.RUNNING, dict([mark]))
+        if trial is None:
+            return None
+        if not may_start(trial.number):  # a storage that is not hpolab's has numbered it anew
             storage.set_trial_state_values(trial._trial_id, TrialState.WAITING)
             return None
-    if not alone and not only_enqueued and trial.number + 1 >= len(trials):
+    if not alone and not only_enqueued and trial.number + 1 >= following:
         open_slot(study, trial.number + 1, n_trials)
     is_new = not trial.params and _FIXED_PARAMS not in trial.system_attrs
     if trial.number == 0 and first_params and is_new:
@@ -128,18 +137,49 @@ def is_enqueued(trial: FrozenTrial) -> bool:
 def open_slot(study: Study, number: int, n_trials: int) -> None:
     """Add a WAITING trial, if ``number`` is the next one's and within the budget."""
     if number < n_trials and len(study.get_trials(deepcopy=False)) == number:
-        slot = optuna.trial.create_trial(state=TrialState.WAITING, user_attrs={SLOT_KEY: None})
-        study.add_trial(slot)
+        _create(study, number, TrialState.WAITING, {SLOT_KEY: None})
 
 
-def _pop(storage: BaseStorage, slot: FrozenTrial, mark: tuple[str, Any]) -> bool:
+def _create(
+    study: Study, number: int, state: TrialState, user_attrs: dict[str, Any]
+) -> FrozenTrial | None:
+    """Create the trial of a number; return None if another worker has.
+
+    Only a storage of hpolab's can do both as one step. Optuna's gRPC server passes the condition on
+    to its storage, which may be one. Any other numbers the trial as it comes.
+    """
+    storage = study._storage
+    honoring = [getattr(each, "creates_by_number", False) for each in (storage, _backend(study))]
+    known = _is_grpc(storage) or any(honoring)
+    template = optuna.trial.create_trial(
+        state=state,
+        user_attrs=user_attrs,
+        system_attrs={NUMBER_KEY: number} if known else None,
+    )
+    try:
+        return storage.get_trial(storage.create_new_trial(study._study_id, template))
+    except KeyError:  # also of a study that was deleted, which the next read finds out
+        return None
+
+
+def _is_grpc(storage: Any) -> bool:
+    """Tell whether a storage is reached by Optuna's gRPC server."""
+    return isinstance(storage, optuna.storages.GrpcStorageProxy)
+
+
+def _pop(storage: BaseStorage, slot: FrozenTrial, mark: tuple[str, Any]) -> bool | None:
+    """Pop a slot; return False if another worker has, None if it is long finished.
+
+    The cache of Optuna's gRPC server, and of other servers of SQL, keeps a trial as waiting for
+    good if it is popped and told before the call that has created it has noted it there.
+    """
     try:
         storage.set_trial_user_attr(slot._trial_id, SLOT_KEY, mark[1])
         if not storage.set_trial_state_values(slot._trial_id, TrialState.RUNNING):
             return False
         storage.set_trial_user_attr(slot._trial_id, *mark)
     except optuna.exceptions.UpdateFinishedTrialError:
-        return False  # another worker has popped and finished it since the list was read
+        return None
     return True
 
 

@@ -133,7 +133,11 @@ def in_brief(error: BaseException) -> str:
         >>> in_brief(ValueError("no such layer\\nin this model"))
         'ValueError: no such layer'
     """
-    return f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0]}"
+    try:
+        said = str(error).strip().partition("\n")[0]
+    except Exception:  # noqa: BLE001 - a user's class may do anything here
+        said = "it does not say what"
+    return f"{type(error).__name__}: {said}"
 
 
 # What a storage keeps of an error: some compilers write books.

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import optuna
 
-from hpolab.errors import WorkerError, error_text
+from hpolab.errors import WorkerError, error_text, in_brief
 from hpolab.files import replace_file
 from hpolab.logs import get_logger
 
@@ -37,12 +37,14 @@ class CarriedError:
 
     Attributes:
         pickled: The error, of which `cloudpickle` makes an equal one; None if it cannot.
-        said: Its type and what it says.
+        brief: Its type and the first line of what it says.
+        said: Its type, with its module, and all that it says.
         shown: Its traceback.
         while_stopping: Whether the worker had been told to stop by then.
     """
 
     pickled: bytes | None
+    brief: str
     said: str
     shown: str
     while_stopping: bool
@@ -79,6 +81,7 @@ def carry_error(path: Path, error: BaseException, *, while_stopping: bool) -> No
 
     carried = CarriedError(
         pickled=_pickled(error),
+        brief=in_brief(error),
         said=error_text(error),
         shown="".join(traceback.format_exception(error)),
         while_stopping=while_stopping,

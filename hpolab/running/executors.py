@@ -161,14 +161,13 @@ class _Workers:
             error = CarriedError.read(_file(self._payload, "error", worker.pid))
             if error is None:
                 continue
-            said = error.said.partition("\n")[0]
             if error.while_stopping:
                 _logger.warning(
-                    f"A worker could not requeue its trial ({said}); the trial resumes when the "
-                    "study does."
+                    f"A worker could not requeue its trial ({error.brief}); the trial resumes "
+                    "when the study does."
                 )
             elif error.kind != self._raised:
-                _logger.warning(f"Another worker ended by an error, too: {said}")
+                _logger.warning(f"Another worker ended by an error, too: {error.brief}")
         if self._plan.stop_file is not None and self._plan.stop_file.exists():
             _optuna.request_stop(self._study)
 

@@ -156,7 +156,7 @@ def why_without_best(study: Study) -> str:
         which = f" ({', '.join(named)})" if named else ""
         return f"all {n.complete} complete trials violate a constraint{which}"
     if not n.finished:
-        return "none is finished yet"
+        return "none is complete yet"
     reason = _last(trials, REASON_KEY) or _last(trials, ERROR_KEY)
     last = "" if reason is None else f"; the last one: {reason}"
     return f"none of {n.finished} is complete ({n.pruned} pruned, {n.failed} failed{last})"

@@ -182,6 +182,7 @@ def run(
         if is_spent(study, plan.n_trials, asked=plan.asked, only_enqueued=plan.only_enqueued):
             say_nothing_to_do(study, plan.n_trials)
             return
+        _optuna.request_stop(study, False)
         n_failed = tally(study.get_trials(deepcopy=False)).failed
         # What the checks have taken, such as binning a large table, is part of the user's time.
         left = max(0.0, plan.timeout_seconds - (time.monotonic() - started))

@@ -333,7 +333,10 @@ def is_spent(
     else:
         waiting = [t for t in trials[:n_trials] if t.state == TrialState.WAITING]
     complete = only_enqueued or len(trials) >= n_trials
-    return complete and not waiting and not awaited(trials[:n_trials], asked)
+    if not complete or awaited(trials[:n_trials], asked):
+        return False
+    # Read again: a server's cache may never learn of the end of a trial that was short.
+    return all(_optuna.reread(study, t.number).state != TrialState.WAITING for t in waiting)
 
 
 def whose(trial: FrozenTrial) -> str:

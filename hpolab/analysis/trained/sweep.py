@@ -14,7 +14,7 @@ from optuna.trial import TrialState
 from hpolab.analysis.results import Result
 from hpolab.analysis.trained.trainings import as_part_of
 from hpolab.analysis.wording import listed, short
-from hpolab.errors import InvalidArgument, InvalidType, StudyNotFound
+from hpolab.errors import InvalidArgument, InvalidType, StudyNotFound, check_seconds
 from hpolab.keywords import checks_keywords
 from hpolab.objectives.base import Objective
 from hpolab.running.run import RunOptions, run
@@ -242,6 +242,8 @@ class _Clock:
 
     def __init__(self, run_options: RunOptions) -> None:
         timeout = run_options.get("timeout_seconds")
+        if timeout is not None:
+            check_seconds("timeout_seconds", timeout)
         self._run_options = run_options
         self._deadline = math.inf if timeout is None else time.monotonic() + timeout
 
