@@ -131,7 +131,11 @@ def main() -> int:
             told = []
             for worker in workers:
                 assert worker.stdout is not None
-                told += [int(word) for word in worker.stdout.readline().split()]
+                line = worker.stdout.readline()
+                if not line:
+                    print(f"study {number}: a worker has ended by an error", flush=True)
+                    return 1
+                told += [int(word) for word in line.split()]
             found = faults(url, name, options.trials, told)
             n_wrong += bool(found)
             if found:

@@ -9,11 +9,9 @@ import optuna
 
 __all__ = ["get_logger"]
 
-_ROOT = __name__.partition(".")[0]
-
 
 class _LikeOptunas(logging.Handler):
-    """Hands lines to the application's own logging, or shows them as Optuna shows its lines.
+    """Shows lines as Optuna shows its own, where the application has not set up any logging.
 
     Python alone would show warnings without a time, and nothing below: a run that ends well would
     end without a word.
@@ -21,20 +19,15 @@ class _LikeOptunas(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         """See `logging.Handler`."""
-        application = logging.getLogger()
-        if application.handlers:
-            if application.isEnabledFor(record.levelno):
-                application.handle(record)
-        elif record.levelno >= optuna.logging.get_verbosity() and _optuna_shows():
+        if logging.getLogger().handlers:
+            return  # they get it, too
+        # Optuna's lines may have been switched off with its handler, too.
+        is_shown = logging.getLogger("optuna").hasHandlers()
+        if is_shown and record.levelno >= optuna.logging.get_verbosity():
             # The stream of this moment: a progress bar or a notebook may have replaced it.
-            shown = logging.StreamHandler(sys.stderr)
-            shown.setFormatter(optuna.logging.create_default_formatter())
-            shown.handle(record)
-
-
-def _optuna_shows() -> bool:
-    """Tell whether Optuna's own lines are shown: its default handler can be taken away."""
-    return logging.getLogger("optuna").hasHandlers()
+            stream = logging.StreamHandler(sys.stderr)
+            stream.setFormatter(optuna.logging.create_default_formatter())
+            stream.handle(record)
 
 
 def get_logger(name: str) -> logging.Logger:
@@ -42,7 +35,7 @@ def get_logger(name: str) -> logging.Logger:
 
     Its lines are shown from Optuna's verbosity on, ``INFO`` by default, which
     ``optuna.logging.set_verbosity`` changes. Where the application has set up Python's logging,
-    they go there instead.
+    they go there instead, and the level of the logger ``hpolab`` decides.
 
     Args:
         name: The file's ``__name__``.
@@ -51,10 +44,9 @@ def get_logger(name: str) -> logging.Logger:
         >>> get_logger("hpolab.running.run").parent.name
         'hpolab'
     """
-    root = logging.getLogger(_ROOT)
+    root = logging.getLogger(__name__.partition(".")[0])
     if not any(isinstance(handler, _LikeOptunas) for handler in root.handlers):
         root.addHandler(_LikeOptunas())
-        root.propagate = False
         if root.level == logging.NOTSET:
             root.setLevel(logging.INFO)
     return optuna.logging.get_logger(name)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import sysconfig
 import traceback
 from contextlib import contextmanager
@@ -86,11 +87,12 @@ def say_whom_it_waits_for(study: Study, trials: Sequence[FrozenTrial]) -> None:
     """
     running = [trial for trial in trials if trial.state == TrialState.RUNNING]
     if running:
-        named = ", ".join(
-            f"trial {trial.number} ({whose(trial)})" for trial in running[:_MAX_NAMED]
-        )
-        more = f" and {len(running) - _MAX_NAMED} more" if len(running) > _MAX_NAMED else ""
-        _logger.warning(f"Study {study.study_name!r} waits for {named}{more}.")
+        _logger.warning(f"Study {study.study_name!r} waits for {_named(running)}.")
+
+
+def _named(running: Sequence[FrozenTrial]) -> str:
+    named = ", ".join(f"trial {t.number} ({whose(t)})" for t in running[:_MAX_NAMED])
+    return f"{named} and {len(running) - _MAX_NAMED} more" if running[_MAX_NAMED:] else named
 
 
 def say_nothing_to_do(study: Study, n_trials: int) -> None:
@@ -133,11 +135,16 @@ def say_outcome(study: Study, n_trials: int | None, *, n_failed: int, ended_by: 
         parts.append(f"The best value is {best.value:.6g}, of trial {best.number}")
     elif len(study.directions) == 1 or not n.complete:
         parts.append(f"There is no best trial: {why_without_best(study)}")
-    if n.failed > n_failed:
-        error = _last(trials, ERROR_KEY)
-        parts.append(f"The last error was {error}" if error else "")
-    is_bad = n.failed > n_failed or (n.complete == 0 and n.finished > 0)
-    _logger.log(30 if is_bad else 20, ". ".join(filter(None, parts)) + ".")
+    error = _last(trials, ERROR_KEY)
+    if n.failed > n_failed and error:
+        parts.append(f"The last error was {error}")
+    # `run` has waited for all others.
+    left = [] if ended_by else [t for t in trials[:n_trials] if t.state == TrialState.RUNNING]
+    if left:
+        parts.append(f"Nobody has told {_named(left)}")
+    is_bad = n.failed > n_failed or (n.complete == 0 and n.finished > 0) or left
+    level = logging.WARNING if is_bad else logging.INFO
+    _logger.log(level, " ".join(f"{part.rstrip('.')}." for part in parts))
 
 
 def why_without_best(study: Study) -> str:

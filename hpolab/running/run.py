@@ -262,9 +262,10 @@ def _end_of(study: Study, plan: Plan) -> str:
     if _optuna.stop_requested(study):
         return "`study.stop` was called"
     recipe = read_recipe(study)
-    if recipe is not None and recipe.exhausted:
-        return f"the sampler ({recipe.sampler.name}) has no other point"
-    return "" if math.isinf(plan.timeout_seconds) else "`timeout_seconds` is up"
+    exhausted = recipe is not None and recipe.exhausted
+    if exhausted or math.isinf(plan.timeout_seconds):
+        return "the sampler has no other point"
+    return "`timeout_seconds` is up"
 
 
 def _as_callbacks(callbacks: Any) -> tuple[Callback, ...]:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Iterable
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import optuna
+from optuna.exceptions import DuplicatedStudyError
 from optuna.study import StudyDirection, get_all_study_names
 
 from hpolab.errors import (
@@ -59,6 +61,9 @@ COPY_KEY = "hpolab:copy"
 
 # As `post_study_name` makes them.
 _POST_STUDY = re.compile(r"(.+)(-trial\d+-post(?:-.+)?)")
+
+# How long another worker may take from a study's creation to its recipe: two writes.
+_CREATION_SECONDS = 1.0
 
 _CHANGEABLE = ("sampler", "pruner")
 _DEFAULT_DIRECTIONS = ("minimize",)
@@ -166,16 +171,7 @@ def make_study(
         search_space=None if search_space is None else search_space.to_dict(),
     )
     if stored is None:
-        study = optuna.create_study(
-            study_name=study_name,
-            storage=opened,
-            directions=[StudyDirection[name.upper()] for name in directions],
-            sampler=made_sampler,
-            pruner=made_pruner,
-            load_if_exists=True,  # another worker may create it in this instant
-        )
-        write_recipe(study, recipe)
-        return study
+        stored = _created(study_name, opened, recipe)
     stored.check(recipe, study_name=study_name, allow_change=allow_change)
     study = optuna.load_study(
         study_name=study_name, storage=opened, sampler=made_sampler, pruner=made_pruner
@@ -184,6 +180,27 @@ def make_study(
     if followed != stored:
         write_recipe(study, followed)
     return study
+
+
+def _created(study_name: str, storage: BaseStorage, recipe: Recipe) -> Recipe:
+    """Create a study with its recipe, or return that of a worker that creates it in this instant.
+
+    Optuna's gRPC server forgets what it knows of a study's trials when the call that creates the
+    study returns, so nobody may use it before; its worker writes the recipe after that.
+    """
+    directions = [StudyDirection[name.upper()] for name in recipe.directions]
+    try:
+        study = optuna.create_study(study_name=study_name, storage=storage, directions=directions)
+    except DuplicatedStudyError:
+        study = optuna.load_study(study_name=study_name, storage=storage)
+        deadline = time.monotonic() + _CREATION_SECONDS
+        while time.monotonic() < deadline:
+            theirs = read_recipe(study)
+            if theirs is not None:
+                return theirs
+            time.sleep(0.01)
+    write_recipe(study, recipe)
+    return recipe
 
 
 def _followed(stored: Recipe, asked: Recipe, allow_change: Collection[str]) -> Recipe:
@@ -331,9 +348,10 @@ def _stored_recipe(
     if study_name not in get_all_study_names(storage):
         return None
     study = stored_study(study_name, storage)
+    # Before the recipe, which is written before any trial.
+    n_trials = len(study.get_trials(deepcopy=False))
     recipe = read_recipe(study)
     # A study without a trial may be our own, killed between its creation and its recipe.
-    n_trials = len(study.get_trials(deepcopy=False))
     same = _names(study.directions) == directions
     if recipe is None and (n_trials or not same):
         raise RecipeMismatch(

@@ -343,7 +343,7 @@ def whose(trial: FrozenTrial) -> str:
     """Return who runs a trial, in words."""
     lease = Lease.of(trial)
     if lease is None:
-        return "nobody has claimed it"
+        return "asked for by `study.ask` somewhere"
     if lease.is_mine:
         return "asked for in this process"
     host = lease.host.partition("/")[0]
