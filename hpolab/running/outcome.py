@@ -136,7 +136,7 @@ def say_outcome(study: Study, n_trials: int | None, *, n_failed: int, ended_by: 
     elif len(study.directions) == 1 or not n.complete:
         parts.append(f"There is no best trial: {why_without_best(study)}")
     error = _last(trials, ERROR_KEY)
-    if n.failed > n_failed and error:
+    if n.failed > n_failed and n.complete and error:
         parts.append(f"The last error was {error}")
     # `run` has waited for all others.
     left = [] if ended_by else [t for t in trials[:n_trials] if t.state == TrialState.RUNNING]

@@ -431,7 +431,7 @@ class Worker:
             if n.complete + n.pruned == 0:
                 raise TooManyFailures(
                     f"The first {n.failed} trials all failed (`max_failures` is "
-                    f"{self._plan.max_failures}); the last one with: {error!r}"
+                    f"{self._plan.max_failures}); the last one with: {error_text(error)}"
                 ) from error
         return finished
 
