@@ -265,7 +265,8 @@ def _end_of(study: Study, plan: Plan) -> str:
     exhausted = recipe is not None and recipe.exhausted
     if exhausted or math.isinf(plan.timeout_seconds):
         return "the sampler has no other point"
-    return "`timeout_seconds` is up"
+    # Without a budget that is what ends it, and not early.
+    return "" if plan.n_trials == sys.maxsize else "`timeout_seconds` is up"
 
 
 def _as_callbacks(callbacks: Any) -> tuple[Callback, ...]:

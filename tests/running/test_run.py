@@ -714,8 +714,10 @@ def test_a_reproducible_run_refuses_to_wait_for_a_trial_that_nobody_runs(
 
 def test_a_reproducible_run_ends_beside_a_trial_of_nobody_s_that_nothing_waits_for():
     study = make_study("s", storage="memory://", sampler="random")
-    study.ask()
     run(study, square, n_trials=1, reproducible=True)
+    study.ask()
+    run(study, square, n_trials=2, reproducible=True)
+    assert [t.state for t in study.trials] == [TrialState.COMPLETE, TrialState.RUNNING]
 
 
 @pytest.mark.parametrize("scheme", ["sqlite", "journal", "memory"])
