@@ -185,7 +185,7 @@ def check_seconds(argument: str, value: Any, *, low: float | None = None) -> Non
     Args:
         argument: The argument's name, for the message.
         value: What came.
-        low: The least that it may be; None: it must be above 0.
+        low: The least that it may be; None: it must be above 0, or be None for no limit.
 
     Raises:
         InvalidType: If ``value`` is no number.
@@ -194,13 +194,15 @@ def check_seconds(argument: str, value: Any, *, low: float | None = None) -> Non
     Example:
         >>> check_seconds("timeout_seconds", float("nan"))
         Traceback (most recent call last):
-        hpolab.errors.InvalidArgument: `timeout_seconds` must be above 0, got nan.
+        hpolab.errors.InvalidArgument: `timeout_seconds` must be above 0, or None, got nan.
     """
+    if value is None and low is None:
+        return
     if isinstance(value, bool) or not isinstance(value, Real):
         raise InvalidType(f"`{argument}` must be a number, got {type(value).__name__}.")
     seconds = float(value)
     if not (seconds > 0 if low is None else seconds >= low):  # NaN is neither
-        rule = "above 0" if low is None else f"{low:g} or above"
+        rule = "above 0, or None" if low is None else f"{low:g} or above"
         raise InvalidArgument(f"`{argument}` must be {rule}, got {value}.")
 
 

@@ -42,9 +42,9 @@ def test_what_is_no_count_is_refused_by_its_name(count, error):
 @pytest.mark.parametrize(
     ("seconds", "low", "rule"),
     [
-        (math.nan, None, "above 0, got nan"),
-        (0, None, "above 0, got 0"),
-        (-math.inf, None, "above 0, got -inf"),
+        (math.nan, None, "above 0, or None, got nan"),
+        (0, None, "above 0, or None, got 0"),
+        (-math.inf, None, "above 0, or None, got -inf"),
         (math.nan, 1, "1 or above, got nan"),
         (0.5, 1, "1 or above, got 0.5"),
         ("60", None, "a number, got str"),
@@ -57,8 +57,8 @@ def test_what_is_no_duration_is_refused_by_its_name(seconds, low, rule):
         check_seconds("timeout_seconds", seconds, low=low)
 
 
-@pytest.mark.parametrize("seconds", [1, 0.5, math.inf, np.float32(2), np.int64(3)])
-def test_any_real_number_above_zero_is_a_duration(seconds):
+@pytest.mark.parametrize("seconds", [1, 0.5, math.inf, np.float32(2), np.int64(3), None])
+def test_any_real_number_above_zero_is_a_duration_and_none_is_no_limit(seconds):
     check_seconds("timeout_seconds", seconds)
 
 

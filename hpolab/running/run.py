@@ -300,8 +300,7 @@ def _check_arguments(
         raise InvalidType(
             f"`objective` must be a callable of a trial, got {type(objective).__name__}."
         )
-    if timeout_seconds is not None:
-        check_seconds("timeout_seconds", timeout_seconds)
+    check_seconds("timeout_seconds", timeout_seconds)
     check_count("n_workers", n_workers)
     if n_workers > 1 and _optuna.is_in_memory(study):
         raise InvalidArgument(

@@ -118,8 +118,7 @@ class ReporterSettings:
         _check_number("min_delta", self.min_delta, Real)
         if not self.min_delta >= 0:  # nor NaN
             raise InvalidArgument(f"`min_delta` must be 0 or above, got {self.min_delta}.")
-        if self.timeout_seconds is not None:
-            check_seconds("timeout_seconds", self.timeout_seconds)
+        check_seconds("timeout_seconds", self.timeout_seconds)
 
 
 def options_of_reporter(options: Mapping[str, Any]) -> ReporterOptions:

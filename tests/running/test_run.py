@@ -421,7 +421,7 @@ def test_direction_that_contradicts_the_objective_is_refused_before_a_trial():
         ({"n_trials": 1, "max_failures": 0}, InvalidArgument, "`max_failures` must be 1"),
         ({"n_trials": 1, "max_retries": -1}, InvalidArgument, "`max_retries` must be 0"),
         ({"n_trials": 1, "max_retries": "1"}, InvalidType, "`max_retries` must be an int, got str"),
-        ({"timeout_seconds": math.nan}, InvalidArgument, "`timeout_seconds` .* above 0, got nan"),
+        ({"timeout_seconds": math.nan}, InvalidArgument, "`timeout_seconds` must be .* got nan"),
         ({"timeout_seconds": "60"}, InvalidType, "`timeout_seconds` must be a number, got str"),
         ({"timeout_seconds": True}, InvalidType, "`timeout_seconds` must be a number, got bool"),
         ({"n_trials": 1, "grace_seconds": math.nan}, InvalidArgument, "`grace_seconds` .* 1 or"),

@@ -242,8 +242,7 @@ class _Clock:
 
     def __init__(self, run_options: RunOptions) -> None:
         timeout = run_options.get("timeout_seconds")
-        if timeout is not None:
-            check_seconds("timeout_seconds", timeout)
+        check_seconds("timeout_seconds", timeout)
         self._run_options = run_options
         self._deadline = math.inf if timeout is None else time.monotonic() + timeout
 

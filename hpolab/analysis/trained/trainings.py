@@ -180,8 +180,7 @@ class TrainingQueue:
                 what the first training cannot do, the next ones cannot do either.
         """
         timeout = run_options.get("timeout_seconds")
-        if timeout is not None:
-            check_seconds("timeout_seconds", timeout)
+        check_seconds("timeout_seconds", timeout)
         deadline = math.inf if timeout is None else time.monotonic() + timeout
         options = self._options(run_options)
         failed = self.study.get_trials(deepcopy=False, states=(TrialState.FAIL,))
