@@ -9,6 +9,7 @@ contract where there is one.
 from __future__ import annotations
 
 import copy
+import re
 import threading
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -36,6 +37,13 @@ _FIXED_PARAMS = "fixed_params"
 # What stands between a genetic sampler's class and a generation's number, in the study's attribute
 # that keeps the parents.
 _PARENTS = ":parent:"
+
+# Keys of the study's attributes in which optuna-dashboard keeps what belongs to one trial.
+_OF_A_TRIAL = re.compile(
+    r"(?P<before>dashboard:|dashboard:artifacts:|preference:skip_trial:)(?P<id>\d+)"
+    r"(?P<after>(?::.*)?)",
+    re.DOTALL,
+)
 
 # Trials back which tell whether a study has other workers now.
 _RECENT = 10
@@ -201,10 +209,11 @@ def is_in_memory(study: Study) -> bool:
 def storage_file(study: Study) -> str | None:
     """Return the path of the file that a study's storage is, or None if it is a server."""
     backend = _backend(study)
-    if isinstance(backend, optuna.storages.RDBStorage):
-        return backend.engine.url.database if backend.engine.name == "sqlite" else None
     path = getattr(backend, "path", getattr(backend, "_file_path", None))
-    return None if path is None else str(path)
+    if path is not None:
+        return str(path)
+    is_sqlite = isinstance(backend, optuna.storages.RDBStorage) and backend.engine.name == "sqlite"
+    return backend.engine.url.database if is_sqlite else None
 
 
 def folder_beside(study: Study, what: str) -> str | None:
@@ -249,19 +258,30 @@ def place(study: Study) -> tuple[Any, int]:
 
 
 def copy_system_attrs(source: Study, target: Study) -> None:
-    """Copy what samplers keep with a study, of which ``target`` has the same trials.
+    """Copy what samplers and the dashboard keep with a study; ``target`` has the same trials.
 
-    Genetic samplers keep the parents of a generation by their trials' ids, which differ from
-    storage to storage; ``optuna.copy_study`` leaves them, and the copy finds other parents.
+    Some of it names trials by their ids, which differ from study to study and from storage to
+    storage: the parents of a genetic sampler's generations, and the dashboard's notes, artifacts
+    and skipped trials. ``optuna.copy_study`` leaves the ids, which are other trials' there.
     """
     attrs = source._storage.get_study_system_attrs(source._study_id)
-    numbers, ids = {}, []
-    if any(_PARENTS in key for key in attrs):
-        numbers = {trial._trial_id: trial.number for trial in source.get_trials(deepcopy=False)}
-        ids = [trial._trial_id for trial in target.get_trials(deepcopy=False)]
+    if not attrs:
+        return
+    copies = [trial._trial_id for trial in target.get_trials(deepcopy=False)]
+    ids = {
+        trial._trial_id: copies[trial.number]
+        for trial in source.get_trials(deepcopy=False)
+        if trial.number < len(copies)
+    }
     for key, value in attrs.items():
         if _PARENTS in key:
-            value = [ids[numbers[trial_id]] for trial_id in value]
+            value = [ids[trial_id] for trial_id in value if trial_id in ids]
+        named = _OF_A_TRIAL.fullmatch(key)
+        if named is not None:
+            trial_id = int(named["id"])
+            if trial_id not in ids:
+                continue  # it is of no trial of this study, and would be of one of the copy's
+            key = f"{named['before']}{ids[trial_id]}{named['after']}"
         target._storage.set_study_system_attr(target._study_id, key, value)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from contextlib import contextmanager
 from enum import StrEnum
 from importlib.metadata import version
@@ -11,10 +12,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 import optuna
 import typer
 from optuna.study import get_all_study_names
-from rich.console import Console
 
 from hpolab.analysis.trained.trainings import tuning_studies
 from hpolab.analysis.wording import short
+from hpolab.console import PlainConsole, command_line
 from hpolab.errors import HpolabError, InvalidArgument, RecipeMismatch, StudyNotFound
 from hpolab.running.copying import copy_study
 from hpolab.running.outcome import why_without_best
@@ -52,8 +53,8 @@ app = typer.Typer(
 )
 
 # Standard output carries results only, so that `hpolab best -f json` can be piped.
-_out = Console()
-_err = Console(stderr=True)
+_out = PlainConsole()
+_err = PlainConsole(stderr=True)
 
 _STORAGE_HELP = (
     "Where the studies live: sqlite:///file.db, journal:///file.log, redis://host:port/db, "
@@ -141,10 +142,7 @@ def demo(
     n_seeds = len(held_out[0].accuracies)
     _out.print(f"Held out: 500 images the study never saw; mean and spread of {n_seeds} seeds.")
     _out.print(_counts(study))
-    # Not wrapped, so that it can be copied.
-    _out.print(
-        f"Next: [bold]hpolab best {DEMO_STUDY} -s {redact(storage)} -f yaml[/bold]", soft_wrap=True
-    )
+    _out.say("Next:", command_line("best", DEMO_STUDY, "-f", "yaml", storage=storage), style="bold")
 
 
 @app.command()
@@ -168,9 +166,9 @@ def status(
     `hpolab status --check -s redis://localhost:6379/0`
     """
     with _errors_as_messages():
+        opened = open_storage(storage, create=False)
         if show_promises:
-            _out.print(str(check_storage(storage)), highlight=False, soft_wrap=True)
-        opened = open_storage(storage)
+            _out.print(str(check_storage(storage)))
         studies = [stored_study(study_name, opened)] if study_name else _loadable_studies(opened)
         names = get_all_study_names(opened)
     if not names:
@@ -219,12 +217,12 @@ def best(
     `hpolab best -f overrides --prefix model.optimizer.` prints `model.optimizer.lr=0.0005 …`
     """
     with _errors_as_messages():
-        opened = open_storage(storage)
+        opened = open_storage(storage, create=False)
         study = stored_study(study_name or _only_study(opened, storage), opened)
         trial = _best(study)
         params = delivered_params(study, trial)
     if output is Format.table:
-        typer.echo(f"{study.study_name}: trial {trial.number}, value {trial.value:.6g}")
+        _out.print(f"{study.study_name}: trial {trial.number}, value {trial.value:.6g}")
         _print_table(
             ["parameter", "value"], [[name, short(value, 4)] for name, value in params.items()]
         )
@@ -258,7 +256,7 @@ def copy(
     **Example:** `hpolab copy demo -s sqlite:///hpolab-demo.db --to redis://localhost:6379/0`
     """
     with _errors_as_messages():
-        opened = open_storage(storage)
+        opened = open_storage(storage, create=False)
         name = study_name or _only_study(opened, storage)
         n_trials = copy_study(
             name,
@@ -270,9 +268,8 @@ def copy(
         )
     copied = to_study_name or name
     trials = "1 trial" if n_trials == 1 else f"{n_trials} trials"
-    _out.print(f"Copied study {name!r}: {trials}.", highlight=False)
-    # Not wrapped, so that it can be copied.
-    _out.print(f"Next: [bold]hpolab status {copied} -s {redact(to_storage)}[/bold]", soft_wrap=True)
+    _out.print(f"Copied study {name!r}: {trials}.")
+    _out.say("Next:", command_line("status", copied, storage=to_storage), style="bold")
 
 
 @app.command()
@@ -314,17 +311,15 @@ def report(
     from hpolab.report.write import terminal_report, write_images, write_report
 
     with _errors_as_messages():
-        source = find_source(study_name, open_storage(storage))
+        source = find_source(study_name, open_storage(storage, create=False))
         if terminal:
             typer.echo(terminal_report(source, width=_out.width))
             return
         path = write_report(source, output)
-        _out.print(
-            f"Wrote {path} ({path.stat().st_size / 1e6:.1f} MB).", highlight=False, soft_wrap=True
-        )
+        _out.print(f"Wrote {path} ({path.stat().st_size / 1e6:.1f} MB).")
         if images is not None:
             written = write_images(source, images)
-            _out.print(f"Wrote {len(written)} figures to {images}.", soft_wrap=True)
+            _out.print(f"Wrote {len(written)} figures to {images}.")
 
 
 def _write(params: Mapping[str, Any], output: Format, prefix: str) -> str:
@@ -332,7 +327,7 @@ def _write(params: Mapping[str, Any], output: Format, prefix: str) -> str:
         return as_json(params)
     if output is Format.yaml:
         return as_yaml(params)
-    return " ".join(as_overrides(params, prefix=prefix))
+    return shlex.join(as_overrides(params, prefix=prefix))
 
 
 @contextmanager
@@ -340,11 +335,10 @@ def _errors_as_messages() -> Iterator[None]:
     try:
         yield
     except HpolabError as error:
-        # Not wrapped: names and commands in it can be copied.
-        _err.print(f"[red]Error:[/red] {error}", highlight=False, soft_wrap=True)
+        _err.say("Error:", str(error), style="red")
         raise typer.Exit(2) from None
     except KeyboardInterrupt as interrupt:
-        _err.print(str(interrupt) or "Interrupted.", highlight=False)
+        _err.print(str(interrupt) or "Interrupted.")
         raise typer.Exit(130) from None
 
 
@@ -355,7 +349,7 @@ def _loadable_studies(storage: optuna.storages.BaseStorage) -> list[Study]:
         try:
             studies.append(stored_study(name, storage))
         except (InvalidArgument, RecipeMismatch, StudyNotFound) as error:
-            _err.print(f"[yellow]Left out:[/yellow] {error}", highlight=False)
+            _err.say("Left out:", str(error), style="yellow")
     return studies
 
 
@@ -389,12 +383,12 @@ def _print_recipe(study: Study) -> None:
         _out.print("hpolab did not make this study, so it has no recipe.")
         return
     for part in ("sampler", "pruner", "seed"):
-        _out.print(f"{part}: {getattr(recipe, part)}", highlight=False)
-    _out.print("direction: " + ", ".join(recipe.directions), highlight=False)
+        _out.print(f"{part}: {getattr(recipe, part)}")
+    _out.print("direction: " + ", ".join(recipe.directions))
     versions = ", ".join(f"{package} {version}" for package, version in recipe.versions.items())
-    _out.print(f"versions: {versions}", highlight=False)
+    _out.print(f"versions: {versions}")
     if recipe.search_space is not None:
-        _out.print(str(SearchSpace.from_dict(recipe.search_space)), highlight=False)
+        _out.print(str(SearchSpace.from_dict(recipe.search_space)))
 
 
 def _counts(study: Study) -> str:

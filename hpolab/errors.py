@@ -3,30 +3,35 @@
 from __future__ import annotations
 
 import traceback
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from numbers import Real
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
+    from pathlib import Path
 
 __all__ = [
     "CacheMismatch",
     "DataNotFound",
     "Diverged",
+    "FileNotWritten",
     "HpolabError",
     "InvalidArgument",
     "InvalidType",
     "LeaseLost",
     "MissingExtra",
     "RecipeMismatch",
+    "StorageNotFound",
     "StorageUnavailable",
     "StudyNotFound",
     "TooManyFailures",
     "WorkerError",
     "WorkersDied",
     "check_count",
+    "check_folder",
     "check_seconds",
+    "check_text",
     "error_text",
     "hint",
     "in_brief",
@@ -104,6 +109,14 @@ class StorageUnavailable(HpolabError, RuntimeError):
 
 class StudyNotFound(HpolabError, LookupError):
     """A storage has no study of the name asked for; the message lists those it has."""
+
+
+class StorageNotFound(StorageUnavailable, StudyNotFound):
+    """There is no storage yet where one was to be read, and so no study either."""
+
+
+class FileNotWritten(HpolabError, OSError):
+    """A file cannot be written; what was in its place is as it was."""
 
 
 class TooManyFailures(HpolabError, RuntimeError):
@@ -253,3 +266,52 @@ def hint(name: str, known: Iterable[str]) -> str:
     by_lower = {each.lower(): each for each in known}
     near = [by_lower[each] for each in get_close_matches(name.lower(), by_lower, n=1, cutoff=0.5)]
     return f" Did you mean {near[0]!r}?" if near and near[0] != name else ""
+
+
+# What the columns of Optuna's databases hold of a name.
+_MAX_CHARACTERS_OF_A_NAME = 512
+
+
+def check_text(what: str, text: str, *, is_new: bool = True) -> None:
+    """Refuse a name that some storage cannot keep.
+
+    Args:
+        what: What it names, for the message.
+        text: The name.
+        is_new: Whether it is stored for the first time: a storage that has it can keep it.
+
+    Raises:
+        InvalidArgument: If it has a character that UTF-8 or a database cannot hold, or too many.
+
+    Example:
+        >>> check_text("`study_name`", "lone \\ud800")
+        Traceback (most recent call last):
+        hpolab.errors.InvalidArgument: `study_name` must be text that UTF-8 can hold, without NUL \
+characters, got 'lone \\ud800'.
+    """
+    if "\0" in text or any("\ud800" <= char <= "\udfff" for char in text):
+        raise InvalidArgument(
+            f"{what} must be text that UTF-8 can hold, without NUL characters, got {text!r}."
+        )
+    if is_new and len(text) > _MAX_CHARACTERS_OF_A_NAME:
+        raise InvalidArgument(
+            f"{what} must have at most {_MAX_CHARACTERS_OF_A_NAME} characters, got {len(text)}: "
+            f"{text[:40]!r}…"
+        )
+
+
+def check_folder(folder: Path) -> None:
+    """Refuse a folder that cannot be made, as a file stands in its place or above it.
+
+    Raises:
+        InvalidArgument: If it is so.
+    """
+    with suppress(OSError):  # what cannot be looked at is told of when it is needed
+        for place in (folder, *folder.parents):
+            if place.is_dir():
+                return
+            if place.exists():
+                raise InvalidArgument(
+                    f"`folder` must be a folder, or new, got {str(folder)!r}, but {str(place)!r} "
+                    "is none."
+                )

@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import json
 import math
+import shlex
+import sqlite3
+import sys
+from contextlib import closing
 from importlib.metadata import version
 
 import pytest
@@ -12,7 +16,15 @@ from optuna.distributions import FloatDistribution
 from optuna.pruners import MedianPruner
 from typer.testing import CliRunner
 
-from hpolab import Objective, SearchSpace, load_study, make_study, run
+from hpolab import (
+    Objective,
+    SearchSpace,
+    as_overrides,
+    load_study,
+    make_study,
+    open_storage,
+    run,
+)
 from hpolab.cli import app
 
 invoke = CliRunner(env={"COLUMNS": "200", "TERM": "dumb", "NO_COLOR": "1"}).invoke
@@ -79,7 +91,93 @@ def test_status_of_a_study_of_a_newer_hpolab_says_what_to_install(url):
 
 
 def test_status_of_an_empty_storage_says_so(tmp_path):
-    assert "No study" in invoke(app, ["status", "-s", f"sqlite:///{tmp_path}/new.db"]).output
+    url = f"sqlite:///{tmp_path}/new.db"
+    open_storage(url)
+    shown = invoke(app, ["status", "-s", url])
+    assert shown.exit_code == 0
+    assert "No study" in shown.output
+
+
+@pytest.mark.parametrize("scheme", ["sqlite", "journal"])
+@pytest.mark.parametrize(
+    "command",
+    [["status"], ["status", "--check"], ["best"], ["report"], ["copy", "--to", "sqlite:///b.db"]],
+)
+def test_a_question_about_a_mistyped_storage_makes_no_file(scheme, command, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    shown = invoke(app, [*command, "-s", f"{scheme}:///tpyo"])
+    assert shown.exit_code == 2
+    assert "there is no such file" in shown.output
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_question_makes_no_tables_in_another_programs_database(tmp_path):
+    path = tmp_path / "other.db"
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute("CREATE TABLE bookmarks (url TEXT)")
+    before = path.read_bytes()
+    shown = invoke(app, ["status", "-s", f"sqlite:///{path}"])
+    assert shown.exit_code == 2
+    assert "no study was ever stored there" in shown.output
+    assert path.read_bytes() == before
+    assert [each.name for each in tmp_path.iterdir()] == ["other.db"]
+
+
+NAMES = ["resnet[bs=32]", "dir[/b]", "[red]x", ":fire:", "my study (2)", "it's", "$HOME", "-n"]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_names_and_values_are_shown_as_they_are(name, tmp_path):
+    url = f"sqlite:///{tmp_path}/runs.db"
+    study = make_study(name, storage=url)
+    run(study, lambda trial: len(trial.suggest_categorical("layers", [name])), n_trials=1)
+    for command in ("status", "best"):
+        shown = invoke(app, [command, "-s", url])
+        assert shown.exit_code == 0, shown.output
+        assert shown.output.count(name) >= (2 if command == "best" else 1)
+        assert invoke(app, [command, "-s", url, "--", name]).exit_code == 0
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_command_that_copy_prints_shows_the_copy(name, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    run(make_study(name, storage="sqlite:///a.db"), lambda trial: 1.0, n_trials=1)
+    shown = invoke(app, ["copy", "-s", "sqlite:///a.db", "--to", "sqlite:///b c.db", "--", name])
+    assert shown.exit_code == 0, shown.output
+    command = shown.output.splitlines()[-1].removeprefix("Next: ")
+    words = shlex.split(command)
+    assert words[0] == "hpolab"
+    again = invoke(app, words[1:])
+    assert again.exit_code == 0, again.output
+    assert name in again.output
+
+
+@pytest.mark.parametrize("folder", ["runs[/old]", "runs[red]", ":fire:"])
+def test_an_error_shows_its_url_as_it_is(folder):
+    shown = invoke(app, ["status", "-s", f"sqlite:///{folder}/x.db"])
+    assert shown.exit_code == 2
+    assert f"sqlite:///{folder}/x.db" in shown.output
+
+
+def test_a_missing_extra_is_named_whole(monkeypatch):
+    monkeypatch.setitem(sys.modules, "redis", None)
+    shown = invoke(app, ["status", "-s", "redis://127.0.0.1/0"])
+    assert shown.exit_code == 2
+    assert "pip install 'hpolab[redis]'" in shown.output
+
+
+def test_overrides_are_read_back_by_a_shell(tmp_path):
+    url = f"sqlite:///{tmp_path}/s.db"
+    choices = {"a": "a b", "b": "it's", "c": "$HOME `x`", "d": "k=v", "e": "64,32", "f": "null"}
+    study = make_study("s", storage=url)
+    run(
+        study,
+        lambda trial: len([trial.suggest_categorical(name, [v]) for name, v in choices.items()]),
+        n_trials=1,
+    )
+    shown = invoke(app, ["best", "-s", url, "-f", "overrides"])
+    assert shown.exit_code == 0
+    assert shlex.split(shown.output) == as_overrides(choices)
 
 
 def test_status_hides_the_password(redis_database):

@@ -8,7 +8,14 @@ import numpy as np
 import pytest
 
 import hpolab
-from hpolab import HpolabError, InvalidArgument, InvalidType, MissingExtra
+from hpolab import (
+    ArtifactCache,
+    CheckpointFolder,
+    HpolabError,
+    InvalidArgument,
+    InvalidType,
+    MissingExtra,
+)
 from hpolab.errors import (
     check_count,
     check_seconds,
@@ -118,3 +125,11 @@ def test_the_text_of_an_error_that_is_a_book_is_cut():
 
 def test_an_error_in_brief_needs_no_words():
     assert in_brief(Silent()).startswith("Silent: ")
+
+
+@pytest.mark.parametrize("kind", [ArtifactCache, CheckpointFolder])
+@pytest.mark.parametrize("name", ["notes.txt", "notes.txt/below/it"])
+def test_a_folder_in_whose_place_a_file_stands_is_refused_at_once(kind, name, tmp_path):
+    (tmp_path / "notes.txt").touch()
+    with pytest.raises(InvalidArgument, match=r"`folder` must be a folder, or new.*notes.txt' is"):
+        kind(tmp_path / name)

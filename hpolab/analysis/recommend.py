@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import shlex
 from dataclasses import dataclass, field
 from os import PathLike
 from typing import TYPE_CHECKING, Any
@@ -157,6 +158,9 @@ class Recommendation(Result):
     ) -> str:
         """Return one's params as lines of ``name=value``, for a trainer's command line.
 
+        They are written for a shell and, behind it, for Hydra; `as_overrides` has them as
+        arguments of a program.
+
         Args:
             name: "best", "robust" or "hybrid".
             prefixes: Parameter -> what the command calls it: ``{"lr": "models.optimizer.lr"}``; by
@@ -165,11 +169,12 @@ class Recommendation(Result):
                 exact values.
 
         Raises:
-            InvalidArgument: If a name is unknown.
+            InvalidArgument: If a name is unknown, or a name or a value cannot be written so.
         """
         prefixes = self.prefixes if prefixes is None else prefixes
         _check_prefixes(prefixes, [self[each] for each in _NAMES])
-        return "\n".join(as_overrides(self[name].params, prefixes=prefixes, digits=digits))
+        words = as_overrides(self[name].params, prefixes=prefixes, digits=digits)
+        return "\n".join(map(shlex.quote, words))
 
     def enqueue(self, study: Study, name: str = "hybrid") -> bool:
         """Enqueue one as the next trial of a study.

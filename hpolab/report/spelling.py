@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import shlex
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from hpolab.errors import InvalidArgument, InvalidType
 from hpolab.report.blocks import Snippets
 from hpolab.studies.export import as_overrides, as_python, as_yaml
 
@@ -26,7 +28,10 @@ def spelled(
     """Return a configuration to copy: exact as YAML and Python, rounded for a command line."""
     params = {name: _plain(value) for name, value in params.items()}
     known = {name: prefix for name, prefix in (prefixes or {}).items() if name in params}
-    overrides = " ".join(as_overrides(params, prefixes=known, digits=_DIGITS))
+    try:
+        overrides = shlex.join(as_overrides(params, prefixes=known, digits=_DIGITS))
+    except (InvalidArgument, InvalidType) as error:
+        overrides = f"(none: {error})"
     texts = {
         "YAML": as_yaml(params),
         f"Overrides, {_DIGITS} digits": overrides,

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
-from hpolab.errors import InvalidArgument, one_of
+from hpolab.errors import FileNotWritten, InvalidArgument, one_of
 from hpolab.files import replace_file
 from hpolab.keywords import checks_keywords
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
     from optuna import Study
 
@@ -46,6 +47,7 @@ def write_report(
 
     Raises:
         InvalidArgument: If the folder does not exist.
+        FileNotWritten: If the file cannot be written; an existing one is left as it was.
         InvalidType: If ``source`` is none of them.
         MissingExtra: If plotly or jinja2 is not installed.
 
@@ -61,9 +63,12 @@ def write_report(
     from hpolab.report.page import html_of
 
     path = Path(path)
-    if not path.parent.is_dir() or path.is_dir():
-        raise InvalidArgument(f"`path` must be a file in a folder that exists, got {path}.")
-    replace_file(path, html_of(document_of(source, prefixes)))
+    with _writing(path):
+        if not path.parent.is_dir() or path.is_dir():
+            raise InvalidArgument(f"`path` must be a file in a folder that exists, got {path}.")
+    html = html_of(document_of(source, prefixes))
+    with _writing(path):
+        replace_file(path, html)
     return path
 
 
@@ -105,6 +110,7 @@ def write_images(source: Source, folder: str | Path, *, format: str = "svg") -> 
 
     Raises:
         InvalidArgument: If the format is unknown.
+        FileNotWritten: If the folder cannot be made.
         InvalidType: If ``source`` is none of them.
         MissingExtra: If kaleido is not installed.
         BrowserNotFound: If it finds no Chrome or Chromium.
@@ -114,6 +120,15 @@ def write_images(source: Source, folder: str | Path, *, format: str = "svg") -> 
 
     one_of("format", format, _FORMATS)
     plots = {Path(folder, f"{plot.name}.{format}"): plot for plot in document_of(source).plots()}
-    Path(folder).mkdir(parents=True, exist_ok=True)
+    with _writing(Path(folder)):
+        Path(folder).mkdir(parents=True, exist_ok=True)
     draw_images(plots)
     return list(plots)
+
+
+@contextmanager
+def _writing(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise FileNotWritten(f"Cannot write {str(path)!r}: {error.strerror or error}.") from error

@@ -10,7 +10,7 @@ from optuna.study import get_all_study_names
 from optuna.trial import TrialState
 
 from hpolab import _optuna
-from hpolab.errors import InvalidArgument, StorageUnavailable
+from hpolab.errors import InvalidArgument, StorageUnavailable, check_text
 from hpolab.keywords import checks_keywords
 from hpolab.running.progress import progress_bar
 from hpolab.storage.bulk import write_trials
@@ -96,9 +96,12 @@ def copy_study(
     """
     if to_storage == "memory://":
         raise InvalidArgument("`to_storage` must outlive this process, got 'memory://'.")
-    source_storage, target_storage = open_storage(storage), open_storage(to_storage)
+    source_storage = open_storage(storage, create=False)
     source = stored_study(study_name, source_storage)
     read_recipe(source)  # refuses what a newer hpolab has written: nobody here knows how to copy it
+    if to_study_name is not None:
+        check_text("`to_study_name`", to_study_name)
+    target_storage = open_storage(to_storage)
     trials = _settled_trials(source, requeue_running)
     states = [trial.state for trial in trials]
     origin = {"storage": _name_of(storage), "study_name": study_name, "n_trials": len(trials)}

@@ -20,6 +20,7 @@ from hpolab import _optuna
 from hpolab.errors import WorkersDied
 from hpolab.logs import get_logger
 from hpolab.running.carrying import CarriedError, LogReader, carry_error, carry_logs
+from hpolab.running.interpreter import command_of, pack, unpack, wait_for_parents_end
 from hpolab.running.outcome import say_whom_it_waits_for
 from hpolab.running.worker import SILENT_SECONDS, Interrupts, Plan, work
 from hpolab.studies.trials import tally
@@ -58,11 +59,10 @@ def run_in_processes(
     as OMP_NUM_THREADS, unless that is set.
 
     Raises:
+        InvalidType: If study, objective or callbacks cannot be sent.
         WorkersDied: If workers die over and over without finishing a trial.
         Exception: What a worker raised, e.g. `TooManyFailures`.
     """
-    import cloudpickle
-
     trials = study.get_trials(deepcopy=False)
     if all(trial.state.is_finished() for trial in trials) and not plan.only_enqueued:
         # The workers start in one instant, and would all open it.
@@ -70,7 +70,7 @@ def run_in_processes(
     with tempfile.TemporaryDirectory(prefix="hpolab-") as folder:
         payload = Path(folder) / "payload"
         plan = replace(plan, stop_file=payload.with_name("stop"))
-        payload.write_bytes(cloudpickle.dumps((study, objective, plan)))
+        payload.write_bytes(pack(study, objective, plan))
         crew = _Workers(study, plan, payload, n_workers)
         try:
             while crew.are_there and interrupts.pressed is None:
@@ -175,9 +175,8 @@ class _Workers:
 def _start(payload: Path, n_workers: int) -> subprocess.Popen[bytes]:
     environment = dict(os.environ)
     environment.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // n_workers)))
-    environment["PYTHONPATH"] = os.pathsep.join(filter(None, sys.path))
     return subprocess.Popen(
-        [sys.executable, "-m", "hpolab.running.executors", str(payload)],
+        command_of(payload),
         # The worker reads this pipe to its end, which comes when this process is gone.
         stdin=subprocess.PIPE,
         env=environment,
@@ -217,20 +216,16 @@ def _file(payload: Path, kind: str, pid: int) -> Path:
 
 def _end_with_parent() -> None:
     """Requeue the trial and end this process when the one that started it is gone."""
-    # Not by `sys.stdin`: the interpreter cannot end while a thread holds its buffer.
-    while os.read(0, 1024):
-        pass
+    wait_for_parents_end()
     os.kill(os.getpid(), signal.SIGTERM)
 
 
 def _main(payload: Path) -> None:
     """Be a worker process."""
-    import cloudpickle
-
     carry_logs(_file(payload, "log", os.getpid()))
     interrupts = Interrupts()
     try:
-        study, objective, plan = cloudpickle.loads(payload.read_bytes())
+        study, objective, plan = unpack(payload.read_bytes())
         with interrupts:
             threading.Thread(target=_end_with_parent, daemon=True).start()
             work(study, objective, plan, interrupts, after_trial=lambda: None)
@@ -242,7 +237,3 @@ def _main(payload: Path) -> None:
     _file(payload, "done", os.getpid()).touch()
     if interrupts.pressed is not None:
         sys.exit(128 + interrupts.pressed)
-
-
-if __name__ == "__main__":
-    _main(Path(sys.argv[1]))

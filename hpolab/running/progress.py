@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from hpolab.studies.trials import best_of, tally
+from hpolab.tables import printable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -45,14 +46,15 @@ def progress_bar(
     )
 
     with Progress(
-        TextColumn("{task.description}"),
+        # The study's name is the user's, whatever it is made of.
+        TextColumn("{task.description}", markup=False),
         BarColumn(),
         MofNCompleteColumn(),
-        TextColumn("{task.fields[words]}"),
+        TextColumn("{task.fields[words]}", markup=False),
         TimeRemainingColumn(),
-        console=Console(stderr=True),
+        console=Console(stderr=True, markup=False, emoji=False),
     ) as bar:
-        task = bar.add_task(name, total=total, words="")
+        task = bar.add_task(printable(name), total=total, words="")
         yield lambda done, words: bar.update(task, completed=done, words=words)
 
 

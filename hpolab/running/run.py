@@ -144,7 +144,8 @@ def run(
     Raises:
         InvalidArgument: If an argument is out of its range, the study's direction contradicts the
             objective's, or ``n_workers`` is above 1 for a study in memory.
-        InvalidType: If ``study`` or ``objective`` is of the wrong type.
+        InvalidType: If ``study`` or ``objective`` is of the wrong type, or cannot be sent to worker
+            processes.
         RecipeMismatch: If the study has trials of a search space that this one cannot follow, was
             begun with another ``n_workers`` under ``reproducible``, or was written by a newer
             hpolab.

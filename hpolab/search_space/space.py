@@ -15,7 +15,7 @@ from optuna.distributions import (
     IntDistribution,
 )
 
-from hpolab.errors import InvalidArgument, InvalidType, one_of
+from hpolab.errors import InvalidArgument, InvalidType, check_text, one_of
 from hpolab.keywords import checks_keywords
 from hpolab.search_space.choice import Choice, read_entries
 from hpolab.search_space.entries import (
@@ -593,6 +593,7 @@ def _name(name: Any) -> str:
         raise InvalidType(f"a parameter's name must be a string, got {type(name).__name__}")
     if not name:
         raise InvalidArgument("a parameter's name must not be empty, got ''")
+    check_text("a parameter's name", name, is_new=False)
     return name
 
 

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import optuna
 
 from hpolab import _optuna
-from hpolab.errors import CacheMismatch, InvalidType, check_count
+from hpolab.errors import CacheMismatch, InvalidType, check_count, check_folder
 from hpolab.keywords import checks_keywords
 from hpolab.trial.checkpoint import CheckpointFolder
 from hpolab.trial.sealed import seal, unseal
@@ -51,7 +51,7 @@ class ArtifactCache:
             longest time go. An artifact larger than that is not kept, and the log says so.
 
     Raises:
-        InvalidArgument: If ``max_bytes`` is below 1.
+        InvalidArgument: If ``max_bytes`` is below 1, or a file stands in the folder's place.
 
     Example:
         >>> import tempfile
@@ -67,6 +67,7 @@ class ArtifactCache:
     def __init__(self, folder: str | os.PathLike[str], *, max_bytes: int = 2**30) -> None:
         check_count("max_bytes", max_bytes)
         self.folder = Path(folder).absolute()
+        check_folder(self.folder)
         self.max_bytes = max_bytes
 
     def load(self, key: str) -> Any:

@@ -22,13 +22,13 @@ if TYPE_CHECKING:
     from sqlalchemy.engine import ExceptionContext
     from sqlalchemy.orm import Session
 
-__all__ = ["DatabaseStorage", "repeated"]
+__all__ = ["DatabaseStorage", "FinishesAgain", "Interrupted", "OutcomeUnknown", "repeated"]
 
 # How long a server that was there is waited for, while it is being started again.
 RESTART_TIMEOUT_SECONDS = 60.0
 
 
-class _Interrupted(Exception):
+class Interrupted(Exception):
     """The server ended a transaction; whether it was committed first may be unknown."""
 
     def __init__(self, reason: str, *, may_be_committed: bool) -> None:
@@ -51,14 +51,14 @@ def _raise_interrupted(context: ExceptionContext) -> None:
     url = context.engine.url.render_as_string(hide_password=False) if context.engine else ""
     reason = reason_of(error, url)
     if getattr(error.orig, "sqlstate", None) in _ROLLED_BACK:
-        raise _Interrupted(reason, may_be_committed=False)
+        raise Interrupted(reason, may_be_committed=False)
     if context.is_disconnect or context.connection is None:
         # BEGIN goes out with the first statement, so that what has none is COMMIT (or ROLLBACK).
         at_the_end = context.connection is not None and context.statement is None
-        raise _Interrupted(reason, may_be_committed=at_the_end)
+        raise Interrupted(reason, may_be_committed=at_the_end)
 
 
-class _OutcomeUnknown(StorageUnavailable):
+class OutcomeUnknown(StorageUnavailable):
     """The server was asked to commit a transaction and has not answered."""
 
 
@@ -79,11 +79,11 @@ def repeated(method: Callable[..., Any], *, harmless: bool = True) -> Any:
         while True:
             try:
                 return method(*args, **kwargs)
-            except _Interrupted as error:
+            except Interrupted as error:
                 reason, is_unknown = str(error), error.may_be_committed and not harmless
             # Raised out here, so that the driver's error is not kept as the context of ours.
             if is_unknown:
-                raise _OutcomeUnknown(
+                raise OutcomeUnknown(
                     f"The connection broke while the server was committing: {reason}. What was "
                     "told before is safe, this may be stored or not; start again to resume."
                 )
@@ -99,8 +99,42 @@ def repeated(method: Callable[..., Any], *, harmless: bool = True) -> Any:
     return repeat
 
 
+class FinishesAgain:
+    """A storage that finishes a trial again where it is unknown whether the first time counted.
+
+    A subclass has ``_set_trial_state_values``, which raises `OutcomeUnknown`.
+    """
+
+    _set_trial_state_values: Any
+    get_trial: Any
+
+    def set_trial_state_values(
+        self, trial_id: int, state: TrialState, values: Sequence[float] | None = None
+    ) -> bool:
+        try:
+            changed: bool = self._set_trial_state_values(trial_id, state, values)
+            return changed
+        except OutcomeUnknown:
+            # A trial that was started or requeued twice may have run twice.
+            if not state.is_finished():
+                raise
+            return self._finish_again(trial_id, state, values)
+
+    def _finish_again(
+        self, trial_id: int, state: TrialState, values: Sequence[float] | None
+    ) -> bool:
+        """Finish a trial that may have been finished by a commit that was not answered."""
+        try:
+            return self.set_trial_state_values(trial_id, state, values)
+        except UpdateFinishedTrialError:
+            trial = self.get_trial(trial_id)
+            if (trial.state, trial.values) != (state, None if values is None else list(values)):
+                raise
+            return True
+
+
 @final
-class DatabaseStorage(RDBStorage):
+class DatabaseStorage(FinishesAgain, RDBStorage):
     """An ``optuna.storages.RDBStorage`` whose server may be restarted while a study runs.
 
     A transaction that the server has ended before COMMIT was sent has left nothing behind and
@@ -168,27 +202,3 @@ class DatabaseStorage(RDBStorage):
     get_trial_param = repeated(RDBStorage.get_trial_param)
     get_trial_system_attrs = repeated(RDBStorage.get_trial_system_attrs)
     get_trial_user_attrs = repeated(RDBStorage.get_trial_user_attrs)
-
-    def set_trial_state_values(
-        self, trial_id: int, state: TrialState, values: Sequence[float] | None = None
-    ) -> bool:
-        try:
-            changed: bool = self._set_trial_state_values(trial_id, state, values)
-            return changed
-        except _OutcomeUnknown:
-            # A trial that was started or requeued twice may have run twice.
-            if not state.is_finished():
-                raise
-            return self._finish_again(trial_id, state, values)
-
-    def _finish_again(
-        self, trial_id: int, state: TrialState, values: Sequence[float] | None
-    ) -> bool:
-        """Finish a trial that may have been finished by a commit that was not answered."""
-        try:
-            return self.set_trial_state_values(trial_id, state, values)
-        except UpdateFinishedTrialError:
-            trial = self.get_trial(trial_id)
-            if (trial.state, trial.values) != (state, None if values is None else list(values)):
-                raise
-            return True

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass, fields
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from hpolab.errors import StorageUnavailable
+from hpolab.errors import InvalidType
+from hpolab.storage.paths import path_of
 from hpolab.storage.redaction import redact
 from hpolab.storage.url import DEFAULT_URL, open_storage
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
 __all__ = ["Promise", "StoragePromises", "check_storage"]
 
@@ -105,7 +106,8 @@ def check_storage(url: str | None = None) -> StoragePromises:
         url: As for `open_storage`.
 
     Raises:
-        StorageUnavailable: If there is no such file, or as from `open_storage`.
+        StorageNotFound: If there is no such file.
+        StorageUnavailable: As from `open_storage`.
         InvalidArgument: As from `open_storage`.
 
     Example:
@@ -118,11 +120,11 @@ def check_storage(url: str | None = None) -> StoragePromises:
           several hosts           NO   each process has a memory of its own
     """
     url = DEFAULT_URL if url is None else url
-    scheme, _, rest = url.partition("://")
-    if scheme in ("journal", "sqlite") and rest.startswith("/") and not _path(url).exists():
-        # `open_storage` would create it, and a question changes nothing.
-        raise StorageUnavailable(f"Cannot check {url!r}: there is no such file yet.")
-    storage = open_storage(url)
+    if not isinstance(url, str):
+        raise InvalidType(f"`url` must be the URL of a storage, got {type(url).__name__}.")
+    scheme = url.partition("://")[0]
+    # A question makes no file.
+    storage = open_storage(url, create=scheme not in ("journal", "sqlite"))
     return _CHECKS[scheme](url, storage)
 
 
@@ -133,7 +135,7 @@ def _check_memory(url: str, storage: Any) -> StoragePromises:
 
 
 def _check_sqlite(url: str, storage: Any) -> StoragePromises:
-    path = _path(url)
+    path = path_of(url)
     mode, synchronous = (
         _sql(storage, f"PRAGMA {name}") for name in ("journal_mode", "synchronous")
     )
@@ -156,7 +158,7 @@ def _check_sqlite(url: str, storage: Any) -> StoragePromises:
 
 
 def _check_journal(url: str, storage: Any) -> StoragePromises:
-    kind = _file_system(_path(url))
+    kind = _file_system(path_of(url))
     remote = kind in _NETWORK_FILE_SYSTEMS
     return StoragePromises(
         url,
@@ -264,16 +266,12 @@ def _sql(storage: Any, question: str) -> Any:
         return connection.execute(text(question)).scalar()
 
 
-def _path(url: str) -> Path:
-    return Path(url.partition("://")[2][1:]).resolve()
-
-
 def _file_system(path: Path) -> str:
     """Return the kind of file system that a file is on, in the operating system's word."""
     import psutil
 
     mounts = {part.mountpoint: part.fstype for part in psutil.disk_partitions(all=True)}
-    folders = [str(folder) for folder in path.parents if os.path.ismount(folder)]
+    folders = [str(folder) for folder in path.resolve().parents if os.path.ismount(folder)]
     return next((mounts[folder] for folder in folders if folder in mounts), "unknown")
 
 

@@ -6,6 +6,7 @@ in the place of their public namesakes, and its table of reports is written to d
 
 from __future__ import annotations
 
+import os
 import sqlite3
 import threading
 import time
@@ -13,6 +14,7 @@ from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any, final
+from urllib.parse import quote_from_bytes
 
 from filelock import FileLock, Timeout
 from optuna.exceptions import StorageInternalError, UpdateFinishedTrialError
@@ -34,7 +36,7 @@ if TYPE_CHECKING:
     from optuna.trial import FrozenTrial, TrialState
     from sqlalchemy.engine import ExceptionContext
 
-__all__ = ["SQLiteStorage", "is_sqlite"]
+__all__ = ["SQLiteStorage", "has_studies", "is_sqlite"]
 
 # How long a write waits for the others'. Commits are milliseconds long, so only a process that was
 # suspended in the middle of one makes anybody wait this long.
@@ -88,11 +90,10 @@ class SQLiteStorage(RDBStorage):
                 _enter_wal(self._path)
             try:
                 super().__init__(
-                    # RDBStorage fills the URL in as a format string.
-                    f"sqlite:///{self._path}".replace("{", "{{").replace("}", "}}"),
-                    engine_kwargs={
-                        "connect_args": {"timeout": BUSY_TIMEOUT_SECONDS, "factory": _Connection}
-                    },
+                    # For the dialect and for messages alone: SQLAlchemy reads options behind a "?"
+                    # and decodes a "%", by its version, so a path must not go through its URLs.
+                    f"sqlite:///{quote_from_bytes(os.fsencode(self._path))}",
+                    engine_kwargs={"creator": partial(_connect, self._path)},
                     # Tables of another version are to be refused before they are touched.
                     skip_table_creation=has_schema,
                 )
@@ -120,6 +121,11 @@ class SQLiteStorage(RDBStorage):
         # Taken before the file's write lock by those who take both.
         self._reports_lock = threading.RLock()
         event.listen(self.engine, "handle_error", partial(_raise_ours, self._path))
+
+    @property
+    def path(self) -> Path:
+        """The file's absolute path."""
+        return self._path
 
     def buffer_reports(self, trial_id: int) -> None:
         """Write a trial's reports together, until it changes its state.
@@ -288,14 +294,13 @@ def _upsert(session: Session, trial_id: int, reports: Mapping[int, float]) -> No
     )
 
 
-class _Connection(sqlite3.Connection):
-    """What every connection of the engine sets; a class, because it is pickled by its name."""
-
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        # FULL syncs the log at each commit. NORMAL survives the death of the process but not a
-        # power cut, and some builds of SQLite (Apple's) have it as their default.
-        self.execute("PRAGMA synchronous = FULL")
+def _connect(path: Path) -> sqlite3.Connection:
+    """Make a connection of the engine's, whose pool hands it from thread to thread."""
+    connection = sqlite3.connect(path, timeout=BUSY_TIMEOUT_SECONDS, check_same_thread=False)
+    # FULL syncs the log at each commit. NORMAL survives the death of the process but not a
+    # power cut, and some builds of SQLite (Apple's) have it as their default.
+    connection.execute("PRAGMA synchronous = FULL")
+    return connection
 
 
 _WAIT = f"Another program has held it for {BUSY_TIMEOUT_SECONDS:.0f} seconds; end that one"
@@ -374,6 +379,12 @@ def _one_process_at_a_time(path: Path) -> Iterator[None]:
             # Windows removes no open file; filelock removes it there itself.
             with suppress(PermissionError):
                 lock_file.unlink()
+
+
+def has_studies(path: Path) -> bool:
+    """Whether Optuna's tables are all in a file; it is not changed."""
+    with _border(path):
+        return _has_schema(path)
 
 
 def _has_schema(path: Path) -> bool:

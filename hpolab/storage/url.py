@@ -7,7 +7,6 @@ file: what they say goes on without the password, they themselves do not, not ev
 from __future__ import annotations
 
 import importlib
-import os
 import re
 import sqlite3
 import warnings
@@ -15,20 +14,29 @@ import weakref
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit, urlunsplit
+from urllib.parse import unquote, urlsplit, urlunsplit
 
+import optuna
 from optuna.exceptions import ExperimentalWarning, OptunaError
 from optuna.storages import (
     BaseStorage,
-    GrpcStorageProxy,
     InMemoryStorage,
     RDBStorage,
 )
 
-from hpolab.errors import InvalidArgument, InvalidType, StorageUnavailable, needs, one_of
+from hpolab.errors import (
+    InvalidArgument,
+    InvalidType,
+    StorageNotFound,
+    StorageUnavailable,
+    needs,
+    one_of,
+)
+from hpolab.keywords import checks_keywords
 from hpolab.storage.database import DatabaseStorage
 from hpolab.storage.journal import ForkSafeJournalStorage, JournalFile
-from hpolab.storage.redaction import reason_of, redact, split_scheme
+from hpolab.storage.paths import path_of, why_unusable
+from hpolab.storage.redaction import reason_of, redact
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -41,6 +49,8 @@ __all__ = ["DEFAULT_URL", "open_storage"]
 
 DEFAULT_URL = "sqlite:///hpolab.db"
 
+_logger = optuna.logging.get_logger(__name__)
+
 # How long a server may take to answer the first time. Whole seconds: libpq takes no fractions.
 ANSWER_TIMEOUT_SECONDS = 5
 
@@ -48,7 +58,8 @@ ANSWER_TIMEOUT_SECONDS = 5
 _JOURNAL_HEAD = b'{"op_code":'
 
 
-def open_storage(url: str | BaseStorage | None = None) -> BaseStorage:
+@checks_keywords()
+def open_storage(url: str | BaseStorage | None = None, *, create: bool = True) -> BaseStorage:
     """Open the storage at a URL, creating it if it is new.
 
     ==================================  ==========================================================
@@ -64,10 +75,12 @@ def open_storage(url: str | BaseStorage | None = None) -> BaseStorage:
     ==================================  ==========================================================
 
     A user name or a password with special characters is percent-encoded: ``p@ss`` is ``p%40ss``.
+    The path of a file stands as it is: nothing in it is decoded or expanded.
 
     Args:
         url: The URL; ``None`` is ``DEFAULT_URL``. A storage that is open already comes back as
             it is.
+        create: Whether a file or the tables of a database may be new; False to read what is there.
 
     Returns:
         The storage, for ``optuna.create_study(storage=...)``, which adds Optuna's cache to it
@@ -79,6 +92,7 @@ def open_storage(url: str | BaseStorage | None = None) -> BaseStorage:
         MissingExtra: If the driver is not installed.
         StorageUnavailable: If the folder is missing, the file is read-only or of another kind,
             or the server does not answer or refuses the password. No message shows a password.
+        StorageNotFound: If there is no storage yet, without ``create``.
 
     Example:
         >>> import optuna
@@ -104,7 +118,7 @@ got 'postgres://ada:***@localhost'.
         raise InvalidArgument(
             f"`storage` must be a URL such as {DEFAULT_URL!r}, got {redact(url)!r}."
         )
-    storage = _OPENERS[one_of("storage", scheme, _OPENERS)](url)
+    storage = _OPENERS[one_of("storage", scheme, _OPENERS)](url, create)
     if isinstance(storage, RDBStorage):
         # Optuna never closes an engine's connections, and drivers warn of one dropped open. Not at
         # exit: in a forked child that would close the connections of its parent.
@@ -112,17 +126,17 @@ got 'postgres://ada:***@localhost'.
     return storage
 
 
-def _open_memory(url: str) -> BaseStorage:
+def _open_memory(url: str, create: bool) -> BaseStorage:
     if url != "memory://":
         raise _malformed(url, "memory://")
     return InMemoryStorage()
 
 
-def _open_sqlite(url: str) -> BaseStorage:
+def _open_sqlite(url: str, create: bool) -> BaseStorage:
     # Imported here, because SQLAlchemy takes long to import; Optuna puts it off as well.
     from sqlalchemy.exc import SQLAlchemyError
 
-    from hpolab.storage.sqlite import SQLiteStorage, is_sqlite
+    from hpolab.storage.sqlite import SQLiteStorage, has_studies, is_sqlite
 
     if url in ("sqlite://", "sqlite:///", "sqlite:///:memory:"):
         raise InvalidArgument(f"`storage` must name a file or be 'memory://', got {url!r}.")
@@ -131,9 +145,16 @@ def _open_sqlite(url: str) -> BaseStorage:
         "a SQLite database",
         is_sqlite,
         "Name another file; of a damaged one `sqlite3 FILE .recover` saves what can be read",
+        create=create,
     )
+
+    def opening() -> BaseStorage:
+        if not create and not has_studies(path):
+            raise _nothing_there(url)
+        return SQLiteStorage(path)
+
     return _at_the_border(
-        lambda: SQLiteStorage(path),
+        opening,
         # RuntimeError is how Optuna refuses the tables of another version.
         (SQLAlchemyError, OptunaError, sqlite3.Error, RuntimeError, OSError),
         url,
@@ -141,12 +162,12 @@ def _open_sqlite(url: str) -> BaseStorage:
     )
 
 
-def _open_journal(url: str) -> BaseStorage:
-    path = _file(url, "an Optuna journal", _is_journal)
+def _open_journal(url: str, create: bool) -> BaseStorage:
+    path = _file(url, "an Optuna journal", _is_journal, create=create)
     return _replayed(url, lambda: JournalFile(path))
 
 
-def _open_redis(url: str) -> BaseStorage:
+def _open_redis(url: str, create: bool) -> BaseStorage:
     address = _address(url, "redis://user:password@host:port/0")
     # redis-py would take any other path for database 0.
     if not re.fullmatch(r"/?\d*", address.path):
@@ -154,7 +175,7 @@ def _open_redis(url: str) -> BaseStorage:
     return _open_redis_server(url)
 
 
-def _open_redis_socket(url: str) -> BaseStorage:
+def _open_redis_socket(url: str, create: bool) -> BaseStorage:
     if not url.partition("?")[0].removeprefix("unix://").startswith("/"):
         raise _malformed(url, "unix:///folder/redis.sock?db=0")
     return _open_redis_server(url)
@@ -186,19 +207,18 @@ def _open_redis_server(url: str) -> BaseStorage:
     )
 
 
-def _open_postgresql(url: str) -> BaseStorage:
+def _open_postgresql(url: str, create: bool) -> BaseStorage:
     _driver(url, "psycopg", "psycopg", "postgres")
-    return _open_database(
-        url, "postgresql", "psycopg", "SELECT pg_advisory_xact_lock(hashtext('hpolab'))"
-    )
+    lock = "SELECT pg_advisory_xact_lock(hashtext('hpolab'))"
+    return _open_database(url, "postgresql", "psycopg", lock, create)
 
 
-def _open_mysql(url: str) -> BaseStorage:
+def _open_mysql(url: str, create: bool) -> BaseStorage:
     _driver(url, "pymysql", "PyMySQL", "mysql")
-    return _open_database(url, "mysql", "pymysql", "SELECT GET_LOCK('hpolab', 60)")
+    return _open_database(url, "mysql", "pymysql", "SELECT GET_LOCK('hpolab', 60)", create)
 
 
-def _open_database(url: str, dialect: str, driver: str, lock: str) -> BaseStorage:
+def _open_database(url: str, dialect: str, driver: str, lock: str, create: bool) -> BaseStorage:
     import sqlalchemy
     from sqlalchemy.exc import SQLAlchemyError
 
@@ -218,6 +238,8 @@ def _open_database(url: str, dialect: str, driver: str, lock: str) -> BaseStorag
     def opening() -> BaseStorage:
         connect(patience | greeting).close()
         with connect(patience) as connection:
+            if not create and not sqlalchemy.inspect(connection).has_table("alembic_version"):
+                raise _nothing_there(url)
             # Held while the tables are created: processes that create them at once fail, and
             # "IF NOT EXISTS" does not help against one another. The lock ends with the connection.
             connection.execute(sqlalchemy.text(lock))
@@ -237,7 +259,7 @@ def _open_database(url: str, dialect: str, driver: str, lock: str) -> BaseStorag
     )
 
 
-def _open_grpc(url: str) -> BaseStorage:
+def _open_grpc(url: str, create: bool) -> BaseStorage:
     _driver(url, "grpc", "grpcio", "grpc")
     _driver(url, "google.protobuf", "protobuf", "grpc")
     address = _address(url, "grpc://host:port")
@@ -245,12 +267,15 @@ def _open_grpc(url: str) -> BaseStorage:
     port = address.port
     if port is None or urlunsplit(bare) != url.rstrip("/"):
         raise _malformed(url, "grpc://host:port")
+    # Imported here, as it needs gRPC.
+    from hpolab.storage.grpc_proxy import GrpcStorage
+
     # urlsplit takes the brackets from an IPv6 address; Optuna joins host and port by a colon.
     host = address.netloc.rpartition(":")[0]
 
     def opening() -> BaseStorage:
         with _experimental():
-            storage = GrpcStorageProxy(host=host, port=port)
+            storage = GrpcStorage(host=host, port=port)
         try:
             storage.wait_server_ready(timeout=ANSWER_TIMEOUT_SECONDS)
         except OSError:
@@ -263,7 +288,7 @@ def _open_grpc(url: str) -> BaseStorage:
     )
 
 
-_OPENERS: dict[str, Callable[[str], BaseStorage]] = {
+_OPENERS: dict[str, Callable[[str, bool], BaseStorage]] = {
     "grpc": _open_grpc,
     "journal": _open_journal,
     "memory": _open_memory,
@@ -280,28 +305,32 @@ _CHECK_THE_SERVER = "Check that the server runs there and takes this user, passw
 
 
 def _file(
-    url: str, kind: str, is_of_kind: Callable[[Path], bool], advice: str = "Name another file"
+    url: str,
+    kind: str,
+    is_of_kind: Callable[[Path], bool],
+    advice: str = "Name another file",
+    *,
+    create: bool,
 ) -> Path:
     """The file that a URL names, after every check that needs no change to it."""
-    scheme, rest = split_scheme(url)
-    if not rest.startswith("/") or "?" in rest or not Path(rest[1:]).name:
-        raise _malformed(url, f"{scheme}/folder/file")
-    path = Path(rest[1:])
-    if not path.parent.is_dir():
-        raise _unavailable(url, f"there is no folder {str(path.parent)!r}", "Create it first")
-    if path.exists() and not path.is_file():
-        raise _unavailable(url, f"{str(path)!r} is no plain file", "Name a file")
-    for place in (path.parent, path):
-        if place.exists() and not _is_writable(place):
-            raise _unavailable(url, f"{str(place)!r} is read-only", "Make it writable")
-    if path.exists() and not is_of_kind(path):
-        raise _unavailable(url, f"{str(path)!r} is not {kind}", advice)
+    path = path_of(url)
+    found = why_unusable(path)
+    if found is not None:
+        raise _unavailable(url, *found)
+    if not path.exists() and not create:
+        raise _nothing_there(url, f"there is no such file as {str(path)!r}")
+    if path.exists():
+        if not is_of_kind(path):
+            raise _unavailable(url, f"{str(path)!r} is not {kind}", advice)
+        return path
+    decoded = Path(unquote(str(path)))
+    if decoded != path and decoded.is_file():
+        # SQLAlchemy 2.1 decodes a URL, and so did an hpolab that left the path to it.
+        _logger.warning(
+            f"{str(path)!r} is new, though there is {str(decoded)!r}: a path stands as it is, and "
+            "its %-signs are not decoded. For a study of that file, name that file."
+        )
     return path
-
-
-def _is_writable(path: Path) -> bool:
-    # `os.access` grants root everything; without any write permission root is kept out as well.
-    return bool(path.stat().st_mode & 0o222) and os.access(path, os.W_OK)
 
 
 def _is_journal(path: Path) -> bool:
@@ -383,6 +412,13 @@ def _replayed(url: str, open_backend: Callable[[], BaseJournalBackend]) -> BaseS
         (AssertionError, KeyError, TypeError, ValueError),
         url,
         "Check that the journal is intact",
+    )
+
+
+def _nothing_there(url: str, reason: str = "no study was ever stored there") -> StorageNotFound:
+    return StorageNotFound(
+        f"Cannot open {redact(url)!r}: {reason}. No study is there to read; check the URL, or make "
+        "one with `make_study`."
     )
 
 

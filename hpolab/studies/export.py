@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 import json
+import math
 import pprint
 import re
+from collections.abc import Mapping, Sequence
 from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hpolab.errors import InvalidArgument, one_of
+import numpy as np
+
+from hpolab.errors import InvalidArgument, InvalidType, one_of
 from hpolab.keywords import checks_keywords
 from hpolab.search_space.space import SearchSpace
+from hpolab.studies.hydra import check_key, value_word
 from hpolab.studies.imported import RUN_KEY
 from hpolab.studies.recipe import read_recipe
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable
     from os import PathLike
 
     from optuna import Study
@@ -29,6 +34,7 @@ __all__ = [
     "as_python",
     "as_yaml",
     "delivered_params",
+    "in_short",
     "params_of_yaml",
     "trainer_params",
 ]
@@ -62,16 +68,29 @@ def delivered_params(study: Study, trial: FrozenTrial) -> dict[str, Any]:
 
 
 def as_yaml(params: Mapping[str, Any]) -> str:
-    """Return YAML, in the order of ``params``.
+    """Return YAML, in the order of ``params``; every reader of YAML tells its texts from numbers.
+
+    Raises:
+        InvalidType: If a value is no text, number, bool, None, nor a list or dict of them.
 
     Example:
-        >>> print(as_yaml({"optimizer": "adam", "lr": 1e-05}))
+        >>> print(as_yaml({"optimizer": "adam", "lr": 1e-05, "epsilon": "1e-8"}))
         optimizer: adam
         lr: 1.0e-05
+        epsilon: '1e-8'
     """
     import yaml
 
-    return str(yaml.safe_dump(dict(params), sort_keys=False)).rstrip()
+    class Dumper(yaml.SafeDumper):
+        pass
+
+    def text(dumper: Any, value: str) -> Any:
+        # PyYAML knows the rules of YAML 1.1, where 1e-8 is a text; in 1.2, and in Hydra, it is not.
+        style = "'" if _is_number(value) else None
+        return dumper.represent_scalar("tag:yaml.org,2002:str", value, style=style)
+
+    Dumper.add_representer(str, text)
+    return str(yaml.dump(_plain(dict(params)), Dumper=Dumper, sort_keys=False)).rstrip()
 
 
 @checks_keywords()
@@ -110,8 +129,12 @@ def params_of_yaml(
 
 
 def as_json(params: Mapping[str, Any]) -> str:
-    """Return JSON, in the order of ``params``."""
-    return json.dumps(dict(params), indent=2)
+    """Return JSON, in the order of ``params``.
+
+    Raises:
+        InvalidType: If a value is no text, number, bool, None, nor a list or dict of them.
+    """
+    return json.dumps(_plain(dict(params)), indent=2)
 
 
 def as_python(params: Mapping[str, Any]) -> str:
@@ -121,7 +144,7 @@ def as_python(params: Mapping[str, Any]) -> str:
         >>> as_python({"optimizer": "adam", "amsgrad": False})
         "{'optimizer': 'adam', 'amsgrad': False}"
     """
-    return pprint.pformat(dict(params), sort_dicts=False, width=100)
+    return pprint.pformat(_literal(dict(params)), sort_dicts=False, width=100)
 
 
 @checks_keywords()
@@ -132,7 +155,10 @@ def as_overrides(
     prefixes: Mapping[str, str | None] | None = None,
     digits: int | None = None,
 ) -> list[str]:
-    """Return ``name=value`` for each parameter, as Hydra and its like take them.
+    """Return ``name=value`` for each parameter, in Hydra's grammar: arguments of a program.
+
+    A text that Hydra would read as something else is quoted: ``layers="64,32"``. A shell takes
+    quotes for its own, so for a line of a shell join them by ``shlex.join``.
 
     Args:
         params: The configuration.
@@ -142,6 +168,11 @@ def as_overrides(
         digits: Significant digits of a float, those of 1 - value where it is above 0.9, so that no
             decay rate becomes 1; None for the exact value.
 
+    Raises:
+        InvalidArgument: If a name or a value cannot be written as an override, or two parameters
+            have one name.
+        InvalidType: If a value is no text, number, bool, None, nor a list or dict of them.
+
     Example:
         >>> as_overrides(
         ...     {"lr": 0.000513433, "beta2": 0.99948766, "T_max": 24},
@@ -149,19 +180,36 @@ def as_overrides(
         ... )
         ['models.optimizer.lr=0.000513', 'beta2=0.999488', 'T_max=24']
     """
-    names = {name: f"{prefix}{name}" for name in params} | dict(prefixes or {})
-    return [
-        f"{names[name]}={_word(value, digits)}"
-        for name, value in params.items()
-        if names[name] is not None
-    ]
+    given = dict(prefixes or {})
+    words: dict[str, str] = {}
+    for name, value in params.items():
+        key = given.get(name, f"{prefix}{name}")
+        if key is None:
+            continue
+        check_key(name, prefix=prefix, given=given.get(name))
+        if key in words:
+            raise InvalidArgument(
+                f"`prefixes` must give each parameter a name of its own, got {key!r} for two."
+            )
+        words[key] = value_word(_rounded(value, digits))
+    return [f"{key}={word}" for key, word in words.items()]
+
+
+def in_short(params: Mapping[str, Any], *, digits: int) -> str:
+    """Return a configuration on one line, for a reader: rounded, and in no program's grammar.
+
+    Example:
+        >>> in_short({"optimizer": "my adam", "lr": 0.00123456}, digits=3)
+        'optimizer=my adam, lr=0.00123'
+    """
+    return ", ".join(f"{name}={_rounded(value, digits)}" for name, value in params.items())
 
 
 def _read_yaml(path: str | PathLike[str]) -> dict[str, Any]:
     import yaml
 
     try:
-        read = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+        read = yaml.load(Path(path).read_text(encoding="utf-8"), Loader=_loader())
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise InvalidArgument(f"`{path}` must be a YAML file that can be read: {error}") from error
     if not isinstance(read, dict):
@@ -185,18 +233,79 @@ def _found(root: Mapping[str, Any], address: str, path: str | PathLike[str]) -> 
             f"`{path}` must have a plain value at {address!r}, got {here!r}: give a file with its "
             "interpolations resolved, such as `--cfg job --resolve` prints."
         )
-    return float(here) if isinstance(here, str) and _EXPONENT.fullmatch(here) else here
+    return here
 
 
-def _word(value: Any, digits: int | None) -> str:
-    if value is None:
-        return "null"
-    if digits is not None and isinstance(value, float):
-        value = _rounded(value, digits)
-    return str(value)
+def _loader() -> Any:
+    """Return PyYAML's safe loader with the rules in which Hydra differs from YAML 1.1."""
+    import yaml
+
+    class Loader(yaml.SafeLoader):
+        def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
+            names = [self.construct_object(key, deep=True) for key, _ in node.value]
+            doubled = [name for name in names if names.count(name) > 1]
+            if doubled:
+                raise yaml.constructor.ConstructorError(
+                    None, None, f"{doubled[0]!r} stands there twice", node.start_mark
+                )
+            return dict(super().construct_mapping(node, deep))
+
+    # In the place of the loader's own table, which the subclass would share: dates are texts.
+    Loader.yaml_implicit_resolvers = {
+        first: [rule for rule in rules if rule[0] != "tag:yaml.org,2002:timestamp"]
+        for first, rules in yaml.SafeLoader.yaml_implicit_resolvers.items()
+    }
+    Loader.add_implicit_resolver("tag:yaml.org,2002:float", _EXPONENT, list("-+0123456789."))
+    return Loader
 
 
-def _rounded(value: float, digits: int) -> float:
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return re.fullmatch(r"0[ob][0-7_]+", text) is not None
+    return True
+
+
+def _plain(value: Any) -> Any:
+    """Return a value made of what every notation knows."""
+    if isinstance(value, np.generic | np.ndarray):
+        value = value.tolist()
+    if value is None or type(value) in (bool, int, float, str):
+        return value
+    if isinstance(value, Mapping):
+        return {str(name): _plain(each) for name, each in value.items()}
+    if isinstance(value, Sequence) and not isinstance(value, bytes):
+        return str(value) if isinstance(value, str) else [_plain(each) for each in value]
+    if isinstance(value, bool | int | float):
+        return int(value) if isinstance(value, int) else float(value)
+    raise InvalidType(
+        "A configuration must be of text, numbers, bools, None, and lists and dicts of them, got "
+        f"{type(value).__name__}."
+    )
+
+
+def _literal(value: Any) -> Any:
+    """Return a value whose ``repr`` is Python that gives it back."""
+    if isinstance(value, np.generic):
+        value = value.item()
+    if isinstance(value, float) and not math.isfinite(value):
+        return _NotFinite(value)
+    if isinstance(value, dict):
+        return {name: _literal(each) for name, each in value.items()}
+    return type(value)(map(_literal, value)) if type(value) in (list, tuple) else value
+
+
+class _NotFinite(float):
+    """A float that Python has no literal for."""
+
+    def __repr__(self) -> str:
+        return f'float("{float(self)}")'
+
+
+def _rounded(value: Any, digits: int | None) -> Any:
+    if digits is None or not isinstance(value, float) or not math.isfinite(value):
+        return value
     if 0.9 < value < 1:
         # In decimal, so that 1 - 0.000513 is 0.999487 and not a float beside it.
         return float(1 - Decimal(f"{1 - value:.{digits}g}"))

@@ -17,6 +17,7 @@ from hpolab.errors import (
     InvalidType,
     RecipeMismatch,
     StudyNotFound,
+    check_text,
     hint,
     one_of,
 )
@@ -171,6 +172,7 @@ def make_study(
         search_space=None if search_space is None else search_space.to_dict(),
     )
     if stored is None:
+        check_text("`study_name`", study_name)
         stored = _created(study_name, opened, recipe)
     stored.check(recipe, study_name=study_name, allow_change=allow_change)
     study = optuna.load_study(
@@ -229,7 +231,8 @@ def load_study(study_name: str, *, storage: str | BaseStorage | None = None) -> 
         pruner.
 
     Raises:
-        StudyNotFound: If the storage has no study of that name, or a copy that was interrupted.
+        StudyNotFound: If the storage has no study of that name, or a copy that was interrupted, or
+            there is no storage yet (`StorageNotFound`).
         RecipeMismatch: If it was made with a sampler or pruner object, which only `make_study`
             can be given again, or was written by a newer hpolab.
         StorageUnavailable: If the storage cannot be opened.
@@ -241,7 +244,7 @@ def load_study(study_name: str, *, storage: str | BaseStorage | None = None) -> 
         >>> str(load_study("squares", storage=storage).sampler)
         'TrialSeededSampler(RandomSampler, seed=0)'
     """
-    opened = open_storage(storage)
+    opened = open_storage(storage, create=False)
     study = stored_study(study_name, opened)
     return study if read_recipe(study) is None else make_study(study_name, storage=opened)
 
@@ -252,6 +255,8 @@ def stored_study(study_name: str, storage: BaseStorage) -> Study:
     Raises:
         StudyNotFound: If the storage has no study of that name, or a copy that was interrupted.
     """
+    if not isinstance(study_name, str):
+        raise InvalidType(f"`study_name` must be a str, got {type(study_name).__name__}.")
     names = get_all_study_names(storage)
     if study_name not in names:
         listed = ", ".join(repr(name) for name in sorted(names)) or "no study"
@@ -319,6 +324,7 @@ def _check_arguments(study_name: str, allow_change: Collection[str]) -> None:
         raise InvalidType(f"`study_name` must be a str, got {type(study_name).__name__}.")
     if not study_name:
         raise InvalidArgument("`study_name` must not be empty, got ''.")
+    check_text("`study_name`", study_name, is_new=False)
     if isinstance(allow_change, str):
         raise InvalidType(f"`allow_change` must be a list of names, got {allow_change!r}.")
     for part in allow_change:

@@ -14,6 +14,7 @@ import optuna
 from optuna.artifacts.exceptions import ArtifactNotFound
 
 from hpolab import _optuna
+from hpolab.errors import check_folder
 from hpolab.files import remove_leftovers, replace_file
 from hpolab.trial.sealed import seal, unseal
 
@@ -51,10 +52,14 @@ class CheckpointFolder:
 
     Args:
         folder: Made when the first checkpoint is written.
+
+    Raises:
+        InvalidArgument: If a file stands in its place.
     """
 
     def __init__(self, folder: str | Path) -> None:
         self.folder = Path(folder).absolute()
+        check_folder(self.folder)
 
     def open_reader(self, artifact_id: str) -> BinaryIO:
         """Open a checkpoint, or raise ``ArtifactNotFound``."""

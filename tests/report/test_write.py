@@ -7,7 +7,15 @@ import sys
 
 import pytest
 
-from hpolab import InvalidArgument, InvalidType, MissingExtra, write_images, write_report
+from hpolab import (
+    FileNotWritten,
+    HpolabError,
+    InvalidArgument,
+    InvalidType,
+    MissingExtra,
+    write_images,
+    write_report,
+)
 
 
 def test_report_is_replaced_in_one_step(study_of, tmp_path, monkeypatch):
@@ -31,6 +39,20 @@ def test_bad_arguments_are_refused(study_of, tmp_path):
         write_report(3, tmp_path / "report.html")
     with pytest.raises(InvalidArgument, match="'svg'"):
         write_images(study_of([1.0]), tmp_path, format="gif")
+
+
+@pytest.mark.parametrize("name", ["n" * 300, "file/report.html", "circle/report.html"])
+def test_a_place_that_cannot_be_written_is_refused_by_our_own_error(study_of, tmp_path, name):
+    (tmp_path / "file").touch()
+    (tmp_path / "circle").symlink_to("circle")
+    with pytest.raises(HpolabError, match=r"circle|file|nnn"):
+        write_report(study_of([1.0]), tmp_path / name)
+
+
+def test_images_need_a_folder_that_can_be_made(study_of, tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(FileNotWritten, match=r"file/images': Not a directory"):
+        write_images(study_of([1.0]), tmp_path / "file" / "images")
 
 
 @pytest.mark.parametrize("package", ["plotly", "jinja2"])

@@ -14,6 +14,14 @@ from optuna.distributions import FloatDistribution
 from optuna.samplers import NSGAIISampler
 from optuna.storages import BaseStorage, InMemoryStorage
 from optuna.trial import TrialState, create_trial
+from optuna_dashboard import get_note, save_note
+from optuna_dashboard.artifact._backend import list_trial_artifacts
+from optuna_dashboard.preferential._system_attrs import (
+    get_preferences,
+    is_skipped_trial,
+    report_preferences,
+    report_skip,
+)
 from typer.testing import CliRunner
 
 from hpolab import (
@@ -183,6 +191,71 @@ def test_a_genetic_samplers_parents_are_found_under_their_new_ids() -> None:
     copied = make_study("s", storage=there, **settings)
     run(copied, objective, n_trials=24)
     assert told(copied) == told(whole)
+
+
+def at_trials(study: Study) -> dict[str, list[Any]]:
+    """Return what the dashboard keeps at a study, and at each of its trials."""
+    attrs = study._storage.get_study_system_attrs(study._study_id)
+    trials = study.get_trials(deepcopy=False)
+    return {
+        "note": [get_note(study), *(get_note(optuna.Trial(study, t._trial_id)) for t in trials)],
+        "skipped": [is_skipped_trial(t._trial_id, attrs) for t in trials],
+        "artifacts": [
+            [each["artifact_id"] for each in list_trial_artifacts(attrs, t.system_attrs, t)]
+            for t in trials
+        ],
+        "preferences": get_preferences(attrs),
+    }
+
+
+@pytest.mark.parametrize("place", ["same storage", "sqlite", "journal", "memory"])
+def test_what_the_dashboard_keeps_at_trials_stays_with_them(
+    place: str, sqlite: str, journal: str, tmp_path: Path
+) -> None:
+    run(make_study("first", storage=sqlite), objective, n_trials=2)
+    study = make_study("noted", storage=sqlite)
+    run(study, objective, n_trials=4)
+    storage, trials = study._storage, study.trials
+    save_note(study, "of the study")
+    save_note(optuna.Trial(study, trials[1]._trial_id), "labels were shuffled " * 200)
+    save_note(optuna.Trial(study, trials[3]._trial_id), "the last one")
+    report_skip(study._study_id, trials[2]._trial_id, storage)
+    report_preferences(study._study_id, storage, [(3, 0)])
+    for prefix, number in (("dashboard:artifacts", 0), ("dashboard:artifacts", 99)):
+        trial_id = trials[number]._trial_id if number < 4 else number
+        meta = json.dumps({"artifact_id": f"a{number}"})
+        storage.set_study_system_attr(study._study_id, f"{prefix}:{trial_id}:a{number}", meta)
+    there = {
+        "same storage": sqlite,
+        "sqlite": f"sqlite:///{tmp_path}/to.db",
+        "journal": journal,
+        "memory": InMemoryStorage(),
+    }[place]
+    if place != "same storage":
+        run(make_study("other", storage=there), objective, n_trials=3)
+    copy_study("noted", storage=sqlite, to_storage=there, to_study_name="again")
+    copied = load_study("again", storage=there)
+    assert at_trials(copied) == at_trials(study)
+    assert "labels were shuffled" in at_trials(copied)["note"][2]
+    assert at_trials(copied)["artifacts"][0] == ["a0"]
+
+
+def test_the_parents_of_another_storage_are_no_parents_of_the_copy() -> None:
+    here, there = InMemoryStorage(), InMemoryStorage()
+    study = make_study("s", storage=here)
+    run(study, objective, n_trials=2)
+    here.set_study_system_attr(study._study_id, "NSGAIISampler:parent:1", [0, 17])
+    copy_study("s", storage=here, to_storage=there)
+    attrs = there.get_study_system_attrs(load_study("s", storage=there)._study_id)
+    assert attrs == {"NSGAIISampler:parent:1": [0]}
+
+
+@pytest.mark.parametrize("there", ["sqlite", "journal"])
+def test_a_copy_of_no_study_makes_no_file(there: str, sqlite: str, tmp_path: Path) -> None:
+    make_study("s", storage=sqlite)
+    with pytest.raises(StudyNotFound):
+        copy_study("other", storage=sqlite, to_storage=f"{there}:///{tmp_path}/to")
+    assert not (tmp_path / "to").exists()
 
 
 def test_a_trial_that_is_to_go_on_takes_its_checkpoint_along(sqlite: str, journal: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import optuna
+import pytest
 
 from hpolab import copy_study, make_study, run
 
@@ -25,6 +26,12 @@ def test_progress_bar_shows_trials_best_and_pruned(capsys):
     assert "3/3" in shown.err
     assert "best 0.25 (trial 0)" in shown.err
     assert "1 pruned" in shown.err
+
+
+@pytest.mark.parametrize("name", ["resnet[bs=32]", "dir[/b]", "[red]", ":fire:", "{task.id}"])
+def test_the_bar_shows_the_studys_name_as_it_is(name, capsys):
+    run(make_study(name, storage="memory://"), square, n_trials=1, show_progress_bar=True)
+    assert name in capsys.readouterr().err
 
 
 def test_no_progress_bar_where_standard_error_is_no_terminal(capsys):

@@ -268,6 +268,12 @@ def test_bad_value_is_refused_by_name(spec: object, message: str) -> None:
     assert "'x'" in str(caught.value)
 
 
+@pytest.mark.parametrize("name", ["lone \ud800", "a\0b"], ids=ascii)
+def test_a_name_that_some_storage_cannot_keep_is_refused(name: str) -> None:
+    with pytest.raises(InvalidArgument, match="a parameter's name must be text"):
+        SearchSpace({name: (0.0, 1.0)})
+
+
 @pytest.mark.parametrize("spec", [("a", "b"), (True, 2), {"low": 1}, object(), {1, 2}, [object()]])
 def test_bad_type_is_refused_by_name(spec: object) -> None:
     with pytest.raises(InvalidType, match="'x'"):

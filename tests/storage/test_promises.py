@@ -88,7 +88,7 @@ def test_a_file_promises_what_its_file_system_does(
 
 @pytest.mark.parametrize("scheme", ["sqlite", "journal"])
 def test_a_question_creates_no_file(scheme: str, tmp_path: Path) -> None:
-    with pytest.raises(StorageUnavailable, match="there is no such file yet"):
+    with pytest.raises(StorageUnavailable, match="there is no such file"):
         check_storage(f"{scheme}:///{tmp_path}/study")
     assert list(tmp_path.iterdir()) == []
 

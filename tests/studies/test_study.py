@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import sqlite3
 import threading
+from contextlib import closing
 from functools import partial
 
 import optuna
@@ -19,6 +21,7 @@ from hpolab import (
     Objective,
     RecipeMismatch,
     SearchSpace,
+    StorageUnavailable,
     StudyNotFound,
     load_study,
     make_study,
@@ -181,6 +184,38 @@ def test_bad_argument_is_refused(arguments, error, message):
 def test_bad_study_name_is_refused(name, error, message):
     with pytest.raises(error, match=message):
         make_study(name, storage="memory://")
+
+
+@pytest.mark.parametrize("name", ["lone \ud800", "\udcff", "a\0b", "n" * 513], ids=ascii)
+@pytest.mark.parametrize("scheme", ["memory", "sqlite", "journal"])
+def test_a_name_that_some_storage_cannot_keep_is_refused(name, scheme, tmp_path):
+    url = "memory://" if scheme == "memory" else f"{scheme}:///{tmp_path}/s"
+    with pytest.raises(InvalidArgument, match="`study_name` must"):
+        make_study(name, storage=url)
+
+
+def test_a_long_name_that_is_there_already_is_resumed(tmp_path):
+    url = f"sqlite:///{tmp_path}/s.db"
+    make_study("s", storage=url)
+    with closing(sqlite3.connect(tmp_path / "s.db")) as connection, connection:
+        connection.execute("UPDATE studies SET study_name = ?", ["n" * 600])
+    assert make_study("n" * 600, storage=url).study_name == "n" * 600
+
+
+@pytest.mark.parametrize("name", [3, None, b"s"])
+def test_a_name_that_is_no_text_is_refused_by_its_type(name):
+    with pytest.raises(InvalidType, match="`study_name` must be a str"):
+        load_study(name, storage=InMemoryStorage())
+
+
+@pytest.mark.parametrize("scheme", ["sqlite", "journal"])
+def test_a_study_of_a_file_that_is_not_there_is_not_found(scheme, tmp_path):
+    url = f"{scheme}:///{tmp_path}/s"
+    with pytest.raises(StudyNotFound, match="there is no such file"):
+        load_study("s", storage=url)
+    with pytest.raises(StorageUnavailable):
+        load_study("s", storage=url)
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize(("sampler", "package"), [("cmaes", "cmaes"), ("gp", "torch")])

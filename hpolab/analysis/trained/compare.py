@@ -27,7 +27,7 @@ from hpolab.running.run import RunOptions, run
 from hpolab.search_space.space import SearchSpace, as_space
 from hpolab.seeding import derive_seed
 from hpolab.storage.url import open_storage
-from hpolab.studies.export import as_overrides
+from hpolab.studies.export import in_short
 from hpolab.studies.recipe import read_recipe
 from hpolab.studies.study import make_study, stored_study
 from hpolab.studies.trials import best_trial, sign_of
@@ -402,7 +402,7 @@ def load_comparison(study_name: str, *, storage: str | BaseStorage | None = None
     """
     import optuna
 
-    opened = open_storage(storage)
+    opened = open_storage(storage, create=False)
     found = {}
     for summary in optuna.get_all_study_summaries(opened, include_best_trial=False):
         mark = summary.user_attrs.get(_CONTENDER_KEY)
@@ -432,7 +432,7 @@ def _brief(contender: Contender) -> str:
     params = contender.best_params
     names = _space_of(contender.study).names().values()
     shown = {name: params[name] for name in names if name in params}
-    return ", ".join(as_overrides(shown, digits=3))
+    return in_short(shown, digits=3)
 
 
 def _contender(name: str, study: Study) -> Contender:

@@ -276,7 +276,7 @@ def load_sweep(study_name: str, *, storage: str | BaseStorage | None = None) -> 
     """
     import optuna
 
-    opened = open_storage(storage)
+    opened = open_storage(storage, create=False)
     found = {}
     for summary in optuna.get_all_study_summaries(opened, include_best_trial=False):
         mark = summary.user_attrs.get(_SWEEP_KEY)

@@ -341,7 +341,7 @@ def as_part_of(whole: str, study_name: str, part: str) -> Iterator[None]:
         raise RecipeMismatch(
             f"{whole.capitalize()} {study_name!r} exists, and {part} cannot be resumed as asked "
             f"for. {error.found}\nResume it with its own settings and data, or give the new "
-            f"{whole} a name of its own, such as `{function}(…, study_name='{study_name}-2')`."
+            f"{whole} a name of its own, such as `{function}(…, study_name={study_name + '-2'!r})`."
         ) from error
 
 
