@@ -33,6 +33,7 @@ from torch_objective import build_cnn, build_mlp
 
 from hpolab import TorchObjective, make_study, optimizer_space, run
 from hpolab.torch.fused.architecture import Architecture
+from hpolab.torch.fused.first_steps import FirstSteps
 from hpolab.torch.fused.member import Member
 from hpolab.torch.fused.stack import Stack
 
@@ -93,7 +94,7 @@ def train_in_stacks_of_one(objective: TorchObjective, trials: Sequence[FrozenTri
         params = objective.search_space.from_trial(trial.params)
         member = Member.outside(objective, params, trial.number)
         architecture = architecture or Architecture(member.training)
-        stack = Stack(architecture, [member])
+        stack = Stack(architecture, [(member, FirstSteps(architecture, member))])
         for _ in range(objective.max_steps):
             stack.epoch()
             stack.values()

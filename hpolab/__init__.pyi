@@ -74,6 +74,7 @@ from .torch.build import build_optimizer, build_schedule
 from .torch.lightning import LightningPruningCallback
 from .torch.objective import TorchObjective
 from .torch.optimizers import OPTIMIZERS, optimizer_space
+from .torch.options import TrainedEpoch
 from .torch.schedules import SCHEDULES, schedule_space
 from .trial.checkpoint import CheckpointFolder
 from .trial.reporter import Reporter, ReporterOptions, ReporterSettings
@@ -151,6 +152,7 @@ __all__ = [
     "TasteClusters",
     "TooManyFailures",
     "TorchObjective",
+    "TrainedEpoch",
     "TrialSeededSampler",
     "Tuned",
     "WorkerError",

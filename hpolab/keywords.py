@@ -21,6 +21,8 @@ R = TypeVar("R")
 # hpolab's word -> words for it in Optuna, scikit-learn, LightGBM, XGBoost, CatBoost, Keras,
 # Lightning, Ray Tune and Hugging Face.
 _OTHER_WORDS = {
+    "accumulation_steps": "gradient_accumulation_steps accumulate_grad_batches grad_accumulation "
+    "gradient_accumulation",
     "batch_size": "bs train_batch_size per_device_train_batch_size",
     "build_model": "model model_fn build_fn model_init hypermodel net module",
     "callbacks": "callback",
@@ -35,9 +37,12 @@ _OTHER_WORDS = {
     "fidelity": "resource resource_attr",
     "folds": "cv n_splits n_folds nfold num_folds k_folds fold_count splitter",
     "groups": "group query qid group_id",
+    "layer_decay": "layerwise_lr_decay layer_lr_decay llrd lr_layer_decay",
     "loss": "criterion loss_fn loss_function objective",
     "make_artifact": "train fit train_fn",
     "max_epochs": "epochs n_epochs num_epochs num_train_epochs nb_epoch max_epoch max_steps",
+    "max_grad_norm": "gradient_clip_val clip_grad_norm grad_clip clip_grad clipnorm max_norm "
+    "gradient_clipping",
     "max_rounds": "num_boost_round n_estimators num_iterations num_rounds n_rounds iterations "
     "max_iter num_boost_rounds",
     "max_steps": "n_steps num_steps steps max_epochs epochs n_epochs max_iter",
@@ -50,12 +55,16 @@ _OTHER_WORDS = {
     "n_workers": "n_jobs num_workers workers max_workers n_processes processes nthread "
     "max_concurrent_trials",
     "objective": "function func fn target trainable",
+    "on_epoch": "on_epoch_end on_train_epoch_end epoch_callback",
+    "optimizer": "optim optimizer_fn optimizer_class configure_optimizers make_optimizer",
     "params": "parameters lgb_params model_params config",
     "patience": "early_stopping_rounds early_stopping n_iter_no_change early_stopping_patience "
     "stopping_rounds",
+    "precision": "mixed_precision amp use_amp dtype bf16 fp16 autocast",
     "pruner": "scheduler stopper early_stopper",
     "sample_weight": "weight weights sample_weights",
     "sampler": "search_alg algorithm tuner algo optimizer",
+    "schedule": "scheduler lr_scheduler lr_schedule scheduler_fn",
     "score": "holdout hold_out",
     "score_artifact": "score evaluate metric_fn",
     "search_space": "space params param_distributions param_grid param_space distributions "
@@ -70,6 +79,7 @@ _OTHER_WORDS = {
     "top_k": "k top n_best",
     "train": "X x data dtrain dataset train_data train_set training_data X_train x_train "
     "train_loader train_dataloader train_dataset",
+    "unpack": "target_key targets_key label_key label_names collate_fn prepare_batch",
     "valid": "val validation eval_set validation_data valid_set valid_sets val_data dev "
     "validation_split validation_fraction test_size val_loader eval_dataset X_valid",
     "weight": "sample_weight weights sample_weights",

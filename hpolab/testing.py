@@ -212,6 +212,16 @@ class ObjectiveContract:
         assert all(isinstance(value, float) for value in metrics.values())
         assert math.isfinite(metrics[objective.metric_in(metrics)])
 
+    def test_evaluation_repeats_and_leaves_the_data_as_it_was(self, finished: Study) -> None:
+        objective, model = self._fitted(finished)
+        data = self.data()
+        if data is None:
+            pytest.skip("`data` gives nothing to evaluate on")
+        before = cloudpickle.dumps(data)
+        metrics = objective.evaluate(model, data)
+        assert cloudpickle.dumps(data) == before
+        assert objective.evaluate(model, data) == metrics
+
     def test_best_model_is_that_of_the_best_trial(self, finished: Study) -> None:
         objective, model = self._fitted(finished)
         best, metrics = finished.best_trial, self._evaluated(objective, model)

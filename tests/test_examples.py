@@ -41,6 +41,7 @@ SMALL = {
         "optimizers": ["adam", "sgd"],
     },
     "recommender_outside_trainer": {"n_trials": 3},
+    "transformer": {"n_trials": 3, "max_epochs": 2},
     "xgboost_pruning": {"n_trials": 8, "max_rounds": 10},
 }
 

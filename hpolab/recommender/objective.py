@@ -16,6 +16,7 @@ from hpolab.recommender.ranking import LOWER_IS_BETTER, RankingTask
 from hpolab.recommender.space import RECOMMENDERS, recommender_space
 from hpolab.recommender.trainer import RecommenderTrainer
 from hpolab.seeding import check_seed
+from hpolab.torch.horizon import check_schedule
 from hpolab.trial.reporter import ReporterOptions
 
 if TYPE_CHECKING:
@@ -196,6 +197,7 @@ class RecommenderObjective(Objective):
             metric=metric,
             **settings,
         )
+        check_schedule(self.search_space, self.max_steps)
         # Without the protocol the value of a metric means nothing.
         self.facts = {"metric": metric, **splits.facts, **self._score.facts}
 

@@ -176,7 +176,7 @@ class TorchRecommenderTraining(RecommenderTraining):
         self._state.keep_best()
 
     def load_best(self) -> None:
-        self.model.load_state_dict(self._state.best)
+        self._state.load_best()
 
     def to_bytes(self) -> bytes:
         return self._state.to_bytes()

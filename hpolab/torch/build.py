@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +12,7 @@ from hpolab.torch.optimizers import OPTIMIZER_ROWS
 from hpolab.torch.schedules import SCHEDULE_ROWS, factor_at
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
     import torch
     from torch.optim.lr_scheduler import LRScheduler
@@ -20,23 +21,40 @@ __all__ = ["build_optimizer", "build_schedule"]
 
 
 @checks_keywords()
-def build_optimizer(params: Mapping[str, Any], model: torch.nn.Module) -> torch.optim.Optimizer:
+def build_optimizer(
+    params: Mapping[str, Any],
+    model: torch.nn.Module | Iterable[Any],
+    *,
+    decay_biases: bool | None = None,
+    layer_decay: float | None = None,
+) -> torch.optim.Optimizer:
     """Return the torch optimizer that a trial's params describe, for a model's weights.
 
     Only parameters with ``requires_grad`` are trained. ``muon`` trains the hidden 2-D weights with
     `torch.optim.Muon` and everything else with AdamW at ``adamw_lr`` and the same
-    ``weight_decay``, behind one optimizer with two parameter groups; which 2-D weight is the
+    ``weight_decay``, behind one optimizer with a parameter group for each; which 2-D weight is the
     output layer is told by order: it is the last.
 
     Args:
         params: Trainer params with ``"optimizer"`` and that optimizer's parameters, as
             `optimizer_space` suggests them. Other names, such as the model's, are passed over, and
             fixed values may be missing.
-        model: The model to train.
+        model: The model to train; or what torch's optimizers take: its parameters, or a list of
+            groups such as ``{"params": [...], "weight_decay": 0.0}`` with torch's own arguments,
+            which win over ``params``.
+        decay_biases: Whether weight decay also shrinks biases and the weights of norms, as torch's
+            optimizers do. False makes a group of its own for these and all other parameters below
+            two dimensions. None takes it from ``params``, or True.
+        layer_decay: The factor from a layer's learning rate to that of the layer before it, above 0
+            and at most 1; the last layer has the full rate. Layers are counted as
+            ``model.parameters()`` come, a block of a ModuleList or Sequential being one, a norm
+            belonging to the layer before it. None takes it from ``params``, or 1.
 
     Raises:
         InvalidArgument: If ``params`` names no known optimizer or misses a parameter, the installed
-            torch has no such optimizer, or the model has nothing that it could train.
+            torch has no such optimizer or refuses the values, the model has nothing that it could
+            train, a group has an argument that the optimizer has not, or a whole model is needed.
+        InvalidType: If ``model`` is none of the above, or an option is of the wrong type.
         MissingExtra: If torch is not installed.
 
     Example:
@@ -45,9 +63,15 @@ def build_optimizer(params: Mapping[str, Any], model: torch.nn.Module) -> torch.
         >>> optimizer = build_optimizer(params, torch.nn.Linear(4, 2))
         >>> type(optimizer).__name__, optimizer.defaults["lr"], optimizer.defaults["betas"]
         ('Adam', 0.01, (0.9, 0.999))
+        >>> params |= {"optimizer": "adamw", "weight_decay": 0.1}
+        >>> optimizer = build_optimizer(params, torch.nn.Linear(4, 2), decay_biases=False)
+        >>> [group["weight_decay"] for group in optimizer.param_groups]
+        [0.1, 0.0]
     """
     with needs("`build_optimizer`", "PyTorch", "torch"):
         import torch
+
+    from hpolab.torch.groups import given_groups, model_groups
 
     name = _optimizer_name(params)
     row = OPTIMIZER_ROWS[name]
@@ -55,18 +79,29 @@ def build_optimizer(params: Mapping[str, Any], model: torch.nn.Module) -> torch.
         raise InvalidArgument(
             f"`optimizer` {name!r} needs torch {row.since} or newer, got torch {torch.__version__}"
         )
-    trainable = [p for p in model.parameters() if p.requires_grad]
-    if not trainable:
-        raise InvalidArgument("`model` must have parameters with requires_grad, got none")
+    torch_class = getattr(torch.optim, row.torch_class)
     arguments = row.arguments(params)
-    if name == "muon":
-        return _build_muon(arguments, model)
-    if name == "sparse_adam":
-        _require_sparse(model)
+    grouping = _grouping(params, decay_biases, layer_decay)
+    if isinstance(model, torch.nn.Module):
+        trained = [p for p in model.parameters() if p.requires_grad]
+        if name == "sparse_adam":
+            _require_sparse(model)
+        if name == "muon" and trained:
+            return _build_muon(arguments, model, grouping)
+        groups = model_groups(model, trained, arguments, **grouping)
+    else:
+        _refuse_without_model(name, grouping)
+        groups = given_groups(model, inspect.signature(torch_class).parameters.keys() - {"params"})
+        trained = [p for group in groups for p in group["params"]]
+        for group in groups:
+            # torch looks at what it gets for all of them, not at a group's own values.
+            own = {key: value for key, value in group.items() if key not in ("params", "name")}
+            _new(torch_class, [{"params": group["params"]}], arguments | own)
+    if not trained:
+        raise InvalidArgument("`model` must have parameters with requires_grad, got none")
     if row.torch_class in ("Adam", "AdamW"):
-        arguments["fused"] = _fused(trainable)
-    optimizer: torch.optim.Optimizer = getattr(torch.optim, row.torch_class)(trainable, **arguments)
-    return optimizer
+        arguments["fused"] = _fused(trained)
+    return _new(torch_class, groups, arguments)
 
 
 @checks_keywords()
@@ -76,12 +111,14 @@ def build_schedule(
     *,
     max_epochs: int,
     steps_per_epoch: int = 1,
+    direction: str | None = None,
 ) -> LRScheduler:
     """Return the learning-rate schedule that a trial's params describe.
 
     Call its ``step()`` once after each optimizer step if ``steps_per_epoch`` is given, and once
     after each epoch otherwise. Every parameter group follows the schedule from its own learning
-    rate; momentum is left alone.
+    rate; momentum is left alone. Under "plateau", also call its ``observe(value)`` once after each
+    epoch, with the metric on `valid`.
 
     Args:
         params: Trainer params with ``"schedule"`` and that schedule's parameters, as
@@ -91,10 +128,12 @@ def build_schedule(
         optimizer: The optimizer whose learning rates are scheduled.
         max_epochs: The epochs that the training lasts at most.
         steps_per_epoch: How often ``step()`` is called in an epoch.
+        direction: "minimize" or "maximize": where the metric gets better, for "plateau" alone.
 
     Raises:
-        InvalidArgument: If ``params`` names no known schedule or misses a parameter, the warm-up
-            does not end before the training, or a count is below 1.
+        InvalidArgument: If ``params`` names no known schedule, misses a parameter, or was suggested
+            for another number of epochs; the warm-up does not end before the training; a count is
+            below 1; or "plateau" gets no ``direction``.
         InvalidType: If a count is not an int.
         MissingExtra: If torch is not installed.
 
@@ -118,6 +157,8 @@ def build_schedule(
     check_count("max_epochs", max_epochs)
     check_count("steps_per_epoch", steps_per_epoch)
     settings = _schedule_settings(params, max_epochs)
+    if settings["schedule"] == "plateau":
+        return _build_plateau(settings, optimizer, direction, steps_per_epoch)
     factor = partial(
         factor_at,
         row=SCHEDULE_ROWS[settings["schedule"]],
@@ -143,6 +184,13 @@ def _optimizer_name(params: Mapping[str, Any]) -> str:
 
 def _schedule_settings(params: Mapping[str, Any], max_epochs: int) -> dict[str, Any]:
     name = one_of("schedule", params.get("schedule", "constant"), SCHEDULE_ROWS)
+    made_for = params.get("schedule_epochs", max_epochs)
+    if made_for != max_epochs:
+        raise InvalidArgument(
+            f"`max_epochs` must be {made_for}, for which the search space of the schedule {name!r} "
+            f"was made, got {max_epochs}: make it by schedule_space({name!r}, "
+            f"max_epochs={max_epochs})."
+        )
     row = SCHEDULE_ROWS[name]
     settings = {"schedule": name, **row.fixed}
     settings |= {key: params[key] for key in [*row.parameters(), "warmup_epochs"] if key in params}
@@ -161,7 +209,74 @@ def _schedule_settings(params: Mapping[str, Any], max_epochs: int) -> dict[str, 
     return settings
 
 
-def _build_muon(arguments: dict[str, Any], model: torch.nn.Module) -> torch.optim.Optimizer:
+def _build_plateau(
+    settings: Mapping[str, Any],
+    optimizer: torch.optim.Optimizer,
+    direction: str | None,
+    steps_per_epoch: int,
+) -> LRScheduler:
+    from hpolab.torch.plateau import PlateauSchedule
+
+    if direction is None:
+        raise InvalidArgument(
+            "`schedule` 'plateau' follows a metric after every epoch and needs to know its "
+            "`direction`, got None: give it to `build_schedule`, or take a schedule that counts "
+            "epochs alone where the objective cannot."
+        )
+    if not 0 < settings["factor"] < 1:
+        raise InvalidArgument(f"`factor` must be above 0 and below 1, got {settings['factor']}")
+    for name in ("plateau_patience", "min_lr"):
+        if settings[name] < 0:
+            raise InvalidArgument(f"`{name}` must be 0 or above, got {settings[name]}")
+    return PlateauSchedule(
+        optimizer,
+        maximize=one_of("direction", direction, ("minimize", "maximize")) == "maximize",
+        factor=settings["factor"],
+        patience=settings["plateau_patience"],
+        min_lr=settings["min_lr"],
+        warmup_steps=settings.get("warmup_epochs", 0.0) * steps_per_epoch,
+    )
+
+
+def _grouping(
+    params: Mapping[str, Any], decay_biases: bool | None, layer_decay: float | None
+) -> dict[str, Any]:
+    from hpolab.torch.options import check_tunable
+
+    biases = params.get("decay_biases", True) if decay_biases is None else decay_biases
+    decay = params.get("layer_decay", 1.0) if layer_decay is None else layer_decay
+    grouping = {"decay_biases": biases, "layer_decay": decay}
+    for name, value in grouping.items():
+        check_tunable(name, value)
+    return grouping
+
+
+def _refuse_without_model(optimizer: str, grouping: Mapping[str, Any]) -> None:
+    asked = [] if grouping["decay_biases"] else ["`decay_biases=False`"]
+    asked += [f"`layer_decay={grouping['layer_decay']}`"] if grouping["layer_decay"] != 1 else []
+    asked += ["`optimizer` 'muon'"] if optimizer == "muon" else []
+    if asked:
+        raise InvalidArgument(
+            f"`model` must be the torch.nn.Module for {' and '.join(asked)}, which need to know "
+            "which weights are what, got parameters or groups."
+        )
+
+
+def _new(
+    torch_class: type[torch.optim.Optimizer],
+    groups: list[dict[str, Any]],
+    arguments: Mapping[str, Any],
+) -> torch.optim.Optimizer:
+    try:
+        return torch_class(groups, **arguments)
+    except (TypeError, ValueError) as error:
+        raise InvalidArgument(f"torch.optim.{torch_class.__name__} refuses this: {error}") from None
+
+
+def _build_muon(
+    arguments: dict[str, Any], model: torch.nn.Module, grouping: Mapping[str, Any]
+) -> torch.optim.Optimizer:
+    from hpolab.torch.groups import model_groups
     from hpolab.torch.muon import MuonWithAdamW, hidden_weights
 
     hidden = hidden_weights(model)
@@ -173,7 +288,12 @@ def _build_muon(arguments: dict[str, Any], model: torch.nn.Module) -> torch.opti
     chosen = {id(p) for p in hidden}
     rest = [p for p in model.parameters() if p.requires_grad and id(p) not in chosen]
     adamw = {"lr": arguments.pop("adamw_lr"), "weight_decay": arguments["weight_decay"]}
-    return MuonWithAdamW(hidden, rest, muon=arguments, adamw=adamw)
+    return MuonWithAdamW(
+        model_groups(model, hidden, arguments, **grouping),
+        model_groups(model, rest, adamw, **grouping),
+        muon=arguments,
+        adamw=adamw,
+    )
 
 
 def _require_sparse(model: torch.nn.Module) -> None:

@@ -6,7 +6,6 @@ import abc
 import itertools
 from collections.abc import Mapping
 from functools import partial
-from operator import itemgetter
 from typing import TYPE_CHECKING, Any, final
 
 import numpy as np
@@ -14,12 +13,23 @@ import torch
 from torch import Tensor
 
 from hpolab.errors import InvalidArgument, InvalidType
+from hpolab.torch.batches import (
+    WeightedTargets,
+    check_weights,
+    copied,
+    is_pair,
+    map_arrays,
+    moved,
+    unpacked,
+)
 from hpolab.torch.rng import seeded
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from numpy.typing import NDArray
+
+    from hpolab.torch.batches import Targets, UnpackRule
 
 __all__ = ["ArraySplit", "Split", "map_arrays", "open_split", "open_splits"]
 
@@ -28,21 +38,27 @@ class Split(abc.ABC):
     """Inputs and targets of one split, on one device.
 
     Inputs are a tensor, or tensors in tuples, lists and dicts: the model gets a batch of them in
-    the same form.
+    the same form. A batch is a copy, so that a model or a loss that works in place changes
+    nothing of the user's.
 
     Attributes:
         targets: All targets, (n, ...), or None where only the batches know them.
+        weights: How much each row counts, (n,), or None where only the batches know it or all
+            count alike.
+        is_weighted: Whether the targets of batches come with weights.
         generators: The random generators that the data brings with it.
     """
 
     targets: Tensor | None
+    weights: Tensor | None = None
+    is_weighted: bool = False
     generators: Sequence[torch.Generator] = ()
 
     @abc.abstractmethod
     def batches(
         self, batch_size: int, shuffle: torch.Generator | None = None
-    ) -> Iterator[tuple[Any, Tensor]]:
-        """Yield batches (inputs, targets) on the device.
+    ) -> Iterator[tuple[Any, Any]]:
+        """Yield batches (inputs, targets) on the device, the targets as `Targets`.
 
         Args:
             batch_size: Rows of a batch.
@@ -56,15 +72,17 @@ class Split(abc.ABC):
 
 @final
 class ArraySplit(Split):
-    """Tensors kept on the device; a batch is an index into them."""
+    """Tensors kept on the device; a batch is a copy of some of their rows."""
 
-    def __init__(self, inputs: Any, targets: Tensor) -> None:
+    def __init__(self, inputs: Any, targets: Tensor, weights: Tensor | None = None) -> None:
         self.inputs = inputs
         self.targets: Tensor = targets
+        self.weights = weights
+        self.is_weighted = weights is not None
 
     def batches(
         self, batch_size: int, shuffle: torch.Generator | None = None
-    ) -> Iterator[tuple[Any, Tensor]]:
+    ) -> Iterator[tuple[Any, Any]]:
         """Yield batches; in a drawn order, a single row left over joins the last one.
 
         Batch normalization cannot train on one row, and whether one is left depends on a
@@ -72,14 +90,22 @@ class ArraySplit(Split):
         """
         if shuffle is None:
             for start in range(0, len(self.targets), batch_size):
-                take = itemgetter(slice(start, start + batch_size))
-                yield map_arrays(take, self.inputs), take(self.targets)
+                yield self.rows(start, start + batch_size)
             return
         # The order is drawn on the CPU, so that it is the same whatever the device.
         order = torch.randperm(len(self.targets), generator=shuffle).to(self.targets.device)
         for start, stop in self.bounds(batch_size):
-            pick = partial(torch.index_select, dim=0, index=order[start:stop])
-            yield map_arrays(pick, self.inputs), pick(self.targets)
+            yield self._batch(partial(torch.index_select, dim=0, index=order[start:stop]))
+
+    def rows(self, start: int, stop: int) -> tuple[Any, Targets]:
+        """Return a copy of some rows, in the order they came in."""
+        return self._batch(lambda part: part[start:stop].clone())
+
+    def _batch(self, take: Callable[[Tensor], Tensor]) -> tuple[Any, Targets]:
+        targets: Targets = take(self.targets)
+        if self.weights is not None:
+            targets = WeightedTargets(take(self.targets), take(self.weights))
+        return map_arrays(take, self.inputs), targets
 
     def n_batches(self, batch_size: int) -> int:
         n_full, n_left = divmod(len(self.targets), batch_size)
@@ -96,24 +122,49 @@ class ArraySplit(Split):
 class LoaderSplit(Split):
     """The user's own iterable of batches, which decides their size and order."""
 
-    def __init__(self, name: str, batches: Iterable[Any], device: torch.device) -> None:
+    def __init__(
+        self,
+        name: str,
+        batches: Iterable[Any],
+        device: torch.device,
+        *,
+        unpack: UnpackRule,
+        is_weighted: bool,
+    ) -> None:
         self.targets = None
+        self.is_weighted = is_weighted
         self.generators = _generators(batches)
         self._name = name
         self._batches = batches
         self._device = device
+        self._unpack = unpack
 
     def batches(
         self, batch_size: int, shuffle: torch.Generator | None = None
-    ) -> Iterator[tuple[Any, Tensor]]:
+    ) -> Iterator[tuple[Any, Any]]:
         batch = None
         for batch in self._batches:
-            inputs, targets = batch
-            yield _to(inputs, self._device), _to(targets, self._device)
+            inputs, targets, *weights = unpacked(self._name, batch, self._unpack)
+            if bool(weights) != self.is_weighted:
+                raise InvalidArgument(
+                    f"`{self._name}` must give weights with all of its batches or with none, got "
+                    f"{'no weights' if self.is_weighted else 'weights'} after a batch "
+                    f"{'with' if self.is_weighted else 'without'}."
+                )
+            yield copied(inputs, self._device), self._targets(targets, *weights)
         if batch is None:
             raise InvalidArgument(
                 f"`{self._name}` must give its batches each time it is iterated, got none."
             )
+
+    def _targets(self, targets: Any, weights: Any = None) -> Targets:
+        values: Tensor = copied(targets, self._device)
+        if weights is None:
+            return values
+        weights = _tensor(f"`{self._name}` weights", weights)
+        if weights.device.type == "cpu":  # elsewhere the training would wait for the device
+            check_weights(f"`{self._name}` weights", weights, len(values))
+        return WeightedTargets(values, copied(weights, self._device))
 
     def n_batches(self, batch_size: int) -> int | None:
         try:
@@ -122,7 +173,9 @@ class LoaderSplit(Split):
             return None
 
 
-def open_splits(given: Mapping[str, Any], device: torch.device) -> dict[str, Split]:
+def open_splits(
+    given: Mapping[str, Any], device: torch.device, unpack: UnpackRule = None
+) -> dict[str, Split]:
     """Open the splits of an objective, and refuse those that do not go together.
 
     Shared rows are found where two splits are views of one array or equal as a whole; copies of
@@ -131,12 +184,13 @@ def open_splits(given: Mapping[str, Any], device: torch.device) -> dict[str, Spl
     Args:
         given: Split name -> data as the user gave it; batches are not compared.
         device: Where the batches shall be.
+        unpack: What tells inputs from targets.
 
     Raises:
         InvalidType: If a split is neither arrays nor batches.
         InvalidArgument: If a split is bad in itself, or two share rows or differ in row shape.
     """
-    opened = {name: open_split(name, data, device) for name, data in given.items()}
+    opened = {name: open_split(name, data, device, unpack) for name, data in given.items()}
     for one, other in itertools.combinations(given, 2):
         if given[one] is given[other]:
             raise InvalidArgument(
@@ -149,7 +203,7 @@ def open_splits(given: Mapping[str, Any], device: torch.device) -> dict[str, Spl
     }
     # Where rows lie in memory is asked of the arrays as they came, all at once: tensors may be
     # copies, and what is freed in between may lend its place to the next.
-    raw = {name: _raw(given[name]) for name in tensors}
+    raw = {name: _raw(_whole(name, given[name], unpack)) for name in tensors}
     for one, other in itertools.combinations(tensors, 2):
         shapes = [[tuple(part.shape[1:]) for part in tensors[name]] for name in (one, other)]
         if shapes[0] != shapes[1]:
@@ -167,21 +221,32 @@ def open_splits(given: Mapping[str, Any], device: torch.device) -> dict[str, Spl
     return opened
 
 
-def open_split(name: str, data: Any, device: torch.device) -> Split:
+def open_split(name: str, data: Any, device: torch.device, unpack: UnpackRule = None) -> Split:
     """Make a split from ``(inputs, targets)`` or from an iterable of batches.
 
     Args:
         name: The split's name, for messages.
         data: A pair of arrays or tensors of n rows each, or an iterable that gives (inputs,
             targets) batches each time it is iterated, e.g. a DataLoader. Inputs may be several
-            arrays in a tuple, list or dict.
+            arrays in a tuple, list or dict. Weights (n,) may follow the targets.
         device: Where the batches shall be.
+        unpack: What tells inputs from targets; with a key, data may be a dict of arrays.
 
     Raises:
         InvalidType: If ``data`` is neither.
         InvalidArgument: If it is empty, the lengths differ, or a value is NaN or infinite.
     """
-    return _open_arrays(name, data, device) if _is_pair(data) else _open_batches(name, data, device)
+    data = _whole(name, data, unpack)
+    if is_pair(data):
+        return _open_arrays(name, data, device)
+    return _open_batches(name, data, device, unpack)
+
+
+def _whole(name: str, data: Any, unpack: UnpackRule) -> Any:
+    """Return a dict of arrays as a pair, and other data as it is."""
+    if isinstance(data, Mapping) and isinstance(unpack, str):
+        return unpacked(name, data, unpack)
+    return data
 
 
 def _open_arrays(name: str, data: Any, device: torch.device) -> ArraySplit:
@@ -202,18 +267,26 @@ def _open_arrays(name: str, data: Any, device: torch.device) -> ArraySplit:
     if len(targets) == 0:
         raise InvalidArgument(f"`{name}` must hold at least one row, got none.")
     _check_finite(f"`{name}` targets", targets)
-    return ArraySplit(_to(inputs, device), targets.to(device))
+    weights = _open_weights(name, data[2], len(targets)).to(device) if len(data) == 3 else None
+    return ArraySplit(moved(inputs, device), targets.to(device), weights)
 
 
-def _open_batches(name: str, data: Any, device: torch.device) -> LoaderSplit:
-    if not hasattr(data, "__iter__"):
+def _open_weights(name: str, data: Any, n_rows: int) -> Tensor:
+    weights = _tensor(f"`{name}` weights", data)
+    check_weights(f"`{name}` weights", weights, n_rows)
+    if not bool((weights > 0).any()):
+        raise InvalidArgument(f"`{name}` weights must not all be 0, got {n_rows} of 0.")
+    return weights
+
+
+def _open_batches(name: str, data: Any, device: torch.device, unpack: UnpackRule) -> LoaderSplit:
+    form = f"`{name}` must be a pair (inputs, targets) of arrays or an iterable of such batches"
+    if not hasattr(data, "__iter__") or isinstance(data, Mapping):
         raise InvalidType(
-            f"`{name}` must be a pair (inputs, targets) of arrays or an iterable of such batches, "
-            f"such as a DataLoader, got {type(data).__name__}."
+            f"{form}, such as a DataLoader, got {type(data).__name__}{_advice(data)}."
         )
-    split = LoaderSplit(name, data, device)
     # An iterator of a DataLoader draws a seed as soon as it is made.
-    with seeded(0, device, split.generators):
+    with seeded(0, device, _generators(data)):
         iterator = iter(data)
         if iterator is data:
             raise InvalidType(
@@ -223,17 +296,34 @@ def _open_batches(name: str, data: Any, device: torch.device) -> LoaderSplit:
         first = next(iterator, None)
     if first is None:
         raise InvalidArgument(f"`{name}` must hold at least one batch, got none.")
-    if not _is_pair(first):
+    batch = unpacked(name, first, unpack)
+    if not is_pair(batch):
+        of = "of which `unpack` makes" if callable(unpack) else "whose first batch is"
         raise InvalidType(
-            f"`{name}` must be a pair (inputs, targets) of arrays or an iterable of such batches, "
-            f"got a {type(data).__name__} whose first batch is {_described(first)}."
+            f"{form}, got a {type(data).__name__} {of} {_described(batch)}{_advice(batch)}."
         )
-    return split
+    if len(batch[1].shape) == 0:
+        raise InvalidType(
+            f"{form}, got a {type(data).__name__} of single rows, whose targets have no rows of "
+            "their own: stack them, or give DataLoader(rows, batch_size=...)."
+        )
+    is_weighted = len(batch) == 3
+    if is_weighted:
+        weights = _tensor(f"`{name}` weights", batch[2])
+        check_weights(f"`{name}` weights", weights, len(batch[1]))
+    return LoaderSplit(name, data, device, unpack=unpack, is_weighted=is_weighted)
 
 
-def _is_pair(data: Any) -> bool:
-    # Two batches in a list are no pair: the second is a tuple, not an array.
-    return isinstance(data, tuple | list) and len(data) == 2 and hasattr(data[1], "shape")
+def _advice(batch: Any) -> str:
+    """Return what to do with data of another form, as the end of a message."""
+    if isinstance(batch, Mapping):
+        return ': name the key of the targets, as in unpack="labels"'
+    if hasattr(batch, "__getitem__") and not hasattr(batch, "shape") and hasattr(batch, "__len__"):
+        if isinstance(batch, tuple | list) and len(batch) in (2, 3):
+            return ": targets must be arrays, and a list of rows goes into a DataLoader"
+        if not isinstance(batch, tuple | list | str):
+            return ": give DataLoader(data, batch_size=...)"
+    return ""
 
 
 def _described(batch: Any) -> str:
@@ -309,33 +399,7 @@ def _listed(shapes: Iterable[tuple[int, ...]]) -> str:
     return ", ".join(map(str, shapes))
 
 
-def map_arrays(function: Callable[[Any], Any], inputs: Any) -> Any:
-    """Apply a function to each array in nested tuples, lists and dicts."""
-    # What moves as a whole is one, such as a PackedSequence, whose lengths stay on the CPU.
-    if isinstance(inputs, Tensor) or hasattr(inputs, "to"):
-        return function(inputs)
-    if isinstance(inputs, Mapping):
-        return {key: map_arrays(function, part) for key, part in inputs.items()}
-    if isinstance(inputs, tuple) and hasattr(inputs, "_fields"):
-        return type(inputs)(*(map_arrays(function, part) for part in inputs))
-    if isinstance(inputs, tuple | list):
-        return type(inputs)(map_arrays(function, part) for part in inputs)
-    return function(inputs)
-
-
 def _leaves(inputs: Any) -> list[Any]:
     leaves: list[Any] = []
     map_arrays(leaves.append, inputs)
     return leaves
-
-
-def _to(inputs: Any, device: torch.device) -> Any:
-    def move(part: Any) -> Any:
-        if isinstance(part, np.ndarray):
-            part = torch.as_tensor(part)
-        if isinstance(part, Tensor):
-            # Copies to CUDA are ordered on its stream; elsewhere one must wait for them.
-            return part.to(device, non_blocking=device.type == "cuda")
-        return part.to(device) if hasattr(part, "to") else part
-
-    return map_arrays(move, inputs)

@@ -19,28 +19,29 @@ class MuonWithAdamW(torch.optim.Optimizer):
     """`torch.optim.Muon` and `torch.optim.AdamW` behind one optimizer's interface.
 
     Both work on this optimizer's own groups and state, so that ``zero_grad``, a learning-rate
-    scheduler and ``state_dict`` see one optimizer with two parameter groups: Muon's, then AdamW's.
+    scheduler and ``state_dict`` see one optimizer with Muon's parameter groups, then AdamW's.
 
     Args:
-        hidden: The matrices that Muon trains.
-        rest: The parameters that AdamW trains.
+        hidden: The parameter groups that Muon trains, of matrices only.
+        rest: The parameter groups that AdamW trains.
         muon: Keyword arguments of `torch.optim.Muon`.
         adamw: Keyword arguments of `torch.optim.AdamW`.
     """
 
     def __init__(
         self,
-        hidden: list[torch.nn.Parameter],
-        rest: list[torch.nn.Parameter],
+        hidden: list[dict[str, Any]],
+        rest: list[dict[str, Any]],
         *,
         muon: Mapping[str, Any],
         adamw: Mapping[str, Any],
     ) -> None:
         self._parts: list[torch.optim.Optimizer] = [
-            torch.optim.Muon([{"params": hidden}], **muon),
-            torch.optim.AdamW([{"params": rest}], **adamw),
+            torch.optim.Muon(hidden, **muon),
+            torch.optim.AdamW(rest, **adamw),
         ]
-        super().__init__([part.param_groups[0] for part in self._parts], defaults={})
+        self._n_hidden = len(hidden)
+        super().__init__([g for part in self._parts for g in part.param_groups], defaults={})
 
     def step(self, closure: Callable[[], float] | None = None) -> float | None:  # type: ignore[override]
         """Take one step of both, after ``closure`` if there is one."""
@@ -48,15 +49,17 @@ class MuonWithAdamW(torch.optim.Optimizer):
         if closure is not None:
             with torch.enable_grad():
                 loss = closure()
-        for part, group in zip(self._parts, self.param_groups, strict=True):
+        n_hidden = self._n_hidden
+        groups = [self.param_groups[:n_hidden], self.param_groups[n_hidden:]]
+        for part, own in zip(self._parts, groups, strict=True):
             # load_state_dict and unpickling put new groups and a new state here; the parts must
             # not go on with the old ones.
-            part.param_groups, part.state = [group], self.state
+            part.param_groups, part.state = own, self.state
             part.step()
         return loss
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**super().__getstate__(), "_parts": self._parts}
+        return {**super().__getstate__(), "_parts": self._parts, "_n_hidden": self._n_hidden}
 
 
 def hidden_weights(model: torch.nn.Module) -> list[torch.nn.Parameter]:

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from contextlib import contextmanager
+from dataclasses import replace
+from functools import partial
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 import torch
+from optuna.logging import get_logger
 from torch import Tensor, nn
 
 from hpolab.errors import InvalidArgument, InvalidType, check_count, one_of
@@ -13,21 +18,31 @@ from hpolab.keywords import checks_keywords
 from hpolab.objectives.base import Objective
 from hpolab.objectives.epochs import train_epochs
 from hpolab.seeding import check_seed
+from hpolab.torch.batches import WeightedTargets, apply, check_unpack, values_of
 from hpolab.torch.build import build_optimizer, build_schedule
-from hpolab.torch.data import open_split, open_splits
-from hpolab.torch.metrics import (
-    METRICS,
+from hpolab.torch.checks import (
     check_outputs,
+    check_scores,
+    check_takes_weights,
     check_targets,
-    find_loss,
-    find_metrics,
-    name_of,
-    read_metrics,
 )
+from hpolab.torch.data import open_split, open_splits
+from hpolab.torch.freshness import ModelsSeen
+from hpolab.torch.horizon import check_schedule
+from hpolab.torch.layout import suits_channels_last, to_channels_last
+from hpolab.torch.losses import find_loss, name_of
+from hpolab.torch.metrics import CURVES, find_metrics, read_metrics
+from hpolab.torch.options import (
+    TorchOptions,
+    TrainingOptions,
+    check_precision,
+    check_settings_in_space,
+)
+from hpolab.torch.reading import ReadParams
 from hpolab.torch.rng import order_seed, seeded
 from hpolab.torch.state import TrainingState
 from hpolab.torch.training import TorchTask, TorchTraining
-from hpolab.trial.reporter import ReporterOptions, options_of_reporter
+from hpolab.trial.reporter import options_of_reporter
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -40,18 +55,18 @@ if TYPE_CHECKING:
     from hpolab.search_space.space import SearchSpace
     from hpolab.torch.data import Split
     from hpolab.torch.fused.crew import FusedCrew
-    from hpolab.torch.metrics import LossFunction, MetricFunction
+    from hpolab.torch.losses import LossFunction
+    from hpolab.torch.metrics import MetricFunction
     from hpolab.trial.reporter import Reporter
 
 __all__ = ["TorchObjective"]
 
+_logger = get_logger(__name__)
+
 _EVAL_BATCH_SIZE = 256
 
-
-class TorchOptions(ReporterOptions, total=False):
-    """What else `TorchObjective` takes by name."""
-
-    eval_batch_size: int
+# Batches of a loader that are looked at for other lengths, as of padded sequences.
+_N_BATCHES = 4
 
 
 class TorchObjective(Objective):
@@ -80,31 +95,70 @@ class TorchObjective(Objective):
             tensors kept on the device, or an iterable of such batches (a DataLoader) that can be
             iterated every epoch. Inputs may also be arrays in a tuple, list or dict, which the
             model gets as such. Of arrays, floats take torch's default dtype; batches stay as they
-            are.
+            are. The model gets copies, and may change them in place. A third array, weights (n,)
+            of floats, says how much each row counts: the loss is the weighted mean of a batch,
+            and metrics are weighted as by scikit-learn's ``sample_weight``.
         valid: What is read every epoch: for pruning, early stopping and the choice of the epoch.
         score: What is read once, at the trial's end: its value. None reads `valid`
             again, which is optimistic: it has chosen the epoch.
         search_space: What is suggested; it holds an `optimizer` as `optimizer_space` gives it, and
-            may hold a schedule, `batch_size`, and whatever ``build_model`` reads.
+            may hold a schedule, as `schedule_space` gives it for ``max_epochs``, `batch_size`, and
+            whatever ``build_model`` reads.
         loss: "cross_entropy" (class ids and logits), "nll", "bce" (0 or 1, and logits), "mse",
-            "mae", "huber", or (outputs, targets) -> scalar tensor.
-        metric: What is optimized: "accuracy", "macro_f1", "r2", "mse", "rmse", "mae", "loss", or
-            (outputs, targets) -> number. It gets the outputs for a whole split at once, on the
-            device.
+            "mae", "huber", or (outputs, targets) -> scalar tensor. Where `train` has weights, a
+            function needs an argument ``weights=None``.
+        metric: What is optimized: "accuracy", "macro_f1", "balanced_accuracy", "auc",
+            "average_precision", "log_loss", "top_5_accuracy" (of any number), "r2", "mse", "rmse",
+            "mae", "loss", or (outputs, targets) -> number. It gets copies of the outputs and
+            targets of a whole split at once, on the device; of a model that has diverged any
+            metric is NaN. Where batches differ in length, each position is a row of length 1.
         metrics: More metrics, recorded with each trial on what its value comes from.
         direction: "minimize" or "maximize", for a metric that is a callable; a named one knows.
         max_epochs: Epochs of a full training.
         batch_size: Rows of a training batch, unless the trial has a parameter of that name or
             `train` makes its own batches. A single row left over joins the last batch.
         device: Where models and data live, e.g. "cpu", "cuda", "cuda:1".
-        **settings: ``patience`` and the others of `ReporterSettings`, counted in epochs; and
-            ``eval_batch_size``, rows evaluated at once, 256 by default. (On a CPU, 1,024 images of
-            the MNIST protocol fall out of its cache: they take 1.4 times what 256 at once take.)
+        **settings: ``patience`` and the others of `ReporterSettings`, counted in epochs;
+            ``eval_batch_size``, rows evaluated at once, 256 by default (on a CPU, 1,024 images of
+            the MNIST protocol fall out of its cache: they take 1.4 times what 256 at once take);
+            ``unpack``, for batches of another form: the key of the targets where batches are
+            dicts, as in ``unpack="labels"``, or a function batch -> (inputs, targets) or (inputs,
+            targets, weights). The model gets the rest of such a dict as one argument; a Hugging
+            Face model needs a module around it whose ``forward(self, batch)`` returns
+            ``self.model(**batch).logits``. And the options below.
+
+    Options of the training, each by name. Trials that use one, apart from a named schedule that
+    counts epochs, train one by one also under ``run(..., fuse=K)``, which says why. Those marked
+    (*) may also be parameters of the trial, by the same name.
+
+    - ``max_grad_norm`` (*): gradients are scaled down to this total norm, that of
+      ``torch.nn.utils.clip_grad_norm_`` over all trained weights. None by default: never.
+    - ``accumulation_steps`` (*): batches whose gradients make one step, 1 by default. The gradient
+      is the mean over all their rows, also where the last batches of an epoch are fewer or
+      smaller; the schedule advances by step. `loss` must be a mean over rows. Batch normalization
+      still sees single batches.
+    - ``precision``: "fp32" by default, or "bf16": the model runs under ``torch.autocast`` in
+      bfloat16; its outputs reach loss and metrics in float32. Refused if the device cannot.
+    - ``memory_format``: "contiguous" by default, "channels_last" for the weights of 2-D
+      convolutions, or "auto": channels-last if the default model has such convolutions, gives the
+      same outputs and gradients up to rounding, and the device is one where that is quicker: a
+      CPU, or another device in "bf16". No clock is asked, so every process decides alike.
+    - ``decay_biases`` (*) and ``layer_decay`` (*): as in `build_optimizer`; True and 1 by default.
+    - ``optimizer``: a function (params, model) -> ``torch.optim.Optimizer``, in place of the one
+      that the params name; `search_space` then needs no `optimizer`. All its state must be in its
+      ``state_dict``, as tensors and plain values. If it has ``train()`` and ``eval()``, as
+      schedule-free optimizers do, they are called before training and evaluation.
+    - ``schedule``: a function (params, optimizer) -> ``LRScheduler``, likewise. It is stepped
+      after every epoch, a ``ReduceLROnPlateau`` with the metric on `valid`; with
+      ``schedule_every="step"``, after every step of the optimizer.
+    - ``on_epoch``: called with a `TrainedEpoch` after every epoch, before it is reported: its
+      training loss, the metric on `valid`, the model and the trial. A trial that goes on after a
+      crash shows the epochs behind its last checkpoint again. None by default, which costs nothing.
 
     Raises:
         InvalidArgument: If an argument is out of its range or set of names, data is empty or not
-            finite, labels do not suit the loss, splits overlap, or ``direction`` contradicts the
-            metric.
+            finite, labels do not suit the loss, splits overlap, ``direction`` contradicts the
+            metric, or the device lacks the precision.
         InvalidType: If an argument is of the wrong type.
 
     Example:
@@ -148,6 +202,10 @@ class TorchObjective(Objective):
         check_count("batch_size", batch_size)
         eval_batch_size = settings.get("eval_batch_size", _EVAL_BATCH_SIZE)
         check_count("eval_batch_size", eval_batch_size)
+        self._options = TrainingOptions.of(settings)
+        self._channels_last: tuple[SearchSpace, bool] | None = None
+        self._unpack = settings.get("unpack")
+        check_unpack(self._unpack)
         self._loss_name = loss
         loss_function = find_loss(loss)
         name, found = find_metrics(metric, metrics, direction=direction, loss=loss_function)
@@ -162,19 +220,38 @@ class TorchObjective(Objective):
             "loss": loss if isinstance(loss, str) else name_of(loss),
             "metric": self.metric,
             "value_of": "valid" if score is None else "score",
+            **self._options.facts(),
         }
         self._build_model = build_model
+        self._models = ModelsSeen()
         self._batch_size = batch_size
         opened = _open_device(device)
+        precision = self._options.precision
+        check_precision(precision, opened)
         given = {"train": train, "valid": valid}
         if score is not None:
             given["score"] = score
-        splits = open_splits(given, opened)
-        self.task = TorchTask(splits, loss_function, self.metric, found, eval_batch_size, opened)
+        splits = open_splits(given, opened, self._unpack)
+        own_loss = None if isinstance(loss, str) else loss_function
+        is_weighted = any(split.is_weighted for split in splits.values())
+        if is_weighted:
+            loss_function = partial(apply, loss_function)
+        self.task = TorchTask(
+            splits,
+            loss_function,
+            self.metric,
+            found,
+            eval_batch_size,
+            opened,
+            precision,
+            own_loss,
+        )
         for part, split in splits.items():
+            read = {} if part == "train" else found
+            if split.is_weighted:
+                check_takes_weights(self.task.own_functions(read), part)
             if split.targets is not None:
-                read = () if part == "train" else tuple(found)
-                check_targets(loss, read, part, split.targets)
+                check_targets(loss, read, part, split.targets, split.weights)
         self._check_search_space()
 
     def train(self, params: Mapping[str, Any], reporter: Reporter) -> float:
@@ -185,14 +262,17 @@ class TorchObjective(Objective):
 
     def record(self, values: Mapping[str, float], reporter: Reporter) -> float:
         """Store a trial's metrics where there are several, and return its value."""
-        if len(values) > 1:
+        if len(values) > 1 and math.isfinite(values[self.metric]):
             reporter.record(**values)
         return values[self.metric]
 
     def start(self, params: Mapping[str, Any], seed: int) -> TorchTraining:
         """Return a training before its first epoch; call it inside `TorchTask.seeded`."""
+        options = self._options_of(params)
         model = self._new_model(params)
-        optimizer, schedule = self._new_optimizer(params, model)
+        if options.memory_format == "channels_last":
+            to_channels_last(model)
+        optimizer, schedule = self._new_optimizer(params, model, options)
         order = torch.Generator().manual_seed(order_seed(seed))
         generators = [order, *self.task.generators]
         return TorchTraining(
@@ -200,6 +280,7 @@ class TorchObjective(Objective):
             params,
             self._training_batch_size(params),
             TrainingState(model, optimizer, schedule, generators, self.task.device),
+            options,
         )
 
     def fit(self, params: Mapping[str, Any], seed: int = 0) -> nn.Module:
@@ -223,7 +304,9 @@ class TorchObjective(Objective):
 
     def evaluate(self, model: nn.Module, data: Any) -> dict[str, float]:
         """Return all metrics of a model on data of the same form as `valid`: name -> value."""
-        split = open_split("data", data, self.task.device)
+        split = open_split("data", data, self.task.device, self._unpack)
+        if split.is_weighted:
+            check_takes_weights(self.task.own_functions(self.task.metrics), "data")
         with seeded(0, self.task.device, split.generators):
             return self.task.evaluate(model, split, self.task.metrics)
 
@@ -233,19 +316,26 @@ class TorchObjective(Objective):
         Of batches the first is read; random state is left as it was.
 
         Raises:
-            InvalidArgument: If labels are out of range, shapes do not fit, or ``build_model`` gives
-                the same weights twice.
-            InvalidType: If model, loss or metric return something else than they must.
+            InvalidArgument: If labels are out of range, shapes do not fit, a loss or a metric of
+                yours compares all pairs of rows, ``build_model`` gives the same weights twice, or
+                buffers that training changes, an option cannot be used with the model or the loss,
+                or the space holds a setting that no trial can change.
+            InvalidType: If model, loss, metric, or the user's own optimizer or schedule return
+                something else than they must.
         """
         super().check()
+        check_schedule(self.search_space, self.max_steps)
         params = self.search_space.defaults()
         with self.task.seeded(0):
-            model = self._new_model(params)
-            self._new_optimizer(params, model)
-            self._check_fresh(model, self._new_model(params))
-            for name, split in self.task.splits.items():
-                with _noted(name):
-                    self._check_split(model, name, split)
+            training = self.start(params, 0)
+            seen = ReadParams(params)
+            other = self._new_model(seen)
+            check_settings_in_space(seen)
+            with self._models.unwritten(other):
+                for name, split in self.task.splits.items():
+                    with _noted(name):
+                        self._check_split(training.model, name, split)
+                training.check_options()
 
     def check_fuse(self, fuse: int | str) -> None:
         """Refuse ``fuse`` where `train` makes its own batches: each trial draws its own order."""
@@ -263,29 +353,25 @@ class TorchObjective(Objective):
         self, study: Study, *, fuse: int | str, n_trials: int, deadline: float
     ) -> FusedCrew | None:
         """Return what trains several trials as one model; see `Objective.crew`."""
+        if any(split.is_weighted for split in self.task.splits.values()):
+            _logger.warning("Trials train one by one, as rows have weights.")
+            return None
         from hpolab.torch.fused.crew import make_crew  # torch.func takes long to import
 
         return make_crew(self, study, fuse=fuse, n_trials=n_trials, deadline=deadline)
-
-    @staticmethod
-    def _check_fresh(model: nn.Module, other: nn.Module) -> None:
-        trained = {id(p) for p in model.parameters() if p.requires_grad}
-        for name, p in other.named_parameters():
-            if id(p) in trained:
-                raise InvalidArgument(
-                    "`build_model` must make new weights each time, or trials go on with each "
-                    f"other's: got {name!r} again."
-                )
 
     def _check_split(self, model: nn.Module, name: str, split: Split) -> None:
         model.train(name == "train")
         with torch.set_grad_enabled(name == "train"):
             inputs, rows = next(split.batches(2))
-            targets = rows if split.targets is None else split.targets
+            values = values_of(rows)
+            targets = values if split.targets is None else split.targets
             if split.targets is None:
                 check_targets(self._loss_name, (), name, targets)
-            outputs = model(inputs)
-            check_outputs(self._loss_name, name, outputs, rows, targets)
+            outputs = self.task.outputs(model, inputs)
+            check_outputs(self._loss_name, name, outputs, values, targets)
+            read = {} if name == "train" else self.task.metrics
+            self.task.check_alignment(read, outputs, rows)
             loss = self.task.loss(outputs, rows)
         if not isinstance(loss, Tensor) or loss.ndim > 0:
             got = tuple(loss.shape) if isinstance(loss, Tensor) else type(loss).__name__
@@ -293,16 +379,41 @@ class TorchObjective(Objective):
         if name == "train":
             loss.backward()  # type: ignore[no-untyped-call]
             return
-        named = {key: each for key, each in self.task.metrics.items() if key in (*METRICS, "loss")}
-        read_metrics(named, outputs, rows)
-        if split.targets is not None and len(named) < len(self.task.metrics):
-            # A user's own metric may have no value on a few rows, such as an AUC of one class, so
-            # it gets the split as in a trial, and nothing where that would read all batches.
+        # Some have no value on a few rows, such as an AUC of one class. They get the split as in a
+        # trial, and nothing where that would read all batches.
+        of_few = {key: each for key, each in self.task.metrics.items() if each.of_few_rows}
+        read_metrics(of_few, outputs, rows)
+        if split.targets is None:
+            self._check_lengths(model, split, outputs)
+            self._check_classes(name, split, outputs)
+            return
+        check_scores(self.task.metrics, name, outputs, split.targets, split.weights)
+        if len(of_few) < len(self.task.metrics):
             self.task.evaluate(model, split, self.task.metrics)
 
+    def _check_lengths(self, model: nn.Module, split: Split, outputs: Tensor) -> None:
+        """Refuse batches of different lengths where a metric needs whole rows."""
+        if outputs.ndim > 2:
+            few = islice(split.batches(2), _N_BATCHES)
+            with torch.no_grad():
+                batches = [(self.task.outputs(model, inputs), targets) for inputs, targets in few]
+            self.task.gathered(batches, self.task.metrics)
+
+    def _check_classes(self, name: str, split: Split, outputs: Tensor) -> None:
+        """Refuse batches without rows of a class that a metric needs: all have to be read."""
+        if self.task.metrics.keys() & set(CURVES):
+            targets = [targets for _, targets in split.batches(2)]
+            if len({values_of(each).shape[1:] for each in targets}) > 1:
+                return
+            values = torch.cat([values_of(each) for each in targets])
+            parts = [each.weights for each in targets if isinstance(each, WeightedTargets)]
+            weights = torch.cat(parts) if parts else None
+            check_scores(self.task.metrics, name, outputs, values, weights)
+
     def _check_search_space(self) -> None:
+        check_schedule(self.search_space, self.max_steps)
         params = self.search_space.defaults()
-        if "optimizer" not in params:
+        if "optimizer" not in params and self._options.optimizer is None:
             raise InvalidArgument(
                 "`search_space` must hold an 'optimizer', as `optimizer_space` gives it, "
                 f"got only {', '.join(map(repr, params)) or 'an empty one'}."
@@ -315,26 +426,57 @@ class TorchObjective(Objective):
 
     def _fit(self, params: Mapping[str, Any], reporter: Reporter) -> TorchTraining:
         training = self.start(params, reporter.seed)
-        train_epochs(training, reporter, self.max_steps, training.value)
+        train_epochs(training, reporter, self.max_steps, lambda: training.end_epoch(reporter))
         return training
 
     def _new_model(self, params: Mapping[str, Any]) -> nn.Module:
-        model = self._build_model(dict(params))
+        model = self._build_model(params if isinstance(params, ReadParams) else dict(params))
         if not isinstance(model, nn.Module):
             raise InvalidType(
                 f"`build_model` must return a torch.nn.Module, got {type(model).__name__}."
             )
-        return model.to(self.task.device)
+        model = model.to(self.task.device)
+        self._models.add(model)
+        return model
 
     def _new_optimizer(
-        self, params: Mapping[str, Any], model: nn.Module
+        self, params: Mapping[str, Any], model: nn.Module, options: TrainingOptions
     ) -> tuple[Optimizer, LRScheduler]:
-        optimizer = build_optimizer(params, model)
+        if options.optimizer is not None:
+            optimizer = options.new_optimizer(params, model)
+        else:
+            optimizer = build_optimizer(
+                params,
+                model,
+                decay_biases=options.decay_biases,
+                layer_decay=options.layer_decay,
+            )
+        if options.schedule is not None:
+            return optimizer, options.new_schedule(params, optimizer, self.direction)
         n_batches = self.task.splits["train"].n_batches(self._training_batch_size(params))
+        n_steps = math.ceil((n_batches or 1) / options.accumulation_steps)
         schedule = build_schedule(
-            params, optimizer, max_epochs=self.max_steps, steps_per_epoch=n_batches or 1
+            params,
+            optimizer,
+            max_epochs=self.max_steps,
+            steps_per_epoch=n_steps,
+            direction=self.direction,
         )
         return optimizer, schedule
+
+    def _options_of(self, params: Mapping[str, Any]) -> TrainingOptions:
+        options = self._options.of_trial(params)
+        if options.memory_format != "auto":
+            return options
+        # Found out once a search space: `with_search_space` makes other objectives of this one.
+        if self._channels_last is None or self._channels_last[0] is not self.search_space:
+            self._channels_last = (self.search_space, self._suits_channels_last())
+        is_suited = self._channels_last[1]
+        return replace(options, memory_format="channels_last" if is_suited else "contiguous")
+
+    def _suits_channels_last(self) -> bool:
+        with self.task.seeded(0):
+            return suits_channels_last(self._new_model(self.search_space.defaults()), self.task)
 
     def _training_batch_size(self, params: Mapping[str, Any]) -> int:
         batch_size: int = params.get("batch_size", self._batch_size)

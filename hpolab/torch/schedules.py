@@ -141,6 +141,20 @@ def _exponential_settings(max_epochs: int) -> dict[str, Row]:
     }
 
 
+def _plateau_settings(max_epochs: int) -> dict[str, Row]:
+    return {
+        "factor": Row(
+            (0.05, 0.5, "log"), 0.1, "torch's default, from half of it to a mere halving"
+        ),
+        "plateau_patience": Row(
+            (1, max(2, max_epochs // 4)),
+            min(10, max(1, max_epochs // 8)),
+            "torch's default 10, or an eighth of a short run; up to a quarter of the run, after "
+            "which little is left to train",
+        ),
+    }
+
+
 def _warmup_settings(max_epochs: int) -> dict[str, Row]:
     return {
         "warmup_epochs": Row(
@@ -170,9 +184,13 @@ class ScheduleRow:
     def space(self, name: str, max_epochs: int, warmup: bool) -> SearchSpace:
         """Return the row's search space under the schedule's name."""
         settings = self.settings(max_epochs)
+        # A training of another length would end before such a schedule does, or after it.
+        is_of_length = settings != self.settings(2 * max_epochs)
         if warmup or self.warms_up:
             settings |= _warmup_settings(max_epochs)
-        return space_of({"schedule": name, **settings, **self.fixed})
+            is_of_length = True
+        length = {"schedule_epochs": max_epochs} if is_of_length else {}
+        return space_of({"schedule": name, **settings, **self.fixed, **length})
 
     def parameters(self) -> list[str]:
         """Return the names that the factor reads, warm-up aside."""
@@ -186,6 +204,8 @@ SCHEDULE_ROWS: Mapping[str, ScheduleRow] = {
     "step": ScheduleRow(_step, _step_settings),
     "exponential": ScheduleRow(_exponential, _exponential_settings),
     "warmup": ScheduleRow(_constant, warms_up=True),
+    # Its factor depends on the metric: see `PlateauSchedule`.
+    "plateau": ScheduleRow(_constant, _plateau_settings, {"min_lr": 0.0}),
 }
 
 SCHEDULES: tuple[str, ...] = tuple(SCHEDULE_ROWS)
@@ -199,12 +219,14 @@ def schedule_space(
     """Return the search space of a learning-rate schedule, or of a choice among several.
 
     It joins with any optimizer's space: ``optimizer_space("adam") | schedule_space("cosine",
-    max_epochs=20)``. Times are in epochs.
+    max_epochs=20)``. Times are in epochs. Where they count, the space holds ``schedule_epochs``: a
+    training of another length is refused.
 
     Args:
-        name: One of constant, cosine, one_cycle, step, exponential and warmup (a linear rise, then
-            constant); or a list of them, which makes the schedule itself a parameter. The first is
-            then the default.
+        name: One of constant, cosine, one_cycle, step, exponential, warmup (a linear rise, then
+            constant) and plateau (multiplied by ``factor`` whenever the metric on `valid` has not
+            improved for more than ``plateau_patience`` epochs); or a list of them, which makes the
+            schedule itself a parameter. The first is then the default.
         max_epochs: The epochs that a training lasts at most.
         warmup: Whether each schedule begins with a linear rise over ``warmup_epochs``.
 
@@ -221,6 +243,7 @@ def schedule_space(
           T_max: 20 .. 40, default 20
           warmup_epochs: 0.25 .. 4.0 (log scale), default 1.0
           eta_min = 0.0
+          schedule_epochs = 20
         )
     """
     check_count("max_epochs", max_epochs)

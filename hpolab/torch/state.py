@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import copy
 import io
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import Tensor
 
+from hpolab.torch.model_state import load_model_state, model_state
 from hpolab.torch.rng import get_random_state, set_random_state
 
 if TYPE_CHECKING:
@@ -32,7 +31,7 @@ class TrainingState:
         schedule: Its learning-rate schedule.
         generators: What draws the order of the data.
         device: Where the model lives.
-        best: Weights and buffers of the best epoch so far, and any extra state of the model.
+        best: The model of the best epoch so far, as `model_state` returns it.
     """
 
     model: nn.Module
@@ -44,17 +43,18 @@ class TrainingState:
 
     def keep_best(self) -> None:
         """Take the model as it is for the best so far."""
-        self.best = {
-            key: part.clone() if isinstance(part, Tensor) else copy.deepcopy(part)
-            for key, part in self.model.state_dict().items()
-        }
+        self.best = model_state(self.model)
+
+    def load_best(self) -> None:
+        """Make the model that of the best epoch."""
+        load_model_state(self.model, self.best)
 
     def to_bytes(self) -> bytes:
         """Return the state, torch's random state included."""
         file = io.BytesIO()
         torch.save(
             {
-                "model": self.model.state_dict(),
+                "model": model_state(self.model),
                 "optimizer": self.optimizer.state_dict(),
                 "schedule": self.schedule.state_dict(),
                 "best": self.best,
@@ -65,10 +65,10 @@ class TrainingState:
         return file.getvalue()
 
     def from_bytes(self, state: bytes) -> None:
-        """Go back to what `to_bytes` has returned."""
+        """Go back to what `to_bytes` has returned, in this or an earlier version of hpolab."""
         # Random states must be on the CPU; the rest is copied to where it belongs.
         saved = torch.load(io.BytesIO(state), map_location="cpu", weights_only=True)
-        self.model.load_state_dict(saved["model"])
+        load_model_state(self.model, saved["model"])
         self.optimizer.load_state_dict(saved["optimizer"])
         self.schedule.load_state_dict(saved["schedule"])
         self.best = saved["best"]

@@ -2,29 +2,42 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
+from dataclasses import dataclass, field
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
+from torch.optim.lr_scheduler import ReduceLROnPlateau
 
-from hpolab.torch.metrics import read_metrics
-from hpolab.torch.rng import seeded
+from hpolab.errors import InvalidArgument, in_brief
+from hpolab.torch.batches import WeightedTargets, values_of
+from hpolab.torch.checks import check_alignment, check_is_tensor
+from hpolab.torch.metrics import own_functions, read_metrics
+from hpolab.torch.options import TrainedEpoch, TrainingOptions
+from hpolab.torch.outputs import check_by_position, gathered
+from hpolab.torch.plateau import PlateauSchedule
+from hpolab.torch.rng import get_random_state, seeded, set_random_state
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Hashable, Mapping
     from contextlib import AbstractContextManager
 
     from optuna import Trial
-    from torch import nn
+    from torch import Tensor, nn
 
     from hpolab.search_space.space import SearchSpace
+    from hpolab.torch.batches import Targets
     from hpolab.torch.data import Split
-    from hpolab.torch.metrics import LossFunction, Metric
+    from hpolab.torch.losses import LossFunction
+    from hpolab.torch.metrics import Metric
     from hpolab.torch.state import TrainingState
     from hpolab.trial.reporter import Reporter
 
 __all__ = ["TorchTask", "TorchTraining", "TrainsByEpochs"]
+
+# Rows on which a loss is compared with the mean of its values for each.
+_N_ROWS_OF_MEAN = 8
 
 
 @dataclass(frozen=True)
@@ -38,6 +51,9 @@ class TorchTask:
         metrics: Name -> metric.
         eval_batch_size: Rows evaluated at once.
         device: Where models and data live.
+        precision: "fp32", or "bf16" for `torch.autocast`.
+        own_loss: The loss where it is a function of the user's; None for a named one.
+        tried: Which functions were tried on which shapes of outputs and targets.
     """
 
     splits: Mapping[str, Split]
@@ -46,6 +62,9 @@ class TorchTask:
     metrics: Mapping[str, Metric]
     eval_batch_size: int
     device: torch.device
+    precision: str = "fp32"
+    own_loss: Callable[..., Any] | None = None
+    tried: set[Hashable] = field(default_factory=set)
 
     @property
     def train(self) -> Split:
@@ -76,6 +95,16 @@ class TorchTask:
         """Return a context in which all that is random is seeded; outside it stays as it was."""
         return seeded(seed, self.device, self.generators)
 
+    def outputs(self, model: nn.Module, inputs: Any) -> Tensor:
+        """Return a model's outputs, (n, ...), for loss and metrics: of "bf16" in float32."""
+        if self.precision == "fp32":
+            outputs: Tensor = model(inputs)
+            return outputs
+        with torch.autocast(self.device.type, torch.bfloat16):
+            outputs = model(inputs)
+        is_low = isinstance(outputs, torch.Tensor) and outputs.dtype == torch.bfloat16
+        return outputs.float() if is_low else outputs
+
     def evaluate(
         self, model: nn.Module, split: Split, metrics: Mapping[str, Metric]
     ) -> dict[str, float]:
@@ -83,12 +112,44 @@ class TorchTask:
         model.eval()
         # Not inference_mode: what a module caches in it cannot be used in training any more.
         with torch.no_grad():
-            parts = [
-                (model(inputs), targets) for inputs, targets in split.batches(self.eval_batch_size)
+            batches = [
+                (_own(self.outputs(model, inputs)), targets)
+                for inputs, targets in split.batches(self.eval_batch_size)
             ]
-            outputs = torch.cat([outputs for outputs, _ in parts])
-            targets = torch.cat([targets for _, targets in parts])
+            outputs, targets = self.gathered(batches, metrics)
             return read_metrics(metrics, outputs, targets)
+
+    def gathered(
+        self, batches: list[tuple[Tensor, Targets]], metrics: Mapping[str, Metric]
+    ) -> tuple[Tensor, Targets]:
+        """Return the outputs and targets of batches as those of one.
+
+        Raises:
+            InvalidArgument: If the user's loss or one of the metrics would be another number.
+        """
+        check_by_position(self.own_functions(metrics), batches)
+        outputs, targets = gathered(batches)
+        self.check_alignment(metrics, outputs, targets)
+        return outputs, targets
+
+    def check_alignment(
+        self, metrics: Mapping[str, Metric], outputs: Tensor, targets: Targets
+    ) -> None:
+        """Refuse the user's loss, or one of the metrics, if it compares all pairs of rows.
+
+        A function is tried once for shapes of a kind: it may count its calls.
+        """
+        for what, function in self.own_functions(metrics).items():
+            key = what, outputs.shape[1:], values_of(targets).shape[1:]
+            if key not in self.tried:
+                check_alignment(what, function, outputs.detach(), targets)
+                self.tried.add(key)
+
+    def own_functions(self, metrics: Mapping[str, Metric]) -> dict[str, Callable[..., Any]]:
+        """Return the user's loss, and those of the metrics that are the user's functions."""
+        found = {f"`metric` {name!r}": each for name, each in own_functions(metrics).items()}
+        found.pop("`metric` 'loss'", None)
+        return found if self.own_loss is None else {"`loss`": self.own_loss} | found
 
 
 class TrainsByEpochs(Protocol):
@@ -124,42 +185,87 @@ class TorchTraining:
         batch_size: Rows of a batch.
         state: Model, optimizer, schedule and random state; the first generator draws the order of
             the rows.
+        options: How it trains, with the values of its own trial.
     """
 
     task: TorchTask
     params: Mapping[str, Any]
     batch_size: int
     state: TrainingState
+    options: TrainingOptions = field(default_factory=TrainingOptions)
+    _loss_sum: Tensor | None = None
+    _n_rows: int | Tensor = 0
 
     @property
     def model(self) -> nn.Module:
         """The model."""
         return self.state.model
 
+    @property
+    def reason_alone(self) -> str | None:
+        """Why it cannot be stacked with others, its model aside; None if nothing forbids it."""
+        options, is_own = self.options, self.options.optimizer is not None
+        is_grouped = not is_own and len(self.state.optimizer.param_groups) > 1
+        reasons = {
+            "its optimizer is your own function": is_own,
+            # Muon has no rule for several members, which is the better reason.
+            "its weights are in several parameter groups": (
+                is_grouped and self.params["optimizer"] != "muon"
+            ),
+            "its schedule is your own function": options.schedule is not None,
+            "its schedule follows the metric": isinstance(self.state.schedule, PlateauSchedule),
+            "its gradients are clipped": options.max_grad_norm is not None,
+            "its gradients are accumulated": options.accumulation_steps > 1,
+            f"its precision is {options.precision!r}": options.precision != "fp32",
+            "its weights are channels-last": options.memory_format == "channels_last",
+            "`on_epoch` is shown its training loss": options.on_epoch is not None,
+        }
+        return ", ".join(reason for reason, holds in reasons.items() if holds) or None
+
     def epoch(self, n_batches: int | None = None) -> None:
-        """Train for one epoch; the schedule advances by batch, as far as batches are known.
+        """Train for one epoch; the schedule advances by step, as far as batches are known.
 
         Args:
             n_batches: Train on the first so many batches alone, to see how long they take.
         """
         # Nothing here may wait for the device: no `.item()`, no check of the loss.
-        model, optimizer, schedule = self.model, self.state.optimizer, self.state.schedule
-        by_batch = self.task.train.n_batches(self.batch_size) is not None
-        model.train()
+        by_step = self._advances_by_step()
+        self.model.train()
+        self._switch_optimizer("train")
+        self._loss_sum, self._n_rows = None, 0
+        n_first = n_rows = 0  # rows of a step's first batch, and of all its batches so far
         batches = self.task.train.batches(self.batch_size, self.state.generators[0])
-        for inputs, targets in islice(batches, n_batches):
-            optimizer.zero_grad()
-            self.task.loss(model(inputs), targets).backward()  # type: ignore[no-untyped-call]
-            optimizer.step()
-            if by_batch:
-                schedule.step()
-        if not by_batch:
-            schedule.step()
+        for number, (inputs, targets) in enumerate(islice(batches, n_batches), 1):
+            if n_rows == 0:
+                self.state.optimizer.zero_grad()
+                n_first = len(targets)
+            n_rows += len(targets)
+            self._backward(inputs, targets, len(targets) / n_first)
+            if number % self.options.accumulation_steps == 0:
+                self._step(n_first / n_rows, by_step=by_step)
+                n_rows = 0
+        if n_rows:
+            self._step(n_first / n_rows, by_step=by_step)
+        if not by_step and not isinstance(self.state.schedule, ReduceLROnPlateau):
+            self.state.schedule.step()
+        self._switch_optimizer("eval")
 
-    def value(self) -> float:
-        """Return the metric on `valid`."""
+    def end_epoch(self, reporter: Reporter) -> float:
+        """Return the metric on `valid`; call it once after each epoch, as a schedule may follow it.
+
+        Args:
+            reporter: What the value will be reported to.
+        """
         values = self.task.evaluate(self.model, self.task.valid, self.task.steering)
-        return values[self.task.metric]
+        value = values[self.task.metric]
+        schedule = self.state.schedule
+        if isinstance(schedule, PlateauSchedule):
+            schedule.observe(value)
+        elif isinstance(schedule, ReduceLROnPlateau):
+            schedule.step(value)
+        if self.options.on_epoch is not None:
+            self._show(value, reporter)
+        return value
 
     def score(self) -> dict[str, float]:
         """Return all metrics on `score`: name -> value."""
@@ -171,7 +277,7 @@ class TorchTraining:
 
     def load_best(self) -> None:
         """Make the model that of the best epoch."""
-        self.model.load_state_dict(self.state.best)
+        self.state.load_best()
 
     def to_bytes(self) -> bytes:
         """Return all that the training needs to go on exactly as it would have."""
@@ -180,3 +286,110 @@ class TorchTraining:
     def from_bytes(self, state: bytes) -> None:
         """Go back to what `to_bytes` has returned."""
         self.state.from_bytes(state)
+
+    def check_options(self) -> None:
+        """Refuse options that fail at the first step or checkpoint; it needs gradients.
+
+        Raises:
+            InvalidArgument: If the loss cannot be accumulated, or the user's own optimizer or
+                schedule cannot be stored.
+        """
+        options = self.options
+        has_functions = options.optimizer is not None or options.schedule is not None
+        if options.accumulation_steps > 1:
+            if self.task.train.is_weighted:
+                raise InvalidArgument(
+                    "`accumulation_steps` must be 1 where rows have weights, as batches of one "
+                    f"step differ in theirs, got {options.accumulation_steps}: take a larger "
+                    "`batch_size`."
+                )
+            self._check_loss_is_mean()
+        if not has_functions and options.max_grad_norm is None:
+            return
+        self._switch_optimizer("train")
+        self._step(1.0, by_step=not isinstance(self.state.schedule, ReduceLROnPlateau))
+        self._switch_optimizer("eval")
+        try:
+            self.from_bytes(self.to_bytes())
+        except Exception as error:
+            raise InvalidArgument(
+                "`optimizer` and `schedule` must have states that a checkpoint can hold, that is, "
+                f"tensors and plain values, got {in_brief(error)}"
+            ) from error
+
+    def _check_loss_is_mean(self) -> None:
+        inputs, targets = next(self.task.train.batches(_N_ROWS_OF_MEAN))
+        self.model.eval()
+        with torch.no_grad():
+            outputs = self.task.outputs(self.model, inputs)
+            whole = float(self.task.loss(outputs, targets))
+            rows = [slice(place, place + 1) for place in range(len(targets))]
+            parts = [float(self.task.loss(outputs[row], targets[row])) for row in rows]
+        mean = math.fsum(parts) / len(parts)
+        if not math.isclose(whole, mean, rel_tol=1e-3, abs_tol=1e-6):
+            raise InvalidArgument(
+                "`loss` must be a mean over rows where `accumulation_steps` is above 1, as the "
+                f"gradients of batches are averaged by their rows: of {len(parts)} rows it is "
+                f"{whole:.6g}, and the mean of its values for each {mean:.6g}. Divide it by the "
+                "number of rows, or take a larger `batch_size`."
+            )
+
+    def _advances_by_step(self) -> bool:
+        """Tell whether the schedule advances after every step, rather than every epoch."""
+        if self.options.schedule is not None:
+            return self.options.schedule_every == "step"
+        return self.task.train.n_batches(self.batch_size) is not None
+
+    def _backward(self, inputs: Any, targets: Targets, share: float) -> None:
+        """Add a batch's gradient, weighted by its rows per row of the step's first batch."""
+        loss = self.task.loss(self.task.outputs(self.model, inputs), targets)
+        (loss if share == 1 else loss * share).backward()  # type: ignore[no-untyped-call]
+        if self.options.on_epoch is not None:
+            n_rows = targets.weights.sum() if isinstance(targets, WeightedTargets) else len(targets)
+            part = loss.detach() * n_rows
+            self._loss_sum = part if self._loss_sum is None else self._loss_sum + part
+            self._n_rows += n_rows
+
+    def _step(self, scale: float, *, by_step: bool) -> None:
+        """Take a step along the mean gradient: the gradients times ``scale``, then clipped."""
+        optimizer, max_grad_norm = self.state.optimizer, self.options.max_grad_norm
+        if scale != 1 or max_grad_norm is not None:
+            trained = [p for group in optimizer.param_groups for p in group["params"]]
+            for p in trained:
+                if scale != 1 and p.grad is not None:
+                    p.grad.mul_(scale)
+            if max_grad_norm is not None:
+                torch.nn.utils.clip_grad_norm_(trained, max_grad_norm)
+        optimizer.step()
+        if by_step:
+            self.state.schedule.step()
+
+    def _switch_optimizer(self, mode: str) -> None:
+        # Schedule-free optimizers have one set of weights to train and another to evaluate.
+        switch = getattr(self.state.optimizer, mode, None)
+        if callable(switch):
+            switch()
+
+    def _show(self, value: float, reporter: Reporter) -> None:
+        assert self.options.on_epoch is not None
+        assert self._loss_sum is not None, "an epoch was trained"
+        shown = TrainedEpoch(
+            epoch=reporter.next_step,
+            train_loss=float(self._loss_sum / self._n_rows),
+            value=value,
+            lr=float(self.state.optimizer.param_groups[0]["lr"]),
+            params=self.params,
+            model=self.model,
+            trial=reporter.trial,
+        )
+        # What it draws must not change the training.
+        random = get_random_state(self.task.device, self.state.generators)
+        self.options.on_epoch(shown)
+        set_random_state(random, self.task.device, self.state.generators)
+
+
+def _own(outputs: Any) -> Tensor:
+    """Return outputs in memory of their own: a model may write its next ones over them."""
+    check_is_tensor(outputs)
+    own: Tensor = outputs.clone()
+    return own

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 import time
 from dataclasses import dataclass
 from numbers import Integral, Real
@@ -548,11 +549,33 @@ def _as_step(step: int) -> int:
     return int(step)
 
 
+# What libraries say of it in errors without a type of their own: torch's CPU allocator on Linux and
+# on Windows; cuBLAS, cuDNN, cuFFT, cuSOLVER and cuSPARSE; MPS, HIP, XPU and NCCL; C++'s allocator,
+# which LightGBM and XGBoost pass on; JAX and TensorFlow.
+_OUT_OF_MEMORY = re.compile(
+    r"out of memory|can't allocate memory|not enough memory|_ALLOC_FAILED|_INSUFFICIENT_RESOURCES"
+    r"|bad_alloc|bad allocation|failed to allocate|RESOURCE_EXHAUSTED",
+    re.IGNORECASE,
+)
+_OF_LIBRARIES = ("LightGBMError", "XGBoostError", "CatBoostError")
+
+
 def is_out_of_memory(error: BaseException) -> bool:
-    """Tell whether an error says that memory has run out, the device's or the machine's."""
-    # torch names its GPU error so, and raises a bare RuntimeError for the CPU's allocator.
-    return (
-        isinstance(error, MemoryError)
-        or type(error).__name__ == "OutOfMemoryError"
-        or (isinstance(error, RuntimeError) and "can't allocate memory" in str(error))
-    )
+    """Tell whether an error says that memory has run out, the device's or the machine's.
+
+    An error that was raised from such a one says so, too.
+    """
+    found: BaseException | None = error
+    while found is not None:
+        if _says_out_of_memory(found):
+            return True
+        found = found.__cause__
+    return False
+
+
+def _says_out_of_memory(error: BaseException) -> bool:
+    names = {each.__name__ for each in type(error).__mro__}
+    if isinstance(error, MemoryError) or names & {"OutOfMemoryError", "ResourceExhaustedError"}:
+        return True
+    of_library = isinstance(error, RuntimeError) or not names.isdisjoint(_OF_LIBRARIES)
+    return of_library and _OUT_OF_MEMORY.search(str(error)) is not None

@@ -25,10 +25,12 @@ from hpolab import (
     SklearnObjective,
     StagedObjective,
     TorchObjective,
+    build_optimizer,
     leave_last_out,
     lightgbm_space,
     make_taste_clusters,
     optimizer_space,
+    schedule_space,
 )
 from hpolab.testing import ObjectiveContract
 
@@ -128,6 +130,7 @@ def build(params: Mapping[str, Any]) -> nn.Module:
 
 class TestTorch(ObjectiveContract):
     value_is_of_data = True
+    build = staticmethod(build)
 
     def objective(self, **options: Any) -> Objective:
         settings: dict[str, Any] = {
@@ -141,7 +144,7 @@ class TestTorch(ObjectiveContract):
             "max_epochs": 4,
             "batch_size": 8,
         }
-        return TorchObjective(build, **settings | options)
+        return TorchObjective(**{"build_model": self.build} | settings | options)
 
     def others(self) -> list[Objective]:
         return [
@@ -164,6 +167,122 @@ class TestTorchOfLoaders(TestTorch):
         own = torch.Generator().manual_seed(9)
         train = DataLoader(made, batch_size=8, shuffle=True, generator=own)
         return super().objective(**{"train": train, **options})
+
+
+def own_optimizer(params: Mapping[str, Any], model: nn.Module) -> torch.optim.Optimizer:
+    return build_optimizer(
+        params, [{"params": model[:3].parameters()}, {"params": model[3:].parameters()}]
+    )
+
+
+def own_schedule(
+    params: Mapping[str, Any], optimizer: torch.optim.Optimizer
+) -> torch.optim.lr_scheduler.LRScheduler:
+    return torch.optim.lr_scheduler.ReduceLROnPlateau(optimizer, patience=0, threshold=0.1)
+
+
+class TestTorchOfFunctions(TestTorch):
+    def objective(self, **options: Any) -> Objective:
+        named = {"optimizer": own_optimizer, "schedule": own_schedule, "on_epoch": repr}
+        return super().objective(
+            **named | {"accumulation_steps": 2, "max_grad_norm": 0.5} | options
+        )
+
+
+def build_of_images(params: Mapping[str, Any]) -> nn.Module:
+    return nn.Sequential(
+        nn.Linear(3, 32),
+        nn.Unflatten(1, (2, 4, 4)),
+        nn.Conv2d(2, 4, 3),
+        nn.BatchNorm2d(4),
+        nn.Flatten(),
+        nn.Dropout(0.2),
+        nn.Linear(16, 2),
+    )
+
+
+class TestTorchOfOptions(TestTorch):
+    build = staticmethod(build_of_images)
+
+    def objective(self, **options: Any) -> Objective:
+        plateau = schedule_space("plateau", max_epochs=4, warmup=True)
+        tuned = {"layer_decay": (0.5, 1.0), "max_grad_norm": (0.1, 1.0, "log")}
+        named = {
+            "search_space": optimizer_space(["adamw", "muon"]) | plateau | tuned,
+            "decay_biases": False,
+            "memory_format": "auto",
+            "precision": "bf16",
+        }
+        return super().objective(**named | options)
+
+    def others(self) -> list[Objective]:
+        changed = {"decay_biases": True, "memory_format": "contiguous", "precision": "fp32"}
+        return [self.objective(**{name: value}) for name, value in changed.items()]
+
+
+class TestTorchOfWeightedRows(TestTorch):
+    def objective(self, **options: Any) -> Objective:
+        splits = {"train": weighted(40, 0), "valid": weighted(30, 1), "score": weighted(30, 2)}
+        return super().objective(**{**splits, "metrics": ["auc"], **options})
+
+    def others(self) -> list[Objective]:
+        return [self.objective(loss="nll"), self.objective(score=None)]
+
+    def data(self) -> Any:
+        return weighted(30, 2)
+
+
+def weighted(n: int, seed: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    return (*rows(n, seed), torch.arange(n) % 4 / 2)
+
+
+class TestTorchOfDicts(TestTorch):
+    def objective(self, **options: Any) -> Objective:
+        splits = {"train": dicts(40, 0), "valid": dicts(30, 1), "score": dicts(30, 2)}
+        settings = {**splits, "unpack": "labels", **options}
+        return super().objective(**settings, build_model=lambda params: OfDicts())
+
+    def data(self) -> Any:
+        return dicts(30, 2)
+
+
+def dicts(n: int, seed: int) -> list[dict[str, torch.Tensor]]:
+    inputs, labels = rows(n, seed)
+    return [{"x": inputs[i::4], "labels": labels[i::4]} for i in range(4)]
+
+
+class OfDicts(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.layers = build({})
+
+    def forward(self, batch: Mapping[str, torch.Tensor]) -> torch.Tensor:
+        return self.layers(batch["x"])
+
+
+class TestTorchModelOfMuchState(TestTorch):
+    """Buffers that are not saved, plain attributes, and work in place."""
+
+    def objective(self, **options: Any) -> Objective:
+        return super().objective(**options, build_model=lambda params: Stateful())
+
+
+class Stateful(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.layers = build({})
+        self.register_buffer("mean", torch.zeros(3), persistent=False)
+        self.spread = torch.ones(3)
+        self.n_batches = 0
+
+    def forward(self, inputs: torch.Tensor) -> torch.Tensor:
+        if self.training:
+            self.n_batches += 1
+            self.mean = self.mean + (inputs.mean(0) - self.mean) / self.n_batches
+            self.spread.mul_(0.9).add_(inputs.std(0), alpha=0.1)
+        inputs -= self.mean
+        inputs /= self.spread * (1 + 1 / (1 + self.n_batches))
+        return self.layers(inputs)
 
 
 IRIS = load_iris(return_X_y=True)

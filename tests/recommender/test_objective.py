@@ -28,6 +28,7 @@ from hpolab import (
     make_taste_clusters,
     recommender_space,
     run,
+    schedule_space,
     split_by_time,
     split_users_by_ratio,
 )
@@ -363,3 +364,11 @@ def test_incomplete_params_are_refused_before_a_trial_is_spent():
 
 def test_each_trainer_has_a_space_of_its_own():
     assert make("ease").search_space == recommender_space("ease")
+
+
+def test_schedule_for_other_epochs_is_refused():
+    space = recommender_space("mf") | schedule_space("cosine", max_epochs=100)
+    with pytest.raises(
+        InvalidArgument, match=r"schedule for the objective's 10 epochs, .* for 100"
+    ):
+        make(search_space=space, max_epochs=10)

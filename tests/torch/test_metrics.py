@@ -9,15 +9,9 @@ from sklearn import metrics as sklearn_metrics
 from torch.nn import functional
 
 from hpolab import InvalidArgument, InvalidType
-from hpolab.torch.metrics import (
-    LOSSES,
-    METRICS,
-    check_outputs,
-    check_targets,
-    find_loss,
-    find_metrics,
-    read_metrics,
-)
+from hpolab.torch.checks import check_outputs, check_targets
+from hpolab.torch.losses import LOSSES, find_loss
+from hpolab.torch.metrics import METRICS, find_metrics, read_metrics
 
 N = 50
 RNG = np.random.default_rng(0)
@@ -99,6 +93,10 @@ def test_named_metrics_know_their_direction():
     assert {name for name, metric in METRICS.items() if metric.maximize} == {
         "accuracy",
         "macro_f1",
+        "balanced_accuracy",
+        "auc",
+        "average_precision",
+        "top_5_accuracy",
         "r2",
     }
 

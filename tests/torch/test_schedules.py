@@ -38,10 +38,16 @@ def rates(scheduler: lr_scheduler.LRScheduler, n_steps: int) -> list[float]:
 
 def our_rates(params: dict[str, Any], *, steps_per_epoch: int = 1, lr: float = 0.1) -> list[float]:
     scheduler = build_schedule(
-        params, make_optimizer(lr), max_epochs=EPOCHS, steps_per_epoch=steps_per_epoch
+        params,
+        make_optimizer(lr),
+        max_epochs=EPOCHS,
+        steps_per_epoch=steps_per_epoch,
+        direction="minimize",
     )
     return rates(scheduler, EPOCHS * steps_per_epoch)
 
+
+PLATEAU = {"schedule": "plateau", "factor": 0.1, "plateau_patience": 2}
 
 TORCHS = {
     "constant": ({}, lambda o, k: lr_scheduler.ConstantLR(o, factor=1.0)),
@@ -79,10 +85,11 @@ TORCHS = {
 
 
 def test_every_schedule_is_compared_with_torchs() -> None:
-    assert set(TORCHS) == set(SCHEDULES)
+    # "plateau" follows a metric: see test_plateau.py.
+    assert set(TORCHS) == set(SCHEDULES) - {"plateau"}
 
 
-@pytest.mark.parametrize("name", SCHEDULES)
+@pytest.mark.parametrize("name", TORCHS)
 @pytest.mark.parametrize("steps_per_epoch", [1, 5])
 def test_rates_are_torchs(name: str, steps_per_epoch: int) -> None:
     settings, make = TORCHS[name]
@@ -98,7 +105,7 @@ def test_epochs_start_at_the_same_rates_however_they_are_divided(name: str) -> N
     assert our_rates(params) == pytest.approx(fine[::7], rel=1e-9)
 
 
-@pytest.mark.parametrize("name", sorted(set(SCHEDULES) - {"warmup"}))
+@pytest.mark.parametrize("name", sorted(set(TORCHS) - {"warmup"}))
 def test_warmup_rises_to_the_schedule_of_a_shorter_run(name: str) -> None:
     settings = TORCHS[name][0]
     warm = our_rates({"schedule": name, **settings, "warmup_epochs": 2}, steps_per_epoch=3)
@@ -163,7 +170,9 @@ def test_any_draw_gives_rates_between_nothing_and_the_peak(
     assert space.from_trial(space.to_trial(space.defaults())) == space.defaults()
     study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=max_epochs))
     for params in [space.defaults(), space.suggest(study.ask())]:
-        scheduler = build_schedule(params, make_optimizer(), max_epochs=max_epochs)
+        scheduler = build_schedule(
+            params, make_optimizer(), max_epochs=max_epochs, direction="minimize"
+        )
         found = rates(scheduler, max_epochs)
         assert all(0 < rate <= 0.1 + 1e-12 for rate in found)
         assert params["schedule"] == name
@@ -242,6 +251,11 @@ def test_bad_argument_is_refused(
         ({"schedule": "warmup"}, "'warmup_epochs'"),
         ({"warmup_epochs": EPOCHS}, "below `max_epochs`"),
         ({"warmup_epochs": -1}, "at least 0"),
+        ({"schedule": "plateau", "factor": 0.1}, "'plateau_patience' for the schedule 'plateau'"),
+        (PLATEAU | {"factor": 1.0}, "`factor` must be above 0 and below 1, got 1.0"),
+        (PLATEAU | {"factor": 0.0}, "`factor` must be above 0 and below 1, got 0.0"),
+        (PLATEAU | {"plateau_patience": -1}, "`plateau_patience` must be 0 or above, got -1"),
+        (PLATEAU | {"min_lr": -0.1}, "`min_lr` must be 0 or above, got -0.1"),
     ],
 )
 def test_params_that_make_no_schedule_are_refused(params: dict[str, Any], message: str) -> None:
@@ -254,3 +268,22 @@ def test_counts_are_positive(count: str) -> None:
     arguments = {"max_epochs": 2, "steps_per_epoch": 2, count: 0}
     with pytest.raises(InvalidArgument, match=count):
         build_schedule({}, make_optimizer(), **arguments)
+
+
+@pytest.mark.parametrize("name", ["cosine", "step", "exponential", "plateau", "warmup"])
+def test_schedule_of_another_length_is_refused(name: str) -> None:
+    params = schedule_space(name, max_epochs=100).defaults()
+    build_schedule(params, make_optimizer(), max_epochs=100, direction="minimize")
+    with pytest.raises(
+        InvalidArgument, match=f"must be 100, .* schedule '{name}' was made, got 10"
+    ):
+        build_schedule(params, make_optimizer(), max_epochs=10, direction="minimize")
+
+
+@pytest.mark.parametrize("name", ["constant", "one_cycle"])
+def test_schedule_that_counts_no_epochs_fits_any_training(name: str) -> None:
+    params = schedule_space(name, max_epochs=100).defaults()
+    build_schedule(params, make_optimizer(), max_epochs=10)
+    warm = schedule_space(name, max_epochs=100, warmup=True).defaults()
+    with pytest.raises(InvalidArgument, match="`max_epochs` must be 100"):
+        build_schedule(warm, make_optimizer(), max_epochs=10)

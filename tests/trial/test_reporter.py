@@ -113,8 +113,38 @@ def test_divergence_prunes_and_marks_the_trial(value):
     assert stored.user_attrs["hpolab:reason"] == f"diverged: {value} at step 1"
 
 
+class OutOfMemoryError(Exception):
+    """As torch and CuPy call it."""
+
+
+class LightGBMError(Exception):
+    """As LightGBM calls all of its own."""
+
+
+def raised_from(cause: Exception) -> Exception:
+    error = ValueError("the batch could not be made")
+    error.__cause__ = cause
+    return error
+
+
 @pytest.mark.parametrize(
-    "error", [MemoryError("no room"), RuntimeError("DefaultCPUAllocator: can't allocate memory")]
+    "error",
+    [
+        MemoryError("no room"),
+        OutOfMemoryError("Tried to allocate 20 MiB"),
+        RuntimeError("DefaultCPUAllocator: can't allocate memory"),
+        RuntimeError("DefaultCPUAllocator: not enough memory: you tried to allocate 8 bytes."),
+        RuntimeError("CUDA error: out of memory"),
+        RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"),
+        RuntimeError("cuDNN error: CUDNN_STATUS_ALLOC_FAILED"),
+        RuntimeError("cusparse error: CUSPARSE_STATUS_INSUFFICIENT_RESOURCES"),
+        RuntimeError("MPS backend out of memory (MPS allocated: 18 GB)"),
+        RuntimeError("RESOURCE_EXHAUSTED: Out of memory allocating 4096 bytes"),
+        LightGBMError("std::bad_alloc"),
+        raised_from(MemoryError("no room")),
+        raised_from(RuntimeError("HIP out of memory")),
+    ],
+    ids=repr,
 )
 def test_running_out_of_memory_prunes_and_marks_the_trial(error):
     _, trial = ask()
@@ -123,10 +153,21 @@ def test_running_out_of_memory_prunes_and_marks_the_trial(error):
     assert trial.constraints
 
 
-def test_other_errors_pass_through():
+@pytest.mark.parametrize(
+    "error",
+    [
+        RuntimeError("shapes do not match"),
+        RuntimeError("CUDA error: device-side assert triggered"),
+        ValueError("`cache` must not run out of memory, got 3"),
+        LightGBMError("Label should be int type"),
+    ],
+    ids=repr,
+)
+def test_other_errors_pass_through(error):
     _, trial = ask()
-    with pytest.raises(RuntimeError, match="shapes"), Reporter(trial):
-        raise RuntimeError("shapes do not match")
+    with pytest.raises(type(error)) as raised, Reporter(trial):
+        raise error
+    assert raised.value is error
     assert not trial.constraints
 
 

@@ -11,11 +11,13 @@ from torch import Tensor, nn
 from torch.func import functional_call, grad, vmap
 
 from hpolab.torch.data import ArraySplit, map_arrays
-from hpolab.torch.fused.dropout import Dropouts, mask_dropouts, read_dropouts
+from hpolab.torch.fused.dropout import DropoutCall, MaskDropouts, read_dropouts
+from hpolab.torch.fused.layers import adapt_layers
 from hpolab.torch.fused.rules import RULES
+from hpolab.torch.fused.settings import UnknownSetting, difference, setting_of, settings_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Hashable, Mapping, Sequence
 
     from hpolab.torch.training import TorchTask, TorchTraining
 
@@ -34,14 +36,20 @@ class Architecture:
 
     Args:
         training: A training of a model of this architecture.
+
+    Raises:
+        TrainsAlone: If its model or loss is not one that a stack can take.
     """
 
     def __init__(self, training: TorchTraining) -> None:
         self.task: TorchTask = training.task
         self.batch_size = training.batch_size
-        self._model = copy.deepcopy(training.model)
-        self._template = _template_of(training.model)
-        self._dropouts: dict[int, Dropouts] = {}
+        self._template = copy.deepcopy(training.model)
+        lengths = {stop - start for start, stop in self.train.bounds(self.batch_size)}
+        # Before layers are adapted, so that the layout of what is drawn is that of a lone model.
+        self._dropouts = {n: read_dropouts(self._template, self.rows(n)) for n in lengths}
+        adapt_layers(self._template)
+        self._settings = self._read_settings()
         self._compiled: dict[Callable[..., Any], Callable[..., Any]] = {}
 
     @property
@@ -50,12 +58,29 @@ class Architecture:
         assert isinstance(self.task.train, ArraySplit), "`run` refuses other data"
         return self.task.train
 
-    def dropouts(self, n_rows: int) -> Dropouts:
-        """Return the model's dropouts, in the order of their calls, for a batch of ``n_rows``."""
-        if n_rows not in self._dropouts:
-            inputs = map_arrays(lambda part: part[:n_rows], self.train.inputs)
-            self._dropouts[n_rows] = read_dropouts(self._model, inputs)
+    def dropouts(self, n_rows: int) -> list[DropoutCall]:
+        """Return the dropouts that the model calls for a batch of ``n_rows`` rows, in order.
+
+        Their rates are nobody's; each member has its own.
+        """
         return self._dropouts[n_rows]
+
+    def rows(self, n_rows: int) -> Any:
+        """Return a copy of the first inputs of `train`."""
+        return self.train.rows(0, n_rows)[0]
+
+    def changed_state(self) -> str | None:
+        """Return where the model or the loss has changed what it holds, None if nowhere.
+
+        Such state would be the stack's, not each member's.
+        """
+        try:
+            return difference(self._settings, self._read_settings())
+        except UnknownSetting as error:
+            return str(error)
+
+    def _read_settings(self) -> dict[str, Hashable]:
+        return {**settings_of(self._template), "`loss`": setting_of("loss", self.task.loss)}
 
     def step(self, *, compiled: bool, mixed: bool) -> Callable[..., None]:
         """Return a function that trains all members for one step, in place.
@@ -80,18 +105,12 @@ class Architecture:
         return partial(whole, gradients, *data)
 
     @torch.no_grad()
-    def outputs(self, weights: Named, buffers: Named) -> tuple[Tensor, Tensor]:
-        """Return all members' outputs for `valid` (K, n, ...), and its targets (n, ...)."""
+    def outputs(self, weights: Named, buffers: Named, inputs: Any) -> Tensor:
+        """Return all members' outputs (K, n, ...) for inputs (n, ...), in evaluation mode."""
         self._template.eval()
         call = vmap(partial(_call, self._template), in_dims=(0, 0, None), randomness="error")
-        parts = list(self.task.valid.batches(self.task.eval_batch_size))
-        outputs = [call(weights, buffers, inputs) for inputs, _ in parts]
-        return torch.cat(outputs, 1), torch.cat([targets for _, targets in parts])
-
-    def outputs_of_one(self, weights: Named, buffers: Named, inputs: Any) -> Tensor:
-        """Return one member's outputs (n, ...), in evaluation mode."""
-        self._template.eval()
-        return _call(self._template, weights, buffers, inputs)
+        outputs: Tensor = call(weights, buffers, inputs)
+        return outputs
 
     def _compile(self, function: Callable[..., Any]) -> Callable[..., Any]:
         if function not in self._compiled:
@@ -112,7 +131,7 @@ class Architecture:
         buffers: Named,
         states: Mapping[str, Named],
         rows: Tensor,
-        masks: Named,
+        masks: Sequence[Tensor],
         updates: Sequence[Update],
     ) -> None:
         found = gradients(inputs, targets, weights, buffers, rows, masks)
@@ -127,7 +146,7 @@ class Architecture:
         weights: Named,
         buffers: Named,
         rows: Tensor,
-        masks: Named,
+        masks: Sequence[Tensor],
     ) -> Named:
         pick = partial(_pick, rows=rows)
         batch, batch_targets = map_arrays(pick, inputs), pick(targets)
@@ -148,33 +167,9 @@ def split_model(model: nn.Module) -> tuple[dict[str, Any], dict[str, Any]]:
     return weights, frozen | dict(model.named_buffers())
 
 
-class _WeightFirstLinear(nn.Linear):
-    """A linear layer that computes (W xᵀ)ᵀ instead of x Wᵀ.
-
-    The gradient of a stack's weights then comes out as (K, outputs, inputs), as they are laid out;
-    torch would compute (K, inputs, outputs). With 784 inputs and 10 outputs it takes a fifth of
-    the time.
-    """
-
-    def forward(self, inputs: Tensor) -> Tensor:
-        if inputs.ndim != 2:
-            return super().forward(inputs)
-        outputs = (self.weight @ inputs.mT).mT
-        return outputs if self.bias is None else outputs + self.bias
-
-
-def _template_of(model: nn.Module) -> nn.Module:
-    """Return the model that a stack calls, with all weights given from outside."""
-    template = copy.deepcopy(model)
-    mask_dropouts(template)
-    for module in template.modules():
-        if type(module) is nn.Linear:
-            module.__class__ = _WeightFirstLinear
-    return template
-
-
 def _call(template: nn.Module, weights: Named, buffers: Named, inputs: Any) -> Tensor:
-    outputs: Tensor = functional_call(template, (weights, buffers), (inputs,))
+    with MaskDropouts():  # it also keeps torch from shortcuts of evaluation that do not stack
+        outputs: Tensor = functional_call(template, (weights, buffers), (inputs,))
     return outputs
 
 
@@ -183,11 +178,14 @@ def _loss(
     loss: Callable[[Tensor, Tensor], Tensor],
     weights: Named,
     buffers: Named,
-    masks: Named,
+    masks: Sequence[Tensor],
     inputs: Any,
     targets: Tensor,
 ) -> Tensor:
-    return loss(functional_call(template, (weights, buffers, masks), (inputs,)), targets)
+    with MaskDropouts(masks) as dropouts:
+        outputs = functional_call(template, (weights, buffers), (inputs,))
+    dropouts.check()
+    return loss(outputs, targets)
 
 
 def _pick(part: Tensor, *, rows: Tensor) -> Tensor:

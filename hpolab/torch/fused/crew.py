@@ -10,12 +10,15 @@ from typing import TYPE_CHECKING, NoReturn
 from optuna.logging import get_logger
 
 from hpolab import _optuna
+from hpolab.errors import in_brief
 from hpolab.objectives.crew import Crew
-from hpolab.torch.fused.architecture import Architecture
+from hpolab.torch.fused.first_steps import N_STEPS, FirstSteps, open_architecture
 from hpolab.torch.fused.group import MemberGroup
-from hpolab.torch.fused.grouping import is_of, obstacle, signature
+from hpolab.torch.fused.grouping import TrainsAlone, signature
 from hpolab.torch.fused.member import Member
+from hpolab.torch.fused.settings import globals_of
 from hpolab.torch.fused.speed import Speed, choose, is_too_short
+from hpolab.torch.fused.stack import Stack
 from hpolab.trial.lease import requeue_mine
 from hpolab.trial.reporter import StepReport, is_out_of_memory, report_together
 
@@ -25,6 +28,8 @@ if TYPE_CHECKING:
     from optuna import Study, Trial
 
     from hpolab.objectives.crew import Outcome
+    from hpolab.torch.fused.architecture import Architecture
+    from hpolab.torch.fused.grouping import Signature
     from hpolab.torch.training import TrainsByEpochs
 
 __all__ = ["FusedCrew", "make_crew"]
@@ -33,6 +38,9 @@ _logger = get_logger(__name__)
 
 # Trials at once under "auto" if the default configuration cannot be stacked; others may be.
 _SIZE_UNMEASURED = 16
+
+# Groups without members whose architecture is kept; it holds a model, and perhaps compiled steps.
+_MOST_KEPT = 8
 
 
 class FusedCrew(Crew):
@@ -45,8 +53,8 @@ class FusedCrew(Crew):
         study: The study.
         objective: The objective that its trials train.
         speed: The largest number of trials at once, and whether their stacks are compiled.
-        architectures: Architectures that are known already, by signature; None if their trials
-            train alone.
+        said: Reasons for training alone that have been logged already.
+        changing: Values of modules that training itself changes, such as counters.
         deadline: The moment of ``time.monotonic()`` when trainings end with their best so far.
     """
 
@@ -55,17 +63,21 @@ class FusedCrew(Crew):
         study: Study,
         objective: TrainsByEpochs,
         speed: Speed,
-        architectures: dict[Hashable, Architecture | None],
+        said: set[str],
+        changing: set[str],
         deadline: float,
     ) -> None:
         self._study = study
         self._objective = objective
         self._size = speed.size
         self._compiled = speed.compiled
-        self._architectures = architectures
+        self._said = said
+        self._changing = changing
+        self._globals: dict[str, Hashable] = {}
         self._has_collected = False
         self._deadline = deadline
-        self._groups: dict[Hashable, MemberGroup] = {}
+        # Trials that cannot share a stack have None in common.
+        self._groups: dict[Signature | None, MemberGroup] = {}
 
     @property
     def trials(self) -> list[Trial]:
@@ -88,6 +100,11 @@ class FusedCrew(Crew):
             member = Member.start(self._objective, trial, self._deadline)
             if member.is_done:
                 return member.result
+            disturbed = self._disturbed_by(member)
+            if disturbed is not None:
+                self._train_one_by_one(disturbed)
+                self._requeue(trial)
+                return None
             self._group_of(member).add(member)
         except Exception as error:  # noqa: BLE001 - stored with the trial
             if is_out_of_memory(error) and self._members:
@@ -110,6 +127,11 @@ class FusedCrew(Crew):
         else:
             self._has_collected = False
         advanced = self._requeue_starved(advanced)
+        for group in self._groups.values():
+            for member in group.lost:
+                self._requeue_member(member)
+            group.lost.clear()
+        self._say_if_nothing_is_stacked()
         alive = [each for each in advanced if each[1].error is None]
         reports = [
             StepReport(
@@ -125,21 +147,44 @@ class FusedCrew(Crew):
         ended = [(group, member) for group, member, _ in advanced if member.is_done]
         for group, member in ended:
             group.remove(member)
+        self._forget_groups()
         return [(member.trial, member.result) for _, member in ended if member.trial is not None]
 
     def requeue(self) -> None:
         """Requeue all trials, so that other workers can resume them."""
         for member in self._members:
-            assert member.trial is not None
-            self._requeue(member.trial)
+            self._requeue_member(member)
+
+    def _disturbed_by(self, member: Member) -> str | None:
+        """Return what building a member's model has changed that other models read, if anything."""
+        if self._size == 1:
+            return None
+        found = globals_of(member.training.model)
+        known, self._globals = {**found, **self._globals}, {**self._globals, **found}
+        return next(
+            (key for key in found if known[key] != found[key] and key not in self._changing), None
+        )
+
+    def _train_one_by_one(self, disturbed: str) -> None:
+        """Requeue all trials; from now on each trains to its end before the next is built."""
+        _logger.warning(
+            f"Trials train one by one: between them {disturbed!r} has changed, which their models "
+            "read. Give a model what it needs as its own attribute."
+        )
+        self.requeue()
+        self._groups.clear()
+        self._size = 1
 
     def _requeue(self, trial: Trial) -> None:
         requeue_mine(self._study, trial)
 
-    def _let_go(self, group: MemberGroup, member: Member) -> None:
-        group.remove(member)
+    def _requeue_member(self, member: Member) -> None:
         assert member.trial is not None
         self._requeue(member.trial)
+
+    def _let_go(self, group: MemberGroup, member: Member) -> None:
+        group.remove(member)
+        self._requeue_member(member)
 
     def _requeue_starved(
         self, advanced: list[tuple[MemberGroup, Member, float]]
@@ -185,18 +230,40 @@ class FusedCrew(Crew):
         return [member for _, member in pairs[: self._size]]
 
     def _group_of(self, member: Member) -> MemberGroup:
-        key = signature(member.training)
-        if key not in self._architectures:
-            self._architectures[key] = architecture_of(member)
-        architecture = self._architectures[key]
-        if architecture is not None and not is_of(architecture, member):
-            _say_why(
-                member, "its model computes something else than other models of the same modules"
-            )
-            key, architecture = (key, "alone"), None
+        key = self._signature_of(member)
         if key not in self._groups:
-            self._groups[key] = MemberGroup(architecture, self._size, compiled=self._compiled)
+            size = 1 if key is None else self._size
+            self._groups[key] = MemberGroup(size, compiled=self._compiled, say=self._say)
         return self._groups[key]
+
+    def _signature_of(self, member: Member) -> Signature | None:
+        try:
+            return signature(member.training)
+        except TrainsAlone as reason:
+            self._say(member, str(reason))
+            return None
+
+    def _say(self, member: Member, reason: str) -> None:
+        say_why(self._said, member, reason)
+
+    def _forget_groups(self) -> None:
+        """Let go of groups without members, but for the last few whose stacks may come again."""
+        empty = [key for key, group in self._groups.items() if not group.members]
+        kept = [key for key in empty if self._groups[key].has_stacked][-_MOST_KEPT:]
+        for key in set(empty) - set(kept):
+            del self._groups[key]
+
+    def _say_if_nothing_is_stacked(self) -> None:
+        """Say once in what trials differ, if none of a whole crew shares a stack with another."""
+        keys = [key for key, group in self._groups.items() if key is not None and group.members]
+        if self._said or len(keys) < 2 or any(self._groups[key].stacked for key in keys):
+            return
+        where = keys[0].difference(keys[1])
+        self._said.add(str(where))
+        _logger.warning(
+            f"{len(self._members)} trials train side by side and none in a stack: their models "
+            f"differ in {where!r}, and only models that compute the same share a stack."
+        )
 
 
 def _raise(objective: TrainsByEpochs, error: Exception, trial: Trial) -> NoReturn:
@@ -204,18 +271,40 @@ def _raise(objective: TrainsByEpochs, error: Exception, trial: Trial) -> NoRetur
         raise error
 
 
-def architecture_of(member: Member) -> Architecture | None:
-    """Return a member's architecture; log why and return None if the member must train alone."""
-    reason = obstacle(member)
-    if reason is None:
-        return Architecture(member.training)
-    _say_why(member, reason)
-    return None
+def say_why(said: set[str], member: Member, reason: str) -> None:
+    """Log why a member trains alone, each reason once."""
+    if reason and reason not in said:
+        said.add(reason)
+        number = None if member.trial is None else member.trial.number
+        which = "The default configuration" if number is None else f"Trial {number}"
+        _logger.warning(f"{which} trains alone: {reason}.")
 
 
-def _say_why(member: Member, reason: str) -> None:
-    which = "The default configuration" if member.trial is None else f"Trial {member.trial.number}"
-    _logger.warning(f"{which} trains alone: {reason}.")
+def prove(objective: TrainsByEpochs) -> tuple[Architecture, Member]:
+    """Train two members of the default configuration as one, for their first steps.
+
+    Returns:
+        Their architecture, and one of them.
+
+    Raises:
+        TrainsAlone: If they do not train as they do alone.
+    """
+    params = objective.search_space.defaults()
+    members = [Member.outside(objective, params, seed) for seed in (0, 1)]
+    signature(members[0].training)
+    architecture = open_architecture(members[0].training)
+    try:
+        stack = Stack(architecture, [(each, FirstSteps(architecture, each)) for each in members])
+        stack.epoch(n_batches=N_STEPS)
+    except TrainsAlone:
+        raise
+    except Exception as error:
+        if is_out_of_memory(error):
+            raise
+        raise TrainsAlone(in_brief(error)) from error
+    for reason in stack.strangers.values():
+        raise TrainsAlone(reason)
+    return architecture, members[0]
 
 
 def make_crew(
@@ -241,12 +330,16 @@ def make_crew(
             "Trials train one by one: the study has too few steps to measure what is fastest."
         )
         return None
-    architecture = architecture_of(first)
-    if architecture is None:
+    said: set[str] = set()
+    before = globals_of(first.training.model)
+    try:
+        proven = prove(objective)
+    except TrainsAlone as reason:
+        say_why(said, first, str(reason))
         speed = Speed(_SIZE_UNMEASURED if fuse == "auto" else int(fuse), False, 0.0)
     else:
-        seconds_left = deadline - time.monotonic()
-        speed = choose(objective, architecture, fuse, n_trials, seconds_left)
+        speed = choose(objective, *proven, fuse, n_trials, deadline - time.monotonic())
     if speed.size == 1:
         return None
-    return FusedCrew(study, objective, speed, {signature(first.training): architecture}, deadline)
+    changing = {key for key, now in globals_of(first.training.model).items() if now != before[key]}
+    return FusedCrew(study, objective, speed, said, changing, deadline)

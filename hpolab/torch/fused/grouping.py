@@ -2,126 +2,76 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-import torch
-from torch import Tensor, nn
-
-from hpolab.errors import in_brief
-from hpolab.torch.data import map_arrays
-from hpolab.torch.fused.architecture import Architecture, split_model
-from hpolab.torch.fused.member import Member
+from hpolab.torch.fused.architecture import split_model
+from hpolab.torch.fused.listing import obstacle_of
 from hpolab.torch.fused.rules import rule_of
-from hpolab.torch.fused.stack import Stack
+from hpolab.torch.fused.settings import UnknownSetting, difference, settings_of
 
 if TYPE_CHECKING:
-    from collections.abc import Hashable
+    from collections.abc import Hashable, Mapping
 
     from hpolab.torch.training import TorchTraining
 
-__all__ = ["is_of", "obstacle", "signature"]
-
-# The difference allowed between a stacked and a lone step, as a fraction of the step's length.
-# Rounding differs by far less, unless it switches a unit on or off; a step that is wrong differs by
-# far more.
-_TOLERANCE = 0.02
-# The length, as a fraction of the whole step's, below which a weight counts as unchanged.
-_NOTHING = 1e-4
-
-# Rows on which a member's model is compared with its group's architecture.
-_N_ROWS = 4
+__all__ = ["Signature", "TrainsAlone", "signature"]
 
 
-def signature(training: TorchTraining) -> Hashable:
-    """Return what trainings of one stack have in common.
+class TrainsAlone(Exception):
+    """A training cannot share a stack; the message says why."""
 
-    That is the batch size, the modules with all their plain settings except dropout rates, and
-    the shapes and types of all weights and buffers and which of them are trained.
+
+class Signature:
+    """What trainings of one stack have in common; equal and hashed by it.
+
+    Args:
+        parts: Where -> what.
     """
-    modules = tuple(
-        (name, type(module), _settings(module)) for name, module in training.model.named_modules()
-    )
-    weights, buffers = split_model(training.model)
-    tensors = tuple(
-        (name, name in weights, tuple(part.shape), part.dtype)
-        for name, part in (weights | buffers).items()
-    )
-    # Trials of an optimizer without a rule form a group of their own.
-    alone = None if rule_of(training.params) else training.params["optimizer"]
-    return alone, training.batch_size, modules, tensors
+
+    def __init__(self, parts: Mapping[str, Hashable]) -> None:
+        self._parts = parts
+        self._key = tuple(parts.items())
+
+    def __hash__(self) -> int:
+        return hash(self._key)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Signature) and self._key == other._key
+
+    def difference(self, other: Signature) -> str | None:
+        """Return where two signatures differ first, None if nowhere."""
+        return difference(self._parts, other._parts)
 
 
-def _settings(module: nn.Module) -> tuple[tuple[str, Any], ...]:
-    is_dropout = isinstance(module, nn.modules.dropout._DropoutNd)
-    return tuple(
-        (key, value)
-        for key, value in sorted(vars(module).items())
-        if isinstance(value, bool | int | float | str)
-        and not (is_dropout and key == "p")
-        # Whether the model is in training mode is no setting.
-        and key != "training"
-    )
+def signature(training: TorchTraining) -> Signature:
+    """Return what a training has in common with those that may share its stack.
 
+    That is the batch size, everything that its model computes with besides weights and rates of
+    dropout, and the shapes and types of all weights and buffers and which of them are trained.
 
-def obstacle(member: Member) -> str | None:
-    """Return why a training cannot share a stack with others like it, or None if it can.
-
-    Two such trainings, with different weights and rows, make one step in a stack and one step
-    alone. The comparison exposes models that cannot be stacked and members that see each other.
+    Raises:
+        TrainsAlone: If it cannot share a stack with any other.
     """
-    params = member.training.params
+    params, model = training.params, training.model
+    if training.reason_alone is not None:
+        raise TrainsAlone(training.reason_alone)
     if rule_of(params) is None:
-        return f"the optimizer {params['optimizer']!r} has no rule for several members"
-    weights, _ = split_model(member.training.model)
-    if len({part.dtype for part in weights.values()}) > 1:
-        return "its weights are of several types"
+        raise TrainsAlone(f"the optimizer {params['optimizer']!r} has no rule for several members")
+    reason = obstacle_of(model)
+    if reason is not None:
+        raise TrainsAlone(reason)
     try:
-        return None if _steps_agree(member) else "in a stack it does not train as it does alone"
-    except Exception as error:  # noqa: BLE001 - it is the reason why the trial trains alone
-        return in_brief(error)
-
-
-def is_of(architecture: Architecture, member: Member) -> bool:
-    """Tell whether a member's model computes the same as its architecture with its weights.
-
-    Models of the same signature may still differ, for instance in a closure.
-    """
-    weights, buffers = split_model(member.training.model)
-    rows = map_arrays(lambda part: part[:_N_ROWS], architecture.train.inputs)
-    with torch.no_grad():
-        alone = member.training.model.eval()(rows)
-        stacked = architecture.outputs_of_one(weights, buffers, rows)
-    return alone.shape == stacked.shape and _length(alone - stacked) <= _TOLERANCE * _length(alone)
-
-
-def _steps_agree(member: Member) -> bool:
-    # Plain SGD: other optimizers turn a gradient that is 0 up to rounding into a whole step.
-    plain = {"optimizer": "sgd", "lr": 0.1, "weight_decay": 0.0, "schedule": "constant"}
-    params = {**member.training.params, **plain}
-    stacked, alone, before = (
-        [Member.outside(member.objective, params, seed) for seed in (0, 1)] for _ in range(3)
-    )
-    stack = Stack(Architecture(member.training), stacked)
-    stack.epoch(n_batches=1)
-    stack.values()
-    for slot, each in enumerate(alone):
-        stack.take_out(slot)
-        with each.random():
-            each.training.epoch(n_batches=1)
-    for models in zip(alone, stacked, before, strict=True):
-        steps = list(zip(*map(_model_tensors, models), strict=True))
-        whole = sum(_length(one - start) ** 2 for one, _, start in steps) ** 0.5
-        for one, other, start in steps:
-            allowed = _TOLERANCE * _length(one - start) + _NOTHING * whole
-            if not _length(one - other) <= allowed:
-                return False
-    return True
-
-
-def _model_tensors(member: Member) -> list[Tensor]:
-    weights, buffers = split_model(member.training.model)
-    return [part.detach() for part in (weights | buffers).values()]
-
-
-def _length(tensor: Tensor) -> float:
-    return float(tensor.double().norm())
+        settings = settings_of(model)
+    except UnknownSetting as error:
+        raise TrainsAlone(str(error)) from None
+    weights, buffers = split_model(model)
+    tensors = {
+        f"{name} (tensor)": (name in weights, tuple(part.shape), part.dtype)
+        for name, part in (weights | buffers).items()
+    }
+    first: dict[int, str] = {}
+    tied = {
+        f"{name} (tied)": first.setdefault(id(part), name)
+        for name, part in model.named_parameters(remove_duplicate=False)
+    }
+    return Signature({"batch_size": training.batch_size, **settings, **tensors, **tied})

@@ -33,6 +33,9 @@ class Member:
         training: Its training. While the member is in a stack, the stack holds its weights and
             optimizer states; only the random state here is up to date.
         error: The error that ended it; None while it trains or if it has finished.
+        dropout_rates: The rates of its model's dropouts, in the order of their calls.
+        is_proven: Whether its first steps in a stack have been those that it makes alone.
+        is_refused: Whether it has to train alone.
     """
 
     objective: TrainsByEpochs
@@ -41,6 +44,9 @@ class Member:
     training: TorchTraining
     _random: list[Tensor]
     error: Exception | None = None
+    dropout_rates: tuple[float, ...] = ()
+    is_proven: bool = False
+    is_refused: bool = False
 
     @classmethod
     def start(cls, objective: TrainsByEpochs, trial: Trial, deadline: float) -> Member:
@@ -71,15 +77,20 @@ class Member:
         return cls(objective, trial, reporter, training, random)
 
     @contextmanager
-    def random(self) -> Iterator[None]:
-        """Let torch draw from the member's own random state within a ``with`` block."""
+    def random(self, *, keep: bool = True) -> Iterator[None]:
+        """Let torch draw from the member's own random state within a ``with`` block.
+
+        Args:
+            keep: Whether the member goes on with the state that the block leaves behind.
+        """
         device = self.objective.task.device
         outside = get_random_state(device, ())
         set_random_state(self._random, device, ())
         try:
             yield
         finally:
-            self._random = get_random_state(device, ())
+            if keep:
+                self._random = get_random_state(device, ())
             set_random_state(outside, device, ())
 
     @property
@@ -95,7 +106,7 @@ class Member:
         """Train alone for one epoch and return the metric."""
         with self.random():
             self.training.epoch()
-            return self.training.value()
+            return self.training.end_epoch(self.reporter)
 
     def state(self) -> bytes:
         """Return its checkpoint; if it is in a stack, `Stack.take_out` must come first."""

@@ -14,7 +14,7 @@ from hpolab.errors import in_brief
 from hpolab.trial.reporter import is_out_of_memory
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Hashable, Iterator
+    from collections.abc import Callable, Hashable, Iterator, Sequence
 
     from hpolab.torch.fused.architecture import Update
 
@@ -73,7 +73,7 @@ class _Recording:
     """The fixed tensors that a step reads, and the function that replays the step."""
 
     rows: Tensor
-    masks: Named
+    masks: Sequence[Tensor]
     updates: list[Update]
     n_calls: int = 0
     play: Callable[[], None] | None = None
@@ -97,9 +97,9 @@ class Recorder:
 
     def __call__(
         self,
-        step: Callable[[Tensor, Named, list[Update]], None],
+        step: Callable[[Tensor, Sequence[Tensor], list[Update]], None],
         rows: Tensor,
-        masks: Named,
+        masks: Sequence[Tensor],
         updates: list[Update],
     ) -> None:
         """Make a step.
@@ -140,15 +140,17 @@ class Recorder:
             )
             return call
 
-    def _recording_of(self, rows: Tensor, masks: Named, updates: list[Update]) -> _Recording:
+    def _recording_of(
+        self, rows: Tensor, masks: Sequence[Tensor], updates: list[Update]
+    ) -> _Recording:
         shapes = tuple(tensor.shape for tensor in _varying_tensors(rows, masks, updates))
-        key = (tuple(masks), tuple((name, slots is None) for name, slots, _ in updates), shapes)
+        key = (len(masks), tuple((name, slots is None) for name, slots, _ in updates), shapes)
         if key not in self._recordings:
             if len(self._recordings) == _MOST_KEPT:
                 del self._recordings[next(iter(self._recordings))]
             self._recordings[key] = _Recording(
                 rows.clone(),
-                {name: mask.clone() for name, mask in masks.items()},
+                [mask.clone() for mask in masks],
                 [
                     (name, None if slots is None else slots.clone(), numbers.clone())
                     for name, slots, numbers in updates
@@ -157,10 +159,12 @@ class Recorder:
         return self._recordings[key]
 
 
-def _varying_tensors(rows: Tensor, masks: Named, updates: list[Update]) -> Iterator[Tensor]:
+def _varying_tensors(
+    rows: Tensor, masks: Sequence[Tensor], updates: list[Update]
+) -> Iterator[Tensor]:
     """Yield the tensors that differ from step to step, always in the same order."""
     yield rows
-    yield from masks.values()
+    yield from masks
     for _, slots, numbers in updates:
         if slots is not None:
             yield slots

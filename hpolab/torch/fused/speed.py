@@ -73,6 +73,7 @@ def is_too_short(objective: TrainsByEpochs, batch_size: int, n_trials: int) -> b
 def choose(
     objective: TrainsByEpochs,
     architecture: Architecture,
+    member: Member,
     fuse: int | str,
     n_trials: int,
     seconds_left: float,
@@ -82,6 +83,7 @@ def choose(
     Args:
         objective: The objective to train.
         architecture: The architecture of the default configuration, which can be stacked.
+        member: A member of it that has been in a stack.
         fuse: The number of trials at once, for which only compiling is measured; or "auto" for the
             fastest of 1, 4, 16 and 64. Sizes above a quarter of ``n_trials``, and sizes that the
             study is too short to measure, are left out.
@@ -92,7 +94,7 @@ def choose(
     sizes = _measured_sizes(n_trials, n_lone_steps) if fuse == "auto" else [int(fuse)]
     n_steps = _n_measured_steps(sizes, n_lone_steps)
     lone = _lone_speed(objective, n_steps)
-    measure = partial(_stack_speed, objective, architecture, n_steps=n_steps)
+    measure = partial(_stack_speed, objective, architecture, member, n_steps=n_steps)
     found = [measure(size, compiled=False) for size in sizes] if fuse == "auto" else []
     seconds = min(lone.seconds * n_lone_steps, seconds_left)
     if seconds >= _compile_from(lone) * len(sizes):
@@ -160,6 +162,7 @@ def _lone_speed(objective: TrainsByEpochs, n_steps: int) -> Speed:
 def _stack_speed(
     objective: TrainsByEpochs,
     architecture: Architecture,
+    member: Member,
     size: int,
     *,
     n_steps: int,
@@ -169,7 +172,9 @@ def _stack_speed(
     params = objective.search_space.defaults()
     try:
         members = [Member.outside(objective, params, seed) for seed in range(size)]
-        stack = Stack(architecture, members, compiled=compiled)
+        for each in members:
+            each.dropout_rates = member.dropout_rates
+        stack = Stack(architecture, [(each, None) for each in members], compiled=compiled)
         seconds = _step_seconds(stack.epoch, n_steps, objective.task.device)
     except Exception as error:
         if not compiled and not is_out_of_memory(error):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
 from functools import partial
 from typing import TYPE_CHECKING
@@ -11,17 +12,22 @@ import torch
 from torch import Tensor
 from torch.func import vmap
 
+from hpolab.torch.batches import values_of
 from hpolab.torch.fused.architecture import split_model
 from hpolab.torch.fused.dropout import Masks
+from hpolab.torch.fused.grouping import TrainsAlone
 from hpolab.torch.fused.recording import Recorder, tape_of
 from hpolab.torch.fused.rules import RULES, Steps, rule_of
-from hpolab.torch.metrics import read_metrics
+from hpolab.torch.losses import LOSSES
+from hpolab.torch.metrics import METRICS, has_diverged, read_metrics
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from hpolab.torch.batches import Targets
     from hpolab.torch.data import ArraySplit
     from hpolab.torch.fused.architecture import Architecture
+    from hpolab.torch.fused.first_steps import FirstSteps
     from hpolab.torch.fused.member import Member
     from hpolab.torch.training import TorchTask
 
@@ -31,6 +37,12 @@ __all__ = ["Stack"]
 
 # The largest number of mask elements at once: 64 MiB in float32.
 _MASK_NUMBERS = 2**24
+
+# Those whose control flow does not depend on values, as a count of classes does.
+_STACKED_METRICS = (
+    *(METRICS[name].function for name in ("accuracy", "r2", "mse", "rmse", "mae")),
+    *LOSSES.values(),
+)
 
 
 class Stack:
@@ -46,10 +58,12 @@ class Stack:
         compiled: Whether steps are compiled.
         members: The member in each slot, None if the slot is free.
         is_new: Whether the stack has trained no epoch yet.
+        strangers: Of the last epoch, why members did not train as they do alone, by slot. They are
+            as they were before it, but for their random states.
 
     Args:
         architecture: The members' architecture.
-        members: The first members, one per slot.
+        members: The first members, one per slot, each with the steps that `put` takes.
         size: The number of slots; None for one per member.
         compiled: Whether to compile steps by ``torch.compile``. On a CPU this makes them much
             faster, but it first takes some ten seconds per batch shape.
@@ -58,16 +72,18 @@ class Stack:
     def __init__(
         self,
         architecture: Architecture,
-        members: Sequence[Member],
+        members: Sequence[tuple[Member, FirstSteps | None]],
         *,
         size: int | None = None,
         compiled: bool = False,
     ) -> None:
-        first = members[0]
+        first, _ = members[0]
         self.size = len(members) if size is None else size
         self.compiled = compiled
         self.is_new = True
         self.members: list[Member | None] = [None] * self.size
+        self.strangers: dict[int, str] = {}
+        self._to_check: dict[int, FirstSteps] = {}
         self._architecture = architecture
         self._task = architecture.task
         weights, buffers = split_model(first.training.model)
@@ -79,8 +95,8 @@ class Stack:
         self._states: dict[str, Named] = {name: {} for name in weights}
         tape = tape_of(self._task.device)
         self._recorder = None if tape is None else Recorder(tape)
-        for slot, member in enumerate(members):
-            self.put(slot, member)
+        for slot, (member, steps) in enumerate(members):
+            self.put(slot, member, steps)
 
     @property
     def n_members(self) -> int:
@@ -88,8 +104,16 @@ class Stack:
         return sum(member is not None for member in self.members)
 
     @torch.no_grad()
-    def put(self, slot: int, member: Member) -> None:
-        """Let a member's training continue in a slot."""
+    def put(self, slot: int, member: Member, first_steps: FirstSteps | None = None) -> None:
+        """Let a member's training continue in a slot.
+
+        Args:
+            slot: The slot.
+            member: The member.
+            first_steps: Its next steps alone, to which those in the stack are held.
+        """
+        if first_steps is not None:
+            self._to_check[slot] = first_steps
         model, optimizer = member.training.model, member.training.state.optimizer
         weights, buffers = split_model(model)
         best = member.training.state.best
@@ -150,13 +174,18 @@ class Stack:
     def remove(self, slot: int) -> None:
         """Free a slot."""
         self.members[slot] = None
+        self._to_check.pop(slot, None)
 
     def epoch(self, n_batches: int | None = None) -> None:
         """Train all members for one epoch.
 
         Args:
             n_batches: Train on only the first ``n_batches`` batches, to measure their time.
+
+        Raises:
+            TrainsAlone: If the model or the loss keeps state that is not one member's.
         """
+        self.strangers = {}
         train = self._architecture.train
         orders = self._draw_orders(train)
         bounds = train.bounds(self._architecture.batch_size)[:n_batches]
@@ -173,19 +202,46 @@ class Stack:
                     masks.of_step(place),
                     [(name, slots, c[:, number]) for name, slots, c in rules],
                 )
-        for member in self.members:
-            if member is not None:
+                self._check(number + 1)
+        self._check_state()
+        for slot, member in enumerate(self.members):
+            if member is not None and slot not in self.strangers:
                 _advance(member, len(bounds))
         self.is_new = False
 
-    def values(self) -> list[float]:
-        """Return each slot's metric on `valid`, K values."""
-        outputs, targets = self._architecture.outputs(self._weights, self._buffers)
-        found = _stacked_metric(self._task, outputs, targets)
+    def values(self) -> list[float | Exception]:
+        """Return each slot's metric on `valid`, or the error of reading it, K values."""
+        batches = [
+            (self._architecture.outputs(self._weights, self._buffers, inputs), targets)
+            for inputs, targets in self._task.valid.batches(self._task.eval_batch_size)
+        ]
+        found = _stacked_metric(self._task, batches)
         if found is not None:
             return found
-        name = self._task.metric
-        return [read_metrics(self._task.steering, each, targets)[name] for each in outputs]
+        return [
+            math.nan
+            if member is None
+            else _metric(self._task, [(outputs[slot], targets) for outputs, targets in batches])
+            for slot, member in enumerate(self.members)
+        ]
+
+    def _check(self, n_steps: int) -> None:
+        """Hold members that are new here to their own first steps, after ``n_steps``."""
+        if self._to_check:
+            self._check_state()
+        for slot, steps in list(self._to_check.items()):
+            name = steps.difference(n_steps, {key: part[slot] for key, part in self._parts.items()})
+            if name is not None:
+                self.strangers[slot] = f"in a stack its {name!r} trains otherwise"
+            elif n_steps == steps.n_steps and (member := self.members[slot]) is not None:
+                member.is_proven = True
+            if name is not None or n_steps == steps.n_steps:
+                del self._to_check[slot]
+
+    def _check_state(self) -> None:
+        changed = self._architecture.changed_state()
+        if changed is not None:
+            raise TrainsAlone(f"its {changed!r} changes while it trains")
 
     def _draw_orders(self, train: ArraySplit) -> Tensor:
         """Return the order of the rows in each slot's epoch, (K, n)."""
@@ -238,7 +294,8 @@ class Stack:
         """Return the batches (number, start, stop) in runs of equal size whose masks fit."""
         chunks: list[list[tuple[int, int, int]]] = []
         for number, (start, stop) in enumerate(bounds):
-            n_numbers = self._architecture.dropouts(stop - start).n_numbers * self.size
+            calls = self._architecture.dropouts(stop - start)
+            n_numbers = sum(call.n_numbers for call in calls) * self.size
             longest = max(1, _MASK_NUMBERS // max(1, n_numbers))
             last = chunks[-1] if chunks else None
             if last and len(last) < longest and last[0][2] - last[0][1] == stop - start:
@@ -253,14 +310,31 @@ class Stack:
         return Masks.draw(self.members, dropouts, len(chunk), weight.dtype, weight.device)
 
 
-def _stacked_metric(task: TorchTask, outputs: Tensor, targets: Tensor) -> list[float] | None:
-    """Return each member's metric by vmap, or None if vmap cannot compute it."""
+def _stacked_metric(
+    task: TorchTask, batches: Sequence[tuple[Tensor, Targets]]
+) -> list[float | Exception] | None:
+    """Return each member's metric by vmap, or None if it is not known to allow that.
+
+    A user's own metric may catch an error of vmap, work in place or keep state.
+    """
     metric = task.metrics[task.metric].function
+    shapes = {outputs.shape[2:] for outputs, _ in batches}
+    if metric not in _STACKED_METRICS or task.valid.is_weighted or len(shapes) > 1:
+        return None
+    outputs = torch.cat([outputs for outputs, _ in batches], 1)
+    targets = torch.cat([values_of(targets) for _, targets in batches])
+    found = vmap(lambda each: torch.as_tensor(metric(each, targets)))(outputs)
+    return [
+        math.nan if has_diverged(each) else float(value)
+        for each, value in zip(outputs, found, strict=True)
+    ]
+
+
+def _metric(task: TorchTask, batches: list[tuple[Tensor, Targets]]) -> float | Exception:
     try:
-        found = vmap(lambda each: torch.as_tensor(metric(each, targets)))(outputs)
-    except (RuntimeError, ValueError, TypeError):
-        return None  # its control flow depends on values, as a count of classes does
-    return [float(value) for value in found.reshape(-1)] if found.numel() == len(outputs) else None
+        return read_metrics(task.steering, *task.gathered(batches, task.steering))[task.metric]
+    except Exception as error:  # noqa: BLE001 - it is this member's alone
+        return error
 
 
 def _stacked(part: Tensor, size: int) -> Tensor:

@@ -37,8 +37,6 @@ class Branching(nn.Module):
     [
         (Noisy, "vmap: called random operation"),
         (Branching, "data-dependent control flow"),
-        (lambda: nn.AlphaDropout(0.3), "random operation"),
-        (lambda: nn.Sequential(*[shared := nn.Dropout(0.2), nn.Linear(6, 6), shared]), "several"),
     ],
 )
 def test_what_cannot_be_stacked_trains_alone_and_says_why(

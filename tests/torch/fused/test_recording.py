@@ -12,6 +12,7 @@ from torch.fx.experimental.proxy_tensor import make_fx
 
 from hpolab import OPTIMIZERS, TorchObjective, optimizer_space
 from hpolab.torch.fused.architecture import Architecture
+from hpolab.torch.fused.first_steps import FirstSteps
 from hpolab.torch.fused.member import Member
 from hpolab.torch.fused.recording import Recorder
 from hpolab.torch.fused.rules import RULES
@@ -86,7 +87,8 @@ class Played:
 
 def stack_of(objective: TorchObjective, params: list[dict[str, Any]]) -> Stack:
     members = [Member.outside(objective, each, seed) for seed, each in enumerate(params)]
-    return Stack(Architecture(members[0].training), members)
+    architecture = Architecture(members[0].training)
+    return Stack(architecture, [(each, FirstSteps(architecture, each)) for each in members])
 
 
 def params_of(objective: TorchObjective, name: str) -> dict[str, Any]:
@@ -119,9 +121,9 @@ def test_a_new_member_in_a_slot_is_played_on_by_the_same_recording():
     for epoch in range(4):
         if epoch == 2:
             for stack in (plain, played):
-                faster = {**params[0], "lr": 0.03}
+                faster = Member.outside(objective, {**params[0], "lr": 0.03}, 7)
                 stack.remove(1)
-                stack.put(1, Member.outside(objective, faster, 7))
+                stack.put(1, faster, FirstSteps(Architecture(faster.training), faster))
         plain.epoch()
         played.epoch()
         assert plain.values() == played.values()

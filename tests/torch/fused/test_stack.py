@@ -8,6 +8,7 @@ import torch
 from hpolab import OPTIMIZERS, SearchSpace, optimizer_space, schedule_space
 from hpolab.studies.trials import METRICS_KEY
 from hpolab.torch.fused.architecture import Architecture
+from hpolab.torch.fused.first_steps import FirstSteps
 from hpolab.torch.fused.member import Member
 from hpolab.torch.fused.rules import RULES
 from hpolab.torch.fused.stack import Stack
@@ -50,8 +51,10 @@ def test_a_training_moves_between_a_stack_and_its_own_optimizer(name, double, ob
     alone, moving = members(), members()
     for member in [*alone, *alone, *alone, *moving]:
         member.epoch()
-    stack = Stack(Architecture(moving[0].training), moving)
+    architecture = Architecture(moving[0].training)
+    stack = Stack(architecture, [(each, FirstSteps(architecture, each)) for each in moving])
     stack.epoch()
+    assert not stack.strangers
     for slot, member in enumerate(moving):
         stack.take_out(slot)
         member.epoch()
