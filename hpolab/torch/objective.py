@@ -127,9 +127,9 @@ class TorchObjective(Objective):
             Face model needs a module around it whose ``forward(self, batch)`` returns
             ``self.model(**batch).logits``. And the options below.
 
-    Options of the training, each by name. Trials that use one, apart from a named schedule that
-    counts epochs, train one by one also under ``run(..., fuse=K)``, which says why. Those marked
-    (*) may also be parameters of the trial, by the same name.
+    Options of the training, each by name. Trials that clip, or have weights in several parameter
+    groups, train as one under ``run(..., fuse=K)``; those that use another option train one by one,
+    and the run says why. Options marked (*) may also be parameters of the trial, by the same name.
 
     - ``max_grad_norm`` (*): gradients are scaled down to this total norm, that of
       ``torch.nn.utils.clip_grad_norm_`` over all trained weights. None by default: never.

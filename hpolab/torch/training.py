@@ -204,17 +204,11 @@ class TorchTraining:
     @property
     def reason_alone(self) -> str | None:
         """Why it cannot be stacked with others, its model aside; None if nothing forbids it."""
-        options, is_own = self.options, self.options.optimizer is not None
-        is_grouped = not is_own and len(self.state.optimizer.param_groups) > 1
+        options = self.options
         reasons = {
-            "its optimizer is your own function": is_own,
-            # Muon has no rule for several members, which is the better reason.
-            "its weights are in several parameter groups": (
-                is_grouped and self.params["optimizer"] != "muon"
-            ),
+            "its optimizer is your own function": options.optimizer is not None,
             "its schedule is your own function": options.schedule is not None,
             "its schedule follows the metric": isinstance(self.state.schedule, PlateauSchedule),
-            "its gradients are clipped": options.max_grad_norm is not None,
             "its gradients are accumulated": options.accumulation_steps > 1,
             f"its precision is {options.precision!r}": options.precision != "fp32",
             "its weights are channels-last": options.memory_format == "channels_last",

@@ -24,11 +24,15 @@ if TYPE_CHECKING:
     Named = dict[str, Tensor]
     Update = tuple[str, Tensor | None, Tensor]
 
-__all__ = ["Architecture", "split_model"]
+__all__ = ["Architecture", "TrainsAlone", "groups_of", "split_model"]
 
 # A function is compiled once per batch shape, stack size and optimizer of each architecture. Beyond
 # its limit, 8 by default, torch runs the function uncompiled.
 _MAX_COMPILATIONS = 256
+
+
+class TrainsAlone(Exception):
+    """A training cannot share a stack; the message says why."""
 
 
 class Architecture:
@@ -44,6 +48,7 @@ class Architecture:
     def __init__(self, training: TorchTraining) -> None:
         self.task: TorchTask = training.task
         self.batch_size = training.batch_size
+        self._groups = groups_of(training)
         self._template = copy.deepcopy(training.model)
         lengths = {stop - start for start, stop in self.train.bounds(self.batch_size)}
         # Before layers are adapted, so that the layout of what is drawn is that of a lone model.
@@ -85,10 +90,10 @@ class Architecture:
     def step(self, *, compiled: bool, mixed: bool) -> Callable[..., None]:
         """Return a function that trains all members for one step, in place.
 
-        It takes stacked weights, buffers and optimizer states, each (K, ...); the rows of each
-        member's batch (K, b); the dropout masks (K, ...); and the updates. An update is a rule with
-        the names of its coefficients, its slots (None for all), and the coefficients (names,
-        slots).
+        It takes stacked weights, buffers and optimizer states, each (K, ...); the largest norms of
+        gradients (K,), None for no clipping; the rows of each member's batch (K, b); the dropout
+        masks (K, ...); and the updates. An update is a rule with the names of its coefficients, its
+        slots (None for all), and the coefficients (parameter groups, names, slots).
 
         Args:
             compiled: Whether to compile the step.
@@ -130,14 +135,17 @@ class Architecture:
         weights: Named,
         buffers: Named,
         states: Mapping[str, Named],
+        max_norms: Tensor | None,
         rows: Tensor,
         masks: Sequence[Tensor],
         updates: Sequence[Update],
     ) -> None:
         found = gradients(inputs, targets, weights, buffers, rows, masks)
+        if max_norms is not None:
+            _clip(found, max_norms)
         for name, weight in weights.items():
             for update in updates:
-                _update(update, weight, found[name], states[name])
+                _update(update, self._groups[name], weight, found[name], states[name])
 
     def _gradients(
         self,
@@ -158,6 +166,21 @@ class Architecture:
 
         found: Named = grad(total)(weights, buffers)
         return found
+
+
+def groups_of(training: TorchTraining) -> dict[str, int]:
+    """Return the parameter group of each trained weight, by name.
+
+    Raises:
+        TrainsAlone: If a weight is in none.
+    """
+    groups = training.state.optimizer.param_groups
+    numbers = {id(p): number for number, group in enumerate(groups) for p in group["params"]}
+    weights, _ = split_model(training.model)
+    missing = next((name for name, weight in weights.items() if id(weight) not in numbers), None)
+    if missing is not None:
+        raise TrainsAlone(f"its weight {missing!r} is not the optimizer's")
+    return {name: numbers[id(weight)] for name, weight in weights.items()}
 
 
 def split_model(model: nn.Module) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -193,13 +216,23 @@ def _pick(part: Tensor, *, rows: Tensor) -> Tensor:
     return part.index_select(0, rows.reshape(-1)).reshape(*rows.shape, *part.shape[1:])
 
 
-def _update(update: Update, weight: Tensor, gradient: Tensor, state: Named) -> None:
+def _clip(gradients: Named, max_norms: Tensor) -> None:
+    """Scale each member's gradients down to its norm (K,), as torch's ``clip_grad_norm_`` does."""
+    norms = [part.flatten(1).norm(dim=1) for part in gradients.values()]
+    total = torch.stack(norms).norm(dim=0)
+    scale = (max_norms / (total + 1e-6)).clamp(max=1.0)
+    for part in gradients.values():
+        part.mul_(scale.reshape(-1, *[1] * (part.ndim - 1)))
+
+
+def _update(update: Update, group: int, weight: Tensor, gradient: Tensor, state: Named) -> None:
     """Update a weight (K, ...) and its states in place, in the slots that a rule has."""
     names, slots, coefficients = update
     name, _, listed = names.partition(":")
     shape = (-1, *[1] * (weight.ndim - 1))
     c = {
-        key: each.reshape(shape) for key, each in zip(listed.split(","), coefficients, strict=True)
+        key: each.reshape(shape)
+        for key, each in zip(listed.split(","), coefficients[group], strict=True)
     }
     rule = RULES[name]
     if slots is None:

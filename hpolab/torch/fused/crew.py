@@ -12,9 +12,10 @@ from optuna.logging import get_logger
 from hpolab import _optuna
 from hpolab.errors import in_brief
 from hpolab.objectives.crew import Crew
+from hpolab.torch.fused.architecture import TrainsAlone
 from hpolab.torch.fused.first_steps import N_STEPS, FirstSteps, open_architecture
 from hpolab.torch.fused.group import MemberGroup
-from hpolab.torch.fused.grouping import TrainsAlone, signature
+from hpolab.torch.fused.grouping import signature
 from hpolab.torch.fused.member import Member
 from hpolab.torch.fused.settings import globals_of
 from hpolab.torch.fused.speed import Speed, choose, is_too_short

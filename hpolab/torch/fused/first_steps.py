@@ -13,9 +13,8 @@ import torch
 from torch import Tensor
 
 from hpolab.errors import in_brief
-from hpolab.torch.fused.architecture import Architecture, split_model
+from hpolab.torch.fused.architecture import Architecture, TrainsAlone, split_model
 from hpolab.torch.fused.dropout import read_dropouts
-from hpolab.torch.fused.grouping import TrainsAlone
 from hpolab.torch.fused.settings import UnknownSetting
 from hpolab.torch.state import TrainingState
 from hpolab.trial.reporter import is_out_of_memory

@@ -6,8 +6,8 @@ import math
 from typing import TYPE_CHECKING
 
 from hpolab.errors import in_brief
+from hpolab.torch.fused.architecture import TrainsAlone
 from hpolab.torch.fused.first_steps import FirstSteps, open_architecture
-from hpolab.torch.fused.grouping import TrainsAlone
 from hpolab.torch.fused.stack import Stack
 from hpolab.trial.reporter import is_out_of_memory
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from hpolab.torch.fused.architecture import split_model
+from hpolab.torch.fused.architecture import TrainsAlone, groups_of, split_model
 from hpolab.torch.fused.listing import obstacle_of
 from hpolab.torch.fused.rules import rule_of
 from hpolab.torch.fused.settings import UnknownSetting, difference, settings_of
@@ -14,11 +14,7 @@ if TYPE_CHECKING:
 
     from hpolab.torch.training import TorchTraining
 
-__all__ = ["Signature", "TrainsAlone", "signature"]
-
-
-class TrainsAlone(Exception):
-    """A training cannot share a stack; the message says why."""
+__all__ = ["Signature", "signature"]
 
 
 class Signature:
@@ -46,8 +42,9 @@ class Signature:
 def signature(training: TorchTraining) -> Signature:
     """Return what a training has in common with those that may share its stack.
 
-    That is the batch size, everything that its model computes with besides weights and rates of
-    dropout, and the shapes and types of all weights and buffers and which of them are trained.
+    That is the batch size, whether gradients are clipped, everything that its model computes with
+    besides weights and rates of dropout, and the shapes and types of all weights and buffers, which
+    of them are trained, and in which parameter group.
 
     Raises:
         TrainsAlone: If it cannot share a stack with any other.
@@ -74,4 +71,9 @@ def signature(training: TorchTraining) -> Signature:
         f"{name} (tied)": first.setdefault(id(part), name)
         for name, part in model.named_parameters(remove_duplicate=False)
     }
-    return Signature({"batch_size": training.batch_size, **settings, **tensors, **tied})
+    shared = {
+        "batch_size": training.batch_size,
+        "max_grad_norm": training.options.max_grad_norm is not None,
+        **{f"{name} (group)": number for name, number in groups_of(training).items()},
+    }
+    return Signature({**shared, **settings, **tensors, **tied})

@@ -13,9 +13,8 @@ from torch import Tensor
 from torch.func import vmap
 
 from hpolab.torch.batches import values_of
-from hpolab.torch.fused.architecture import split_model
+from hpolab.torch.fused.architecture import TrainsAlone, groups_of, split_model
 from hpolab.torch.fused.dropout import Masks
-from hpolab.torch.fused.grouping import TrainsAlone
 from hpolab.torch.fused.recording import Recorder, tape_of
 from hpolab.torch.fused.rules import RULES, Steps, rule_of
 from hpolab.torch.losses import LOSSES
@@ -93,6 +92,9 @@ class Stack:
         self._parts = self._weights | self._buffers
         self._best = {name: part.clone() for name, part in self._parts.items()}
         self._states: dict[str, Named] = {name: {} for name in weights}
+        self._groups = groups_of(first.training)
+        clips = first.training.options.max_grad_norm is not None
+        self._max_norms = next(iter(self._weights.values())).new_ones(self.size) if clips else None
         tape = tape_of(self._task.device)
         self._recorder = None if tape is None else Recorder(tape)
         for slot, (member, steps) in enumerate(members):
@@ -120,10 +122,12 @@ class Stack:
         for name, part in (weights | buffers).items():
             self._parts[name][slot] = part
             self._best[name][slot] = best.get(name, part)
-        settings = optimizer.param_groups[0]
+        max_norm = member.training.options.max_grad_norm
+        if self._max_norms is not None and max_norm is not None:
+            self._max_norms[slot] = max_norm
         rule = RULES[_rule_of(member)]
-        initial = rule.initial(settings)
         for name, weight in weights.items():
+            initial = rule.initial(optimizer.param_groups[self._groups[name]])
             kept = optimizer.state.get(weight, {})
             for state, shape in rule.state_shapes(tuple(weight.shape)).items():
                 if state not in self._states[name]:
@@ -147,8 +151,8 @@ class Stack:
             return
         rule = RULES[_rule_of(member)]
         optimizer = training.state.optimizer
-        scalars = rule.scalars(_steps_of(member, n_steps - 1, 1))
         for name, weight in weights.items():
+            scalars = rule.scalars(_steps_of(member, self._groups[name], n_steps - 1, 1))
             kept = optimizer.state[weight]
             if type(optimizer) is not torch.optim.SGD:  # SGD does not count steps
                 kept["step"] = torch.tensor(float(n_steps))
@@ -191,7 +195,7 @@ class Stack:
         bounds = train.bounds(self._architecture.batch_size)[:n_batches]
         rules = self._rules(len(bounds))
         step = self._architecture.step(compiled=self.compiled, mixed=len(rules) > 1)
-        step = partial(step, self._weights, self._buffers, self._states)
+        step = partial(step, self._weights, self._buffers, self._states, self._max_norms)
         if self._recorder is not None:
             step = partial(self._recorder, step)
         for chunk in self._chunks(bounds):
@@ -200,7 +204,7 @@ class Stack:
                 step(
                     orders[:, start:stop],
                     masks.of_step(place),
-                    [(name, slots, c[:, number]) for name, slots, c in rules],
+                    [(name, slots, c[:, :, number]) for name, slots, c in rules],
                 )
                 self._check(number + 1)
         self._check_state()
@@ -257,7 +261,8 @@ class Stack:
 
         Returns:
             For each rule its name and those of its coefficients, as in "adam:eps,lr"; its slots,
-            or None if it is the only rule; and its coefficients (names, steps, slots).
+            or None if it is the only rule; and its coefficients (parameter groups, names, steps,
+            slots).
         """
         slots = defaultdict(list)
         for slot, member in enumerate(self.members):
@@ -271,20 +276,21 @@ class Stack:
     def _coefficients(
         self, rule: str, slots: Sequence[int], n_steps: int
     ) -> tuple[str, Tensor | None, Tensor]:
-        members = [self.members[slot] for slot in slots]
-        found = [
-            {}
-            if member is None
-            else RULES[rule].coefficients(_steps_of(member, _n_steps_of(member), n_steps))
-            for member in members
-        ]
-        names = sorted({name for each in found for name in each})
+        n_groups = 1 + max(self._groups.values())
+        found = {
+            (group, place): RULES[rule].coefficients(
+                _steps_of(member, group, _n_steps_of(member), n_steps)
+            )
+            for place, slot in enumerate(slots)
+            if (member := self.members[slot]) is not None
+            for group in range(n_groups)
+        }
+        names = sorted({name for each in found.values() for name in each})
         # Free slots train nothing; coefficients of 1 keep away denormal numbers, which are slow.
-        table = np.ones((len(names), n_steps, len(slots)))
-        for place, each in enumerate(found):
+        table = np.ones((n_groups, len(names), n_steps, len(slots)))
+        for (group, place), each in found.items():
             for row, name in enumerate(names):
-                if each:
-                    table[row, :, place] = each.get(name, 0.0)
+                table[group, row, :, place] = each.get(name, 0.0)
         weight = next(iter(self._weights.values()))
         rows = None if len(slots) == self.size else torch.tensor(slots, device=weight.device)
         coefficients = torch.as_tensor(table, dtype=weight.dtype).to(weight.device)
@@ -352,15 +358,15 @@ def _n_steps_of(member: Member) -> int:
     return member.training.state.schedule.last_epoch
 
 
-def _steps_of(member: Member, n_before: int, n_steps: int) -> Steps:
-    """Return the ``n_steps`` steps of a member that follow its first ``n_before``."""
+def _steps_of(member: Member, group: int, n_before: int, n_steps: int) -> Steps:
+    """Return the ``n_steps`` steps of a parameter group that follow its first ``n_before``."""
     schedule = member.training.state.schedule
-    (factor,) = schedule.lr_lambdas[:1]  # type: ignore[attr-defined]
-    base = schedule.base_lrs[0]
+    factor = schedule.lr_lambdas[group]  # type: ignore[attr-defined]
+    base = schedule.base_lrs[group]
     before = max(0, n_before - 1)
     lr = np.array([base * factor(step) for step in range(before, n_before + n_steps)])
     return Steps(
-        settings=member.training.state.optimizer.param_groups[0],
+        settings=member.training.state.optimizer.param_groups[group],
         t=np.arange(n_before + 1.0, n_before + n_steps + 1),
         lr=lr[n_before - before :],
         lr_before=lr[: len(lr) - 1] if n_before else np.r_[lr[:1], lr[:-1]],

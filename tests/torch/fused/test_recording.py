@@ -170,7 +170,8 @@ def test_nothing_in_a_step_reads_a_number_or_mixes_devices(name):
     for of_rule in (None, slots):
         step(
             *to_meta((stack._weights, stack._buffers, stack._states)),
+            to_meta(torch.ones(2)),
             to_meta(torch.zeros((2, BATCH_SIZE), dtype=torch.int64)),
             to_meta(masks),
-            [(rule, to_meta(of_rule), to_meta(numbers[:, 0]))],
+            [(rule, to_meta(of_rule), to_meta(numbers[:, :, 0]))],
         )

@@ -65,3 +65,29 @@ def test_a_training_moves_between_a_stack_and_its_own_optimizer(name, double, ob
             torch.testing.assert_close(mine, theirs, rtol=1e-8, atol=1e-8)
             states = [each.training.state.optimizer.state for each in (one, other)]
             assert set(states[0].get(mine, {})) == set(states[1].get(theirs, {}))
+
+
+@pytest.mark.parametrize("name", ["adamw", "sgd", "nadam", "adafactor", "asgd"])
+def test_clipped_gradients_and_parameter_groups_are_each_members_own(
+    name, double, caplog, objective_of, study_of, check_same
+):
+    tuned = {
+        "max_grad_norm": (0.05, 2.0, "log"),
+        "layer_decay": (0.5, 1.0),
+        "decay_biases": [True, False],
+    }
+    space = optimizer_space(name) | schedule_space("cosine", max_epochs=3) | tuned
+    objective = objective_of(space)
+    together = study_of(objective, 8, 4)
+    check_same(together, study_of(objective, 8, None), 1e-8)
+    assert "alone" not in caplog.text
+
+
+def test_a_training_of_several_groups_moves_between_a_stack_and_its_own_optimizer(
+    double, objective_of, study_of, check_same
+):
+    # Of ten trials in stacks of four the last go on alone.
+    objective = objective_of(
+        optimizer_space("adamw"), decay_biases=False, max_grad_norm=0.1, max_epochs=4, patience=1
+    )
+    check_same(study_of(objective, 10, 4), study_of(objective, 10, None), 1e-8)
