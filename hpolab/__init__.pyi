@@ -35,6 +35,7 @@ from .errors import (
     StorageUnavailable,
     StudyNotFound,
     TooManyFailures,
+    WorkerError,
     WorkersDied,
 )
 from .fingerprint import data_fingerprint
@@ -157,6 +158,7 @@ __all__ = [
     "TrainedEpoch",
     "TrialSeededSampler",
     "Tuned",
+    "WorkerError",
     "WorkersDied",
     "__version__",
     "as_json",

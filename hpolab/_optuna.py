@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
 
 SLOT_KEY = "hpolab:slot"
+NUMBER_KEY = "hpolab:number"
+"""A system attribute of a trial to be created: the only number under which it may be."""
 _PRUNED_KEY = "hpolab:pruned_at"
 
 # Where `Study.enqueue_trial` keeps the parameters of a trial, and `Trial` looks for them.
@@ -58,14 +60,14 @@ def claim_trial(
     window: int | None = None,
     shared: bool = False,
     may_open: bool = True,
+    only_enqueued: bool = False,
 ) -> Trial | None:
     """Start the next trial numbered below ``n_trials``, or return None if there is none now.
 
-    (Optuna's ``ask`` knows no bound.) The storage numbers trials one by one, whoever creates them,
-    and lets one worker alone pop a WAITING trial. A lone worker creates its trials itself. Where
-    others have run some lately, a trial is popped from a slot, a WAITING trial, and
-    whoever pops the last one opens the next: one creator for each number, so that no worker
-    creates one beyond the budget.
+    (Optuna's ``ask`` knows no bound.) The storage lets one worker alone pop a WAITING trial, and,
+    where it is hpolab's, one alone create the trial of a number. A lone worker creates its trials
+    itself. Where others have run some lately, a trial is popped from a slot, a WAITING trial, and
+    whoever pops the last one opens the next, so that workers seldom ask for the same number.
 
     Args:
         study: The study.
@@ -82,6 +84,8 @@ def claim_trial(
             trials they have run.
         may_open: Whether to open a slot though the last one's worker should: it may be dead, or
             have a smaller budget.
+        only_enqueued: Whether only trials that have parameters may start: the sampler has no
+            others.
     """
     storage = study._storage
     # As in `Study.ask`: the samplers' view of the trials is read afresh once a trial.
@@ -92,22 +96,34 @@ def claim_trial(
     def may_start(number: int) -> bool:
         return number < n_trials and (window is None or number - window < n_finished)
 
-    slots = [trial for trial in trials if trial.state == TrialState.WAITING]
-    if slots:
-        trial = slots[0]
-        if not may_start(trial.number) or not _pop(storage, trial, mark):
+    following = trials[-1].number + 1 if trials else 0
+    slots = [
+        trial
+        for trial in trials
+        if trial.state == TrialState.WAITING and (not only_enqueued or is_enqueued(trial))
+    ]
+    trial = None
+    for slot in slots:
+        if not may_start(slot.number):
             return None
-    else:
-        if not may_start(len(trials)):
+        popped = _pop(storage, slot, mark)
+        if popped:
+            trial = slot
+            break
+        if popped is False:
+            return None
+    if trial is None:
+        if only_enqueued or not may_start(following):
             return None
         if not alone and not may_open and trials and trials[-1].state == TrialState.RUNNING:
             return None
-        running = optuna.trial.create_trial(state=TrialState.RUNNING, user_attrs=dict([mark]))
-        trial = storage.get_trial(storage.create_new_trial(study._study_id, running))
-        if not may_start(trial.number):
+        trial = _create(study, following, TrialState.RUNNING, dict([mark]))
+        if trial is None:
+            return None
+        if not may_start(trial.number):  # a storage that is not hpolab's has numbered it anew
             storage.set_trial_state_values(trial._trial_id, TrialState.WAITING)
             return None
-    if not alone and trial.number + 1 >= len(trials):
+    if not alone and not only_enqueued and trial.number + 1 >= following:
         open_slot(study, trial.number + 1, n_trials)
     is_new = not trial.params and not trial.system_attrs.get(_FIXED_PARAMS)
     if trial.number == 0 and first_params and is_new:
@@ -117,21 +133,61 @@ def claim_trial(
     return optuna.Trial(study, trial._trial_id)
 
 
+def is_enqueued(trial: FrozenTrial) -> bool:
+    """Tell whether a trial waits that has parameters: enqueued ones, or those of an earlier life.
+
+    A slot has none; the sampler draws them.
+    """
+    known = bool(trial.params) or _FIXED_PARAMS in trial.system_attrs
+    return trial.state == TrialState.WAITING and known
+
+
 def open_slot(study: Study, number: int, n_trials: int) -> None:
     """Add a WAITING trial, if ``number`` is the next one's and within the budget."""
     if number < n_trials and len(study.get_trials(deepcopy=False)) == number:
-        slot = optuna.trial.create_trial(state=TrialState.WAITING, user_attrs={SLOT_KEY: None})
-        study.add_trial(slot)
+        _create(study, number, TrialState.WAITING, {SLOT_KEY: None})
 
 
-def _pop(storage: BaseStorage, slot: FrozenTrial, mark: tuple[str, Any]) -> bool:
+def _create(
+    study: Study, number: int, state: TrialState, user_attrs: dict[str, Any]
+) -> FrozenTrial | None:
+    """Create the trial of a number; return None if another worker has.
+
+    Only a storage of hpolab's can do both as one step. Optuna's gRPC server passes the condition on
+    to its storage, which may be one. Any other numbers the trial as it comes.
+    """
+    storage = study._storage
+    honoring = [getattr(each, "creates_by_number", False) for each in (storage, _backend(study))]
+    known = _is_grpc(storage) or any(honoring)
+    template = optuna.trial.create_trial(
+        state=state,
+        user_attrs=user_attrs,
+        system_attrs={NUMBER_KEY: number} if known else None,
+    )
+    try:
+        return storage.get_trial(storage.create_new_trial(study._study_id, template))
+    except KeyError:  # also of a study that was deleted, which the next read finds out
+        return None
+
+
+def _is_grpc(storage: Any) -> bool:
+    """Tell whether a storage is reached by Optuna's gRPC server."""
+    return isinstance(storage, optuna.storages.GrpcStorageProxy)
+
+
+def _pop(storage: BaseStorage, slot: FrozenTrial, mark: tuple[str, Any]) -> bool | None:
+    """Pop a slot; return False if another worker has, None if it is long finished.
+
+    The cache of Optuna's gRPC server, and of other servers of SQL, keeps a trial as waiting for
+    good if it is popped and told before the call that has created it has noted it there.
+    """
     try:
         storage.set_trial_user_attr(slot._trial_id, SLOT_KEY, mark[1])
         if not storage.set_trial_state_values(slot._trial_id, TrialState.RUNNING):
             return False
         storage.set_trial_user_attr(slot._trial_id, *mark)
     except optuna.exceptions.UpdateFinishedTrialError:
-        return False  # another worker has popped and finished it since the list was read
+        return None
     return True
 
 
@@ -447,5 +503,19 @@ def optimize_loop(study: Study) -> Iterator[None]:
 
 
 def stop_requested(study: Study) -> bool:
-    """Tell whether ``study.stop()`` has been called in the current loop."""
+    """Tell whether ``study.stop()`` has been called in the current loop, or in the last one."""
     return study._stop_flag
+
+
+def request_stop(study: Study, requested: bool = True) -> None:
+    """Set whether ``study.stop()`` has been called, as another process or a sampler has it."""
+    study._stop_flag = requested
+
+
+def is_deleted(study: Study) -> bool:
+    """Tell whether a study is no longer in its storage, or another one has its name."""
+    try:
+        found: int = study._storage.get_study_id_from_name(study.study_name)
+    except KeyError:
+        return True
+    return found != study._study_id

@@ -19,7 +19,8 @@ from hpolab.analysis.wording import short
 from hpolab.console import PlainConsole, command_line
 from hpolab.errors import HpolabError, InvalidArgument, RecipeMismatch, StudyNotFound
 from hpolab.running.copying import copy_study
-from hpolab.running.run import BUDGET_KEY
+from hpolab.running.outcome import why_without_best
+from hpolab.running.run import budget_of
 from hpolab.search_space.space import SearchSpace
 from hpolab.storage.promises import check_storage
 from hpolab.storage.redaction import redact
@@ -178,7 +179,8 @@ def status(
     rows = []
     for study in studies:
         trials = study.get_trials(deepcopy=False)
-        n, budget = tally(trials), study.user_attrs.get(BUDGET_KEY)
+        n = tally(trials)
+        budget = budget_of(study.user_attrs, n.finished)
         done = str(n.finished) if budget is None else f"{n.finished} of {budget}"
         counts = (n.pruned, n.failed, n.running, n.waiting)
         best = best_trial(study)
@@ -406,7 +408,9 @@ def _n_finished(storage: str, study_name: str) -> int:
 def _best(study: Study) -> FrozenTrial:
     trial = best_trial(study)
     if trial is None:
-        raise StudyNotFound(f"Study {study.study_name!r} has no best trial: none is complete.")
+        raise StudyNotFound(
+            f"Study {study.study_name!r} has no best trial: {why_without_best(study)}."
+        )
     return trial
 
 

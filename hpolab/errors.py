@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import traceback
 from contextlib import contextmanager, suppress
+from numbers import Real
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -24,10 +26,13 @@ __all__ = [
     "StorageUnavailable",
     "StudyNotFound",
     "TooManyFailures",
+    "WorkerError",
     "WorkersDied",
     "check_count",
     "check_folder",
+    "check_seconds",
     "check_text",
+    "error_text",
     "hint",
     "in_brief",
     "needs",
@@ -126,6 +131,10 @@ class WorkersDied(HpolabError, RuntimeError):
     """Worker processes die over and over without finishing a trial."""
 
 
+class WorkerError(HpolabError, RuntimeError):
+    """A worker process ended by an error that cannot travel; the message holds what it said."""
+
+
 class Diverged(HpolabError, ArithmeticError):
     """A training outside any trial reached NaN or infinity."""
 
@@ -137,15 +146,40 @@ def in_brief(error: BaseException) -> str:
         >>> in_brief(ValueError("no such layer\\nin this model"))
         'ValueError: no such layer'
     """
-    return f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0]}"
+    try:
+        said = str(error).strip().partition("\n")[0]
+    except Exception:  # noqa: BLE001 - a user's class may do anything here
+        said = "it does not say what"
+    return f"{type(error).__name__}: {said}"
 
 
-def check_count(argument: str, value: Any) -> None:
-    """Refuse a count that is not an int of 1 or above.
+# What a storage keeps of an error: some compilers write books.
+_MAX_CHARACTERS = 10_000
+
+
+def error_text(error: BaseException) -> str:
+    """Return an error's type and all that it says, its notes in brackets behind.
+
+    Example:
+        >>> error = ValueError("the shapes cannot be multiplied")
+        >>> error.add_note("in layer fc2")
+        >>> error_text(error)
+        'ValueError: the shapes cannot be multiplied (in layer fc2)'
+    """
+    described = traceback.TracebackException(type(error), error, None)
+    # The last of several lines: a SyntaxError shows its place first.
+    described.__notes__ = None
+    said = list(described.format_exception_only())[-1].strip()
+    notes = "; ".join(str(note).strip() for note in getattr(error, "__notes__", None) or ())
+    return (f"{said} ({notes})" if notes else said)[:_MAX_CHARACTERS]
+
+
+def check_count(argument: str, value: Any, *, low: int = 1) -> None:
+    """Refuse a count that is not an int of ``low`` or above.
 
     Raises:
         InvalidType: If ``value`` is no int.
-        InvalidArgument: If it is below 1.
+        InvalidArgument: If it is below ``low``.
 
     Example:
         >>> check_count("n_trials", 0)
@@ -154,8 +188,35 @@ def check_count(argument: str, value: Any) -> None:
     """
     if isinstance(value, bool) or not isinstance(value, int):
         raise InvalidType(f"`{argument}` must be an int, got {type(value).__name__}.")
-    if value < 1:
-        raise InvalidArgument(f"`{argument}` must be 1 or above, got {value}.")
+    if value < low:
+        raise InvalidArgument(f"`{argument}` must be {low} or above, got {value}.")
+
+
+def check_seconds(argument: str, value: Any, *, low: float | None = None) -> None:
+    """Refuse a duration that is no number of seconds; infinity is one.
+
+    Args:
+        argument: The argument's name, for the message.
+        value: What came.
+        low: The least that it may be; None: it must be above 0, or be None for no limit.
+
+    Raises:
+        InvalidType: If ``value`` is no number.
+        InvalidArgument: If it is NaN or too small.
+
+    Example:
+        >>> check_seconds("timeout_seconds", float("nan"))
+        Traceback (most recent call last):
+        hpolab.errors.InvalidArgument: `timeout_seconds` must be above 0, or None, got nan.
+    """
+    if value is None and low is None:
+        return
+    if isinstance(value, bool) or not isinstance(value, Real):
+        raise InvalidType(f"`{argument}` must be a number, got {type(value).__name__}.")
+    seconds = float(value)
+    if not (seconds > 0 if low is None else seconds >= low):  # NaN is neither
+        rule = "above 0, or None" if low is None else f"{low:g} or above"
+        raise InvalidArgument(f"`{argument}` must be {rule}, got {value}.")
 
 
 def one_of(argument: str, value: Any, choices: Iterable[str]) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import shlex
 import sqlite3
 import sys
@@ -231,6 +232,48 @@ def test_best_of_a_study_without_a_complete_trial_says_so(tmp_path):
     shown = invoke(app, ["best", "-s", url])
     assert shown.exit_code == 2
     assert "none is complete" in shown.output
+
+
+def two_values(trial):
+    x = trial.suggest_float("x", 0, 1)
+    return x, 1 - x
+
+
+def infeasible(trial):
+    trial.set_constraint("memory", 1.0)
+    return 0.0
+
+
+@pytest.mark.parametrize(
+    ("objective", "n_values", "reason"),
+    [
+        (two_values, 2, "2 objective values"),
+        (infeasible, 1, "all 3 complete trials violate a constraint (memory)"),
+        (lambda trial: math.nan, 1, "none of 3 is complete (3 pruned"),
+    ],
+)
+def test_best_of_a_study_without_a_best_trial_says_why(objective, n_values, reason, tmp_path):
+    url = f"sqlite:///{tmp_path}/s.db"
+    study = make_study("s", storage=url, direction=["minimize"] * n_values)
+    run(study, objective, n_trials=3)
+    shown = invoke(app, ["best", "-s", url])
+    assert shown.exit_code == 2
+    assert reason in shown.output
+
+
+@pytest.mark.parametrize(("n_trials", "done"), [(4, "5 of 5"), (9, "9 of 9")])
+def test_status_after_another_budget_never_shows_more_than_all(url, n_trials, done):
+    objective = Line(search_space=SPACE, direction="minimize", max_steps=1)
+    run(load_study("line", storage=url), objective, n_trials=n_trials)
+    assert done in invoke(app, ["status", "-s", url]).output
+
+
+def test_status_counts_trials_beyond_the_budget_alone(url):
+    study = load_study("line", storage=url)
+    study.optimize(Line(search_space=SPACE, direction="minimize", max_steps=1), n_trials=2)
+    shown = invoke(app, ["status", "-s", url]).output
+    assert "7 of" not in shown
+    assert " 7 " in shown
 
 
 @pytest.mark.parametrize("command", [[], ["demo"], ["status"], ["best"]])

@@ -12,14 +12,14 @@ from typing import TYPE_CHECKING, Any, final
 import optuna
 from optuna.trial import TrialState
 
-from hpolab.errors import InvalidArgument, InvalidType, RecipeMismatch, check_count, one_of
+from hpolab.errors import InvalidArgument, InvalidType, RecipeMismatch, check_count
 from hpolab.identity import captured_data, code_digest
 from hpolab.keywords import checks_keywords
 from hpolab.search_space.space import SearchSpace, as_space
 from hpolab.studies.export import trainer_params
 from hpolab.studies.facts import Facts, check_facts, compare_facts
 from hpolab.studies.imported import RUN_KEY
-from hpolab.studies.trials import best_of
+from hpolab.studies.trials import as_direction, best_of
 from hpolab.trial.lease import ERROR_KEY
 from hpolab.trial.reporter import (
     REASON_KEY,
@@ -112,7 +112,7 @@ class Objective(abc.ABC):
     ) -> None:
         check_count("max_steps", max_steps)
         self.search_space = as_space("search_space", search_space)
-        self.direction = one_of("direction", direction, ("minimize", "maximize"))
+        self.direction = as_direction("direction", direction)
         self.max_steps = max_steps
         if not isinstance(metric, str):
             raise InvalidType(f"`metric` must be a name, got {type(metric).__name__}.")

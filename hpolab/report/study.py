@@ -35,7 +35,7 @@ from hpolab.report.references import references_section
 from hpolab.report.sparkline import sparkline
 from hpolab.report.spelling import spelled
 from hpolab.report.staged import ensemble_section, post_section
-from hpolab.running.run import BUDGET_KEY
+from hpolab.running.run import budget_of
 from hpolab.studies.facts import stored_facts
 from hpolab.studies.imported import IMPORT_KEY, RUN_KEY
 from hpolab.studies.study import stored_study
@@ -115,11 +115,11 @@ def _subtitle(reading: Reading) -> str:
 
 def _overview(reading: Reading) -> Section:
     n = tally(reading.trials)
-    budget = reading.user_attrs.get(BUDGET_KEY)
+    budget = budget_of(reading.user_attrs, n.finished)
     states = f"{n.complete} complete, {n.pruned} pruned, {n.failed} failed"
     if n.running or n.waiting:
         states += f", {n.running} running, {n.waiting} waiting"
-    of_budget = "" if not isinstance(budget, int) else f" of {budget:,}"
+    of_budget = "" if budget is None else f" of {budget:,}"
     tiles = [*_value_tiles(reading), ("trials finished", f"{n.finished:,}{of_budget}", states)]
     if reading.training_seconds:
         wall = reading.wall_seconds or 0.0

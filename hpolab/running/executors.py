@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import signal
 import subprocess
@@ -9,28 +10,33 @@ import sys
 import tempfile
 import threading
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import optuna
+from optuna.trial import TrialState
 
 from hpolab import _optuna
-from hpolab.errors import WorkersDied, in_brief
-from hpolab.files import replace_file
+from hpolab.errors import WorkersDied
+from hpolab.logs import get_logger
+from hpolab.running.carrying import CarriedError, LogReader, carry_error, carry_logs
 from hpolab.running.interpreter import command_of, pack, unpack, wait_for_parents_end
-from hpolab.running.worker import Interrupts, Plan, work
+from hpolab.running.outcome import say_whom_it_waits_for
+from hpolab.running.worker import SILENT_SECONDS, Interrupts, Plan, work
 from hpolab.studies.trials import tally
+from hpolab.trial.lease import Lease
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from optuna import Study
+    from optuna.trial import FrozenTrial
 
     from hpolab.running.worker import ObjectiveFunction
 
 __all__ = ["run_in_processes"]
 
-_logger = optuna.logging.get_logger(__name__)
+_logger = get_logger(__name__)
 
 _POLL_SECONDS = 0.1
 _STOP_SECONDS = 30.0
@@ -58,45 +64,112 @@ def run_in_processes(
         Exception: What a worker raised, e.g. `TooManyFailures`.
     """
     trials = study.get_trials(deepcopy=False)
-    if all(trial.state.is_finished() for trial in trials):
+    if all(trial.state.is_finished() for trial in trials) and not plan.only_enqueued:
         # The workers start in one instant, and would all open it.
         _optuna.open_slot(study, len(trials), plan.n_trials)
     with tempfile.TemporaryDirectory(prefix="hpolab-") as folder:
         payload = Path(folder) / "payload"
+        plan = replace(plan, stop_file=payload.with_name("stop"))
         payload.write_bytes(pack(study, objective, plan))
-        workers = [_start(payload, n_workers) for _ in range(n_workers)]
-        n_deaths, n_finished = 0, -1
+        crew = _Workers(study, plan, payload, n_workers)
         try:
-            while workers and interrupts.pressed is None:
+            while crew.are_there and interrupts.pressed is None:
                 interrupts.sleep(_POLL_SECONDS)
-                n = tally(study.get_trials(deepcopy=False)).finished
-                if n != n_finished:
-                    n_deaths, n_finished = 0, n
+                if crew.look_at_trials():
                     after_trial()
-                for worker in [worker for worker in workers if worker.poll() is not None]:
-                    workers.remove(worker)
-                    _reap(worker)
-                    error = _error_of(payload, worker.pid)
-                    if error is not None:
-                        raise error
-                    if worker.returncode != 0:
-                        n_deaths += 1
-                        _logger.warning(f"A worker died ({_cause(worker)}); another takes over.")
-                        if n_deaths > _MAX_DEATHS * n_workers:
-                            raise WorkersDied(
-                                f"Workers died {n_deaths} times in a row without finishing a "
-                                f"trial, the last one: {_cause(worker)}."
-                            )
-                        workers.append(_start(payload, n_workers))
+                crew.look_at_processes()
         finally:
-            _stop(workers)
-            for worker in workers:
-                error = _error_of(payload, worker.pid)
-                if error is not None:
-                    _logger.warning(
-                        f"A worker could not requeue its trial ({in_brief(error)}); the trial "
-                        "resumes when the study does."
+            crew.stop()
+
+
+class _Workers:
+    """The worker processes of a run, from the first one's start to the last one's end."""
+
+    def __init__(self, study: Study, plan: Plan, payload: Path, n_workers: int) -> None:
+        self._study = study
+        self._plan = plan
+        self._payload = payload
+        self._n_workers = n_workers
+        self._logs = LogReader(payload.parent, "log-*")
+        self._pids: set[int] = set()
+        self._n_deaths = 0
+        self._n_finished = -1
+        self._changed = time.monotonic()
+        self._raised = ""
+        self._running = [self._started() for _ in range(n_workers)]
+
+    @property
+    def are_there(self) -> bool:
+        """Whether there are any left."""
+        return bool(self._running)
+
+    def _started(self) -> subprocess.Popen[bytes]:
+        worker = _start(self._payload, self._n_workers)
+        self._pids.add(worker.pid)
+        return worker
+
+    def look_at_trials(self) -> bool:
+        """Tell whether any was finished, and say so if all wait for others than these workers."""
+        self._logs.relay()
+        trials = self._study.get_trials(deepcopy=False)[: self._plan.n_trials]
+        n = tally(trials).finished
+        has_changed = n != self._n_finished
+        if has_changed:
+            self._n_deaths, self._n_finished = 0, n
+        if has_changed or self._work_on_any_of(trials):
+            self._changed = time.monotonic()
+        elif time.monotonic() - self._changed >= SILENT_SECONDS:
+            say_whom_it_waits_for(self._study, trials)
+            self._changed = math.inf  # said once
+        return has_changed
+
+    def _work_on_any_of(self, trials: Sequence[FrozenTrial]) -> bool:
+        running = [trial for trial in trials if trial.state == TrialState.RUNNING]
+        leases = [lease for lease in map(Lease.of, running) if lease is not None]
+        return not running or any(lease.pid in self._pids for lease in leases)
+
+    def look_at_processes(self) -> None:
+        """Replace those that have died.
+
+        Raises:
+            WorkersDied: If they die over and over.
+            Exception: What one has raised.
+        """
+        for worker in [worker for worker in self._running if worker.poll() is not None]:
+            self._running.remove(worker)
+            _reap(worker)
+            error = CarriedError.read(_file(self._payload, "error", worker.pid))
+            if error is not None:
+                self._raised = error.kind
+                raise error.again()
+            # A library, or the objective, may end the process without an error.
+            if worker.returncode != 0 or not _file(self._payload, "done", worker.pid).exists():
+                self._n_deaths += 1
+                _logger.warning(f"A worker died ({_cause(worker)}); another takes over.")
+                if self._n_deaths > _MAX_DEATHS * self._n_workers:
+                    raise WorkersDied(
+                        f"Workers died {self._n_deaths} times in a row without finishing a "
+                        f"trial, the last one: {_cause(worker)}."
                     )
+                self._running.append(self._started())
+
+    def stop(self) -> None:
+        """Stop all, and say which could not requeue their trials."""
+        _stop(self._running)
+        self._logs.relay()
+        for worker in self._running:
+            error = CarriedError.read(_file(self._payload, "error", worker.pid))
+            if error is None:
+                continue
+            if error.while_stopping:
+                _logger.warning(
+                    f"A worker could not requeue its trial ({error.brief}); the trial resumes "
+                    "when the study does."
+                )
+            elif error.kind != self._raised:
+                _logger.warning(f"Another worker ended by an error, too: {error.brief}")
+        if self._plan.stop_file is not None and self._plan.stop_file.exists():
+            _optuna.request_stop(self._study)
 
 
 def _start(payload: Path, n_workers: int) -> subprocess.Popen[bytes]:
@@ -136,19 +209,9 @@ def _cause(worker: subprocess.Popen[bytes]) -> str:
     return signal.Signals(-code).name if code < 0 else f"exit status {code}"
 
 
-def _error_of(payload: Path, pid: int) -> Exception | None:
-    """Return what a worker raised, None if it ended otherwise."""
-    import cloudpickle
-
-    file = _error_file(payload, pid)
-    if not file.exists():
-        return None
-    error: Exception = cloudpickle.loads(file.read_bytes())
-    return error
-
-
-def _error_file(payload: Path, pid: int) -> Path:
-    return payload.with_name(f"error-{pid}")
+def _file(payload: Path, kind: str, pid: int) -> Path:
+    """Return where a worker leaves its error or its log lines, or notes that it is done."""
+    return payload.with_name(f"{kind}-{pid}")
 
 
 def _end_with_parent() -> None:
@@ -159,15 +222,18 @@ def _end_with_parent() -> None:
 
 def _main(payload: Path) -> None:
     """Be a worker process."""
-    import cloudpickle
-
+    carry_logs(_file(payload, "log", os.getpid()))
+    interrupts = Interrupts()
     try:
         study, objective, plan = unpack(payload.read_bytes())
-        with Interrupts() as interrupts:
+        with interrupts:
             threading.Thread(target=_end_with_parent, daemon=True).start()
             work(study, objective, plan, interrupts, after_trial=lambda: None)
-    except Exception as error:  # noqa: BLE001 - raised again in the process that started this one
-        replace_file(_error_file(payload, os.getpid()), cloudpickle.dumps(error))
+    # SystemExit: an objective that ends its program would end it without workers, too.
+    except (Exception, SystemExit) as error:  # noqa: BLE001 - raised again in the parent
+        error_file = _file(payload, "error", os.getpid())
+        carry_error(error_file, error, while_stopping=interrupts.pressed is not None)
         sys.exit(1)
+    _file(payload, "done", os.getpid()).touch()
     if interrupts.pressed is not None:
         sys.exit(128 + interrupts.pressed)

@@ -6,6 +6,8 @@ import math
 import signal
 import sys
 import time
+from collections.abc import Iterable
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, TypedDict
 
@@ -13,27 +15,44 @@ import optuna
 from optuna.distributions import FloatDistribution
 
 from hpolab import _optuna
-from hpolab.errors import InvalidArgument, InvalidType, RecipeMismatch, check_count
+from hpolab.errors import (
+    HpolabError,
+    InvalidArgument,
+    InvalidType,
+    RecipeMismatch,
+    StudyNotFound,
+    check_count,
+    check_seconds,
+)
 from hpolab.keywords import checks_keywords
 from hpolab.objectives.base import Objective
 from hpolab.running.enqueued import settle_enqueued
+from hpolab.running.outcome import say_nothing_to_do, say_outcome
 from hpolab.running.progress import study_progress
 from hpolab.running.worker import Interrupts, Plan, work
 from hpolab.studies.pruner import with_max_resource
 from hpolab.studies.recipe import REFERENCES_KEY, check_search_space, read_recipe
 from hpolab.studies.sampler import ManualSampler
 from hpolab.studies.trials import is_begun, tally
-from hpolab.trial.lease import GRACE_SECONDS, MAX_RETRIES
+from hpolab.trial.lease import (
+    GRACE_SECONDS,
+    MAX_RETRIES,
+    asked_here,
+    is_spent,
+    release_ended,
+    requeue_dead_trials,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Mapping, Sequence
+    from typing import Any
 
     from optuna import Study
 
     from hpolab.running.worker import Callback, ObjectiveFunction
     from hpolab.search_space.space import SearchSpace
 
-__all__ = ["BUDGET_KEY", "RunOptions", "run"]
+__all__ = ["BUDGET_KEY", "RunOptions", "budget_of", "run"]
 
 BUDGET_KEY = "hpolab:n_trials"
 _WINDOW_KEY = "hpolab:window"
@@ -52,7 +71,7 @@ class RunOptions(TypedDict, total=False):
     max_failures: int
     max_retries: int
     grace_seconds: float
-    callbacks: Sequence[Callback]
+    callbacks: Sequence[Callback] | None
     show_progress_bar: bool | None
 
 
@@ -70,7 +89,7 @@ def run(
     max_failures: int = 3,
     max_retries: int = MAX_RETRIES,
     grace_seconds: float = GRACE_SECONDS,
-    callbacks: Sequence[Callback] = (),
+    callbacks: Sequence[Callback] | None = (),
     show_progress_bar: bool | None = None,
 ) -> None:
     """Bring a study to ``n_trials`` finished trials in total.
@@ -83,7 +102,11 @@ def run(
     its checkpoint: on the same host at once, on another when its lease has stood still for the
     grace period. A trial whose objective raises is stored as failed, with its error under the user
     attribute `hpolab:error`, and the study continues; one that returns NaN or infinity is pruned,
-    marked so that samplers avoid its region.
+    marked so that samplers avoid its region. A failed trial is logged as it happens, and one line
+    says at the end what came of the run; `optuna.logging.set_verbosity` silences both.
+
+    ``study.stop()``, in the objective or in a callback, ends the run once the trials in training
+    have ended, those of all its workers.
 
     Ctrl-C, SIGTERM (a scheduler's notice before preemption) and SIGHUP requeue the running trial at
     once. Ctrl-C then raises `KeyboardInterrupt` with a message that says how to resume, the others
@@ -99,7 +122,8 @@ def run(
         reproducible: Whether the result must depend on ``n_workers`` and the study's seed, but
             not on timing: trial n starts when all trials numbered below n - n_workers + 1 are
             finished, and its sampler and pruner see these alone. The price is waiting: for the
-            slowest of each n_workers trials in flight.
+            slowest of each n_workers trials in flight. A trial of ``study.ask`` that nobody tells
+            for ``grace_seconds`` is refused.
         fuse: How many trials of a `TorchObjective` this process trains as one model, each with its
             own numbers, seed and data order, and with the result that it would have alone. "auto"
             measures 1, 4, 16 and 64 first, as far as a quarter of the trials that are left, and
@@ -129,8 +153,10 @@ def run(
         RecipeMismatch: If the study has trials of a search space that this one cannot follow, was
             begun with another ``n_workers`` under ``reproducible``, or was written by a newer
             hpolab.
+        StudyNotFound: If the study is deleted while it runs.
         TooManyFailures: If the first ``max_failures`` trials failed; from the last one's error.
         WorkersDied: If worker processes die over and over without finishing a trial.
+        WorkerError: If a callback raises, in a worker, what cannot travel to this process.
         KeyboardInterrupt: After Ctrl-C, once the running trial is requeued.
 
     Example:
@@ -142,35 +168,87 @@ def run(
         5
     """
     started = time.monotonic()
-    n_trials = _check_arguments(study, objective, n_trials, timeout_seconds, n_workers)
-    plan = Plan(
-        n_trials=sys.maxsize if n_trials is None else n_trials,
-        timeout_seconds=math.inf if timeout_seconds is None else timeout_seconds,
-        max_failures=max_failures,
-        max_retries=max_retries,
-        grace_seconds=grace_seconds,
-        window=n_workers if reproducible else None,
-        shared=n_workers > 1,
-        fuse=fuse,
-        callbacks=callbacks,
-    )
-    if fuse is not None:
-        _check_fuse(objective, fuse, reproducible)
+    if not isinstance(study, optuna.Study):
+        raise InvalidType(f"`study` must be an optuna.Study, got {type(study).__name__}.")
+    with _told_of_deletion(study):
+        n_trials = _check_arguments(study, objective, n_trials, timeout_seconds, n_workers)
+        plan = Plan(
+            n_trials=sys.maxsize if n_trials is None else n_trials,
+            timeout_seconds=math.inf if timeout_seconds is None else timeout_seconds,
+            max_failures=max_failures,
+            max_retries=max_retries,
+            grace_seconds=grace_seconds,
+            window=n_workers if reproducible else None,
+            shared=n_workers > 1,
+            fuse=fuse,
+            callbacks=_as_callbacks(callbacks),
+        )
+        plan = _prepared(study, objective, plan, default_first)
+        if is_spent(study, plan.n_trials, asked=plan.asked, only_enqueued=plan.only_enqueued):
+            say_nothing_to_do(study, plan.n_trials)
+            return
+        _optuna.request_stop(study, False)
+        n_failed = tally(study.get_trials(deepcopy=False)).failed
+        # What the checks have taken, such as binning a large table, is part of the user's time.
+        left = max(0.0, plan.timeout_seconds - (time.monotonic() - started))
+        plan = replace(plan, timeout_seconds=left)
+        interrupts = _spend(study, objective, plan, n_workers, show_progress_bar)
+        if interrupts.pressed is None:
+            say_outcome(study, n_trials, n_failed=n_failed, ended_by=_end_of(study, plan))
+    if interrupts.pressed == signal.SIGINT:
+        raise KeyboardInterrupt(_how_to_resume(study, n_trials))
+    if interrupts.pressed is not None:
+        raise SystemExit(128 + interrupts.pressed)
+
+
+@contextmanager
+def _told_of_deletion(study: Study) -> Iterator[None]:
+    """Say that a study is gone where its storage fails for that reason."""
+    try:
+        yield
+    except HpolabError:
+        raise
+    except Exception as error:
+        if not _optuna.is_deleted(study):
+            raise
+        raise StudyNotFound(
+            f"Study {study.study_name!r} was deleted from its storage while `run` used it. "
+            "`make_study` begins it anew."
+        ) from error
+
+
+def _prepared(study: Study, objective: ObjectiveFunction, plan: Plan, default_first: bool) -> Plan:
+    """Check the objective against the study, note what the run is about, and complete the plan."""
+    if plan.fuse is not None:
+        _check_fuse(objective, plan.fuse, plan.window is not None)
     if isinstance(objective, Objective):
         _check_objective(study, objective)
         _note_references(study, objective)
         if default_first:
             first_params = objective.search_space.to_trial(objective.search_space.defaults())
             plan = replace(plan, first_params=first_params)
-    _note_budget(study, n_trials, plan.window)
+    _note_window(study, plan.window)
+    _note_budget(study, plan.n_trials)
+    release_ended(study)
+    if plan.shared:
+        # Of trials asked for in this process, its workers could not tell that they are nobody's.
+        requeue_dead_trials(study, plan.max_retries)
     recipe = read_recipe(study)
-    if recipe is not None and recipe.exhausted:
-        return
-    # What the checks have taken, such as binning a large table, is part of the user's time.
-    left = max(0.0, plan.timeout_seconds - (time.monotonic() - started))
-    plan = replace(plan, timeout_seconds=left)
+    exhausted = recipe is not None and recipe.exhausted
+    return replace(plan, asked=asked_here(study), only_enqueued=exhausted)
+
+
+def _spend(
+    study: Study,
+    objective: ObjectiveFunction,
+    plan: Plan,
+    n_workers: int,
+    show_progress_bar: bool | None,
+) -> Interrupts:
+    """Run the trials that are left; return what has interrupted that."""
+    total = None if plan.n_trials == sys.maxsize else plan.n_trials
     with (
-        study_progress(study, n_trials, show_progress_bar) as update,
+        study_progress(study, total, show_progress_bar) as update,
         Interrupts() as interrupts,
     ):
         if n_workers == 1:
@@ -179,10 +257,39 @@ def run(
             from hpolab.running.executors import run_in_processes
 
             run_in_processes(study, objective, plan, n_workers, interrupts, after_trial=update)
-    if interrupts.pressed == signal.SIGINT:
-        raise KeyboardInterrupt(_how_to_resume(study, n_trials))
-    if interrupts.pressed is not None:
-        raise SystemExit(128 + interrupts.pressed)
+    return interrupts
+
+
+def _end_of(study: Study, plan: Plan) -> str:
+    """Return what has ended a run before its budget was spent, in words."""
+    if is_spent(study, plan.n_trials, asked=plan.asked):
+        return ""
+    if _optuna.stop_requested(study):
+        return "`study.stop` was called"
+    recipe = read_recipe(study)
+    exhausted = recipe is not None and recipe.exhausted
+    if exhausted or math.isinf(plan.timeout_seconds):
+        return "the sampler has no other point"
+    # Without a budget that is what ends it, and not early.
+    return "" if plan.n_trials == sys.maxsize else "`timeout_seconds` is up"
+
+
+def _as_callbacks(callbacks: Any) -> tuple[Callback, ...]:
+    """Return callbacks as a tuple; refuse what is no list of functions."""
+    if callbacks is None:
+        return ()
+    if callable(callbacks) or not isinstance(callbacks, Iterable):
+        raise InvalidType(
+            "`callbacks` must be a list of functions of (study, trial), got "
+            f"{type(callbacks).__name__}: `callbacks=[…]` holds one, too."
+        )
+    given = tuple(callbacks)
+    for each in given:
+        if not callable(each):
+            raise InvalidType(
+                f"`callbacks` must be a list of functions of (study, trial), got one with {each!r}."
+            )
+    return given
 
 
 def _check_arguments(
@@ -193,15 +300,12 @@ def _check_arguments(
     n_workers: int,
 ) -> int | None:
     """Refuse bad arguments; return the budget."""
-    if not isinstance(study, optuna.Study):
-        raise InvalidType(f"`study` must be an optuna.Study, got {type(study).__name__}.")
     read_recipe(study)  # refuses what a newer hpolab has written, before anything is changed
     if not callable(objective):
         raise InvalidType(
             f"`objective` must be a callable of a trial, got {type(objective).__name__}."
         )
-    if timeout_seconds is not None and timeout_seconds <= 0:
-        raise InvalidArgument(f"`timeout_seconds` must be above 0, or None, got {timeout_seconds}.")
+    check_seconds("timeout_seconds", timeout_seconds)
     check_count("n_workers", n_workers)
     if n_workers > 1 and _optuna.is_in_memory(study):
         raise InvalidArgument(
@@ -281,18 +385,37 @@ def _note_references(study: Study, objective: Objective) -> None:
             study.set_user_attr(REFERENCES_KEY, found)
 
 
-def _note_budget(study: Study, n_trials: int | None, window: int | None) -> None:
-    """Store what `hpolab status` shows, and what a reproducible study must be resumed with."""
-    noted = study.user_attrs
-    if noted.get(_WINDOW_KEY) != window:
+def _note_window(study: Study, window: int | None) -> None:
+    """Store what a reproducible study must be resumed with."""
+    if study.user_attrs.get(_WINDOW_KEY) != window:
         if any(map(is_begun, study.get_trials(deepcopy=False))):
             raise RecipeMismatch(
                 f"Study {study.study_name!r} must resume as it began, as its trials depend on it: "
-                f"stored {_describe(noted.get(_WINDOW_KEY))}, asked for {_describe(window)}."
+                f"stored {_describe(study.user_attrs.get(_WINDOW_KEY))}, asked for "
+                f"{_describe(window)}."
             )
         study.set_user_attr(_WINDOW_KEY, window)
-    if noted.get(BUDGET_KEY) != n_trials:
-        study.set_user_attr(BUDGET_KEY, n_trials)
+
+
+def _note_budget(study: Study, n_trials: int) -> None:
+    """Store the budget that `hpolab status` shows, unless the study is beyond it."""
+    budget = None if n_trials == sys.maxsize else n_trials
+    n_existing = len(study.get_trials(deepcopy=False))
+    if study.user_attrs.get(BUDGET_KEY) != budget and (budget is None or budget >= n_existing):
+        study.set_user_attr(BUDGET_KEY, budget)
+
+
+def budget_of(user_attrs: Mapping[str, Any], n_finished: int) -> int | None:
+    """Return the budget that a study was last run with; None for none, and if it is beyond that.
+
+    ``study.optimize`` and smaller budgets know nothing of it.
+
+    Args:
+        user_attrs: The study's.
+        n_finished: Its finished trials.
+    """
+    budget = user_attrs.get(BUDGET_KEY)
+    return budget if isinstance(budget, int) and budget >= n_finished else None
 
 
 def _describe(window: int | None) -> str:

@@ -6,7 +6,6 @@ import math
 import signal
 import threading
 import time
-import traceback
 import warnings
 from collections.abc import Sequence
 from contextlib import contextmanager
@@ -25,9 +24,12 @@ from hpolab.errors import (
     StorageUnavailable,
     TooManyFailures,
     check_count,
+    check_seconds,
+    error_text,
 )
 from hpolab.objectives.base import Objective
 from hpolab.objectives.crew import OneByOne
+from hpolab.running.outcome import say_failure, say_whom_it_waits_for
 from hpolab.studies.recipe import read_recipe, write_recipe
 from hpolab.studies.trials import tally
 from hpolab.trial.lease import (
@@ -35,6 +37,7 @@ from hpolab.trial.lease import (
     GRACE_SECONDS,
     MAX_RETRIES,
     Lease,
+    awaited,
     claiming,
     hold_lease,
     is_spent,
@@ -47,6 +50,7 @@ from hpolab.trial.reporter import give_up
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
+    from pathlib import Path
     from types import FrameType, TracebackType
     from typing import Self
 
@@ -68,6 +72,12 @@ _MAX_POLL_SECONDS = 1.0
 # How long it waits for the worker of the last trial to open the next slot: a few writes' time.
 _PATIENCE_SECONDS = 1.0
 
+# How long it waits for others before it says for whom.
+SILENT_SECONDS = 10.0
+
+# Samplers that call `study.stop` once no point is left, as recipes name them.
+_WITH_AN_END = frozenset(["grid", "brute_force", "GridSampler", "BruteForceSampler"])
+
 
 @dataclass(frozen=True)
 class Plan:
@@ -85,6 +95,9 @@ class Plan:
         shared: Whether other workers start with this one.
         fuse: How many trials to train as one, or "auto"; None for one after the other.
         callbacks: Called with (study, trial) after each trial.
+        only_enqueued: Whether no trial is made that has no parameters: the sampler is exhausted.
+        asked: Trials that the process of `run` has asked for itself, and that nobody waits for.
+        stop_file: Exists once a worker has seen that ``study.stop`` was called; None for one alone.
     """
 
     n_trials: int
@@ -97,13 +110,14 @@ class Plan:
     shared: bool = False
     fuse: int | str | None = None
     callbacks: Sequence[Callback] = ()
+    only_enqueued: bool = False
+    asked: frozenset[int] = frozenset()
+    stop_file: Path | None = None
 
     def __post_init__(self) -> None:
         check_count("max_failures", self.max_failures)
-        if self.max_retries < 0:
-            raise InvalidArgument(f"`max_retries` must be 0 or above, got {self.max_retries}.")
-        if self.grace_seconds < 1:
-            raise InvalidArgument(f"`grace_seconds` must be 1 or above, got {self.grace_seconds}.")
+        check_count("max_retries", self.max_retries, low=0)
+        check_seconds("grace_seconds", self.grace_seconds, low=1)
 
 
 def work(
@@ -175,7 +189,7 @@ def _work(
             return
         else:
             # Others run what is left; a worker of theirs may die yet.
-            interrupts.sleep(worker.seconds_to_wait())
+            worker.wait(interrupts)
             after_trial()
 
 
@@ -216,22 +230,38 @@ class Worker:
         self._plan = plan
         self._failures_in_a_row = 0
         self._idle_since: float | None = None
+        self._has_said_so = plan.shared  # the process that started them sees them all
+        self._only_enqueued = plan.only_enqueued
+        recipe = read_recipe(study)
+        self._has_an_end = recipe is not None and recipe.sampler.name in _WITH_AN_END
+        self._blocked_by: tuple[int | None, float] = (None, 0.0)
 
     def is_to_stop(self, interrupts: Interrupts, deadline: float) -> bool:
         """Tell whether this worker must not begin another trial."""
-        return (
-            interrupts.pressed is not None
-            or _optuna.stop_requested(self._study)
-            or time.monotonic() >= deadline
-        )
+        return interrupts.pressed is not None or self._is_stopped() or time.monotonic() >= deadline
+
+    def _is_stopped(self) -> bool:
+        """Tell whether ``study.stop`` was called, here or in another worker of the same `run`."""
+        file = self._plan.stop_file
+        if _optuna.stop_requested(self._study):
+            if file is not None:
+                file.touch()
+            return True
+        return file is not None and file.exists()
 
     def is_done(self) -> bool:
         """Tell whether the budget is spent, and nobody runs or waits for a trial of it."""
-        return is_spent(self._study, self._plan.n_trials)
+        return is_spent(
+            self._study,
+            self._plan.n_trials,
+            asked=self._plan.asked,
+            only_enqueued=self._only_enqueued,
+        )
 
     def claim(self) -> Trial | None:
         """Start the next trial, a dead worker's before a new one; None if there is none now."""
         lease = Lease.mine(self._plan.grace_seconds)
+        self._look_for_the_end()
         with claiming:
             trials = self._study.get_trials(deepcopy=False)
             if any(trial.state == TrialState.RUNNING for trial in trials):
@@ -247,15 +277,59 @@ class Worker:
                 window=self._plan.window,
                 shared=self._plan.shared,
                 may_open=self._idle_seconds() >= _PATIENCE_SECONDS,
+                only_enqueued=self._only_enqueued,
             )
             if trial is not None:
                 hold_lease(trial, lease)
+        if trial is None:
+            self._refuse_to_wait_for_nobody(trials)
         self._idle_since = None if trial is not None else self._idle_since or time.monotonic()
         return trial
 
-    def seconds_to_wait(self) -> float:
-        """Return when to look for a trial again: soon at first, and more and more seldom."""
-        return min(max(_POLL_SECONDS, self._idle_seconds() / 4), _MAX_POLL_SECONDS)
+    def _look_for_the_end(self) -> None:
+        """Notice that another worker's trial was the last one that the sampler has."""
+        if self._has_an_end and not self._only_enqueued:
+            recipe = read_recipe(self._study)
+            self._only_enqueued = recipe is not None and recipe.exhausted
+
+    def _refuse_to_wait_for_nobody(self, trials: Sequence[FrozenTrial]) -> None:
+        """Refuse to wait, where the study must not depend on timing, for what nobody runs.
+
+        Raises:
+            InvalidArgument: If the trial that the next one waits for has been nobody's for as long
+                as a worker may be silent.
+        """
+        blocking = self._blocking(trials)
+        number, since = self._blocked_by
+        if blocking is None or blocking.number != number:
+            self._blocked_by = (None if blocking is None else blocking.number, time.monotonic())
+        elif time.monotonic() - since >= self._plan.grace_seconds:
+            raise InvalidArgument(
+                "`study` must have no trial that was asked for and is left running where "
+                "`reproducible` is True, as those after it wait for its end, got trial "
+                f"{number} of study {self._study.study_name!r}. If nobody works on it, end it: "
+                f"`study.tell({number}, state=optuna.trial.TrialState.FAIL)`."
+            )
+
+    def _blocking(self, trials: Sequence[FrozenTrial]) -> FrozenTrial | None:
+        """Return the trial that keeps the next one from its start, if no worker runs it."""
+        window = self._plan.window
+        first = next((trial for trial in trials if not trial.state.is_finished()), None)
+        if window is None or first is None or first.state != TrialState.RUNNING:
+            return None
+        waiting = (trial.number for trial in trials if trial.state == TrialState.WAITING)
+        following = next(waiting, len(trials))
+        is_due = following < self._plan.n_trials and following - window >= first.number
+        return first if is_due and not awaited([first], self._plan.asked) else None
+
+    def wait(self, interrupts: Interrupts) -> None:
+        """Wait for others: shortly at first, longer and longer; say for whom, once."""
+        idle = self._idle_seconds()
+        if idle >= SILENT_SECONDS and not self._has_said_so:
+            trials = self._study.get_trials(deepcopy=False)
+            say_whom_it_waits_for(self._study, trials[: self._plan.n_trials])
+            self._has_said_so = True
+        interrupts.sleep(min(max(_POLL_SECONDS, idle / 4), _MAX_POLL_SECONDS))
 
     def _idle_seconds(self) -> float:
         return 0.0 if self._idle_since is None else time.monotonic() - self._idle_since
@@ -329,26 +403,35 @@ class Worker:
     ) -> FrozenTrial:
         if not is_still_mine(self._study, trial):
             raise LeaseLost(f"another worker has taken trial {trial.number}")
-        stopped_before = _optuna.stop_requested(self._study)
-        finished = self._study.tell(trial, value, state=state)
-        if _optuna.stop_requested(self._study) and not stopped_before:
-            # Grid and brute force call `study.stop` in `tell` once no point is left; without
-            # this, a resumed study would try a point of theirs again.
-            recipe = read_recipe(self._study)
-            if recipe is not None:
-                write_recipe(self._study, replace(recipe, exhausted=True))
+        # What calls `study.stop` in `tell` is a sampler without another point.
+        is_stopped = _optuna.stop_requested(self._study)
+        _optuna.request_stop(self._study, False)
+        try:
+            finished = self._study.tell(trial, value, state=state)
+            if _optuna.stop_requested(self._study):
+                self._note_the_end()
+        finally:
+            _optuna.request_stop(self._study, is_stopped)
         return finished
 
+    def _note_the_end(self) -> None:
+        """Go on with enqueued trials alone; without a note, a resumed study would try a point."""
+        self._only_enqueued = True
+        recipe = read_recipe(self._study)
+        if recipe is not None and not recipe.exhausted:
+            write_recipe(self._study, replace(recipe, exhausted=True))
+
     def _fail(self, trial: Trial, error: Exception) -> FrozenTrial:
-        trial.set_user_attr(ERROR_KEY, traceback.format_exception_only(error)[-1].strip())
+        trial.set_user_attr(ERROR_KEY, error_text(error))
         finished = self._tell(trial, state=TrialState.FAIL)
+        say_failure(self._study, trial.number, error)
         self._failures_in_a_row += 1
         if self._failures_in_a_row >= self._plan.max_failures:
             n = tally(self._study.get_trials(deepcopy=False))
             if n.complete + n.pruned == 0:
                 raise TooManyFailures(
                     f"The first {n.failed} trials all failed (`max_failures` is "
-                    f"{self._plan.max_failures}); the last one with: {error!r}"
+                    f"{self._plan.max_failures}); the last one with: {error_text(error)}"
                 ) from error
         return finished
 
@@ -361,7 +444,7 @@ def _is_mine(trial: FrozenTrial) -> bool:
 def _finite(trial: Trial, value: Any) -> Any:
     """Return the objective's value, or give the trial up if it is NaN or infinite."""
     values = value if isinstance(value, Sequence) and not isinstance(value, str) else [value]
-    if len(values) != len(trial.study.directions) or None in values:
+    if len(values) != len(trial.study.directions) or any(number is None for number in values):
         raise InvalidType(
             f"The objective must return {len(trial.study.directions)} number(s), got {value!r}."
         )

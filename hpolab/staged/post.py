@@ -11,6 +11,7 @@ from optuna.trial import TrialState
 
 from hpolab.errors import Diverged, InvalidArgument, InvalidType
 from hpolab.objectives.function import FunctionObjective
+from hpolab.running.outcome import one_line_for_all
 from hpolab.running.run import run
 from hpolab.staged.artifacts import digest_of
 from hpolab.studies.study import make_study
@@ -150,13 +151,14 @@ class PostStage:
             pruner="none",
             seed=place.seed,
         )
-        run(
-            study,
-            objective,
-            n_trials=self.n_trials,
-            callbacks=[guarded.after_trial],
-            show_progress_bar=False,
-        )
+        with one_line_for_all():  # the trial's that it is part of
+            run(
+                study,
+                objective,
+                n_trials=self.n_trials,
+                callbacks=[guarded.after_trial],
+                show_progress_bar=False,
+            )
         guarded.refuse_change()
         return self.read(study)
 

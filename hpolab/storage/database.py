@@ -11,13 +11,16 @@ from optuna.exceptions import UpdateFinishedTrialError
 from optuna.storages import RDBStorage
 
 from hpolab.errors import StorageUnavailable
+from hpolab.storage.numbered import refuse_other, without_number
 from hpolab.storage.redaction import reason_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from optuna.trial import TrialState
+    from optuna.storages._rdb.models import TrialModel
+    from optuna.trial import FrozenTrial, TrialState
     from sqlalchemy.engine import ExceptionContext
+    from sqlalchemy.orm import Session
 
 __all__ = ["DatabaseStorage", "FinishesAgain", "Interrupted", "OutcomeUnknown", "repeated"]
 
@@ -163,6 +166,17 @@ class DatabaseStorage(FinishesAgain, RDBStorage):
     delete_study = repeated(RDBStorage.delete_study, harmless=False)
     _create_new_trial = repeated(RDBStorage._create_new_trial, harmless=False)
     _set_trial_state_values = repeated(RDBStorage.set_trial_state_values, harmless=False)
+
+    creates_by_number = True
+
+    def _get_prepared_new_trial(
+        self, study_id: int, template_trial: FrozenTrial | None, session: Session
+    ) -> TrialModel:
+        # In the transaction that has locked the study's row.
+        template, only = without_number(template_trial)
+        trial = super()._get_prepared_new_trial(study_id, template, session)
+        refuse_other(int(trial.number), only)
+        return trial
 
     # A second writing of the same value changes nothing, nor does a second one of the same
     # parameter, which the table's unique constraint refuses and Optuna ignores.

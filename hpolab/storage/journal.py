@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+import threading
 import weakref
 from contextlib import contextmanager
 from typing import IO, TYPE_CHECKING, Any, NamedTuple, final
@@ -19,6 +20,7 @@ from optuna.storages.journal import BaseJournalBackend
 
 from hpolab.errors import StorageUnavailable
 from hpolab.files import sync_folder
+from hpolab.storage.numbered import refuse_other, without_number
 
 if sys.platform != "win32":
     import fcntl
@@ -27,6 +29,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from contextlib import AbstractContextManager
     from pathlib import Path
+
+    from optuna.trial import FrozenTrial
 
 __all__ = ["ForkSafeJournalStorage", "JournalFile"]
 
@@ -113,6 +117,17 @@ class JournalFile(BaseJournalBackend):
         Raises:
             StorageUnavailable: If they cannot be written; the file is as it was before.
         """
+        self._append(logs)
+
+    def append_logs_at(self, logs: list[dict[str, Any]], n_logs: int) -> bool:
+        """Append entries if there are ``n_logs`` by then, those that were read; tell whether.
+
+        Raises:
+            StorageUnavailable: As `append_logs`.
+        """
+        return self._append(logs, n_logs)
+
+    def _append(self, logs: list[dict[str, Any]], n_logs: int | None = None) -> bool:
         lines = "".join(json.dumps(log, separators=(",", ":")) + "\n" for log in logs).encode()
         with (
             self._border("write to"),
@@ -123,6 +138,8 @@ class JournalFile(BaseJournalBackend):
             self._check_identity(file)
             self._check_unchanged(file, self._place)
             end = self._cut_torn_tail(file)
+            if n_logs is not None and (n_logs, end) != self._place[:2]:
+                return False
             try:
                 _write(file, lines)
                 os.fsync(file.fileno())
@@ -131,6 +148,7 @@ class JournalFile(BaseJournalBackend):
                 raise
             # Set under the lock, so that no thread sets it back.
             self._settled = end + len(lines)
+        return True
 
     def read_logs(self, log_number_from: int) -> Iterator[dict[str, Any]]:
         """Read the entries from a number on.
@@ -266,9 +284,39 @@ class ForkSafeJournalStorage(JournalStorage):
         super().__init__(backend)
         _open_storages.add(self)
 
+    # Of all storages: a thread is in one call at a time.
+    _only = threading.local()
+
+    creates_by_number = True
+
     def __setstate__(self, state: dict[Any, Any]) -> None:
         super().__setstate__(state)
         _open_storages.add(self)
+
+    def create_new_trial(self, study_id: int, template_trial: FrozenTrial | None = None) -> int:
+        template, self._only.number = without_number(template_trial)
+        try:
+            trial_id: int = super().create_new_trial(study_id, template)
+        finally:
+            self._only.number = None
+        return trial_id
+
+    def _write_log(self, op_code: int, extra_fields: dict[str, Any]) -> None:
+        """Write an entry; that of a trial with an only number behind no entry that takes it."""
+        only = getattr(self._only, "number", None)
+        if only is None:
+            super()._write_log(op_code, extra_fields)
+            return
+        log = {"op_code": op_code, "worker_id": self._replay_result.worker_id, **extra_fields}
+        is_written = False
+        while not is_written:
+            # Counted as Optuna's replay keeps them: its public list would be made for each trial.
+            known = self._replay_result._study_id_to_trial_ids
+            refuse_other(len(known.get(extra_fields["study_id"], ())), only)
+            n_logs = self._replay_result.log_number_read
+            is_written = self._backend.append_logs_at([log], n_logs)  # type: ignore[attr-defined]
+            if not is_written:
+                self._sync_with_backend()
 
 
 _open_storages: weakref.WeakSet[ForkSafeJournalStorage] = weakref.WeakSet()

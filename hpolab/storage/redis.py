@@ -118,6 +118,17 @@ end
 return length
 """
 
+# ARGV from 3: how many entries there must be, and one entry. Returns the length behind it, also
+# at a repetition; 0 if there are others.
+_APPEND_AT = f"""{_CHECK}
+if length > n_seen then
+  local place = redis.call('LPOS', key, ARGV[4], 'RANK', -1, 'MAXLEN', length - n_seen)
+  if place then return place + 1 end
+end
+if length ~= tonumber(ARGV[3]) then return 0 end
+return redis.call('RPUSH', key, ARGV[4])
+"""
+
 # Made once: `json.dumps` with separators makes one for each call.
 _encode = json.JSONEncoder(separators=(",", ":")).encode
 
@@ -203,6 +214,20 @@ class RedisJournalBackend(BaseJournalBackend):
         batch = secrets.token_urlsafe(9)
         n_entries = self._call(_APPEND, *(_encode([batch, log]) for log in logs))
         self._advance(_Place(n_entries, batch))
+
+    def append_logs_at(self, logs: list[dict[str, Any]], n_logs: int) -> bool:
+        """Append one log exactly once, if there are ``n_logs`` by then; tell whether.
+
+        Args:
+            logs: The log, in a list.
+            n_logs: How many precede it.
+        """
+        (log,) = logs
+        batch = secrets.token_urlsafe(9)
+        n_entries = self._call(_APPEND_AT, n_logs, _encode([batch, log]))
+        if n_entries:
+            self._advance(_Place(n_entries, batch))
+        return bool(n_entries)
 
     def _connect(self) -> None:
         keepalive = {"socket_keepalive": True, "socket_keepalive_options": _KEEPALIVE}

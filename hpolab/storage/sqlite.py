@@ -27,6 +27,7 @@ from sqlalchemy.orm import Session
 
 from hpolab.errors import StorageUnavailable
 from hpolab.storage.bulk import report_row
+from hpolab.storage.numbered import refuse_other, without_number
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -188,6 +189,17 @@ class SQLiteStorage(RDBStorage):
                 changed = super().set_trial_state_values(trial_id, state, values)
             self._reports.pop(trial_id, None)
         return changed
+
+    creates_by_number = True
+
+    def _get_prepared_new_trial(
+        self, study_id: int, template_trial: FrozenTrial | None, session: Session
+    ) -> models.TrialModel:
+        # In the transaction that holds the file's write lock from its first insertion on.
+        template, only = without_number(template_trial)
+        trial = super()._get_prepared_new_trial(study_id, template, session)
+        refuse_other(int(trial.number), only)
+        return trial
 
     def _set_trial_param(self, trial_id: int, *args: Any, **kwargs: Any) -> None:
         self.flush_reports(trial_id)

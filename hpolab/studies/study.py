@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import re
+import time
+from collections.abc import Iterable
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import optuna
+from optuna.exceptions import DuplicatedStudyError
 from optuna.study import StudyDirection, get_all_study_names
 
 from hpolab.errors import (
@@ -32,10 +35,10 @@ from hpolab.studies.recipe import (
     write_recipe,
 )
 from hpolab.studies.sampler import make_sampler
-from hpolab.studies.trials import is_begun
+from hpolab.studies.trials import as_direction, is_begun
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Mapping, Sequence
+    from collections.abc import Collection, Mapping, Sequence
 
     from optuna import Study
     from optuna.pruners import BasePruner
@@ -60,6 +63,9 @@ COPY_KEY = "hpolab:copy"
 # As `post_study_name` makes them.
 _POST_STUDY = re.compile(r"(.+)(-trial\d+-post(?:-.+)?)")
 
+# How long another worker may take from a study's creation to its recipe: two writes.
+_CREATION_SECONDS = 1.0
+
 _CHANGEABLE = ("sampler", "pruner")
 _DEFAULT_DIRECTIONS = ("minimize",)
 
@@ -80,7 +86,7 @@ def make_study(
     *,
     objective: StudiedObjective | None = None,
     storage: str | BaseStorage | None = None,
-    direction: str | Sequence[str] | None = None,
+    direction: str | StudyDirection | Sequence[str | StudyDirection] | None = None,
     sampler: str | BaseSampler | SamplerFactory | None = None,
     pruner: str | BasePruner | None = None,
     search_space: SearchSpace | Mapping[str, Any] | None = None,
@@ -101,7 +107,8 @@ def make_study(
         storage: A URL (``sqlite:///file.db``, ``journal:///file.log``, ``redis://host:port/db``,
             ``postgresql://…``, ``mysql://…``, ``grpc://host:port``, ``memory://``), an Optuna
             storage, or None for ``sqlite:///hpolab.db``.
-        direction: "minimize" or "maximize", or a sequence of them for several objective values.
+        direction: "minimize" or "maximize", Optuna's ``StudyDirection`` for them, or a sequence of
+            such for several objective values.
             New studies minimize by default, as Optuna's do.
         sampler: A name (`tpe`, `random`, `cmaes`, `gp`, `nsga2`, `brute_force`, `stepwise`, `qmc`,
             `grid`, `manual`), a factory called as ``factory(seed=...)`` such as ``TPESampler`` or
@@ -167,25 +174,63 @@ def make_study(
     )
     if stored is None:
         check_text("`study_name`", study_name)
-    if stored is None or _make_way(study_name, opened, directions):
-        study = optuna.create_study(
-            study_name=study_name,
-            storage=opened,
-            directions=[StudyDirection[name.upper()] for name in directions],
-            sampler=made_sampler,
-            pruner=made_pruner,
-            load_if_exists=True,  # another worker may create it in this instant
-        )
-        if recipe != stored:
-            write_recipe(study, recipe)
-        return study
+        stored = _created(study_name, opened, recipe)
+    elif recipe != stored and _make_way(study_name, opened, directions):
+        stored = _replaced(study_name, opened, recipe)
     stored.check(recipe, study_name=study_name, allow_change=allow_change)
     study = optuna.load_study(
         study_name=study_name, storage=opened, sampler=made_sampler, pruner=made_pruner
     )
-    if allow_change:
-        write_recipe(study, replace(stored, sampler=recipe.sampler, pruner=recipe.pruner))
+    followed = _followed(stored, recipe, allow_change)
+    if followed != stored:
+        write_recipe(study, followed)
     return study
+
+
+def _created(study_name: str, storage: BaseStorage, recipe: Recipe) -> Recipe:
+    """Create a study with its recipe, or return that of a worker that creates it in this instant.
+
+    Optuna's gRPC server forgets what it knows of a study's trials when the call that creates the
+    study returns, so nobody may use it before; its worker writes the recipe after that.
+    """
+    directions = [StudyDirection[name.upper()] for name in recipe.directions]
+    try:
+        study = optuna.create_study(study_name=study_name, storage=storage, directions=directions)
+    except DuplicatedStudyError:
+        study = optuna.load_study(study_name=study_name, storage=storage)
+        deadline = time.monotonic() + _CREATION_SECONDS
+        while time.monotonic() < deadline:
+            theirs = read_recipe(study)
+            if theirs is not None:
+                return theirs
+            time.sleep(0.01)
+    write_recipe(study, recipe)
+    return recipe
+
+
+def _replaced(study_name: str, storage: BaseStorage, recipe: Recipe) -> Recipe:
+    """Give a study of which no trial was begun another recipe."""
+    study = optuna.create_study(
+        study_name=study_name,
+        storage=storage,
+        directions=[StudyDirection[name.upper()] for name in recipe.directions],
+        load_if_exists=True,
+    )
+    write_recipe(study, recipe)
+    return recipe
+
+
+def _followed(stored: Recipe, asked: Recipe, allow_change: Collection[str]) -> Recipe:
+    """Return the stored recipe with what the one that is asked for may change in it."""
+    followed = stored
+    if allow_change:
+        followed = replace(followed, sampler=asked.sampler, pruner=asked.pruner)
+        if not asked.sampler.same_as(stored.sampler):
+            followed = replace(followed, exhausted=False)
+    if asked.sampler.name == "grid" and asked.search_space != stored.search_space:
+        # Another grid has other points.
+        followed = replace(followed, search_space=asked.search_space, exhausted=False)
+    return followed
 
 
 @checks_keywords()
@@ -301,11 +346,20 @@ def _check_arguments(study_name: str, allow_change: Collection[str]) -> None:
         one_of("allow_change", part, _CHANGEABLE)
 
 
-def _directions(direction: str | Sequence[str]) -> tuple[str, ...]:
-    directions = (direction,) if isinstance(direction, str) else tuple(direction)
+def _directions(
+    direction: str | StudyDirection | Sequence[str | StudyDirection],
+) -> tuple[str, ...]:
+    if isinstance(direction, str | StudyDirection):
+        direction = (direction,)
+    if not isinstance(direction, Iterable):
+        raise InvalidType(
+            "`direction` must be 'minimize', 'maximize' or a sequence of them, got "
+            f"{type(direction).__name__}."
+        )
+    directions = tuple(direction)
     if not directions:
         raise InvalidArgument("`direction` must name at least one direction, got none.")
-    return tuple(one_of("direction", name, ("minimize", "maximize")) for name in directions)
+    return tuple(as_direction("direction", each) for each in directions)
 
 
 def _stored_recipe(
@@ -315,9 +369,10 @@ def _stored_recipe(
     if study_name not in get_all_study_names(storage):
         return None
     study = stored_study(study_name, storage)
+    # Before the recipe, which is written before any trial.
+    n_trials = len(study.get_trials(deepcopy=False))
     recipe = read_recipe(study)
     # A study without a trial may be our own, killed between its creation and its recipe.
-    n_trials = len(study.get_trials(deepcopy=False))
     same = _names(study.directions) == directions
     if recipe is None and (n_trials or not same):
         raise RecipeMismatch(

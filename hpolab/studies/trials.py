@@ -5,10 +5,12 @@ from __future__ import annotations
 import math
 from collections import Counter
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from optuna.study import StudyDirection
 from optuna.trial import TrialState
+
+from hpolab.errors import one_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -19,6 +21,7 @@ if TYPE_CHECKING:
 __all__ = [
     "METRICS_KEY",
     "Tally",
+    "as_direction",
     "best_of",
     "best_trial",
     "holds_values",
@@ -99,6 +102,20 @@ def is_feasible(trial: FrozenTrial) -> bool:
 def is_complete(trial: FrozenTrial) -> bool:
     """Tell whether a trial has a finite value and violates no constraint."""
     return _may_be_best(trial) and math.isfinite(trial.value or 0.0)
+
+
+def as_direction(argument: str, value: Any) -> str:
+    """Return "minimize" or "maximize" for either, or for Optuna's ``StudyDirection``.
+
+    Raises:
+        InvalidArgument: If ``value`` is neither; the message names ``argument``.
+
+    Example:
+        >>> as_direction("direction", StudyDirection.MAXIMIZE)
+        'maximize'
+    """
+    name = value.name.lower() if isinstance(value, StudyDirection) else value
+    return one_of(argument, name, ("minimize", "maximize"))
 
 
 def sign_of(direction: str | StudyDirection) -> float:

@@ -20,10 +20,11 @@ import optuna
 from optuna.trial import TrialState
 
 from hpolab import _optuna
+from hpolab.logs import get_logger
 from hpolab.trial.checkpoint import TrialCheckpoints, default_store
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Collection, Sequence
 
     from optuna import Study, Trial
     from optuna.trial import FrozenTrial
@@ -33,19 +34,24 @@ __all__ = [
     "GRACE_SECONDS",
     "MAX_RETRIES",
     "Lease",
+    "asked_here",
+    "awaited",
     "claiming",
     "hold_lease",
     "is_spent",
     "is_still_mine",
     "lease_lost",
+    "note_error",
+    "release_ended",
     "release_lease",
     "requeue_dead_trials",
     "requeue_mine",
     "requeue_trial",
     "take_lease",
+    "whose",
 ]
 
-_logger = optuna.logging.get_logger(__name__)
+_logger = get_logger(__name__)
 
 ERROR_KEY = "hpolab:error"
 GRACE_SECONDS = 60.0
@@ -146,6 +152,7 @@ class _Hold:
         self.lease = lease
         self.by_run = by_run
         self.lost = False
+        self.ended = False
         self.due = time.monotonic() + lease.grace_seconds / _BEATS_PER_GRACE
 
 
@@ -187,6 +194,27 @@ def release_lease(trial: Trial) -> None:
         _held.pop(trial, None)
 
 
+def note_error(trial: Trial) -> None:
+    """Note that an error has ended a trial's training, of which its user may tell yet."""
+    with _held_lock:
+        held = _held.get(trial)
+        if held is not None:
+            held.ended = True
+
+
+def release_ended(study: Study) -> None:
+    """Release the trials of a study asked for here whose training an error has ended.
+
+    Not at once: their user, `Study.optimize` for one, tells them after the error. Those that are
+    left when `run` begins are nobody's, and it resumes them.
+    """
+    with _held_lock:
+        ended = [trial for trial, hold in _held.items() if hold.ended and not hold.by_run]
+        for trial in ended:
+            if _same(trial.study, study):
+                del _held[trial]
+
+
 def lease_lost(trial: Trial) -> bool:
     """Tell whether another worker has taken a trial that this process held for `run`."""
     with _held_lock:
@@ -226,6 +254,8 @@ def _requeue_dead_trials(study: Study, max_retries: int) -> list[int]:
                 reason = f"the worker died {n_deaths} times in this trial"
                 _optuna.set_user_attr(study, trial.number, ERROR_KEY, reason)
                 study.tell(trial.number, state=TrialState.FAIL)
+                failed = f"Trial {trial.number} of study {study.study_name!r} failed"
+                _logger.warning(f"{failed}: {reason}")
                 store = default_store(study)
                 if store is not None:
                     TrialCheckpoints(store, study.study_name, trial.number).remove()
@@ -263,18 +293,66 @@ def requeue_mine(study: Study, trial: Trial) -> None:
         release_lease(trial)
 
 
-def is_spent(study: Study, n_trials: int) -> bool:
+def asked_here(study: Study) -> frozenset[int]:
+    """Return the trials that this process has asked for itself, outside `run`, and not told."""
+    with _held_lock:
+        held = [(trial, hold.by_run) for trial, hold in _held.items()]
+    return frozenset(
+        trial.number for trial, by_run in held if not by_run and _same(trial.study, study)
+    )
+
+
+def awaited(trials: Sequence[FrozenTrial], asked: Collection[int] = ()) -> list[FrozenTrial]:
+    """Return the running trials whose end `run` waits for: those that a worker has claimed.
+
+    Any other is its user's own affair: nobody can tell whether it lives.
+
+    Args:
+        trials: The study's trials, within the budget.
+        asked: Those that `asked_here` has found. `run` itself may be what keeps its caller from
+            telling them.
+    """
+    return [
+        trial
+        for trial in trials
+        if trial.state == TrialState.RUNNING and trial.number not in asked and _is_claimed(trial)
+    ]
+
+
+def is_spent(
+    study: Study, n_trials: int, *, asked: Collection[int] = (), only_enqueued: bool = False
+) -> bool:
     """Tell whether all trials numbered below ``n_trials`` exist and none is left to run.
 
-    A RUNNING trial that no worker of ours has claimed is its user's own affair: nobody can tell
-    whether it lives.
+    Args:
+        study: The study.
+        n_trials: The budget.
+        asked: As in `awaited`.
+        only_enqueued: Whether the study makes no new trial, so that its end is that of those which
+            have parameters.
     """
     trials = study.get_trials(deepcopy=False)
-    return len(trials) >= n_trials and not any(
-        trial.state == TrialState.WAITING
-        or (trial.state == TrialState.RUNNING and _is_claimed(trial))
-        for trial in trials[:n_trials]
-    )
+    if only_enqueued:
+        waiting = [t for t in trials[:n_trials] if _optuna.is_enqueued(t)]
+    else:
+        waiting = [t for t in trials[:n_trials] if t.state == TrialState.WAITING]
+    complete = only_enqueued or len(trials) >= n_trials
+    if not complete or awaited(trials[:n_trials], asked):
+        return False
+    # Read again: a server's cache may never learn of the end of a trial that was short.
+    return all(_optuna.reread(study, t.number).state != TrialState.WAITING for t in waiting)
+
+
+def whose(trial: FrozenTrial) -> str:
+    """Return who runs a trial, in words."""
+    lease = Lease.of(trial)
+    if lease is None:
+        return "asked for by `study.ask` somewhere"
+    if lease.is_mine:
+        return "asked for in this process"
+    host = lease.host.partition("/")[0]
+    here = lease.host == Lease.mine().host
+    return f"process {lease.pid} on {'this host' if here else host}"
 
 
 def _is_claimed(trial: FrozenTrial) -> bool:

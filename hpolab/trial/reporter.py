@@ -12,14 +12,21 @@ from typing import TYPE_CHECKING, Any, NoReturn, TypedDict, cast
 import optuna
 
 from hpolab import _optuna
-from hpolab.errors import Diverged, InvalidArgument, InvalidType, LeaseLost, one_of
+from hpolab.errors import (
+    Diverged,
+    InvalidArgument,
+    InvalidType,
+    LeaseLost,
+    check_seconds,
+)
 from hpolab.keywords import checks_keywords
+from hpolab.logs import get_logger
 from hpolab.seeding import derive_seed
 from hpolab.storage.bulk import Report, write_reports
 from hpolab.studies.recipe import study_seed
-from hpolab.studies.trials import METRICS_KEY
+from hpolab.studies.trials import METRICS_KEY, as_direction
 from hpolab.trial.checkpoint import Checkpoint, TrialCheckpoints, default_store
-from hpolab.trial.lease import lease_lost, take_lease
+from hpolab.trial.lease import lease_lost, note_error, take_lease
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -47,9 +54,7 @@ __all__ = [
 REASON_KEY = "hpolab:reason"
 _DEAD = "hpolab:dead"  # the name of the constraint
 
-_logger = optuna.logging.get_logger(__name__)
-
-_DIRECTIONS = ("minimize", "maximize")
+_logger = get_logger(__name__)
 
 
 class ReporterOptions(TypedDict, total=False):
@@ -104,11 +109,7 @@ class ReporterSettings:
             raise InvalidArgument(
                 f"`checkpoint_every` must be 1 or above, got {self.checkpoint_every}."
             )
-        _check_number("checkpoint_seconds", self.checkpoint_seconds, Real)
-        if self.checkpoint_seconds < 0:
-            raise InvalidArgument(
-                f"`checkpoint_seconds` must be 0 or above, got {self.checkpoint_seconds}."
-            )
+        check_seconds("checkpoint_seconds", self.checkpoint_seconds, low=0)
         if self.patience is not None:
             _check_number("patience", self.patience, Integral)
             if self.patience < 1:
@@ -116,14 +117,9 @@ class ReporterSettings:
                     f"`patience` must be 1 or above, or None, got {self.patience}."
                 )
         _check_number("min_delta", self.min_delta, Real)
-        if self.min_delta < 0:
+        if not self.min_delta >= 0:  # nor NaN
             raise InvalidArgument(f"`min_delta` must be 0 or above, got {self.min_delta}.")
-        if self.timeout_seconds is not None:
-            _check_number("timeout_seconds", self.timeout_seconds, Real)
-            if self.timeout_seconds <= 0:
-                raise InvalidArgument(
-                    f"`timeout_seconds` must be above 0, or None, got {self.timeout_seconds}."
-                )
+        check_seconds("timeout_seconds", self.timeout_seconds)
 
 
 def options_of_reporter(options: Mapping[str, Any]) -> ReporterOptions:
@@ -218,7 +214,7 @@ class Reporter:
         self._checkpoints: TrialCheckpoints | None = None
         self._stored: dict[int, float] = {}
         if trial is None:
-            self.direction = one_of("direction", direction, _DIRECTIONS)
+            self.direction = as_direction("direction", direction)
             self.seed = 0 if seed is None else seed
         else:
             if len(trial.study.directions) > 1:
@@ -246,8 +242,10 @@ class Reporter:
         # Ctrl-C and a worker's end leave the checkpoint to the next worker.
         if self._checkpoints is not None and (error is None or isinstance(error, Exception)):
             self._checkpoints.remove()
-        if self.trial is not None and error is not None and is_out_of_memory(error):
-            give_up(self.trial, f"out of memory: {error}", error)
+        if self.trial is not None and isinstance(error, Exception):
+            note_error(self.trial)
+            if is_out_of_memory(error):
+                give_up(self.trial, f"out of memory: {error}", error)
 
     def restore(self) -> bytes | None:
         """Take up the training where its last checkpoint left it.

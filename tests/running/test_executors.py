@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
+import threading
 import time
+import traceback
 from typing import TYPE_CHECKING
 
 import psutil
@@ -15,13 +18,16 @@ from hpolab import (
     InvalidArgument,
     RecipeMismatch,
     Reporter,
+    SearchSpace,
     StudyNotFound,
     TooManyFailures,
+    WorkerError,
     WorkersDied,
     load_study,
     make_study,
     run,
 )
+from hpolab.running.carrying import CarriedError, carry_error
 
 if TYPE_CHECKING:
     import optuna
@@ -111,6 +117,157 @@ def test_error_of_a_worker_is_raised_here(url):
 
     with pytest.raises(TooManyFailures, match="no such column"):
         run(make_study("s", storage=url), objective, n_trials=9, n_workers=2)
+
+
+class QuotaExceeded(Exception):
+    """Its class takes other arguments than it keeps."""
+
+    def __init__(self, user: str, limit: int) -> None:
+        super().__init__(f"{user} is over {limit}")
+
+
+class Coded(Exception):
+    """Its class takes its arguments by name alone, and it knows more than it says."""
+
+    def __init__(self, *, code: int) -> None:
+        super().__init__(f"code {code}")
+        self.code = code
+
+
+class Locked(Exception):
+    """It holds what cannot be pickled."""
+
+    def __init__(self, said: str) -> None:
+        super().__init__(said)
+        self.lock = threading.Lock()
+
+
+def carried(tmp_path, error: BaseException) -> BaseException:
+    """Return an error as the process that started the worker gets it."""
+    try:
+        raise error
+    except BaseException as raised:  # noqa: BLE001
+        carry_error(tmp_path / "error", raised, while_stopping=False)
+    found = CarriedError.read(tmp_path / "error")
+    assert found is not None
+    return found.again()
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        QuotaExceeded("ann", 3),
+        Coded(code=3),
+        KeyError("no such column"),
+        OSError(28, "No space left", "/tmp/x"),
+        UnicodeDecodeError("utf-8", b"\xff", 0, 1, "invalid start byte"),
+        TooManyFailures("all failed"),
+        SystemExit(3),
+    ],
+    ids=lambda error: type(error).__name__,
+)
+def test_error_of_a_worker_is_the_same_here_with_its_traceback(error, tmp_path):
+    again = carried(tmp_path, error)
+    assert type(again) is type(error)
+    assert (str(again), again.args, vars(again)) == (str(error), error.args, vars(error))
+    shown = "".join(traceback.format_exception(again))
+    assert "in carried" in shown
+    assert "raise error" in shown
+
+
+def test_error_that_cannot_travel_is_told_in_words(tmp_path):
+    again = carried(tmp_path, Locked("the door"))
+    assert isinstance(again, WorkerError)
+    assert "Locked: the door" in str(again)
+    assert "in carried" in "".join(traceback.format_exception(again))
+
+
+@pytest.mark.usefixtures("warm_workers")
+def test_error_of_a_callback_is_the_same_with_workers_as_with_one(url):
+    def look_up(study, trial):
+        raise QuotaExceeded("ann", 3)
+
+    for n_workers in (1, 2):
+        study = make_study(f"s{n_workers}", storage=url)
+        with pytest.raises(QuotaExceeded, match="ann is over 3") as raised:
+            run(study, square, n_trials=4, n_workers=n_workers, callbacks=[look_up])
+        shown = "".join(traceback.format_exception(raised.value))
+        assert "in look_up" in shown
+
+
+@pytest.mark.usefixtures("warm_workers")
+def test_workers_that_all_fail_warn_of_no_trial_that_could_not_be_requeued(url, caplog):
+    def objective(trial: optuna.Trial) -> float:
+        raise ValueError("no such column")
+
+    with pytest.raises(TooManyFailures):
+        run(make_study("s", storage=url), objective, n_trials=20, n_workers=3)
+    others = [r.getMessage() for r in caplog.records if "failed: ValueError" not in r.getMessage()]
+    assert [each for each in others if "requeue" in each or "Another" in each] == []
+
+
+@pytest.mark.usefixtures("warm_workers")
+@pytest.mark.parametrize("place", ["objective", "callback"])
+def test_stop_ends_the_run_of_all_workers_once_their_trials_have_ended(url, place):
+    def stop(study: optuna.Study, trial: optuna.trial.FrozenTrial) -> None:
+        if trial.number == 3:
+            study.stop()
+
+    def objective(trial: optuna.Trial) -> float:
+        time.sleep(0.2)
+        if place == "objective" and trial.number == 3:
+            trial.study.stop()
+        return square(trial)
+
+    study = make_study("s", storage=url, sampler="random")
+    callbacks = [stop] if place == "callback" else []
+    run(study, objective, n_trials=24, n_workers=2, callbacks=callbacks)
+    states = [trial.state for trial in study.trials]
+    assert TrialState.RUNNING not in states
+    assert states.count(TrialState.COMPLETE) <= 8
+    run(study, square, n_trials=10, n_workers=2)
+    assert [trial.state for trial in study.trials] == [TrialState.COMPLETE] * 10
+
+
+@pytest.mark.usefixtures("warm_workers")
+def test_workers_stop_where_the_sampler_is_exhausted_and_run_what_is_enqueued(url):
+    space = SearchSpace({"x": ["a", "bb", "ccc"]})
+    study = make_study("s", storage=url, sampler="grid", search_space=space)
+
+    def objective(trial: optuna.Trial) -> float:
+        return float(len(trial.suggest_categorical("x", ["a", "bb", "ccc"])))
+
+    run(study, objective, n_trials=20, n_workers=2)
+    n_finished = sum(trial.state.is_finished() for trial in study.trials)
+    assert 3 <= n_finished <= 4  # one worker may begin a point that the other is just ending
+    study.enqueue_trial({"x": "bb"})
+    study.enqueue_trial({"x": "a"})
+    run(study, objective, n_trials=20, n_workers=2)
+    assert sum(trial.state.is_finished() for trial in study.trials) == n_finished + 2
+
+
+@pytest.mark.usefixtures("warm_workers")
+def test_objective_that_ends_its_program_ends_the_run(url):
+    def objective(trial: optuna.Trial) -> float:
+        if trial.number == 1:
+            sys.exit(4)
+        return square(trial)
+
+    with pytest.raises(SystemExit) as ended:
+        run(make_study("s", storage=url), objective, n_trials=6, n_workers=2)
+    assert ended.value.code == 4
+
+
+@pytest.mark.usefixtures("warm_workers")
+def test_worker_that_ends_without_an_error_in_a_trial_is_replaced(url):
+    def objective(trial: optuna.Trial) -> float:
+        if trial.number == 1 and trial.user_attrs.get("hpolab:retries", 0) == 0:
+            os._exit(0)
+        return square(trial)
+
+    study = make_study("s", storage=url)
+    run(study, objective, n_trials=6, n_workers=2)
+    assert [trial.state for trial in study.trials] == [TrialState.COMPLETE] * 6
 
 
 @pytest.mark.usefixtures("warm_workers")

@@ -7,7 +7,7 @@ import signal
 import threading
 import time
 import uuid
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 import optuna
@@ -27,8 +27,10 @@ from hpolab import (
     TooManyFailures,
     load_study,
     make_study,
+    open_storage,
     run,
 )
+from hpolab.running.run import budget_of
 from hpolab.studies.recipe import REFERENCES_KEY
 
 if TYPE_CHECKING:
@@ -184,6 +186,21 @@ def test_study_stops_when_the_first_trials_all_fail():
     assert len(study.trials) == 3
 
 
+@pytest.mark.parametrize("notes", [[], ["in layer fc2"], ["in layer fc2", "at step 3"]])
+def test_the_stored_error_says_what_the_exception_says_and_its_notes_behind(notes):
+    def objective(trial):
+        error = ValueError("the shapes do not fit")
+        for note in notes:
+            error.add_note(note)
+        raise error
+
+    study = make_study("s", storage="memory://")
+    run(study, objective, n_trials=1)
+    stored = study.trials[0].user_attrs["hpolab:error"]
+    assert stored.startswith("ValueError: the shapes do not fit")
+    assert all(note in stored for note in notes)
+
+
 def test_failures_after_a_success_do_not_stop_the_study():
     def objective(trial):
         if trial.number > 0:
@@ -290,6 +307,67 @@ def test_exhausted_sampler_ends_the_study_and_stays_exhausted(sampler, tmp_path)
         ]
 
 
+@pytest.mark.parametrize("sampler", ["grid", "brute_force"])
+@pytest.mark.parametrize("n_enqueued", [1, 2])
+def test_what_is_enqueued_after_the_sampler_is_exhausted_is_run(sampler, n_enqueued, tmp_path):
+    def objective(trial):
+        return float(len(trial.suggest_categorical("x", ["a", "bb"])))
+
+    space = SearchSpace({"x": ["a", "bb"]})
+    study = make_study(
+        "s", storage=f"sqlite:///{tmp_path}/s.db", sampler=sampler, search_space=space
+    )
+    run(study, objective, n_trials=10)
+    assert len(study.trials) == 2
+    for _ in range(n_enqueued):
+        study.enqueue_trial({"x": "bb"})
+    run(study, objective, n_trials=10)
+    assert [t.params["x"] for t in study.trials][2:] == ["bb"] * n_enqueued
+    assert {t.state for t in study.trials} == {TrialState.COMPLETE}
+    run(study, objective, n_trials=10)
+    assert len(study.trials) == 2 + n_enqueued
+
+
+@pytest.mark.parametrize("exhausted", ["grid", "brute_force"])
+def test_another_sampler_goes_on_where_one_was_exhausted(exhausted, tmp_path):
+    def objective(trial):
+        return float(trial.suggest_int("n", 0, 2))
+
+    url, space = f"sqlite:///{tmp_path}/s.db", SearchSpace({"n": (0, 2)})
+    run(make_study("s", storage=url, sampler=exhausted, search_space=space), objective, n_trials=9)
+    study = make_study("s", storage=url, sampler="random", allow_change=["sampler"])
+    assert len(study.trials) == 3
+    run(study, objective, n_trials=9)
+    assert len(study.trials) == 9
+
+
+def test_another_grid_has_other_points(tmp_path):
+    def objective(trial):
+        return float(len(trial.suggest_categorical("x", ["a", "bb", "ccc"])))
+
+    url, found = f"sqlite:///{tmp_path}/s.db", []
+    for choices in (["a", "bb"], ["bb", "ccc"]):
+        space = SearchSpace({"x": choices})
+        study = make_study("s", storage=url, sampler="grid", search_space=space)
+        run(study, objective, n_trials=9)
+        found.append({trial.params["x"] for trial in study.trials})
+    assert found == [{"a", "bb"}, {"a", "bb", "ccc"}]
+
+
+def test_a_stop_of_the_user_does_not_hide_that_the_sampler_is_exhausted():
+    space = SearchSpace({"x": [0.1, 0.2]})
+
+    def objective(trial):
+        if trial.number == 1:
+            trial.study.stop()
+        return trial.suggest_categorical("x", [0.1, 0.2])
+
+    study = make_study("s", storage="memory://", sampler="grid", search_space=space)
+    for _ in range(2):
+        run(study, objective, n_trials=9)
+    assert len(study.trials) == 2
+
+
 def test_grid_tries_the_default_first_and_then_every_point():
     space = SearchSpace({"lr": (0.0, 1.0)}, defaults={"lr": 0.25})
     study = make_study("s", storage="memory://", sampler="grid", search_space=space)
@@ -354,6 +432,16 @@ def test_direction_that_contradicts_the_objective_is_refused_before_a_trial():
         ({"n_trials": 2.5}, InvalidType, "`n_trials` must be an int, got float"),
         ({"timeout_seconds": -1}, InvalidArgument, "`timeout_seconds` must be above 0"),
         ({"n_trials": 1, "max_failures": 0}, InvalidArgument, "`max_failures` must be 1"),
+        ({"n_trials": 1, "max_retries": -1}, InvalidArgument, "`max_retries` must be 0"),
+        ({"n_trials": 1, "max_retries": "1"}, InvalidType, "`max_retries` must be an int, got str"),
+        ({"timeout_seconds": math.nan}, InvalidArgument, "`timeout_seconds` must be .* got nan"),
+        ({"timeout_seconds": "60"}, InvalidType, "`timeout_seconds` must be a number, got str"),
+        ({"timeout_seconds": True}, InvalidType, "`timeout_seconds` must be a number, got bool"),
+        ({"n_trials": 1, "grace_seconds": math.nan}, InvalidArgument, "`grace_seconds` .* 1 or"),
+        ({"n_trials": 1, "grace_seconds": "x"}, InvalidType, "`grace_seconds` must be a number"),
+        ({"n_trials": 1, "callbacks": print}, InvalidType, "`callbacks` must be a list of func"),
+        ({"n_trials": 1, "callbacks": "ab"}, InvalidType, "`callbacks` .* got one with 'a'"),
+        ({"n_trials": 1, "callbacks": 3}, InvalidType, "`callbacks` must be a list .* got int"),
     ],
 )
 def test_bad_argument_is_refused_before_a_trial(arguments, error, message):
@@ -361,6 +449,15 @@ def test_bad_argument_is_refused_before_a_trial(arguments, error, message):
     with pytest.raises(error, match=message):
         run(study, square, **arguments)
     assert study.trials == []
+
+
+def test_callbacks_may_be_none_or_any_iterable():
+    seen = []
+    note = lambda study, trial: seen.append(trial.number)  # noqa: E731
+    for n_trials, callbacks in enumerate([None, (note,), iter([note]), {note}], 1):
+        study = make_study("s", storage="memory://")
+        run(study, square, n_trials=n_trials, callbacks=callbacks)
+    assert seen == [0, 1, 0, 1, 2, 0, 1, 2, 3]
 
 
 def test_what_is_no_study_or_no_objective_is_refused():
@@ -572,3 +669,105 @@ def test_reporter_in_a_plain_function_of_run():
     study = make_study("s", storage="memory://")
     run(study, objective, n_trials=2)
     assert all(len(trial.intermediate_values) == 3 for trial in study.trials)
+
+
+@pytest.mark.parametrize("has_block", [True, False])
+@pytest.mark.parametrize("n_workers", [1, 2])
+def test_run_ends_though_an_error_has_left_a_trial_that_was_asked_for_here(
+    has_block, n_workers, tmp_path, request
+):
+    if n_workers > 1:
+        request.getfixturevalue("warm_workers")
+    study = make_study("s", storage=f"sqlite:///{tmp_path}/s.db", sampler="random")
+    trial = study.ask()
+    reporter = Reporter(trial)
+    with suppress(RuntimeError):
+        if has_block:
+            with reporter:
+                raise RuntimeError("a typo")
+        raise RuntimeError("a typo")
+    run(study, square, n_trials=4, n_workers=n_workers)
+    # Without the block nobody can tell whether its user is still at it.
+    first = TrialState.COMPLETE if has_block else TrialState.RUNNING
+    assert [t.state for t in study.trials] == [first] + [TrialState.COMPLETE] * 3
+
+
+def test_an_error_in_a_reporter_s_block_leaves_the_trial_to_its_user(tmp_path):
+    study = make_study("s", storage=f"sqlite:///{tmp_path}/s.db")
+    trial = study.ask()
+    with pytest.raises(RuntimeError), Reporter(trial):
+        raise RuntimeError("a typo")
+    other = study.ask()
+    with Reporter(other):  # looks for trials of the dead
+        pass
+    study.tell(trial, state=TrialState.FAIL)
+    study.tell(other, 1.0)
+    assert [t.state for t in study.trials] == [TrialState.FAIL, TrialState.COMPLETE]
+
+
+@pytest.mark.parametrize("has_reporter", [True, False])
+@pytest.mark.parametrize("n_workers", [1, 2])
+def test_a_reproducible_run_refuses_to_wait_for_a_trial_that_nobody_runs(
+    has_reporter, n_workers, tmp_path, request
+):
+    if n_workers > 1:
+        request.getfixturevalue("warm_workers")
+    study = make_study("s", storage=f"sqlite:///{tmp_path}/s.db", sampler="random")
+    options = {"n_workers": n_workers, "reproducible": True, "grace_seconds": 1}
+    run(study, square, n_trials=2, **options)
+    trial = study.ask()
+    reporter = Reporter(trial) if has_reporter else None
+    with pytest.raises(InvalidArgument, match=r"`reproducible`.*got trial 2 of study 's'"):
+        run(study, square, n_trials=6, **options)
+    study.tell(2, state=TrialState.FAIL)
+    del trial, reporter
+    run(study, square, n_trials=6, **options)
+    assert [t.state for t in study.trials].count(TrialState.COMPLETE) == 5
+
+
+def test_a_reproducible_run_ends_beside_a_trial_of_nobody_s_that_nothing_waits_for():
+    study = make_study("s", storage="memory://", sampler="random")
+    run(study, square, n_trials=1, reproducible=True)
+    study.ask()
+    run(study, square, n_trials=2, reproducible=True)
+    assert [t.state for t in study.trials] == [TrialState.COMPLETE, TrialState.RUNNING]
+
+
+@pytest.mark.parametrize("scheme", ["sqlite", "journal", "memory"])
+@pytest.mark.parametrize("place", ["before", "objective", "callback"])
+def test_a_study_that_is_deleted_while_it_runs_is_told_of(scheme, place, tmp_path):
+    urls = {"sqlite": f"sqlite:///{tmp_path}/s", "journal": f"journal:///{tmp_path}/s"}
+    storage = open_storage(urls.get(scheme, "memory://"))
+    study = make_study("s", storage=storage)
+
+    def delete(*_):
+        optuna.delete_study(study_name="s", storage=storage)
+        return 0.0
+
+    if place == "before":
+        delete()
+    objective = delete if place == "objective" else square
+    callbacks = [delete] if place == "callback" else []
+    with pytest.raises(StudyNotFound, match="Study 's' was deleted from its storage"):
+        run(study, objective, n_trials=3, callbacks=callbacks)
+
+
+def test_an_error_of_the_user_s_own_is_not_taken_for_a_deletion():
+    study = make_study("s", storage="memory://")
+    with pytest.raises(KeyError, match="mine"):
+        run(study, square, n_trials=3, callbacks=[lambda study, trial: {}["mine"]])
+
+
+@pytest.mark.parametrize(("n_trials", "noted"), [(2, 4), (4, 4), (6, 6)])
+def test_the_noted_budget_is_never_below_what_is_there(n_trials, noted):
+    study = make_study("s", storage="memory://")
+    for each in (4, n_trials):
+        run(study, square, n_trials=each)
+    assert budget_of(study.user_attrs, len(study.trials)) == noted
+
+
+def test_trials_of_study_optimize_are_beyond_any_budget():
+    study = make_study("s", storage="memory://")
+    run(study, square, n_trials=2)
+    study.optimize(square, n_trials=2)
+    assert budget_of(study.user_attrs, 4) is None

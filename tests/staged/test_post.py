@@ -103,3 +103,11 @@ def test_score_without_the_metric_is_refused(make):
     objective = make(score=lambda *_: {"n": 100, "accuracy": 1.0})
     with pytest.raises(InvalidArgument, match=r"`metric` must be one of 'n', 'accuracy', .* got"):
         objective.post.metrics(None, {}, "tune")
+
+
+def test_what_came_of_post_processing_is_not_told_of_for_each_trial(make, run_study, caplog):
+    caplog.set_level("INFO")
+    run_study(make(n_post_trials=3), 2)
+    said = [r.getMessage() for r in caplog.records if r.name.startswith("hpolab")]
+    assert len(said) == 1
+    assert said[0].startswith("Study 's' has 2 finished trials")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+import threading
 from contextlib import closing
 from functools import partial
 
@@ -10,8 +11,10 @@ import optuna
 import pytest
 from optuna.samplers import TPESampler
 from optuna.storages import InMemoryStorage
+from optuna.study import StudyDirection
 
 from hpolab import (
+    HpolabError,
     InvalidArgument,
     InvalidType,
     MissingExtra,
@@ -25,6 +28,7 @@ from hpolab import (
     run,
 )
 from hpolab.studies.pruner import PRUNERS
+from hpolab.studies.recipe import read_recipe as recipe_of_study
 
 
 def square(trial: optuna.Trial) -> float:
@@ -314,3 +318,52 @@ def test_grid_over_a_plain_function_is_loaded_with_its_space(tmp_path):
     run(load_study("s", storage=url), square, n_trials=10)
     values = [trial.params["x"] for trial in load_study("s", storage=url).trials]
     assert sorted(values) == [-1.0, 0.0, 1.0]
+
+
+@pytest.mark.parametrize(
+    ("direction", "stored"),
+    [
+        (StudyDirection.MAXIMIZE, ["MAXIMIZE"]),
+        (StudyDirection.MINIMIZE, ["MINIMIZE"]),
+        (["minimize", StudyDirection.MAXIMIZE], ["MINIMIZE", "MAXIMIZE"]),
+    ],
+)
+def test_direction_may_be_optunas(direction, stored):
+    study = make_study("s", storage="memory://", direction=direction)
+    assert [each.name for each in study.directions] == stored
+
+
+@pytest.mark.parametrize("direction", [5, StudyDirection.NOT_SET, ["minimize", 3], []])
+def test_direction_that_is_none_is_refused(direction):
+    with pytest.raises(HpolabError, match="`direction` must"):
+        make_study("s", storage="memory://", direction=direction)
+
+
+def test_worker_that_meets_a_studys_creation_waits_for_its_recipe(tmp_path, monkeypatch):
+    """Until then Optuna's gRPC server may forget what it is told of the study."""
+    url = f"sqlite:///{tmp_path}/s.db"
+    created, waits = threading.Event(), threading.Event()
+    create, read = optuna.create_study, recipe_of_study
+
+    def slow_create(**options):
+        study = create(**options)
+        created.set()
+        waits.wait(10)
+        return study
+
+    def seen_read(study):
+        recipe = read(study)
+        if recipe is None and threading.current_thread() is threading.main_thread():
+            waits.set()
+        return recipe
+
+    monkeypatch.setattr(optuna, "create_study", slow_create)
+    first = threading.Thread(target=make_study, args=("s",), kwargs={"storage": url, "seed": 3})
+    first.start()
+    assert created.wait(10)
+    monkeypatch.setattr(optuna, "create_study", create)
+    monkeypatch.setattr("hpolab.studies.study.read_recipe", seen_read)
+    with pytest.raises(RecipeMismatch, match="seed: stored 3, asked for 4"):
+        make_study("s", storage=url, seed=4)
+    first.join(10)
+    assert load_study("s", storage=url).sampler.seed == 3

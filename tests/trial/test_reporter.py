@@ -256,6 +256,9 @@ def test_without_a_trial_it_watches_and_raises_diverged():
         ({"patience": 0}, "`patience` must be 1 or above, or None, got 0"),
         ({"min_delta": -0.1}, "`min_delta` must be 0 or above, got -0.1"),
         ({"timeout_seconds": 0}, "`timeout_seconds` must be above 0, or None, got 0"),
+        ({"timeout_seconds": math.nan}, "`timeout_seconds` must be above 0, or None, got nan"),
+        ({"min_delta": math.nan}, "`min_delta` must be 0 or above, got nan"),
+        ({"checkpoint_seconds": math.nan}, "`checkpoint_seconds` must be 0 or above, got nan"),
     ],
 )
 def test_bad_setting_is_refused(arguments, message):

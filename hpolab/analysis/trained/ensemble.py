@@ -23,13 +23,13 @@ from hpolab.analysis.results import Result
 from hpolab.analysis.statistics import Estimate, differences, intervals, p_values
 from hpolab.analysis.trained.trainings import ENSEMBLE, QueuedParams, TrainingQueue, check_n_seeds
 from hpolab.analysis.wording import compared, estimated
-from hpolab.errors import InvalidArgument, InvalidType, TooManyFailures, check_count, one_of
+from hpolab.errors import InvalidArgument, InvalidType, TooManyFailures, check_count
 from hpolab.identity import captured_data
 from hpolab.keywords import checks_keywords
 from hpolab.running.run import RunOptions
 from hpolab.seeding import derive_seed
 from hpolab.storage.url import open_storage
-from hpolab.studies.trials import sign_of
+from hpolab.studies.trials import as_direction, sign_of
 from hpolab.tables import TextTable
 
 if TYPE_CHECKING:
@@ -181,7 +181,7 @@ def fold_ensemble(
     for argument, function in {"fit": fit, "metric": metric}.items():
         if not callable(function):
             raise InvalidType(f"`{argument}` must be a function, got {type(function).__name__}.")
-    one_of("direction", direction, ("minimize", "maximize"))
+    direction = as_direction("direction", direction)
     check_n_seeds(n_seeds)
     rows = _Rows.of(n_rows, labels, groups)
     seeds = [derive_seed(seed, "ensemble", index) for index in range(n_seeds)]

@@ -16,7 +16,7 @@ from hpolab import _optuna
 from hpolab.analysis.results import Result
 from hpolab.analysis.trained.trainings import as_part_of
 from hpolab.analysis.wording import listed, short
-from hpolab.errors import InvalidArgument, InvalidType, StudyNotFound, one_of
+from hpolab.errors import InvalidArgument, InvalidType, StudyNotFound, check_seconds, one_of
 from hpolab.keywords import checks_keywords
 from hpolab.objectives.base import Objective
 from hpolab.running.run import RunOptions, run
@@ -282,6 +282,7 @@ class _Clock:
 
     def __init__(self, run_options: RunOptions) -> None:
         timeout = run_options.get("timeout_seconds")
+        check_seconds("timeout_seconds", timeout)
         self._run_options = run_options
         self._deadline = math.inf if timeout is None else time.monotonic() + timeout
 

@@ -16,11 +16,21 @@ from typing import TYPE_CHECKING, Any
 import optuna
 from optuna.trial import TrialState, create_trial
 
+from hpolab import _optuna
 from hpolab.analysis.confirmation import CONFIRMED
-from hpolab.errors import Diverged, InvalidArgument, RecipeMismatch, check_count, one_of
+from hpolab.errors import (
+    Diverged,
+    InvalidArgument,
+    RecipeMismatch,
+    check_count,
+    check_seconds,
+    one_of,
+)
+from hpolab.logs import get_logger
+from hpolab.running.outcome import one_line_for_all, say_outcome
 from hpolab.running.run import run
 from hpolab.studies.study import make_study, without_post_studies
-from hpolab.studies.trials import METRICS_KEY
+from hpolab.studies.trials import METRICS_KEY, tally
 from hpolab.trial.lease import ERROR_KEY
 from hpolab.trial.reporter import REASON_KEY, Reporter, give_up
 
@@ -60,7 +70,7 @@ _METRIC_KEY = "hpolab:metric"
 _SEED_KEY = "hpolab:seed"
 _TWIN_KEY = "hpolab:twin"
 
-_logger = optuna.logging.get_logger(__name__)
+_logger = get_logger(__name__)
 
 
 @dataclass(frozen=True)
@@ -170,18 +180,32 @@ class TrainingQueue:
                 what the first training cannot do, the next ones cannot do either.
         """
         timeout = run_options.get("timeout_seconds")
+        check_seconds("timeout_seconds", timeout)
         deadline = math.inf if timeout is None else time.monotonic() + timeout
         options = self._options(run_options)
         failed = self.study.get_trials(deepcopy=False, states=(TrialState.FAIL,))
         forgiven = {trial.number for trial in failed}
         training = _SeedTraining(self.train, self.seed_of)
-        while self._enqueue(due, forgiven):
+        n_before, has_run, ended_by = -1, False, ""
+        # Rounds end where nothing is due, or one comes to nothing: what is left is nobody's.
+        while not ended_by and self._enqueue(due, forgiven) and self._n_finished() > n_before:
+            n_before = self._n_finished()
             left = deadline - time.monotonic()
             if left <= 0:
-                return
+                ended_by = "`timeout_seconds` is up"
+                break
             if timeout is not None:
                 options["timeout_seconds"] = left
-            run(self.study, training, **options)
+            with one_line_for_all():
+                run(self.study, training, **options)
+            has_run = True
+            if _optuna.stop_requested(self.study):
+                ended_by = "`study.stop` was called"
+        if has_run:
+            say_outcome(self.study, None, n_failed=len(forgiven), ended_by=ended_by)
+
+    def _n_finished(self) -> int:
+        return tally(self.study.get_trials(deepcopy=False)).finished
 
     def outcomes(self) -> Mapping[Key, Outcome]:
         """Return the results of the trainings so far, by configuration."""
