@@ -488,7 +488,9 @@ def line(function: Any = identity, space: SearchSpace = LINE, **options: Any) ->
 
 
 @pytest.mark.parametrize(
-    "other", [line(negative), line(facts={"data": "b"}), line(metric="loss")], ids=str
+    "other",
+    [line(negative), line(facts={"data": "b"}), line(metric="loss")],
+    ids=["function", "data", "metric"],
 )
 def test_comparison_of_other_functions_or_data_is_refused_before_a_trial(other):
     storage = InMemoryStorage()
@@ -506,7 +508,7 @@ def test_comparison_of_other_functions_or_data_is_refused_before_a_trial(other):
         {"a": LINE, "typo": SearchSpace({"x": (0.5, 1.0, "log")})},
         {"a": SearchSpace({"x": (0.5, 1.0, "log")}), "b": LINE},
     ],
-    ids=str,
+    ids=["name", "contender", "scale"],
 )
 def test_corrected_comparison_runs_after_a_first_mistake(mistake, monkeypatch):
     storage = InMemoryStorage()

@@ -184,7 +184,9 @@ def parabola(function: Any = square, **options: Any) -> FunctionObjective:
     return FunctionObjective(function, **settings | options)
 
 
-@pytest.mark.parametrize("other", [parabola(cube), parabola(facts={"data": "b"})], ids=str)
+@pytest.mark.parametrize(
+    "other", [parabola(cube), parabola(facts={"data": "b"})], ids=["function", "data"]
+)
 def test_sweep_of_another_function_or_data_is_refused(other):
     storage = InMemoryStorage()
     stages = {"one": {"x": [1.0, 2.0]}}
