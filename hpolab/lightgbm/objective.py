@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+import warnings
 from dataclasses import dataclass, replace
+from numbers import Integral, Real
 from typing import TYPE_CHECKING, Any
 
 import lightgbm as lgb
@@ -14,12 +16,14 @@ from hpolab.keywords import checks_keywords
 from hpolab.lightgbm.bins import Bins
 from hpolab.lightgbm.boosting import Boosting, predict_raw, train_booster
 from hpolab.lightgbm.data import TrainingData
+from hpolab.lightgbm.defaults import default_space, is_forest
 from hpolab.lightgbm.metrics import Metrics
 from hpolab.lightgbm.model import FoldModels, LightGBMModel
 from hpolab.lightgbm.names import canonical, main_name, of_bins, of_objective
-from hpolab.lightgbm.space import lightgbm_space
+from hpolab.lightgbm.parts import blind_metrics, check_scored, check_trained
 from hpolab.lightgbm.splits import check_fold, split_rows
 from hpolab.lightgbm.table import class_weights
+from hpolab.lightgbm.values import read_name
 from hpolab.objectives.base import Objective
 from hpolab.objectives.epochs import train_steps
 from hpolab.objectives.folds import Fold, digest_of_folds, folds_of
@@ -52,6 +56,12 @@ _OF_PARAMS = ("objective", "metric", "num_class", "num_iterations")
 
 # What changes how long a training takes, and no model.
 _OF_THE_MACHINE = {"num_threads", "device_type", "force_col_wise", "force_row_wise"}
+
+# What LightGBM calls no objective.
+_NO_OBJECTIVE = ("custom", "na", "none", "null")
+
+# In as many rounds a default that can split has done so.
+_ROUNDS_TO_SPLIT = 5
 
 _PATIENCE = 10
 _REPORT_EVERY = 5
@@ -180,45 +190,21 @@ class LightGBMObjective(Objective):
     ) -> None:
         _refuse_checkpoints(settings)
         report_every = settings.get("report_every", _REPORT_EVERY)
-        fidelity = settings.get("fidelity", "rounds")
+        fidelity = one_of("fidelity", settings.get("fidelity", "rounds"), ("rounds", "folds"))
         if max_rounds is not None:
             check_count("max_rounds", max_rounds)
         check_count("report_every", report_every)
         check_seed(seed)
-        self._function = None if isinstance(objective, str) else objective
-        if self._function is not None and not callable(objective):
-            raise InvalidType(
-                f"`objective` must be a name or a function, got {type(objective).__name__}."
-            )
-        name = "custom" if self._function is not None else str(objective)
-        self._data = TrainingData.of(
-            train if y is None else (train, y),
-            name,
-            weight=settings.get("weight"),
-            groups=settings.get("groups"),
-            categorical=settings.get("categorical", ()),
+        name, self._function = _open_objective(objective)
+        self._data = _read_data(train if y is None else (train, y), name, settings)
+        self._given = canonical(
+            "params", params or {}, allowed=["num_class"] if self._function else []
         )
-        given = canonical("params", params or {}, allowed=["num_class"] if self._function else [])
-        self._given = given
-        self._fixed = {
-            "num_threads": 1,
-            "deterministic": True,
-            # Else LightGBM measures at each start which way of building histograms is faster. With
-            # one thread both give the same model; this one took 0.85 to 0.97 of the other's time.
-            "force_row_wise": not given.get("force_col_wise", False),
-            **self._data.bin_params,
-            **given,
-        }
+        self._fixed = _same_in_all_trials(self._given, self._data.bin_params)
         self._table, self._folds = self._split(valid, folds_of(folds, settings), seed)
         self._score = None if score is None else self._data.read("score", score)
-        self._metrics = Metrics.find(
-            metric,
-            metrics,
-            self._objective_settings,
-            self._data.labels,
-            self._table.rows(self._folds[0][1]),
-        )
-        self._fidelity = one_of("fidelity", fidelity, ("rounds", "folds"))
+        self._metrics = self._open_metrics(metric, metrics)
+        self._fidelity = fidelity
         self.default_pruner = "none" if fidelity == "rounds" else "race"
         if fidelity == "folds" and len(self._folds) < 2:
             raise InvalidArgument("`fidelity` must be 'rounds' without folds, got 'folds'.")
@@ -231,7 +217,7 @@ class LightGBMObjective(Objective):
         if fidelity == "folds":
             watch["patience"] = None
         if search_space is None:
-            search_space = self._default_space()
+            search_space = default_space(n_rows, self._fixed)
         super().__init__(
             search_space=self._with_task(search_space),
             direction=self._metrics.direction,
@@ -255,8 +241,9 @@ class LightGBMObjective(Objective):
             seed=seed,
             given=self._data.given,
         )
-        # A Dataset does not pickle; the bins have it and know how to travel.
-        self._data = replace(self._data, given=None)
+        # A Dataset does not pickle; the bins have it and know how to travel. What came has been
+        # encoded.
+        self._data = replace(self._data, given=None, inputs=None)
 
     def train(self, params: Mapping[str, Any], reporter: Reporter) -> float:
         """Train the boosters of one trial; see `Objective.train`."""
@@ -346,18 +333,30 @@ class LightGBMObjective(Objective):
         raw = predict_raw(model.booster, rows.features, model.booster.current_iteration())
         # A parameter such as `reg_sqrt`, which says what raw predictions are, may be a trial's own.
         settings = {**of_objective(model.booster.params), **self._objective_settings}
-        return self._metrics.evaluate(rows, raw, settings)
+        blind = blind_metrics(rows, self._metrics.named_by_lightgbm(), settings)
+        if self.metric in blind:
+            check_scored("data", {"data": rows}, self._metrics, settings)
+        values = self._metrics.evaluate(rows, raw, settings)
+        return {name: math.nan if name in blind else value for name, value in values.items()}
 
     def check(self) -> None:
         """Bin the features, and boost the space's defaults for one round.
 
         Raises:
             InvalidArgument: If LightGBM refuses the parameters.
+
+        Warns:
+            UserWarning: If it finds no split, so that the model is a constant.
         """
         super().check()
         settings = self._settings(self.search_space.defaults(), seed=0)[0]
         try:
-            self._boosting(self._bins.folds(settings)[:1], settings).advance_to(1)
+            boosting = self._boosting(self._bins.folds(settings)[:1], settings)
+            boosting.advance_to(1)
+            if not boosting.has_splits():
+                boosting.advance_to(_ROUNDS_TO_SPLIT)  # a fraction of rows or columns may hide one
+            if not boosting.has_splits():
+                _warn_of_constant_models(settings, len(self._folds[0].train))
         except lgb.basic.LightGBMError as error:
             raise InvalidArgument(
                 f"`search_space` or `params` is refused by LightGBM: {error}"
@@ -395,7 +394,9 @@ class LightGBMObjective(Objective):
     ) -> tuple[_Best, Boosting]:
         """Boost the folds together until the rounds or the reporter's patience run out."""
         boosting = self._boosting(pairs, settings)
-        learning_rate = settings.get("learning_rate", _LEARNING_RATE)
+        # A forest, whose trees are averaged, has none.
+        own = _LEARNING_RATE if is_forest(settings) else settings.get("learning_rate")
+        learning_rate = _LEARNING_RATE if own is None else own
         interval = self._interval(learning_rate)
         values: dict[str, float] = {}
 
@@ -513,9 +514,15 @@ class LightGBMObjective(Objective):
         table, labels = self._data.table, self._data.labels
         if folds is not None and valid is not None:
             raise InvalidArgument("`valid` must be None where `folds` are given, got both.")
-        if valid is None or isinstance(valid, float):
-            part = _HOLD_OUT if valid is None else valid
-            return table, split_rows(table, labels, valid=part, folds=folds, seed=seed)
+        if valid is None or (isinstance(valid, Real) and not isinstance(valid, Integral)):
+            return table, split_rows(
+                table,
+                labels,
+                valid=_HOLD_OUT if valid is None else float(valid),
+                folds=folds,
+                seed=seed,
+                inputs=self._data.inputs,
+            )
         if self._data.given is not None:
             raise InvalidArgument(
                 "`valid` must be a fraction where `train` is a Dataset that is binned, got data."
@@ -530,16 +537,25 @@ class LightGBMObjective(Objective):
         if class_weight is None:
             return self._table.weight
         weight = class_weights(class_weight, self._data.labels, self._table.labels)
-        return weight if self._table.weight is None else weight * self._table.weight
+        if self._table.weight is not None:
+            weight = weight * self._table.weight
+        for fold in self._folds:
+            check_trained("class_weight", self._table.labels[fold.train], weight[fold.train])
+        return weight
 
-    def _default_space(self) -> SearchSpace:
-        """Return LightGBM's space without what ``params`` fixes."""
-        space = lightgbm_space(n_rows=len(self._folds[0][0]))
-        fixed = {k: v for k, v in self._fixed.items() if k in space.defaults()}
-        if "goss" in (self._fixed.get("boosting"), self._fixed.get("data_sample_strategy")):
-            # It is a way of sampling rows itself, and LightGBM refuses both.
-            fixed = {"bagging_fraction": 1.0, "bagging_freq": 0} | fixed
-        return space.override(**fixed)
+    def _open_metrics(self, metric: Any, more: Sequence[Any]) -> Metrics:
+        """Return the metrics, of which each part that is scored must have a value."""
+        labels, objective = self._data.labels, self._objective_settings
+        parts = [self._table.rows(fold.valid) for fold in self._folds]
+        found = Metrics.find(metric, more, objective, labels, parts[0])
+        if len(parts) == 1:
+            check_scored("valid", {"data": parts[0]}, found, objective)
+        else:
+            named = {f"fold {i}": part for i, part in enumerate(parts)}
+            check_scored("folds", named, found, objective)
+        if self._score is not None:
+            check_scored("score", {"data": self._score}, found, objective)
+        return found
 
     def _check_search_space(self) -> None:
         defaults = self.search_space.defaults()
@@ -565,6 +581,62 @@ class _Best:
 
     n_rounds: int
     values: Mapping[str, float]
+
+
+def _open_objective(objective: Any) -> tuple[str, ObjectiveFunction | None]:
+    """Return LightGBM's name, "custom" for a function, and the function.
+
+    Raises:
+        InvalidArgument: If the name says that there is none.
+        InvalidType: If it is neither a name nor a function.
+    """
+    if isinstance(objective, str):
+        name = read_name("objective", objective)
+        if name in _NO_OBJECTIVE:
+            raise InvalidArgument(
+                f"`objective` must be one of LightGBM's or a function, got {objective!r}, which is "
+                "none."
+            )
+        return name, None
+    if not callable(objective):
+        raise InvalidType(
+            f"`objective` must be a name or a function, got {type(objective).__name__}."
+        )
+    return "custom", objective
+
+
+def _read_data(train: Any, objective: str, settings: LightGBMOptions) -> TrainingData:
+    return TrainingData.of(
+        train,
+        objective,
+        weight=settings.get("weight"),
+        groups=settings.get("groups"),
+        categorical=settings.get("categorical", ()),
+    )
+
+
+def _same_in_all_trials(given: Mapping[str, Any], bin_params: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        "num_threads": 1,
+        "deterministic": True,
+        # Else LightGBM measures at each start which way of building histograms is faster. With
+        # one thread both give the same model; this one took 0.85 to 0.97 of the other's time.
+        "force_row_wise": not given.get("force_col_wise", False),
+        **bin_params,
+        **given,
+    }
+
+
+def _warn_of_constant_models(settings: Mapping[str, Any], n_rows: int) -> None:
+    least = settings.get("min_data_in_leaf", 20)
+    why = f", as it wants {least} rows in each leaf" if 2 * least > n_rows else ""
+    warnings.warn(
+        f"With its default parameters LightGBM finds no split among the {n_rows} rows that it "
+        f"trains on{why}: the model is a constant. Lower `min_data_in_leaf` or "
+        "`min_sum_hessian_in_leaf`, by `params` or `search_space`.",
+        UserWarning,
+        stacklevel=4,
+    )
 
 
 def _refuse_checkpoints(settings: Mapping[str, Any]) -> None:
