@@ -131,6 +131,9 @@ def _raw_predictions(table: LabeledTable, n_outputs: int) -> Iterator[NDArray[np
     shape = (len(table),) if n_outputs == 1 else (len(table), n_outputs)
     for _ in range(4):
         yield rng.normal(size=shape)
+        if n_outputs == 1:
+            # Some metrics take positive predictions alone, as the labels are.
+            yield rng.permutation(table.labels) * rng.uniform(0.5, 1.5, shape)
     for k in range(min(n_outputs, 2)):
         certain = np.zeros((len(table), n_outputs))
         certain[:, k] = 5.0
