@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import warnings
 from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -26,6 +27,8 @@ __all__ = ["Columns", "plain_category", "take_rows"]
 
 _FLOATS = (np.float32, np.float64)
 _LARGEST_CODE = 2**31 - 1
+# As many values of which training has seen none are written otherwise, more likely than new.
+_MANY = 10
 
 
 @dataclass(frozen=True)
@@ -265,15 +268,24 @@ def _encode(argument: str, column: Column, categories: tuple[Any, ...] | None) -
 def _check_kind(argument: str, name: str, values: list[Any], categories: tuple[Any, ...]) -> None:
     """Raise an error for text where the categories are numbers, and the other way round.
 
-    Otherwise all of them would be unseen categories, and predicted as missing values.
+    Otherwise all of them would be unseen categories, and predicted as missing values. Where that is
+    so for another reason, warn of it.
     """
+    present = [value for value in values if not is_missing(value)]
     known = {isinstance(category, str) for category in categories}
-    found = {isinstance(value, str) for value in values if not is_missing(value)}
+    found = {isinstance(value, str) for value in present}
     if known and found and not known & found:
-        example = next(value for value in values if not is_missing(value))
         raise InvalidType(
             f"`{argument}` must hold categories of the type trained on in column {name!r}, such as "
-            f"{categories[0]!r}, got {example!r}: convert the column."
+            f"{categories[0]!r}, got {present[0]!r}: convert the column."
+        )
+    if len(present) >= _MANY and not set(present) & set(categories):
+        warnings.warn(
+            f"`{argument}` has no category that training has seen in column {name!r}, which had "
+            f"such as {categories[0]!r}, got {present[0]!r} and others: all are taken for missing "
+            "values",
+            UserWarning,
+            stacklevel=2,
         )
 
 

@@ -11,11 +11,18 @@ from typing import TYPE_CHECKING, Any
 import lightgbm as lgb
 import numpy as np
 
-from hpolab.errors import InvalidArgument, InvalidType, check_count, one_of
+from hpolab.errors import InvalidArgument, check_count, one_of
 from hpolab.keywords import checks_keywords
+from hpolab.lightgbm.arguments import (
+    LightGBMOptions,
+    open_objective,
+    read_data,
+    refuse_checkpoints,
+    same_in_all_trials,
+    usual_rounds,
+)
 from hpolab.lightgbm.bins import Bins
 from hpolab.lightgbm.boosting import Boosting, predict_raw, train_booster
-from hpolab.lightgbm.data import TrainingData
 from hpolab.lightgbm.defaults import default_space, is_forest
 from hpolab.lightgbm.metrics import Metrics
 from hpolab.lightgbm.model import FoldModels, LightGBMModel
@@ -23,14 +30,13 @@ from hpolab.lightgbm.names import canonical, main_name, of_bins, of_objective
 from hpolab.lightgbm.parts import blind_metrics, check_scored, check_trained
 from hpolab.lightgbm.splits import check_fold, split_rows
 from hpolab.lightgbm.table import class_weights
-from hpolab.lightgbm.values import read_name
 from hpolab.objectives.base import Objective
 from hpolab.objectives.epochs import train_steps
 from hpolab.objectives.folds import Fold, digest_of_folds, folds_of
 from hpolab.search_space.space import SearchSpace, as_space
 from hpolab.seeding import check_seed
 from hpolab.studies.trials import METRICS_KEY
-from hpolab.trial.reporter import Reporter, ReporterOptions, ReporterSettings, options_of_reporter
+from hpolab.trial.reporter import Reporter, ReporterSettings, options_of_reporter
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -57,29 +63,11 @@ _OF_PARAMS = ("objective", "metric", "num_class", "num_iterations")
 # What changes how long a training takes, and no model.
 _OF_THE_MACHINE = {"num_threads", "device_type", "force_col_wise", "force_row_wise"}
 
-# What LightGBM calls no objective.
-_NO_OBJECTIVE = ("custom", "na", "none", "null")
-
 # In as many rounds a default that can split has done so.
 _ROUNDS_TO_SPLIT = 5
 
 _PATIENCE = 10
 _REPORT_EVERY = 5
-
-# A booster cannot go on exactly where it was.
-_WITHOUT_USE = ("checkpoints", "checkpoint_every", "checkpoint_seconds")
-
-
-class LightGBMOptions(ReporterOptions, total=False):
-    """What else `LightGBMObjective` takes by name."""
-
-    cv: Any
-    categorical: Sequence[str | int]
-    weight: Any
-    groups: Any
-    class_weight: str | Mapping[Any, float] | None
-    fidelity: str
-    report_every: int
 
 
 class LightGBMObjective(Objective):
@@ -188,19 +176,19 @@ class LightGBMObjective(Objective):
         seed: int = 0,
         **settings: Unpack[LightGBMOptions],
     ) -> None:
-        _refuse_checkpoints(settings)
+        refuse_checkpoints(settings)
         report_every = settings.get("report_every", _REPORT_EVERY)
         fidelity = one_of("fidelity", settings.get("fidelity", "rounds"), ("rounds", "folds"))
         if max_rounds is not None:
             check_count("max_rounds", max_rounds)
         check_count("report_every", report_every)
         check_seed(seed)
-        name, self._function = _open_objective(objective)
-        self._data = _read_data(train if y is None else (train, y), name, settings)
+        name, self._function = open_objective(objective)
+        self._data = read_data(train if y is None else (train, y), name, settings)
         self._given = canonical(
             "params", params or {}, allowed=["num_class"] if self._function else []
         )
-        self._fixed = _same_in_all_trials(self._given, self._data.bin_params)
+        self._fixed = same_in_all_trials(self._given, self._data.bin_params)
         self._table, self._folds = self._split(valid, folds_of(folds, settings), seed)
         self._score = None if score is None else self._data.read("score", score)
         self._metrics = self._open_metrics(metric, metrics)
@@ -209,7 +197,7 @@ class LightGBMObjective(Objective):
         if fidelity == "folds" and len(self._folds) < 2:
             raise InvalidArgument("`fidelity` must be 'rounds' without folds, got 'folds'.")
         n_rows = len(self._folds[0].train)
-        self._max_rounds = _usual_rounds(n_rows) if max_rounds is None else max_rounds
+        self._max_rounds = usual_rounds(n_rows) if max_rounds is None else max_rounds
         self._report_every = report_every
         watch = options_of_reporter({"patience": _PATIENCE, **settings})
         # Between folds there is no patience: it ends the curve of each.
@@ -583,50 +571,6 @@ class _Best:
     values: Mapping[str, float]
 
 
-def _open_objective(objective: Any) -> tuple[str, ObjectiveFunction | None]:
-    """Return LightGBM's name, "custom" for a function, and the function.
-
-    Raises:
-        InvalidArgument: If the name says that there is none.
-        InvalidType: If it is neither a name nor a function.
-    """
-    if isinstance(objective, str):
-        name = read_name("objective", objective)
-        if name in _NO_OBJECTIVE:
-            raise InvalidArgument(
-                f"`objective` must be one of LightGBM's or a function, got {objective!r}, which is "
-                "none."
-            )
-        return name, None
-    if not callable(objective):
-        raise InvalidType(
-            f"`objective` must be a name or a function, got {type(objective).__name__}."
-        )
-    return "custom", objective
-
-
-def _read_data(train: Any, objective: str, settings: LightGBMOptions) -> TrainingData:
-    return TrainingData.of(
-        train,
-        objective,
-        weight=settings.get("weight"),
-        groups=settings.get("groups"),
-        categorical=settings.get("categorical", ()),
-    )
-
-
-def _same_in_all_trials(given: Mapping[str, Any], bin_params: Mapping[str, Any]) -> dict[str, Any]:
-    return {
-        "num_threads": 1,
-        "deterministic": True,
-        # Else LightGBM measures at each start which way of building histograms is faster. With
-        # one thread both give the same model; this one took 0.85 to 0.97 of the other's time.
-        "force_row_wise": not given.get("force_col_wise", False),
-        **bin_params,
-        **given,
-    }
-
-
 def _warn_of_constant_models(settings: Mapping[str, Any], n_rows: int) -> None:
     least = settings.get("min_data_in_leaf", 20)
     why = f", as it wants {least} rows in each leaf" if 2 * least > n_rows else ""
@@ -639,18 +583,5 @@ def _warn_of_constant_models(settings: Mapping[str, Any], n_rows: int) -> None:
     )
 
 
-def _refuse_checkpoints(settings: Mapping[str, Any]) -> None:
-    for name in _WITHOUT_USE:
-        if name in settings:
-            raise InvalidArgument(
-                f"`{name}` must be left out, as LightGBM cannot go on with a booster exactly where "
-                f"it was and keeps no checkpoint, got {settings[name]!r}."
-            )
-
-
 def _listed(value: Any) -> Any:
     return [value] if isinstance(value, str) else value
-
-
-def _usual_rounds(n_rows: int) -> int:
-    return min(max(40_000_000 // n_rows, 500), 5_000)

@@ -272,13 +272,12 @@ class SklearnObjective(Objective):
                 "`train` inputs must be the rows' own kernel or distances for this estimator, of "
                 f"shape {(len(rows), len(rows))}, got {np.shape(rows.inputs)}."
             )
-        if rows.sample_weight is not None:
-            for i, fold in enumerate(task.folds):
-                if not rows.sample_weight[fold.train].any():
-                    raise InvalidArgument(
-                        "`sample_weight` must be above 0 somewhere in the fitted rows of each "
-                        f"fold, got 0 for all {len(fold.train)} of fold {i}."
-                    )
+        for i, fold in enumerate(task.folds):
+            if rows.sample_weight is not None and not rows.sample_weight[fold.train].any():
+                raise InvalidArgument(
+                    "`sample_weight` must be above 0 somewhere in the fitted rows of each fold, "
+                    f"got 0 for all {len(fold.train)} of fold {i}."
+                )
         check_parts(
             "folds",
             {f"fold {i}": fold.valid for i, fold in enumerate(task.folds)},

@@ -87,7 +87,10 @@ def _message(problem: _Problem, metric: str, n_gaps: int) -> str:
             f"`metric` must score the default configuration, got {metric!r}, which gives "
             f"{problem.what}."
         )
-    return f"`estimator` must train its default configuration on `train`, got {problem.what}."
+    return (
+        "`estimator` must train its default configuration on `train`, and predict, got "
+        f"{problem.what}: set another default by `estimator` or `search_space`."
+    )
 
 
 def _attempt(task: SklearnTask, model: Any, fold: Fold) -> tuple[Any, _Problem | None]:
@@ -100,8 +103,17 @@ def _attempt(task: SklearnTask, model: Any, fold: Fold) -> tuple[Any, _Problem |
     try:
         task.score(model, fold)
     except Exception as error:  # noqa: BLE001 - raised again as our own
-        return None, _problem("metric", error, lambda: task.meets_gaps(model, fold))
+        at_fault = "metric" if _predicts(task, model, fold) else "estimator"
+        return None, _problem(at_fault, error, lambda: task.meets_gaps(model, fold))
     return model, None
+
+
+def _predicts(task: SklearnTask, model: Any, fold: Fold) -> bool:
+    try:
+        predictions_of(model, task.inputs(fold.valid, fold.train))
+    except Exception:  # noqa: BLE001 - it is the model then, whatever it says
+        return False
+    return True
 
 
 def _problem(argument: str, error: Exception, has_gaps: Callable[[], bool]) -> _Problem | None:

@@ -77,8 +77,14 @@ def check_parts(
     if targets.ndim > 1 or not _is_of_predictions(metric, model):
         return
     classes = np.unique(targets) if is_classifier(model) else None
-    if not _tells_apart(scorer, targets, np.arange(len(targets)), classes):
+    values = _values_of_models(scorer, targets, np.arange(len(targets)), classes)
+    if not values:
         return  # only a fitted model can show what is wrong
+    if len(values) == 1:
+        raise InvalidArgument(
+            f"`metric` must tell a good model from a bad one, got {name!r}, which is "
+            f"{values.pop():g} for every model of these targets."
+        )
     advice = "stratified folds, fewer folds" if argument == "folds" else "other rows"
     known: dict[Any, bool] = {}
     for part, rows in parts.items():
@@ -86,7 +92,7 @@ def check_parts(
         found, n = np.unique(targets[rows]), min(len(rows), 3)
         key = (n, len(found) > 1) if classes is None else (n, found.tobytes())
         if key not in known:
-            known[key] = _tells_apart(scorer, targets, rows, classes)
+            known[key] = len(_values_of_models(scorer, targets, rows, classes)) > 1
         if not known[key]:
             raise InvalidArgument(
                 f"`{argument}` must score rows on which {name!r} tells a good model from a bad "
@@ -110,10 +116,10 @@ def _is_of_predictions(metric: Any, model: Any) -> bool:
     return isinstance(metric, str | type(make_scorer(accuracy_score)))
 
 
-def _tells_apart(
+def _values_of_models(
     scorer: Scorer, targets: NDArray[Any], rows: NDArray[np.int64], classes: Any
-) -> bool:
-    """Return whether two models have different scores on some rows."""
+) -> set[float]:
+    """Return the scores that made-up models have on some rows, two different ones at most."""
     truth = targets[_shown(targets, rows, classes)]
     found = set()
     for answer in _answers(targets, truth, classes):
@@ -121,8 +127,8 @@ def _tells_apart(
         if math.isfinite(value):
             found.add(value)
         if len(found) > 1:
-            return True
-    return False
+            break
+    return found
 
 
 def _score(scorer: Scorer, model: Any, truth: NDArray[Any]) -> float:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from optuna.distributions import IntDistribution
 
 from hpolab.errors import InvalidArgument, InvalidType, check_count, one_of
+from hpolab.keywords import checks_keywords
 from hpolab.search_space.rows import Row, space_of
 
 if TYPE_CHECKING:
@@ -162,6 +163,7 @@ ESTIMATORS: tuple[str, ...] = tuple(ESTIMATOR_ROWS)
 """The scikit-learn classes that `estimator_space` knows."""
 
 
+@checks_keywords()
 def estimator_space(
     estimator: Any, *, n_rows: int | None = None, fixed: Collection[str] = ()
 ) -> SearchSpace:

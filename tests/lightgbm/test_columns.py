@@ -479,3 +479,24 @@ def test_frames_of_any_name_follow_the_order_of_an_array():
         assert (model.predict(frame) == model.predict(X)).all()
     with pytest.raises(InvalidArgument, match="must have the 10 columns trained on, got 9"):
         model.predict(pd.DataFrame(X[:, :9]))
+
+
+@pytest.mark.parametrize(
+    ("trained", "predicted"),
+    [
+        (["a", "b", "c"], ["A", "B", "C"]),
+        (["a", "b", "c"], [" a", " b", " c"]),
+        ([1, 2, 3], [1.5, 2.5, 3.5]),
+        ([date(2020, 1, d) for d in (1, 2, 3)], [f"{d}.1.2020" for d in (1, 2, 3)]),
+    ],
+)
+def test_a_column_of_which_no_category_is_known_is_told(trained, predicted):
+    places = np.arange(N) % 3
+    frame = pd.DataFrame({"x": X[:, 0], "kind": [trained[i] for i in places]})
+    other = frame.assign(kind=[predicted[i] for i in places])
+    model = make((frame, Y), categorical=["kind"]).fit({}, seed=0, n_rounds=5)
+    with pytest.warns(UserWarning, match="`features` has no category that training has seen in"):
+        model.predict(other)
+    model.predict(other[:5])  # of a few rows all may be new
+    half_known = other.assign(kind=np.where(places == 0, frame["kind"], other["kind"]))
+    model.predict(half_known)

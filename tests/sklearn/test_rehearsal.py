@@ -114,7 +114,7 @@ def test_predictions_that_are_all_alike_are_no_fault_of_the_metric() -> None:
 
 def test_a_few_rows_that_do_not_suffice_give_way_to_the_whole_fold() -> None:
     kinds = np.array([f"kind {i}" for i in range(900)])[:, None]  # each occurs in one row
-    with pytest.raises(InvalidArgument, match=r"`metric` .*unknown categories"):
+    with pytest.raises(InvalidArgument, match=r"`estimator` .*unknown categories"):
         check(make_pipeline(OneHotEncoder(), LogisticRegression()), (kinds, Y))
     common = np.repeat([f"kind {i}" for i in range(300)], 3)[:, None]
     check(
@@ -158,3 +158,9 @@ def test_predictions_that_diverge_on_rows_with_gaps_prune_the_trial() -> None:
     run(study, objective, n_trials=1, show_progress_bar=False)
     assert study.trials[0].state.name == "PRUNED"
     assert study.trials[0].user_attrs[REASON_KEY] == "diverged: nan at step 0"
+
+
+def test_a_default_that_cannot_predict_is_the_estimator_s() -> None:
+    space = {"n_neighbors": (500, 900)}
+    with pytest.raises(InvalidArgument, match=r"`estimator` .* n_neighbors .*`search_space`"):
+        check(KNeighborsClassifier(), (X[:100], Y[:100]), search_space=space)

@@ -133,3 +133,20 @@ def test_epochs_are_not_scored_on_rows_of_which_the_metric_says_nothing(metric: 
             model, mixed, (X[:40], TWO[:40]), reporter=reporter, n_epochs=2, metric=metric
         )
     fit_by_epochs(model, mixed, mixed, reporter=reporter, n_epochs=2, metric=metric)
+
+
+def test_a_metric_that_is_the_same_for_every_model_is_refused() -> None:
+    with pytest.raises(InvalidArgument, match=r"`metric` must tell .* 'top_k_accuracy', which"):
+        SklearnObjective(LogisticRegression(), (X, TWO), metric="top_k_accuracy")
+    SklearnObjective(LogisticRegression(), (X, THREE), metric="top_k_accuracy", folds=2)
+
+
+def test_nothing_is_fitted_on_rows_without_weight() -> None:
+    folds = [(np.arange(40, 120), np.arange(40)), (np.arange(80), np.arange(80, 120))]
+    with pytest.raises(InvalidArgument, match=r"`sample_weight` .* got 0 for all 80 of fold 1"):
+        SklearnObjective(
+            LogisticRegression(),
+            (X, TWO),
+            folds=folds,
+            sample_weight=np.r_[np.zeros(80), np.ones(40)],
+        )
