@@ -133,6 +133,8 @@ class Columns:
         matrix = np.empty((len(encoded[0]), len(encoded)), np.result_type(np.float32, *encoded))
         for i, column in enumerate(encoded):
             matrix[:, i] = column
+        coded = [i for i in self.categorical if self.names[i] not in self.categories]
+        _check_codes(argument, matrix, tuple(coded))
         return matrix
 
     def _ordered(self, argument: str, columns: Mapping[str, Column]) -> list[Column]:

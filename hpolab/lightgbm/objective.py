@@ -98,7 +98,8 @@ class LightGBMObjective(Objective):
             its bins.
         y: The labels, where ``train`` is the features alone.
         valid: What steers trials: a fraction of `train` drawn once, or data like `train`. Not
-            with ``folds``. A fifth by default.
+            with ``folds``. A fifth by default. Where data or `train` alone has weights, the rows of
+            both weigh the same in the mean.
         folds: A number of folds, a splitter of scikit-learn or pairs of rows (train, valid), the
             same in all trials. Numbers make stratified folds of classes, and keep groups whole.
             ``cv``, scikit-learn's word, is taken too.
@@ -132,7 +133,8 @@ class LightGBMObjective(Objective):
 
     Raises:
         InvalidArgument: If an argument is out of its range, labels are missing, constant or not
-            what the objective takes, a class is missing in a fold, or LightGBM knows no such
+            what the objective takes, a class is missing in a fold, a metric says nothing of rows
+            that are scored, such as an AUC where one class is, or LightGBM knows no such
             objective, metric or parameter.
         InvalidType: If an argument or a column is of the wrong type.
 
@@ -316,14 +318,21 @@ class LightGBMObjective(Objective):
         return super().with_search_space(self._with_task(search_space))
 
     def evaluate(self, model: LightGBMModel, data: Any) -> dict[str, float]:
-        """Return all metrics of a model on data like `train`: name -> value."""
+        """Return all metrics of a model on data like `train`: name -> value.
+
+        A further metric that says nothing of these rows is NaN.
+
+        Raises:
+            InvalidArgument: If the optimized one says nothing of them.
+        """
         rows = self._data.read("data", data)
         raw = predict_raw(model.booster, rows.features, model.booster.current_iteration())
         # A parameter such as `reg_sqrt`, which says what raw predictions are, may be a trial's own.
         settings = {**of_objective(model.booster.params), **self._objective_settings}
-        blind = blind_metrics(rows, self._metrics.named_by_lightgbm(), settings)
+        scored = replace(rows, features=None)
+        blind = blind_metrics(scored, self._metrics.named_by_lightgbm(), settings)
         if self.metric in blind:
-            check_scored("data", {"data": rows}, self._metrics, settings)
+            check_scored("data", {"the rows": scored}, self._metrics, settings)
         values = self._metrics.evaluate(rows, raw, settings)
         return {name: math.nan if name in blind else value for name, value in values.items()}
 
@@ -534,7 +543,8 @@ class LightGBMObjective(Objective):
     def _open_metrics(self, metric: Any, more: Sequence[Any]) -> Metrics:
         """Return the metrics, of which each part that is scored must have a value."""
         labels, objective = self._data.labels, self._objective_settings
-        parts = [self._table.rows(fold.valid) for fold in self._folds]
+        table = replace(self._table, features=None)  # which are not read, and may be large
+        parts = [table.rows(fold.valid) for fold in self._folds]
         found = Metrics.find(metric, more, objective, labels, parts[0])
         if len(parts) == 1:
             check_scored("valid", {"data": parts[0]}, found, objective)
@@ -542,7 +552,8 @@ class LightGBMObjective(Objective):
             named = {f"fold {i}": part for i, part in enumerate(parts)}
             check_scored("folds", named, found, objective)
         if self._score is not None:
-            check_scored("score", {"data": self._score}, found, objective)
+            scored = replace(self._score, features=None)
+            check_scored("score", {"data": scored}, found, objective)
         return found
 
     def _check_search_space(self) -> None:
@@ -573,7 +584,8 @@ class _Best:
 
 def _warn_of_constant_models(settings: Mapping[str, Any], n_rows: int) -> None:
     least = settings.get("min_data_in_leaf", 20)
-    why = f", as it wants {least} rows in each leaf" if 2 * least > n_rows else ""
+    drawn = settings.get("bagging_fraction", 1.0) if settings.get("bagging_freq", 0) > 0 else 1.0
+    why = f", as it wants {least} rows in each leaf" if 2 * least > drawn * n_rows else ""
     warnings.warn(
         f"With its default parameters LightGBM finds no split among the {n_rows} rows that it "
         f"trains on{why}: the model is a constant. Lower `min_data_in_leaf` or "

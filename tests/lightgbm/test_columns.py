@@ -500,3 +500,18 @@ def test_a_column_of_which_no_category_is_known_is_told(trained, predicted):
     model.predict(other[:5])  # of a few rows all may be new
     half_known = other.assign(kind=np.where(places == 0, frame["kind"], other["kind"]))
     model.predict(half_known)
+
+
+@pytest.mark.parametrize("code", [2**31, 2.0**40, -1, 0.5])
+@pytest.mark.parametrize("form", [np.asarray, pd.DataFrame, pl.DataFrame])
+@pytest.mark.parametrize("binned_already", [False, True])
+def test_codes_of_an_array_s_categories_are_checked_in_whatever_is_predicted(
+    code, form, binned_already
+):
+    train = lgb.Dataset(
+        np.c_[X[:, :2], np.arange(N) % 4], Y, categorical_feature=[2], params={"verbosity": -1}
+    )
+    model = make(train.construct() if binned_already else train).fit({}, seed=0, n_rounds=5)
+    assert len(model.predict(form(np.c_[X[:, :2], np.arange(N) % 4]))) == N
+    with pytest.raises(InvalidArgument, match=r"`features` must hold .* in categorical column 2"):
+        model.predict(form(np.c_[X[:, :2], np.full(N, code)]))
