@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import abc
+import math
 from collections import Counter
 from collections.abc import Mapping
 from functools import cached_property
@@ -28,9 +29,11 @@ __all__ = [
     "n_rows",
     "read_columns",
     "read_rows",
+    "rows_with_gaps",
 ]
 
 _NUMBERS = "fiub"  # kinds of NumPy's types
+_CHUNK = 100_000  # rows
 
 
 class Column(abc.ABC):
@@ -167,10 +170,54 @@ def is_missing(value: Any) -> bool:
     return getattr(value, "ndim", 0) == 0 and bool(value != value)
 
 
+def rows_with_gaps(data: Any) -> NDArray[np.bool_]:
+    """Return which rows have a missing or infinite value, (n,).
+
+    Args:
+        data: A frame, an array, a sparse matrix or a list. What is none of these, or holds other
+            things than numbers and text, has none.
+
+    Example:
+        >>> rows_with_gaps([[1.0, 2.0], [None, 3.0]])
+        array([False,  True])
+    """
+    if is_frame(data):
+        found = [_gaps_of_column(column) for column in read_columns("data", data).values()]
+        return np.any(found, axis=0)  # type: ignore[no-any-return]
+    gaps = np.zeros(n_rows(data), bool)
+    if hasattr(data, "tocsr"):
+        entries = data.tocoo()
+        if entries.data.dtype.kind == "f":
+            gaps[entries.row[~np.isfinite(entries.data)]] = True
+        return gaps
+    try:
+        table = np.asarray(data)
+    except ValueError:  # a list of arrays of different shapes
+        return gaps
+    for start in range(0, len(table), _CHUNK):
+        part = table[start : start + _CHUNK].reshape(len(gaps[start : start + _CHUNK]), -1)
+        if part.dtype.kind == "f":
+            gaps[start : start + _CHUNK] = ~np.isfinite(part).all(axis=1)
+        elif part.dtype == object:
+            gaps[start : start + _CHUNK] = [any(map(_is_gap, row)) for row in part]
+    return gaps
+
+
 def n_rows(data: Any) -> int:
     """Return the number of rows of an array, a sparse matrix, a frame or a list."""
     # Sparse matrices have no length.
     return int(data.shape[0]) if hasattr(data, "shape") else len(data)
+
+
+def _gaps_of_column(column: Column) -> NDArray[np.bool_]:
+    array = column.numbers() if column.is_numeric else column.array()
+    if array.dtype.kind in _NUMBERS:
+        return ~np.isfinite(array)  # type: ignore[no-any-return]
+    return np.fromiter(map(_is_gap, array), bool, len(array))
+
+
+def _is_gap(value: Any) -> bool:
+    return is_missing(value) or (isinstance(value, float) and math.isinf(value))
 
 
 @final

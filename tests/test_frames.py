@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from datetime import date
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +13,15 @@ import pytest
 from scipy import sparse
 
 from hpolab import InvalidArgument, InvalidType
-from hpolab.frames import collected, is_frame, is_missing, n_rows, read_columns, read_rows
+from hpolab.frames import (
+    collected,
+    is_frame,
+    is_missing,
+    n_rows,
+    read_columns,
+    read_rows,
+    rows_with_gaps,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -169,3 +178,46 @@ def test_only_lazy_frames_are_collected():
 )
 def test_rows_are_counted(data):
     assert n_rows(data) == 2
+
+
+NUMBERS = [[1.0, 2.0], [math.nan, 0.0], [3.0, 4.0], [5.0, math.inf]]
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        NUMBERS,
+        np.array(NUMBERS, np.float32),
+        np.array(NUMBERS, object),
+        sparse.csr_matrix(np.array(NUMBERS)),
+        pd.DataFrame(NUMBERS),
+        pl.DataFrame(NUMBERS, schema=["a", "b"], orient="row"),
+        pl.DataFrame(NUMBERS, schema=["a", "b"], orient="row").lazy(),
+        {"a": [1.0, math.nan, 3.0, 5.0], "b": np.array([2.0, 0.0, 4.0, math.inf])},
+    ],
+)
+def test_rows_with_missing_or_infinite_values_are_found(data):
+    assert rows_with_gaps(data).tolist() == [False, True, False, True]
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        [["a", 1], [None, 2]],
+        np.array([["a", 1], [None, 2]], object),
+        pd.DataFrame({"a": ["a", None], "n": [1, 2]}),
+        pd.DataFrame({"a": pd.array([1, pd.NA], "Int64")}),
+        pd.DataFrame({"a": pd.Categorical(["x", None])}),
+        pl.DataFrame({"a": ["a", None]}),
+        {"a": [1.0, None]},
+    ],
+)
+def test_rows_without_a_value_are_found_in_any_type(data):
+    assert rows_with_gaps(data).tolist() == [False, True]
+
+
+def test_data_without_numbers_has_no_gaps():
+    assert not rows_with_gaps(["text", "more"]).any()
+    assert not rows_with_gaps(np.array(["text", "more"])).any()
+    assert not rows_with_gaps([[1], [2, 3]]).any()
+    assert not rows_with_gaps(np.zeros((3, 2, 2), int)).any()

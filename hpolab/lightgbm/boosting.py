@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 import lightgbm as lgb
 import numpy as np
 
+from hpolab.lightgbm.defaults import is_forest
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
@@ -17,8 +19,6 @@ if TYPE_CHECKING:
     ObjectiveFunction = Callable[[Any, lgb.Dataset], tuple[Any, Any]]
 
 __all__ = ["Boosting", "predict_raw", "train_booster"]
-
-_FOREST = ("rf", "random_forest")
 
 
 class Boosting:
@@ -55,6 +55,10 @@ class Boosting:
         values = [self._metrics.of(booster) for booster in self._boosters]
         return {name: float(np.mean([each[name] for each in values])) for name in values[0]}
 
+    def has_splits(self) -> bool:
+        """Return whether every booster has split its rows, and predicts more than a constant."""
+        return all(booster.feature_importance("split").any() for booster in self._boosters)
+
     def raw_predictions(self, features: Any, n_rounds: int) -> NDArray[np.float64]:
         """Return the mean raw prediction of the folds' boosters after ``n_rounds``."""
         parts = [predict_raw(booster, features, n_rounds) for booster in self._boosters]
@@ -65,7 +69,7 @@ def predict_raw(booster: lgb.Booster, features: Any, n_rounds: int) -> NDArray[n
     """Return what a booster predicts after ``n_rounds``, before it becomes a probability, say."""
     raw = np.asarray(booster.predict(features, num_iteration=n_rounds, raw_score=True))
     # Of random forests LightGBM takes the mean of the trees, but not in raw predictions.
-    return raw / n_rounds if booster.params.get("boosting") in _FOREST else raw
+    return raw / n_rounds if is_forest(booster.params) else raw
 
 
 def train_booster(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import warnings
 from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -13,7 +14,7 @@ from hpolab.errors import InvalidArgument, InvalidType, one_of
 from hpolab.frames import check_unique, is_frame, is_missing, n_rows, read_columns
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from numpy.typing import NDArray
 
@@ -21,11 +22,13 @@ if TYPE_CHECKING:
 
     Matrix = Any  # an array of floats (n, d), or a scipy.sparse matrix in CSR form
 
-__all__ = ["Columns", "take_rows"]
+__all__ = ["Columns", "plain_category", "take_rows"]
 
 
 _FLOATS = (np.float32, np.float64)
 _LARGEST_CODE = 2**31 - 1
+# As many values of which training has seen none are written otherwise, more likely than new.
+_MANY = 10
 
 
 @dataclass(frozen=True)
@@ -121,15 +124,7 @@ class Columns:
                 )
             _check_codes(argument, matrix, self.categorical)
             return matrix
-        columns = read_columns(argument, features)
-        if self.named:
-            self._check_names(argument, columns)
-        elif len(columns) != len(self.names):
-            raise InvalidArgument(
-                f"`{argument}` must have the {len(self.names)} columns trained on, got "
-                f"{len(columns)}."
-            )
-        ordered = [columns[name] for name in self.names] if self.named else list(columns.values())
+        ordered = self._ordered(argument, read_columns(argument, features))
         encoded = [
             _encode(argument, column, self.categories.get(name))
             for name, column in zip(self.names, ordered, strict=True)
@@ -138,17 +133,29 @@ class Columns:
         matrix = np.empty((len(encoded[0]), len(encoded)), np.result_type(np.float32, *encoded))
         for i, column in enumerate(encoded):
             matrix[:, i] = column
+        coded = [i for i in self.categorical if self.names[i] not in self.categories]
+        _check_codes(argument, matrix, tuple(coded))
         return matrix
 
-    def _check_names(self, argument: str, columns: Mapping[str, Any]) -> None:
-        known = set(self.names)
-        missing = [name for name in self.names if name not in columns]
-        extra = [name for name in columns if name not in known]
-        if missing or extra:
+    def _ordered(self, argument: str, columns: Mapping[str, Column]) -> list[Column]:
+        """Return the columns of a frame in the order trained on: by name where both have names."""
+        spelled = {_as_lightgbm(name): column for name, column in columns.items()}
+        for known in (columns, spelled):
+            if known.keys() == set(self.names) and len(known) == len(columns):
+                return [known[name] for name in self.names]
+        if self.named or not (_are_numbered(self.names) or _are_numbered(columns)):
+            missing = [name for name in self.names if name not in columns]
+            extra = [name for name in columns if name not in self.names]
             raise InvalidArgument(
                 f"`{argument}` must have the columns trained on, got one without {missing} and "
                 f"with {extra} besides."
             )
+        if len(columns) != len(self.names):
+            raise InvalidArgument(
+                f"`{argument}` must have the {len(self.names)} columns trained on, got "
+                f"{len(columns)}."
+            )
+        return list(columns.values())
 
 
 def take_rows(values: Any, rows: NDArray[np.int64]) -> Any:
@@ -156,6 +163,18 @@ def take_rows(values: Any, rows: NDArray[np.int64]) -> Any:
     if values is None or (len(rows) == n_rows(values) and (rows == np.arange(len(rows))).all()):
         return values
     return values[rows]
+
+
+def _as_lightgbm(name: str) -> str:
+    """Return a column's name as LightGBM writes it into its datasets."""
+    return re.sub(r"\s", "_", name)
+
+
+def _are_numbered(names: Iterable[str]) -> bool:
+    """Return whether names are no more than positions: of an array, or a frame made of one."""
+    found = list(names)
+    prefixes = ("Column_", "column_", "")  # of LightGBM, polars and pandas
+    return any(found == [f"{prefix}{i}" for i in range(len(found))] for prefix in prefixes)
 
 
 def _matrix(argument: str, features: Any) -> Matrix:
@@ -219,9 +238,9 @@ def _check_codes(argument: str, matrix: Matrix, positions: tuple[int, ...]) -> N
 def _categories(argument: str, column: Column, *, declared: bool) -> tuple[Any, ...] | None:
     """Return a column's categories in the order of their codes; None of a numeric one."""
     if column.categories is not None:
-        return tuple(map(_plain, column.categories))
+        return tuple(map(plain_category, column.categories))
     if declared or column.is_categorical:
-        present = {_plain(value) for value in column.values() if not is_missing(value)}
+        present = {plain_category(value) for value in column.values() if not is_missing(value)}
         return tuple(sorted(present, key=lambda value: (str(type(value)), value)))
     if not column.is_numeric:
         raise InvalidType(
@@ -233,7 +252,7 @@ def _categories(argument: str, column: Column, *, declared: bool) -> tuple[Any, 
 
 def _encode(argument: str, column: Column, categories: tuple[Any, ...] | None) -> NDArray[Any]:
     if categories is not None:
-        values = [_plain(value) for value in column.values()]
+        values = [plain_category(value) for value in column.values()]
         _check_kind(argument, column.name, values, categories)
         code_of = {value: code for code, value in enumerate(categories)}
         codes = np.array([code_of.get(value, np.nan) for value in values], np.float64)
@@ -251,19 +270,28 @@ def _encode(argument: str, column: Column, categories: tuple[Any, ...] | None) -
 def _check_kind(argument: str, name: str, values: list[Any], categories: tuple[Any, ...]) -> None:
     """Raise an error for text where the categories are numbers, and the other way round.
 
-    Otherwise all of them would be unseen categories, and predicted as missing values.
+    Otherwise all of them would be unseen categories, and predicted as missing values. Where that is
+    so for another reason, warn of it.
     """
+    present = [value for value in values if not is_missing(value)]
     known = {isinstance(category, str) for category in categories}
-    found = {isinstance(value, str) for value in values if not is_missing(value)}
+    found = {isinstance(value, str) for value in present}
     if known and found and not known & found:
-        example = next(value for value in values if not is_missing(value))
         raise InvalidType(
             f"`{argument}` must hold categories of the type trained on in column {name!r}, such as "
-            f"{categories[0]!r}, got {example!r}: convert the column."
+            f"{categories[0]!r}, got {present[0]!r}: convert the column."
+        )
+    if len(present) >= _MANY and not set(present) & set(categories):
+        warnings.warn(
+            f"`{argument}` has no category that training has seen in column {name!r}, which had "
+            f"such as {categories[0]!r}, got {present[0]!r} and others: all are taken for missing "
+            "values",
+            UserWarning,
+            stacklevel=2,
         )
 
 
-def _plain(category: Any) -> Any:
+def plain_category(category: Any) -> Any:
     """Return a category as a model file can hold it: an interval, say, as its string."""
     if isinstance(category, np.generic):  # in columns of objects
         category = category.item()

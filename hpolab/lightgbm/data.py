@@ -11,8 +11,8 @@ import numpy as np
 
 from hpolab.errors import InvalidArgument, InvalidType
 from hpolab.frames import collected, n_rows
-from hpolab.lightgbm.columns import Columns
-from hpolab.lightgbm.names import canonical, of_bins
+from hpolab.lightgbm.columns import Columns, plain_category
+from hpolab.lightgbm.names import canonical, main_name, of_bins
 from hpolab.lightgbm.table import (
     LabeledTable,
     Labels,
@@ -40,6 +40,7 @@ class TrainingData:
         labels: How labels are encoded.
         bin_params: The bin parameters of the user's Dataset.
         given: The user's Dataset, if it is binned already and keeps no raw data.
+        inputs: The features as they came, (n, d) of some kind; None without raw data.
     """
 
     table: LabeledTable
@@ -47,6 +48,7 @@ class TrainingData:
     labels: Labels
     bin_params: Mapping[str, Any]
     given: lgb.Dataset | None
+    inputs: Any
 
     @classmethod
     def of(
@@ -80,17 +82,22 @@ class TrainingData:
         bin_params: Mapping[str, Any] = {}
         names = None
         if isinstance(train, lgb.Dataset):
-            bin_params = of_bins(canonical("train", train.params or {}, strict=False))
-            names = None if isinstance(train.feature_name, str) else train.feature_name
-            if not isinstance(train.categorical_feature, str):
-                categorical = [*categorical, *train.categorical_feature]
-        if raw.features is None:
-            columns = Columns(tuple(train.get_feature_name()), (), {}, named=False)
-            return cls(
-                raw.table("train", columns, labels), columns, labels, bin_params, given=train
-            )
-        columns = Columns.of("train", raw.features, categorical, names=names)
-        return cls(raw.table("train", columns, labels), columns, labels, bin_params, given=None)
+            bin_params, names, more = _described(train)
+            categorical = [*categorical, *more]
+        binned = train if raw.features is None else None
+        columns = (
+            Columns.of("train", raw.features, categorical, names=names)
+            if binned is None
+            else _columns_of_bins(train)
+        )
+        return cls(
+            raw.table("train", columns, labels),
+            columns,
+            labels,
+            bin_params,
+            given=binned,
+            inputs=raw.features,
+        )
 
     def read(self, argument: str, data: Any) -> LabeledTable:
         """Read other data of the same columns and classes.
@@ -129,7 +136,7 @@ class _Raw:
         """Return the parts of a pair (features, labels) or of a LightGBM Dataset.
 
         Raises:
-            InvalidArgument: If a Dataset has no labels, or initial scores.
+            InvalidArgument: If a Dataset has no labels, or initial scores or positions.
             InvalidType: If ``data`` is neither.
         """
         if isinstance(data, lgb.Dataset):
@@ -156,15 +163,21 @@ class _Raw:
                     f"`{argument}` cannot be read by LightGBM, got {str(data.data)!r}: {error}"
                 ) from error
             label, weight, sizes = data.get_label(), data.get_weight(), data.get_group()
-            start = data.get_init_score()
+            start, position = data.get_init_score(), data.get_position()
         else:
-            label, weight, sizes, start = data.label, data.weight, data.group, data.init_score
+            label, weight, sizes = data.label, data.weight, data.group
+            start, position = data.init_score, data.position
         if label is None:
             raise InvalidArgument(f"`{argument}` must have labels, got a Dataset without.")
         if start is not None:
             raise InvalidArgument(
                 f"`{argument}` must have no initial scores, as its rows are split and trained on "
                 "again, got a Dataset with some."
+            )
+        if position is not None:
+            raise InvalidArgument(
+                f"`{argument}` must have no positions, as they are not read here and a ranking "
+                "would be trained as without them, got a Dataset with some."
             )
         groups = None if sizes is None else _group_of_rows(sizes)
         raw = None if isinstance(data.data, (str, Path)) else data.data
@@ -197,6 +210,60 @@ class _Raw:
             groups=None if self.groups is None else _groups(self.groups, n, labels.ranking),
             ranked=labels.ranking,
         )
+
+
+def _described(
+    dataset: lgb.Dataset,
+) -> tuple[dict[str, Any], list[str] | None, list[str | int]]:
+    """Return a Dataset's bin parameters, its columns' names, and its categorical columns."""
+    params = dict(dataset.params or {})
+    categorical: list[str | int] = []
+    if not isinstance(dataset.categorical_feature, str):
+        categorical += dataset.categorical_feature
+    for name in [name for name in params if main_name(name) == "categorical_feature"]:
+        positions = params.pop(name)
+        # What LightGBM itself puts there, once it has binned the columns of a frame.
+        if not isinstance(positions, list) or not all(isinstance(each, int) for each in positions):
+            raise InvalidArgument(
+                f"`train` must name categorical columns by `categorical_feature` of the Dataset, "
+                f"got them among its params: {positions!r}."
+            )
+        categorical += positions
+    known = dataset.feature_name
+    names = None if isinstance(known, str) or not _are_names(known) else list(known)
+    return of_bins(canonical("train", params, strict=False)), names, categorical
+
+
+def _columns_of_bins(dataset: lgb.Dataset) -> Columns:
+    """Return the columns of a Dataset that keeps bins alone.
+
+    Raises:
+        InvalidArgument: If categories cannot be matched to their columns.
+    """
+    names = tuple(dataset.get_feature_name())
+    positions = sorted(
+        position
+        for name, value in (dataset.params or {}).items()
+        if main_name(name) == "categorical_feature" and isinstance(value, list)
+        for position in value
+    )
+    # Of the columns of a frame that have categories, in their order: LightGBM keeps no names.
+    kept = dataset.pandas_categorical or []
+    if kept and (dataset.categorical_feature != "auto" or len(kept) != len(positions)):
+        raise InvalidArgument(
+            "`train` must keep its raw data where its columns have ordered categories, or some "
+            "that are named besides, got a Dataset that is binned: give it `free_raw_data=False`."
+        )
+    categories = {
+        names[position]: tuple(map(plain_category, values))
+        for position, values in zip(positions, kept, strict=False)
+    }
+    return Columns(names, tuple(positions), categories, named=_are_names(names))
+
+
+def _are_names(names: Sequence[str]) -> bool:
+    """Return whether names are more than LightGBM's own numbering."""
+    return list(names) != [f"Column_{i}" for i in range(len(names))]
 
 
 def _weight(weight: Any, n: int) -> NDArray[np.float64]:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from lightgbm.basic import _ConfigAliases
 
 from hpolab.errors import InvalidArgument, InvalidType
+from hpolab.lightgbm.values import read_value
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -84,7 +85,7 @@ def canonical(
     allowed: Collection[str] = (),
     strict: bool = True,
 ) -> dict[str, Any]:
-    """Return parameters under LightGBM's main names.
+    """Return parameters under LightGBM's main names, their values as LightGBM reads them.
 
     Args:
         argument: The argument's name, for messages.
@@ -94,9 +95,9 @@ def canonical(
             out.
 
     Raises:
-        InvalidArgument: If a name is unknown to LightGBM, one comes twice, or the objective
-            decides it.
-        InvalidType: If ``params`` is no mapping.
+        InvalidArgument: If a name is unknown to LightGBM, one comes twice, the objective decides
+            it, or LightGBM would read another value.
+        InvalidType: If ``params`` is no mapping, or LightGBM takes no such value.
     """
     if not isinstance(params, Mapping):
         raise InvalidType(f"`{argument}` must be a mapping, got {type(params).__name__}.")
@@ -119,7 +120,7 @@ def canonical(
             )
         if main in found:
             raise InvalidArgument(f"`{argument}` must give {main!r} once, got {name!r} besides.")
-        found[main] = value
+        found[main] = read_value(argument, main, value)
     return found
 
 

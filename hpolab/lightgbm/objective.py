@@ -3,24 +3,34 @@
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from numbers import Integral, Real
 from typing import TYPE_CHECKING, Any
 
 import lightgbm as lgb
 import numpy as np
 
-from hpolab.errors import InvalidArgument, InvalidType, check_count, one_of
+from hpolab.errors import InvalidArgument, check_count, one_of
 from hpolab.fingerprint import data_fingerprint
 from hpolab.identity import function_settings, plain_fact
 from hpolab.keywords import checks_keywords
+from hpolab.lightgbm.arguments import (
+    LightGBMOptions,
+    open_objective,
+    read_data,
+    refuse_checkpoints,
+    same_in_all_trials,
+    usual_rounds,
+)
 from hpolab.lightgbm.bins import Bins
 from hpolab.lightgbm.boosting import Boosting, predict_raw, train_booster
-from hpolab.lightgbm.data import TrainingData
+from hpolab.lightgbm.defaults import default_space, is_forest
 from hpolab.lightgbm.metrics import Metrics
 from hpolab.lightgbm.model import FoldModels, LightGBMModel
 from hpolab.lightgbm.names import all_names, canonical, main_name, of_bins, of_objective
-from hpolab.lightgbm.space import lightgbm_space
+from hpolab.lightgbm.parts import blind_metrics, check_scored, check_trained
 from hpolab.lightgbm.splits import check_fold, split_rows
 from hpolab.lightgbm.table import class_weights
 from hpolab.objectives.base import Objective
@@ -29,7 +39,7 @@ from hpolab.objectives.folds import Fold, digest_of_folds, folds_of
 from hpolab.search_space.space import SearchSpace, as_space
 from hpolab.seeding import check_seed
 from hpolab.studies.trials import METRICS_KEY
-from hpolab.trial.reporter import Reporter, ReporterOptions, ReporterSettings, options_of_reporter
+from hpolab.trial.reporter import Reporter, ReporterSettings, options_of_reporter
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -56,23 +66,11 @@ _OF_PARAMS = ("objective", "metric", "num_class", "num_iterations")
 # What changes how long a training takes, and no model.
 _OF_THE_MACHINE = {"num_threads", "device_type", "force_col_wise", "force_row_wise"}
 
+# In as many rounds a default that can split has done so.
+_ROUNDS_TO_SPLIT = 5
+
 _PATIENCE = 10
 _REPORT_EVERY = 5
-
-# A booster cannot go on exactly where it was.
-_WITHOUT_USE = ("checkpoints", "checkpoint_every", "checkpoint_seconds")
-
-
-class LightGBMOptions(ReporterOptions, total=False):
-    """What else `LightGBMObjective` takes by name."""
-
-    cv: Any
-    categorical: Sequence[str | int]
-    weight: Any
-    groups: Any
-    class_weight: str | Mapping[Any, float] | None
-    fidelity: str
-    report_every: int
 
 
 class LightGBMObjective(Objective):
@@ -103,7 +101,8 @@ class LightGBMObjective(Objective):
             its bins.
         y: The labels, where ``train`` is the features alone.
         valid: What steers trials: a fraction of `train` drawn once, or data like `train`. Not
-            with ``folds``. A fifth by default.
+            with ``folds``. A fifth by default. Where data or `train` alone has weights, the rows of
+            both weigh the same in the mean.
         folds: A number of folds, a splitter of scikit-learn or pairs of rows (train, valid), the
             same in all trials. Numbers make stratified folds of classes, and keep groups whole.
             ``cv``, scikit-learn's word, is taken too.
@@ -137,7 +136,8 @@ class LightGBMObjective(Objective):
 
     Raises:
         InvalidArgument: If an argument is out of its range, labels are missing, constant or not
-            what the objective takes, a class is missing in a fold, or LightGBM knows no such
+            what the objective takes, a class is missing in a fold, a metric says nothing of rows
+            that are scored, such as an AUC where one class is, or LightGBM knows no such
             objective, metric or parameter.
         InvalidType: If an argument or a column is of the wrong type.
 
@@ -181,52 +181,28 @@ class LightGBMObjective(Objective):
         seed: int = 0,
         **settings: Unpack[LightGBMOptions],
     ) -> None:
-        _refuse_checkpoints(settings)
+        refuse_checkpoints(settings)
         report_every = settings.get("report_every", _REPORT_EVERY)
-        fidelity = settings.get("fidelity", "rounds")
+        fidelity = one_of("fidelity", settings.get("fidelity", "rounds"), ("rounds", "folds"))
         if max_rounds is not None:
             check_count("max_rounds", max_rounds)
         check_count("report_every", report_every)
         check_seed(seed)
-        self._function = None if isinstance(objective, str) else objective
-        if self._function is not None and not callable(objective):
-            raise InvalidType(
-                f"`objective` must be a name or a function, got {type(objective).__name__}."
-            )
-        name = "custom" if self._function is not None else str(objective)
-        self._data = TrainingData.of(
-            train if y is None else (train, y),
-            name,
-            weight=settings.get("weight"),
-            groups=settings.get("groups"),
-            categorical=settings.get("categorical", ()),
+        name, self._function = open_objective(objective)
+        self._data = read_data(train if y is None else (train, y), name, settings)
+        self._given = canonical(
+            "params", params or {}, allowed=["num_class"] if self._function else []
         )
-        given = canonical("params", params or {}, allowed=["num_class"] if self._function else [])
-        self._given = given
-        self._fixed = {
-            "num_threads": 1,
-            "deterministic": True,
-            # Else LightGBM measures at each start which way of building histograms is faster. With
-            # one thread both give the same model; this one took 0.85 to 0.97 of the other's time.
-            "force_row_wise": not given.get("force_col_wise", False),
-            **self._data.bin_params,
-            **given,
-        }
+        self._fixed = same_in_all_trials(self._given, self._data.bin_params)
         self._table, self._folds = self._split(valid, folds_of(folds, settings), seed)
         self._score = None if score is None else self._data.read("score", score)
-        self._metrics = Metrics.find(
-            metric,
-            metrics,
-            self._objective_settings,
-            self._data.labels,
-            self._table.rows(self._folds[0][1]),
-        )
-        self._fidelity = one_of("fidelity", fidelity, ("rounds", "folds"))
+        self._metrics = self._open_metrics(metric, metrics)
+        self._fidelity = fidelity
         self.default_pruner = "none" if fidelity == "rounds" else "race"
         if fidelity == "folds" and len(self._folds) < 2:
             raise InvalidArgument("`fidelity` must be 'rounds' without folds, got 'folds'.")
         n_rows = len(self._folds[0].train)
-        self._max_rounds = _usual_rounds(n_rows) if max_rounds is None else max_rounds
+        self._max_rounds = usual_rounds(n_rows) if max_rounds is None else max_rounds
         self._report_every = report_every
         watch = options_of_reporter({"patience": _PATIENCE, **settings})
         # Between folds there is no patience: it ends the curve of each.
@@ -234,7 +210,7 @@ class LightGBMObjective(Objective):
         if fidelity == "folds":
             watch["patience"] = None
         if search_space is None:
-            search_space = self._default_space()
+            search_space = default_space(n_rows, self._fixed)
         super().__init__(
             search_space=self._with_task(search_space),
             direction=self._metrics.direction,
@@ -256,7 +232,9 @@ class LightGBMObjective(Objective):
         self._settings_facts = {
             **{name: data_fingerprint(each) for name, each in {**data, **rows}.items()},
             "categorical": list(self._data.columns.categorical),
-            "params": plain_fact({k: v for k, v in given.items() if k not in _OF_THE_MACHINE}),
+            "params": plain_fact(
+                {k: v for k, v in self._given.items() if k not in _OF_THE_MACHINE}
+            ),
             "class_weight": plain_fact(settings.get("class_weight")),
             "max_rounds": self._max_rounds,
             "report_every": self._report_every,
@@ -270,8 +248,9 @@ class LightGBMObjective(Objective):
             seed=seed,
             given=self._data.given,
         )
-        # A Dataset does not pickle; the bins have it and know how to travel.
-        self._data = replace(self._data, given=None)
+        # A Dataset does not pickle; the bins have it and know how to travel. What came has been
+        # encoded.
+        self._data = replace(self._data, given=None, inputs=None)
 
     def train(self, params: Mapping[str, Any], reporter: Reporter) -> float:
         """Train the boosters of one trial; see `Objective.train`."""
@@ -358,23 +337,42 @@ class LightGBMObjective(Objective):
         return super().with_search_space(self._with_task(search_space))
 
     def evaluate(self, model: LightGBMModel, data: Any) -> dict[str, float]:
-        """Return all metrics of a model on data like `train`: name -> value."""
+        """Return all metrics of a model on data like `train`: name -> value.
+
+        A further metric that says nothing of these rows is NaN.
+
+        Raises:
+            InvalidArgument: If the optimized one says nothing of them.
+        """
         rows = self._data.read("data", data)
         raw = predict_raw(model.booster, rows.features, model.booster.current_iteration())
         # A parameter such as `reg_sqrt`, which says what raw predictions are, may be a trial's own.
         settings = {**of_objective(model.booster.params), **self._objective_settings}
-        return self._metrics.evaluate(rows, raw, settings)
+        scored = replace(rows, features=None)
+        blind = blind_metrics(scored, self._metrics.named_by_lightgbm(), settings)
+        if self.metric in blind:
+            check_scored("data", {"the rows": scored}, self._metrics, settings)
+        values = self._metrics.evaluate(rows, raw, settings)
+        return {name: math.nan if name in blind else value for name, value in values.items()}
 
     def check(self) -> None:
         """Bin the features, and boost the space's defaults for one round.
 
         Raises:
             InvalidArgument: If LightGBM refuses the parameters.
+
+        Warns:
+            UserWarning: If it finds no split, so that the model is a constant.
         """
         super().check()
         settings = self._settings(self.search_space.defaults(), seed=0)[0]
         try:
-            self._boosting(self._bins.folds(settings)[:1], settings).advance_to(1)
+            boosting = self._boosting(self._bins.folds(settings)[:1], settings)
+            boosting.advance_to(1)
+            if not boosting.has_splits():
+                boosting.advance_to(_ROUNDS_TO_SPLIT)  # a fraction of rows or columns may hide one
+            if not boosting.has_splits():
+                _warn_of_constant_models(settings, len(self._folds[0].train))
         except lgb.basic.LightGBMError as error:
             raise InvalidArgument(
                 f"`search_space` or `params` is refused by LightGBM: {error}"
@@ -428,7 +426,9 @@ class LightGBMObjective(Objective):
     ) -> tuple[_Best, Boosting]:
         """Boost the folds together until the rounds or the reporter's patience run out."""
         boosting = self._boosting(pairs, settings)
-        learning_rate = settings.get("learning_rate", _LEARNING_RATE)
+        # A forest, whose trees are averaged, has none.
+        own = _LEARNING_RATE if is_forest(settings) else settings.get("learning_rate")
+        learning_rate = _LEARNING_RATE if own is None else own
         interval = self._interval(learning_rate)
         values: dict[str, float] = {}
 
@@ -546,9 +546,15 @@ class LightGBMObjective(Objective):
         table, labels = self._data.table, self._data.labels
         if folds is not None and valid is not None:
             raise InvalidArgument("`valid` must be None where `folds` are given, got both.")
-        if valid is None or isinstance(valid, float):
-            part = _HOLD_OUT if valid is None else valid
-            return table, split_rows(table, labels, valid=part, folds=folds, seed=seed)
+        if valid is None or (isinstance(valid, Real) and not isinstance(valid, Integral)):
+            return table, split_rows(
+                table,
+                labels,
+                valid=_HOLD_OUT if valid is None else float(valid),
+                folds=folds,
+                seed=seed,
+                inputs=self._data.inputs,
+            )
         if self._data.given is not None:
             raise InvalidArgument(
                 "`valid` must be a fraction where `train` is a Dataset that is binned, got data."
@@ -563,16 +569,27 @@ class LightGBMObjective(Objective):
         if class_weight is None:
             return self._table.weight
         weight = class_weights(class_weight, self._data.labels, self._table.labels)
-        return weight if self._table.weight is None else weight * self._table.weight
+        if self._table.weight is not None:
+            weight = weight * self._table.weight
+        for fold in self._folds:
+            check_trained("class_weight", self._table.labels[fold.train], weight[fold.train])
+        return weight
 
-    def _default_space(self) -> SearchSpace:
-        """Return LightGBM's space without what ``params`` fixes."""
-        space = lightgbm_space(n_rows=len(self._folds[0][0]))
-        fixed = {k: v for k, v in self._fixed.items() if k in space.defaults()}
-        if "goss" in (self._fixed.get("boosting"), self._fixed.get("data_sample_strategy")):
-            # It is a way of sampling rows itself, and LightGBM refuses both.
-            fixed = {"bagging_fraction": 1.0, "bagging_freq": 0} | fixed
-        return space.override(**fixed)
+    def _open_metrics(self, metric: Any, more: Sequence[Any]) -> Metrics:
+        """Return the metrics, of which each part that is scored must have a value."""
+        labels, objective = self._data.labels, self._objective_settings
+        table = replace(self._table, features=None)  # which are not read, and may be large
+        parts = [table.rows(fold.valid) for fold in self._folds]
+        found = Metrics.find(metric, more, objective, labels, parts[0])
+        if len(parts) == 1:
+            check_scored("valid", {"data": parts[0]}, found, objective)
+        else:
+            named = {f"fold {i}": part for i, part in enumerate(parts)}
+            check_scored("folds", named, found, objective)
+        if self._score is not None:
+            scored = replace(self._score, features=None)
+            check_scored("score", {"data": scored}, found, objective)
+        return found
 
     def _check_search_space(self) -> None:
         defaults = self.search_space.defaults()
@@ -600,18 +617,18 @@ class _Best:
     values: Mapping[str, float]
 
 
-def _refuse_checkpoints(settings: Mapping[str, Any]) -> None:
-    for name in _WITHOUT_USE:
-        if name in settings:
-            raise InvalidArgument(
-                f"`{name}` must be left out, as LightGBM cannot go on with a booster exactly where "
-                f"it was and keeps no checkpoint, got {settings[name]!r}."
-            )
+def _warn_of_constant_models(settings: Mapping[str, Any], n_rows: int) -> None:
+    least = settings.get("min_data_in_leaf", 20)
+    drawn = settings.get("bagging_fraction", 1.0) if settings.get("bagging_freq", 0) > 0 else 1.0
+    why = f", as it wants {least} rows in each leaf" if 2 * least > drawn * n_rows else ""
+    warnings.warn(
+        f"With its default parameters LightGBM finds no split among the {n_rows} rows that it "
+        f"trains on{why}: the model is a constant. Lower `min_data_in_leaf` or "
+        "`min_sum_hessian_in_leaf`, by `params` or `search_space`.",
+        UserWarning,
+        stacklevel=4,
+    )
 
 
 def _listed(value: Any) -> Any:
     return [value] if isinstance(value, str) else value
-
-
-def _usual_rounds(n_rows: int) -> int:
-    return min(max(40_000_000 // n_rows, 500), 5_000)

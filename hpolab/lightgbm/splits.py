@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from hpolab.errors import InvalidArgument
+from hpolab.lightgbm.parts import check_trained
 from hpolab.objectives.folds import Fold, hold_out, make_folds
 
 if TYPE_CHECKING:
@@ -18,7 +19,13 @@ __all__ = ["check_fold", "split_rows"]
 
 
 def split_rows(
-    table: LabeledTable, labels: Labels, *, valid: float | None, folds: Any, seed: int
+    table: LabeledTable,
+    labels: Labels,
+    *,
+    valid: float | None,
+    folds: Any,
+    seed: int,
+    inputs: Any = None,
 ) -> list[Fold]:
     """Return the rows to train on and those to validate on, for each fold.
 
@@ -29,6 +36,7 @@ def split_rows(
         folds: A number of folds, a splitter of scikit-learn, or pairs of rows; None for one
             hold-out.
         seed: Seeds the draw.
+        inputs: The features as the user has them, which a splitter may look at.
 
     Raises:
         InvalidArgument: If the rows cannot be split so, or not for this objective.
@@ -41,7 +49,15 @@ def split_rows(
             hold_out(valid, len(table), labels=classes, groups=table.groups, seed=seed),
         ]
     else:
-        made = make_folds(folds, table.labels, labels=classes, groups=table.groups, seed=seed)
+        made = make_folds(
+            folds,
+            table.labels,
+            labels=classes,
+            groups=table.groups,
+            seed=seed,
+            # A mapping of columns is no table to scikit-learn.
+            inputs=inputs if hasattr(inputs, "shape") else None,
+        )
     # Sorted, as LightGBM's `subset` sorts its rows.
     sorted_folds = [Fold(np.sort(fold.train), np.sort(fold.valid)) for fold in made]
     for fold in sorted_folds:
@@ -55,12 +71,8 @@ def check_fold(argument: str, fold: Fold, table: LabeledTable, labels: Labels) -
     Raises:
         InvalidArgument: If labels are all the same, or a query is cut.
     """
-    values = table.labels[fold.train]
-    if (values == values[0]).all():
-        raise InvalidArgument(
-            f"`{argument}` must train on labels that differ, got {values[0]} for all "
-            f"{len(values)} rows of a part."
-        )
+    weight = None if table.weight is None else table.weight[fold.train]
+    check_trained(argument, table.labels[fold.train], weight)
     if labels.ranking:
         assert table.groups is not None
         cut = np.intersect1d(table.groups[fold.train], table.groups[fold.valid])

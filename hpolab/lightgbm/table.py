@@ -166,11 +166,18 @@ class LabeledTable:
         )
 
     def joined(self, other: LabeledTable) -> LabeledTable:
-        """Return the rows of both; those without a weight weigh 1."""
+        """Return the rows of both.
+
+        Where one of them has no weights, rows of both weigh the same in the mean, on the scale of
+        this one: a metric of the other rows is the same on any scale, but trees are not.
+        """
         weight = groups = None
         if self.weight is not None or other.weight is not None:
-            parts = [np.ones(len(t)) if t.weight is None else t.weight for t in (self, other)]
-            weight = np.concatenate(parts)
+            ours = np.ones(len(self)) if self.weight is None else self.weight
+            theirs = np.ones(len(other)) if other.weight is None else other.weight
+            if self.weight is None or other.weight is None:
+                theirs = theirs * (ours.mean() / theirs.mean())
+            weight = np.concatenate([ours, theirs])
         if self.ranked:
             # By numbers of their own: queries of one name are not the same in both.
             sizes = np.concatenate([self.query_sizes, other.query_sizes])

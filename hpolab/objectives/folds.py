@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from hpolab.errors import InvalidArgument, InvalidType, check_count, needs
+from hpolab.errors import InvalidArgument, InvalidType, check_count, in_brief, needs
 
 with needs("Folds", "scikit-learn", "sklearn"):
     from sklearn.model_selection import (
@@ -189,9 +189,11 @@ def _seeded(splitter: Any, seed: int) -> Any:
 def _split(splitter: Any, inputs: Any, targets: np.ndarray, groups: np.ndarray | None) -> list[Any]:
     try:
         return list(splitter.split(inputs, targets, groups))
-    except ValueError as error:
+    except Exception as error:  # of whatever a splitter of the user's own asks of the rows
         raise InvalidArgument(
-            f"`folds` must be able to split the {len(targets)} rows, got {splitter}: {error}"
+            f"`folds` must be able to split the {len(targets)} rows, got {splitter}, which is "
+            f"shown the inputs ({type(inputs).__name__}), the targets and the groups: "
+            f"{in_brief(error)}"
         ) from error
 
 

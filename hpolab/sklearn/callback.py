@@ -24,6 +24,7 @@ from hpolab.sklearn.estimators import (
     open_pair,
     seeded,
 )
+from hpolab.sklearn.scoring import check_parts
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -75,7 +76,8 @@ def fit_by_epochs(
         optuna.TrialPruned: If the pruner gives the trial up, or training diverges.
         Diverged: If training diverges and the reporter has no trial.
         InvalidArgument: If an argument is out of its range or set of names, data is empty or its
-            lengths differ, a class is not in ``classes``, or the study minimizes.
+            lengths differ, a class is not in ``classes``, the metric says nothing of `valid`, or
+            the study minimizes.
         InvalidType: If an argument is of the wrong type.
 
     Example:
@@ -101,6 +103,7 @@ def fit_by_epochs(
     train, valid = open_pair("train", train), open_pair("valid", valid)
     options = _class_options(estimator, train[1], valid[1], classes)
     scorer = find_scorer(estimator, metric)
+    _check_valid(train[1], valid[1], estimator, scorer, metric)
     model: Any = seeded(clone(estimator), reporter.seed)
     order = np.random.default_rng(derive_seed(reporter.seed, "order"))
 
@@ -131,6 +134,22 @@ def _check_arguments(
         raise InvalidArgument(f"`n_epochs` must be 1 or above, got {n_epochs}.")
     if batch_size is not None and batch_size < 1:
         raise InvalidArgument(f"`batch_size` must be 1 or above, or None, got {batch_size}.")
+
+
+def _check_valid(
+    train_targets: Any, valid_targets: Any, estimator: Any, scorer: Any, metric: Any
+) -> None:
+    parts = [np.asarray(targets) for targets in (train_targets, valid_targets)]
+    n = len(parts[0])
+    check_parts(
+        "valid",
+        {"data": np.arange(n, n + len(parts[1]))},
+        np.concatenate(parts),
+        model=estimator,
+        scorer=scorer,
+        metric=metric,
+        name=metric if isinstance(metric, str) else "score",
+    )
 
 
 def _class_options(

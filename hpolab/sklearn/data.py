@@ -9,7 +9,7 @@ import numpy as np
 from sklearn.utils.multiclass import type_of_target
 
 from hpolab.errors import InvalidArgument, InvalidType
-from hpolab.frames import is_missing, n_rows
+from hpolab.frames import is_missing, n_rows, rows_with_gaps
 from hpolab.sklearn.estimators import open_pair, take_rows
 
 if TYPE_CHECKING:
@@ -41,6 +41,10 @@ class Rows:
 
     def __len__(self) -> int:
         return n_rows(self.inputs)
+
+    def has_gaps(self) -> bool:
+        """Return whether the inputs have missing or infinite values."""
+        return bool(rows_with_gaps(self.inputs).any())
 
     def take(self, rows: np.ndarray) -> tuple[Any, Any]:
         """Return inputs and targets of some rows."""

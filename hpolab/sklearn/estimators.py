@@ -25,12 +25,17 @@ if TYPE_CHECKING:
     Scorer = Callable[[Any, Any, Any], float]
 
 __all__ = [
+    "are_finite",
     "divergence_ends",
     "find_scorer",
     "fit_epoch",
+    "is_divergence",
+    "is_pairwise",
     "open_pair",
     "pair_of",
+    "predictions_of",
     "seeded",
+    "take_columns",
     "take_rows",
 ]
 
@@ -86,6 +91,11 @@ def pair_of(train: Any, y: Any) -> Any:
 def take_rows(data: Any, rows: np.ndarray) -> Any:
     """Return some rows of an array, a sparse matrix, a data frame or a list."""
     return _safe_indexing(data, rows)
+
+
+def take_columns(data: Any, columns: np.ndarray) -> Any:
+    """Return some columns, by position, of an array, a sparse matrix or a data frame."""
+    return _safe_indexing(data, columns, axis=1)
 
 
 def find_scorer(estimator: Any, metric: Any) -> Scorer:
@@ -149,13 +159,51 @@ def fit_epoch(
         )
 
 
+def is_pairwise(estimator: Any) -> bool:
+    """Return whether an estimator's inputs are its rows' kernel or distances, (n, n)."""
+    if hasattr(estimator, "__sklearn_tags__"):
+        return bool(estimator.__sklearn_tags__().input_tags.pairwise)
+    tags = estimator._get_tags() if hasattr(estimator, "_get_tags") else {}  # before 1.6
+    return bool(tags.get("pairwise", False))
+
+
+def predictions_of(model: Any, inputs: Any) -> np.ndarray:
+    """Return what a fitted model predicts; of classes it is their scores."""
+    for method in ("predict_proba", "decision_function"):
+        if hasattr(model, method):
+            return np.asarray(getattr(model, method)(inputs))
+    return np.asarray(model.predict(inputs))
+
+
+def are_finite(predictions: np.ndarray) -> bool:
+    """Return whether predictions are classes or finite numbers."""
+    return predictions.dtype.kind != "f" or bool(np.isfinite(predictions).all())
+
+
+def is_divergence(error: Exception, *, has_gaps: Callable[[], bool]) -> bool:
+    """Return whether an error says that a model's weights or predictions are no longer finite.
+
+    Args:
+        error: What scikit-learn raised.
+        has_gaps: Whether the inputs themselves have missing or infinite values, of which
+            scikit-learn may say the same; asked only then.
+    """
+    text = str(error)
+    if not isinstance(error, ValueError) or not text.startswith(_DIVERGENCES + _NOT_FINITE):
+        return False
+    return text.startswith(_DIVERGENCES) or not has_gaps()
+
+
 @contextmanager
-def divergence_ends(reporter: Reporter, where: str) -> Iterator[None]:
+def divergence_ends(
+    reporter: Reporter, where: str, *, has_gaps: Callable[[], bool] = lambda: False
+) -> Iterator[None]:
     """End the training where scikit-learn meets weights or predictions that are not finite.
 
     Args:
         reporter: The training's reporter.
         where: For the stored reason: "at step 3".
+        has_gaps: As in `is_divergence`.
 
     Raises:
         optuna.TrialPruned: If that happens in a trial.
@@ -164,19 +212,19 @@ def divergence_ends(reporter: Reporter, where: str) -> Iterator[None]:
     try:
         yield
     except ValueError as error:
-        if not str(error).startswith(_DIVERGENCES):
+        if not is_divergence(error, has_gaps=has_gaps):
             raise
         reporter.diverged(math.nan, where, cause=error)
 
 
-# What scikit-learn says where its weights, or a model's predictions, are no longer finite. (Of
-# NaN in the inputs it says "Input X contains NaN".)
+# What scikit-learn says where its weights are no longer finite.
 _DIVERGENCES = (
     "Floating-point under-/overflow occurred",
     "Solver produced non-finite parameter weights",
-    "Input contains NaN",
-    "Input contains infinity",
 )
+# What its metrics say of predictions, and its checks of any array. (Of an estimator's inputs most
+# say "Input X contains NaN".)
+_NOT_FINITE = ("Input contains NaN", "Input contains infinity")
 
 
 def _describe(data: Any) -> str:

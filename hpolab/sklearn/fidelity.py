@@ -50,6 +50,10 @@ class Fidelity(abc.ABC):
             InvalidArgument: If it cannot.
         """
 
+    def n_fitted(self, task: SklearnTask) -> int:
+        """Return the number of rows of the smallest part that is fitted."""
+        return min(len(fold.train) for fold in task.folds)
+
     @abc.abstractmethod
     def train(self, training: CrossValidation) -> float:
         """Cross-validate, report each step, and return the trial's value."""
@@ -115,11 +119,15 @@ class RowParts(Fidelity):
             for fold, parts_of_fold in zip(task.folds, parts, strict=True):
                 model = training.new_model()
                 training.fit(model, parts_of_fold[rung], where)
-                scores[-1].append(training.score(model, fold, where))
+                fitted = fold._replace(train=parts_of_fold[rung])
+                scores[-1].append(training.score(model, fitted, where))
             training.report(_mean(scores[-1]), step, state=training.state_of(scores))
         fraction = self.fractions[len(scores) - 1]
         training.record(fold_std=float(np.std(scores[-1])), fraction=fraction)
         return _mean(scores[-1])
+
+    def n_fitted(self, task: SklearnTask) -> int:
+        return max(1, round(self.fractions[0] * super().n_fitted(task)))
 
     def _parts(self, task: SklearnTask, i: int) -> list[np.ndarray]:
         seed = derive_seed(task.seed, "rows", i)
@@ -142,6 +150,11 @@ class Epochs(Fidelity):
             raise InvalidArgument(
                 "`fidelity` must not be 'epochs' for an estimator without `partial_fit`, got "
                 f"{type(learner).__name__}."
+            )
+        if task.pairwise:
+            raise InvalidArgument(
+                "`fidelity` must not be 'epochs' for an estimator whose inputs are a kernel or "
+                f"distances, got {type(learner).__name__}."
             )
         taken = inspect.signature(learner.partial_fit).parameters
         if "classes" in taken and np.ndim(task.rows.targets) > 1:

@@ -17,14 +17,16 @@ from hpolab.objectives.base import Objective
 from hpolab.objectives.folds import digest_of_folds, folds_of, make_folds
 from hpolab.seeding import check_seed
 from hpolab.sklearn.data import open_rows
-from hpolab.sklearn.estimators import find_scorer, open_pair, pair_of, seeded
+from hpolab.sklearn.estimators import find_scorer, is_pairwise, open_pair, pair_of, seeded
 from hpolab.sklearn.fidelity import FIDELITIES, Epochs, Folds, RowParts, Trees, grown_argument
+from hpolab.sklearn.rehearsal import rehearse
+from hpolab.sklearn.scoring import can_score, check_parts
 from hpolab.sklearn.space import estimator_space
 from hpolab.sklearn.training import CrossValidation, SklearnTask, last_step
 from hpolab.trial.reporter import ReporterOptions, options_of_reporter
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
     from typing import Unpack
 
     from numpy.typing import ArrayLike
@@ -98,7 +100,8 @@ class SklearnObjective(Objective):
     Args:
         estimator: Any estimator or Pipeline; it is left as it is.
         train: (inputs, targets) with n rows each, as arrays, sparse matrices, data frames of
-            pandas or polars, or lists; or the inputs alone, beside ``y``.
+            pandas or polars, or lists; or the inputs alone, beside ``y``. A precomputed kernel or
+            distances, (n, n), are cut by rows and columns.
         y: The targets, where ``train`` is the inputs alone.
         folds: How many (stratified for classifiers, shuffled, and whole groups where there are
             any), 5 by default; a splitter of scikit-learn; or (train, valid) pairs of row indices.
@@ -109,7 +112,8 @@ class SklearnObjective(Objective):
         search_space: What is suggested, by the estimator's own names, ``step__name`` in a
             Pipeline. None takes `estimator_space(estimator)`, for the usual estimators.
         metric: A scorer's name as `sklearn.metrics.get_scorer_names` lists it, or (estimator,
-            inputs, targets) -> number, more is better; None takes ``estimator.score``.
+            inputs, targets) -> number, more is better; None takes ``estimator.score``. It must tell
+            models apart on each fold, which an AUC does not where one class is.
         fidelity: "folds", "fold_means", "epochs", "trees" or "rows".
         seed: Seeds the folds, so that a resumed study has the same.
         **settings: Of a fidelity: ``max_steps``, epochs (20) or steps in which trees grow (10) of
@@ -121,9 +125,9 @@ class SklearnObjective(Objective):
 
     Raises:
         InvalidArgument: If an argument is out of its range or set of names, targets are missing or
-            constant, rows cannot be split so, a class is missing in a fold, the search space has a
-            parameter that the estimator has not, or the estimator cannot be trained by this
-            fidelity.
+            constant, rows cannot be split so, a class is missing in a fold, the metric says nothing
+            of a fold, the search space has a parameter that the estimator has not, or the estimator
+            cannot be trained by this fidelity.
         InvalidType: If an argument is of the wrong type.
 
     Example:
@@ -184,10 +188,11 @@ class SklearnObjective(Objective):
             seed=seed,
             inputs=rows.inputs,
         )
-        self._task = SklearnTask(rows, made, self._scorer, seed)
+        self._task = SklearnTask(rows, made, self._scorer, seed, is_pairwise(self._estimator))
+        self._check_task(metric)
         self._fidelity = _make_fidelity(fidelity, len(made), settings)
         if search_space is None:
-            search_space = _usual_space(estimator, fidelity)
+            search_space = self._usual_space(fidelity)
         super().__init__(
             search_space=search_space,
             direction="maximize",
@@ -250,9 +255,21 @@ class SklearnObjective(Objective):
         return {self.metric: float(self._scorer(model, *open_pair("data", data)))}
 
     def check(self) -> None:
-        """Refuse a space whose default lies outside it, or cannot be set on the estimator."""
+        """Fit and score the space's defaults on a few rows.
+
+        Raises:
+            InvalidArgument: If the default lies outside the space, it cannot be set, fitted or
+                scored, or the scorer reads what the estimator has not with a choice of the space.
+        """
         super().check()
-        self._new_model(self.search_space.defaults(), seed=0)
+        model = self._new_model(self.search_space.defaults(), seed=0)
+        rehearse(self._task, model, self.metric)
+        names = self.search_space.names()
+        for name, choice in self._unscored_choices(self.search_space, model):
+            raise InvalidArgument(
+                f"`search_space` must leave out {names[name]}={choice!r}, with which the estimator "
+                f"cannot be scored by {self.metric!r}, got it among the choices."
+            )
 
     def _known_facts(self) -> dict[str, Any]:
         tuned = self.search_space.trainer_names()
@@ -276,6 +293,66 @@ class SklearnObjective(Objective):
 
     def _known_names(self) -> list[str]:
         return list(self._estimator.get_params(deep=True))
+
+    def _check_task(self, metric: Any) -> None:
+        """Refuse folds of which a part says nothing, and a kernel that is not square."""
+        task, rows = self._task, self._task.rows
+        if task.pairwise and np.shape(rows.inputs) != (len(rows), len(rows)):
+            raise InvalidArgument(
+                "`train` inputs must be the rows' own kernel or distances for this estimator, of "
+                f"shape {(len(rows), len(rows))}, got {np.shape(rows.inputs)}."
+            )
+        for i, fold in enumerate(task.folds):
+            if rows.sample_weight is not None and not rows.sample_weight[fold.train].any():
+                raise InvalidArgument(
+                    "`sample_weight` must be above 0 somewhere in the fitted rows of each fold, "
+                    f"got 0 for all {len(fold.train)} of fold {i}."
+                )
+        check_parts(
+            "folds",
+            {f"fold {i}": fold.valid for i, fold in enumerate(task.folds)},
+            np.asarray(rows.targets),
+            model=self._estimator,
+            scorer=self._scorer,
+            metric=metric,
+            name=_metric_name(metric),
+        )
+
+    def _usual_space(self, fidelity: str) -> SearchSpace:
+        """Return the estimator's usual space without what cannot be trained or scored here."""
+        grown = grown_argument(last_step(self._estimator)[1]) if fidelity == "trees" else None
+        space = estimator_space(
+            self._estimator,
+            n_rows=self._fidelity.n_fitted(self._task),
+            fixed=[] if grown is None else [grown],
+        )
+        if not space.distributions():
+            raise InvalidArgument(
+                "`search_space` must be given where the usual space has nothing to tune, got None "
+                f"for {self._estimator!r}."
+            )
+        left_out = list(self._unscored_choices(space, self._estimator))
+        for name in dict.fromkeys(name for name, _ in left_out):
+            choices = getattr(space.distributions()[name], "choices", ())
+            space = space.override(
+                **{name: [each for each in choices if (name, each) not in left_out]}
+            )
+        return space
+
+    def _unscored_choices(self, space: SearchSpace, model: Any) -> Iterator[tuple[str, Any]]:
+        """Yield (name, choice) with which the scorer misses a method that ``model`` has."""
+        targets = self._task.rows.labels
+        if targets is None or not can_score(self._scorer, model, targets):
+            return
+        names = space.names()
+        for name, distribution in space.distributions().items():
+            for choice in getattr(distribution, "choices", ()):
+                try:
+                    other = clone(model).set_params(**{names[name]: choice})
+                except (TypeError, ValueError):
+                    continue
+                if not can_score(self._scorer, other, targets):
+                    yield name, choice
 
     def _check_search_space(self) -> None:
         known = self._estimator.get_params(deep=True)
@@ -356,16 +433,6 @@ def _open_parts(fractions: Sequence[float]) -> RowParts:
             f"`fractions` must grow, by about the first of them or more each time, got {opened}."
         )
     return RowParts(steps[-1], opened, steps)
-
-
-def _usual_space(estimator: Any, fidelity: str) -> SearchSpace:
-    space = estimator_space(estimator)
-    if fidelity == "trees":
-        prefix, learner = last_step(estimator)
-        grown = grown_argument(learner)
-        if grown is not None and f"{prefix}{grown}" in space.defaults():
-            space = space.override(**{f"{prefix}{grown}": getattr(learner, grown)})
-    return space
 
 
 def _near(name: str, known: Iterable[str]) -> str:

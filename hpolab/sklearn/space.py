@@ -10,11 +10,14 @@ from dataclasses import replace
 from numbers import Real
 from typing import TYPE_CHECKING, Any
 
-from hpolab.errors import InvalidArgument, InvalidType, one_of
+from optuna.distributions import IntDistribution
+
+from hpolab.errors import InvalidArgument, InvalidType, check_count, one_of
+from hpolab.keywords import checks_keywords
 from hpolab.search_space.rows import Row, space_of
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Collection, Mapping
 
     from hpolab.search_space.space import SearchSpace
 
@@ -97,7 +100,13 @@ _SGD_ALPHA = Row((1e-7, 1e-1, "log"), 1e-4, _AUTO)
 
 ESTIMATOR_ROWS: Mapping[str, Mapping[str, Row]] = {
     "LogisticRegression": {
-        "C": Row((1e-4, 1e4, "log"), 1.0, "the grid of scikit-learn's LogisticRegressionCV"),
+        "C": Row(
+            (1e-4, 1e4, "log"),
+            1.0,
+            "the grid of scikit-learn's LogisticRegressionCV",
+            # "deprecated" is what scikit-learn 1.8 calls the penalty that `l1_ratio` chooses.
+            only_if=("penalty", ("deprecated", "l2", "l1", "elasticnet")),
+        ),
     },
     "LinearSVC": {"C": _SVM_C},
     "SVC": {"C": _SVM_C, "gamma": _GAMMA},
@@ -154,7 +163,10 @@ ESTIMATORS: tuple[str, ...] = tuple(ESTIMATOR_ROWS)
 """The scikit-learn classes that `estimator_space` knows."""
 
 
-def estimator_space(estimator: Any) -> SearchSpace:
+@checks_keywords()
+def estimator_space(
+    estimator: Any, *, n_rows: int | None = None, fixed: Collection[str] = ()
+) -> SearchSpace:
     """Return the search space of one of scikit-learn's usual estimators.
 
     Its defaults are the estimator as it is given, scikit-learn's own for a name: the first trial
@@ -169,6 +181,8 @@ def estimator_space(estimator: Any) -> SearchSpace:
     Args:
         estimator: A class's name, of those in `ESTIMATORS`; such an estimator; or a Pipeline that
             ends in one, whose parameters then carry that step's prefix.
+        n_rows: Rows of the smallest part that is fitted, 1 or above: no more neighbors are tuned.
+        fixed: Names of arguments that keep the estimator's own value, whatever it is.
 
     Raises:
         InvalidArgument: If the estimator is none of them, or an argument of it is outside its
@@ -193,6 +207,8 @@ def estimator_space(estimator: Any) -> SearchSpace:
             f"`estimator` must be an estimator or a name, got the class {estimator.__name__}: "
             f"take {estimator.__name__}()."
         )
+    if n_rows is not None:
+        check_count("n_rows", n_rows)
     prefix = ""
     while hasattr(estimator, "steps"):
         name, estimator = estimator.steps[-1]
@@ -201,13 +217,26 @@ def estimator_space(estimator: Any) -> SearchSpace:
         rows, given = ESTIMATOR_ROWS[one_of("estimator", estimator, ESTIMATOR_ROWS)], {}
     else:
         rows, given = _rows(estimator), estimator.get_params(deep=False)
-    table = {}
+    table: dict[str, Any] = {}
     for key, row in rows.items():
         default = _plain(given.get(key, row.default))
+        if key in fixed:
+            table[prefix + key] = default
         # Several layers, or an alpha for each output: the user's own affair.
-        if row.applies_to(given) and _is_single(default):
-            table[prefix + key] = _with_default(key, row, default)
+        elif row.applies_to(given) and _is_single(default) and (not given or key in given):
+            table[prefix + key] = _with_default(key, _within(key, row, n_rows), default)
     return space_of(table)
+
+
+def _within(key: str, row: Row, n_rows: int | None) -> Row:
+    """Return the row without more neighbors than there are rows."""
+    if key != "n_neighbors" or n_rows is None or n_rows >= row.spec[1]:
+        return row
+    return replace(
+        row,
+        spec=IntDistribution(1, n_rows),
+        source=f"{row.source}, and no more than the {n_rows} rows that are fitted",
+    )
 
 
 def _rows(estimator: Any) -> Mapping[str, Row]:
@@ -234,7 +263,8 @@ def _with_default(key: str, row: Row, default: Any) -> Row:
     if isinstance(row.spec, list):
         choices = row.spec if default in row.spec else [*row.spec, default]
         return replace(row, spec=choices, default=default)
-    low, high = row.spec[:2]
+    spec = row.spec
+    low, high = (spec.low, spec.high) if isinstance(spec, IntDistribution) else spec[:2]
     if not isinstance(default, Real) or not low <= float(default) <= high:
         raise InvalidArgument(
             f"`estimator` must have {key} in {low} .. {high}, its usual range, got "

@@ -13,7 +13,13 @@ import numpy as np
 from sklearn.base import clone
 from sklearn.exceptions import ConvergenceWarning
 
-from hpolab.sklearn.estimators import divergence_ends, take_rows
+from hpolab.sklearn.estimators import (
+    are_finite,
+    divergence_ends,
+    predictions_of,
+    take_columns,
+    take_rows,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -35,12 +41,42 @@ class SklearnTask:
         folds: Its splits.
         scorer: (model, inputs, targets) -> number.
         seed: Seeds what is drawn once for all trials.
+        pairwise: Whether the inputs are the rows' kernel or distances, (n, n).
     """
 
     rows: Rows
     folds: tuple[Fold, ...]
     scorer: Scorer
     seed: int
+    pairwise: bool = False
+
+    def inputs(self, rows: np.ndarray, fitted: np.ndarray) -> Any:
+        """Return the inputs of some rows, for a model fitted on others."""
+        taken = take_rows(self.rows.inputs, rows)
+        return take_columns(taken, fitted) if self.pairwise else taken
+
+    def fit(self, model: Any, rows: np.ndarray) -> None:
+        """Fit a model on some rows."""
+        weights = {}
+        if self.rows.sample_weight is not None:
+            prefix, _ = last_step(model)
+            weights[f"{prefix}sample_weight"] = take_rows(self.rows.sample_weight, rows)
+        model.fit(self.inputs(rows, rows), take_rows(self.rows.targets, rows), **weights)
+
+    def score(self, model: Any, fold: Fold) -> float:
+        """Score a model that was fitted on one part of a fold on the other."""
+        targets = take_rows(self.rows.targets, fold.valid)
+        return float(self.scorer(model, self.inputs(fold.valid, fold.train), targets))
+
+    def meets_gaps(self, model: Any, fold: Fold) -> bool:
+        """Return whether what is not finite are the inputs, and not the model's predictions."""
+        if not self.rows.has_gaps():
+            return False
+        try:
+            predictions = predictions_of(model, self.inputs(fold.valid, fold.train))
+        except ValueError:  # the inputs are what it cannot take
+            return True
+        return are_finite(predictions)
 
 
 class CrossValidation:
@@ -68,21 +104,17 @@ class CrossValidation:
 
     def fit(self, model: Any, rows: np.ndarray | None, where: str) -> None:
         """Fit ``model`` on some rows, on all for None."""
-        data = self.task.rows
-        if rows is None:
-            rows = np.arange(len(data))
-        weights = {}
-        if data.sample_weight is not None:
-            prefix, _ = last_step(model)
-            weights[f"{prefix}sample_weight"] = take_rows(data.sample_weight, rows)
-        inputs, targets = data.take(rows)
         with self.watch(where):
-            model.fit(inputs, targets, **weights)
+            self.task.fit(model, np.arange(len(self.task.rows)) if rows is None else rows)
 
     def score(self, model: Any, fold: Fold, where: str) -> float:
-        """Score ``model`` on a fold's scored rows."""
-        with divergence_ends(self.reporter, where):
-            return float(self.task.scorer(model, *self.task.rows.take(fold.valid)))
+        """Score ``model``, which was fitted on a fold's one part, on the other."""
+
+        def has_gaps() -> bool:
+            return self.task.meets_gaps(model, fold)
+
+        with divergence_ends(self.reporter, where, has_gaps=has_gaps):
+            return self.task.score(model, fold)
 
     def report(self, value: float, step: int, *, state: Callable[[], bytes]) -> None:
         """Report to the trial, and how many fits did not converge."""
@@ -117,7 +149,11 @@ class CrossValidation:
     @contextmanager
     def watch(self, where: str) -> Iterator[None]:
         """End a fit that diverges as such; count one that does not converge, and say nothing."""
-        with _collector.collecting() as messages, divergence_ends(self.reporter, where):
+        has_gaps = self.task.rows.has_gaps
+        with (
+            _collector.collecting() as messages,
+            divergence_ends(self.reporter, where, has_gaps=has_gaps),
+        ):
             yield
         self.n_unconverged += bool(messages)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from statistics import NormalDist, fmean, median, variance
+from statistics import fmean, median, variance
 from typing import TYPE_CHECKING
 
 from optuna.pruners import BasePruner
@@ -13,12 +13,23 @@ from hpolab.errors import InvalidArgument
 from hpolab.studies.trials import is_feasible, sign_of
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
     from optuna import Study
     from optuna.trial import FrozenTrial
 
+    Reports = Mapping[int, float]
+
 __all__ = ["RacingPruner"]
+
+# Between random configurations of ridge, logistic regression, SVMs and trees, on 16 sets of folds,
+# differences spread 0.4 to 2.9 times as much as the best one's own folds (medians); below a quarter
+# they are mostly between near copies. With this floor a race over trials of which a third are
+# copies or near copies lost the best one in 10 % of the runs instead of 17 %, for 8 % more folds;
+# without copies in 6 % instead of 8 %.
+_LEAST_SPREAD = 0.25
+# Two values this close differ by rounding.
+_ROUNDING = 1e-9
 
 
 class RacingPruner(BasePruner):
@@ -31,10 +42,14 @@ class RacingPruner(BasePruner):
     are drawn alike and nothing is known of their mean beforehand. A trial whose chance to end
     below zero is less than ``chance`` is pruned.
 
-    s² is the variance of such differences between folds, the median over complete trials: until a
-    second trial is complete none is pruned. Where a Wilcoxon test needs ten folds to decide, as it
-    asks whether the trial is *significantly* worse, this one asks what is worth its time, and
-    mostly knows after one or two.
+    s² is the variance of such differences between folds: the median over complete trials, pooled
+    with the trial's own once it has two folds, and taken by Student's t, as it is known from few
+    folds. Trials with the best one's values, and repeats of each other, say nothing of it: until a
+    second configuration with other values is complete, none is pruned. As near copies say little,
+    s is at least a quarter of the spread that the best trial's own folds have.
+
+    Where a Wilcoxon test needs ten folds to decide, as it asks whether the trial is
+    *significantly* worse, this one asks what is worth its time, and mostly knows after one or two.
 
     The idea of a race is from Maron and Moore 1994, "Hoeffding races" (NeurIPS 6), and its use on
     paired folds from Birattari et al. 2002, "A racing algorithm for configuring metaheuristics"
@@ -80,21 +95,44 @@ class RacingPruner(BasePruner):
         if not complete:
             return False
         best = min(complete, key=lambda reports: sign * fmean(reports.values()))
-        spreads = [
-            variance(differences)
-            for reports in complete
-            if reports is not best and len(differences := _differences(reports, best, sign)) > 1
-        ]
+        spread = _usual_variance(complete, best)
         behind = _differences(trial.intermediate_values, best, sign)
         n_left = len(best) - len(behind)
-        if not spreads or not behind or n_left <= 0:
+        if spread is None or not behind or n_left <= 0:
             return False
-        error = math.sqrt(median(spreads) * (1 / len(behind) - 1 / len(best)))
-        return fmean(behind) > error * NormalDist().inv_cdf(1 - self._chance)
+        # The usual variance counts as one trial's, however many it is the median of: this trial's
+        # own may differ from it.
+        n_free, n_own = len(best) - 1, len(behind) - 1
+        own = variance(behind) if n_own else 0.0
+        pooled = (n_free * spread + n_own * own) / (n_free + n_own)
+        error = math.sqrt(pooled * (1 / len(behind) - 1 / len(best)))
+        return fmean(behind) > error * _quantile_of_t(n_free + n_own, 1 - self._chance)
 
 
-def _differences(
-    reports: Mapping[int, float], best: Mapping[int, float], sign: float
-) -> list[float]:
+def _usual_variance(complete: Iterable[Reports], best: Reports) -> float | None:
+    """Return the variance of a trial's differences to the best one; None if nothing tells it."""
+    distinct = {tuple(sorted(reports.items())): reports for reports in complete}
+    spreads = [
+        variance(differences)
+        for reports in distinct.values()
+        if len(differences := _differences(reports, best, 1.0)) > 1
+        and not _is_repeat(differences, best)
+    ]
+    if not spreads:
+        return None
+    return max(median(spreads), _LEAST_SPREAD**2 * variance(best.values()))
+
+
+def _is_repeat(differences: list[float], best: Reports) -> bool:
+    return max(map(abs, differences)) <= _ROUNDING * max(map(abs, best.values()))
+
+
+def _quantile_of_t(n_free: int, probability: float) -> float:
+    from scipy.special import stdtrit  # not with `import hpolab`
+
+    return float(stdtrit(n_free, probability))
+
+
+def _differences(reports: Reports, best: Reports, sign: float) -> list[float]:
     """Return how far reports are behind the best trial's at each step that both have."""
     return [sign * (reports[step] - best[step]) for step in reports.keys() & best.keys()]

@@ -406,3 +406,112 @@ def test_bad_columns_are_refused_by_argument_rule_and_value(case):
     error, message, construct = REFUSED[case]
     with pytest.raises(error, match=message):
         construct()
+
+
+KINDS = np.arange(N) % 4
+BINNED = pd.DataFrame(X[:, :3], columns=["size", "two words", "b"]).assign(
+    kind=pd.Categorical(np.array(["a", "b", "c", "d"])[KINDS])
+)
+OF_BINNED = ((X[:, 0] > 14) ^ (KINDS == 2)).astype(int)
+
+
+def binned(frame: Any, **options: Any) -> lgb.Dataset:
+    return lgb.Dataset(frame, OF_BINNED, params={"verbosity": -1}, **options).construct()
+
+
+@pytest.mark.parametrize(
+    ("columns", "order"),
+    [
+        (["size", "b"], ["b", "size"]),
+        (["size", "two words", "b"], ["two words", "b", "size"]),
+        (["size", "two words", "b", "kind"], ["kind", "b", "two words", "size"]),
+        (["kind", "size"], ["size", "kind"]),
+    ],
+)
+def test_a_dataset_that_is_binned_keeps_names_and_categories(tmp_path, columns, order):
+    objective = make(binned(BINNED[columns]))
+    model = objective.fit({**DRAWN}, seed=0, n_rounds=20)
+    expected = model.booster.predict(BINNED[columns])
+    assert np.allclose(model.predict(BINNED[columns]), expected)
+    assert np.allclose(model.predict(BINNED[order]), expected)
+    assert np.allclose(model.predict(pl.from_dict(as_lists(BINNED[order]))), expected)
+    model.save(tmp_path / "model.txt")
+    assert np.allclose(LightGBMModel.load(tmp_path / "model.txt").predict(BINNED[order]), expected)
+    assert objective.evaluate(model, (BINNED[order], OF_BINNED))["binary_logloss"] < 0.69
+    with pytest.raises(InvalidArgument, match="must have the columns trained on, got one without"):
+        model.predict(BINNED[order].rename(columns={"size": "other"}))
+
+
+def as_lists(frame: pd.DataFrame) -> dict[str, list[Any]]:
+    return {name: frame[name].tolist() for name in frame}
+
+
+@pytest.mark.parametrize(
+    ("frame", "options"),
+    [
+        (BINNED.assign(kind=BINNED["kind"].cat.as_ordered()), {}),
+        (BINNED.assign(more=pd.Categorical(KINDS, ordered=True)), {}),
+        (BINNED.assign(code=KINDS), {"categorical_feature": ["code"]}),
+    ],
+)
+def test_categories_whose_column_is_not_known_are_refused_before_training(frame, options):
+    with pytest.raises(InvalidArgument, match=r"`train` must keep its raw data .* ordered categ"):
+        make(binned(frame, **options))
+    make(binned(frame, free_raw_data=False, **options))
+
+
+@pytest.mark.parametrize("construct", [False, True])
+def test_names_given_with_an_array_match_a_frame_s(construct):
+    dataset = lgb.Dataset(X[:, :3], OF_BINNED, feature_name=["x", "y", "z"])
+    model = make(dataset.construct() if construct else dataset).fit({}, seed=0, n_rounds=10)
+    frame = pd.DataFrame(X[:, :3], columns=["x", "y", "z"])
+    expected = model.predict(X[:, :3])
+    assert (model.predict(frame[["z", "x", "y"]]) == expected).all()
+    with pytest.raises(InvalidArgument, match="must have the columns trained on"):
+        model.predict(frame.rename(columns={"x": "other"}))
+    if not construct:
+        assert (model.predict(pd.DataFrame(X[:, :3])) == expected).all()
+
+
+def test_frames_of_any_name_follow_the_order_of_an_array():
+    model = make((X, Y)).fit({}, seed=0, n_rounds=10)
+    for frame in (pd.DataFrame(X), pl.DataFrame(X), pd.DataFrame(X, columns=NAMES)):
+        assert (model.predict(frame) == model.predict(X)).all()
+    with pytest.raises(InvalidArgument, match="must have the 10 columns trained on, got 9"):
+        model.predict(pd.DataFrame(X[:, :9]))
+
+
+@pytest.mark.parametrize(
+    ("trained", "predicted"),
+    [
+        (["a", "b", "c"], ["A", "B", "C"]),
+        (["a", "b", "c"], [" a", " b", " c"]),
+        ([1, 2, 3], [1.5, 2.5, 3.5]),
+        ([date(2020, 1, d) for d in (1, 2, 3)], [f"{d}.1.2020" for d in (1, 2, 3)]),
+    ],
+)
+def test_a_column_of_which_no_category_is_known_is_told(trained, predicted):
+    places = np.arange(N) % 3
+    frame = pd.DataFrame({"x": X[:, 0], "kind": [trained[i] for i in places]})
+    other = frame.assign(kind=[predicted[i] for i in places])
+    model = make((frame, Y), categorical=["kind"]).fit({}, seed=0, n_rounds=5)
+    with pytest.warns(UserWarning, match="`features` has no category that training has seen in"):
+        model.predict(other)
+    model.predict(other[:5])  # of a few rows all may be new
+    half_known = other.assign(kind=np.where(places == 0, frame["kind"], other["kind"]))
+    model.predict(half_known)
+
+
+@pytest.mark.parametrize("code", [2**31, 2.0**40, -1, 0.5])
+@pytest.mark.parametrize("form", [np.asarray, pd.DataFrame, pl.DataFrame])
+@pytest.mark.parametrize("binned_already", [False, True])
+def test_codes_of_an_array_s_categories_are_checked_in_whatever_is_predicted(
+    code, form, binned_already
+):
+    train = lgb.Dataset(
+        np.c_[X[:, :2], np.arange(N) % 4], Y, categorical_feature=[2], params={"verbosity": -1}
+    )
+    model = make(train.construct() if binned_already else train).fit({}, seed=0, n_rounds=5)
+    assert len(model.predict(form(np.c_[X[:, :2], np.arange(N) % 4]))) == N
+    with pytest.raises(InvalidArgument, match=r"`features` must hold .* in categorical column 2"):
+        model.predict(form(np.c_[X[:, :2], np.full(N, code)]))

@@ -297,3 +297,67 @@ def test_bad_data_is_refused_by_argument_rule_and_value(case):
     error, message, construct = REFUSED[case]
     with pytest.raises(error, match=message):
         construct()
+
+
+GRADED = (X, np.arange(N) % 3)
+PLACES = np.arange(N) % 10
+
+
+@pytest.mark.parametrize("construct", [False, True])
+@pytest.mark.parametrize("argument", ["train", "valid", "score"])
+def test_positions_are_refused_as_initial_scores_are(argument, construct):
+    sizes = [N - 9, 9]
+
+    def dataset(position: Any) -> lgb.Dataset:
+        made = lgb.Dataset(
+            *GRADED, group=sizes, position=position, free_raw_data=False, params={"verbosity": -1}
+        )
+        return made.construct() if construct else made
+
+    options: dict[str, Any] = {"objective": "lambdarank", "metric": "ndcg@3", "folds": None}
+    data = {"train": dataset(None), "valid": dataset(None), "score": dataset(None)}
+    make(**data, **options)
+    with pytest.raises(InvalidArgument, match=f"`{argument}` must have no positions"):
+        make(**data | {argument: dataset(PLACES)}, **options)
+
+
+@pytest.mark.parametrize("scale", [1e-4, 1.0, 1e4])
+@pytest.mark.parametrize("kind", ["regression", "binary"])
+def test_the_scale_of_equal_weights_changes_no_model(scale, kind):
+    rng = np.random.default_rng(0)
+    y = X[:, 0] if kind == "regression" else (X[:, 0] > 14).astype(int)
+    valid = (X[:80], rng.permutation(y[:80]))  # of another kind than the other rows
+    options: dict[str, Any] = {
+        "objective": kind,
+        "folds": None,
+        "valid": valid,
+        "params": {"min_sum_hessian_in_leaf": 0},
+    }
+
+    def fitted(**more: Any) -> np.ndarray:
+        objective = make((X, y), **options, **more)
+        return objective.fit({"num_leaves": 7}, seed=0, n_rounds=10).predict(X)
+
+    assert np.allclose(fitted(weight=np.full(N, scale)), fitted(), rtol=1e-4)
+    weighed = lgb.Dataset(*valid, weight=np.full(80, scale))
+    assert np.allclose(fitted(), fitted(**{"weight": np.ones(N)}), rtol=1e-6)
+    options["valid"] = weighed
+    plain = fitted()
+    options["valid"] = valid
+    assert np.allclose(plain, fitted(), rtol=1e-4)
+
+
+def test_relative_weights_of_the_rows_that_steer_are_kept():
+    heavy = np.r_[np.full(40, 5.0), np.ones(40)]
+    weighed = make((X, Y), folds=None, valid=lgb.Dataset(X[:80], Y[:80], weight=heavy))
+    scaled = make((X, Y), folds=None, valid=lgb.Dataset(X[:80], Y[:80], weight=heavy * 1e3))
+    plain = make((X, Y), folds=None, valid=(X[:80], Y[:80]))
+    assert value(weighed) == pytest.approx(value(scaled), rel=1e-6)
+    assert value(weighed) != pytest.approx(value(plain), rel=1e-3)
+
+
+def test_categories_among_the_params_of_a_dataset_are_refused():
+    # LightGBM warns that it ignores them, and then does not.
+    dataset = lgb.Dataset(X, Y, params={"categorical_feature": "0,1"})
+    with pytest.raises(InvalidArgument, match="`train` must name categorical columns by `categ"):
+        make(dataset)

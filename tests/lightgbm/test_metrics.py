@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
 from sklearn.datasets import load_diabetes
+from sklearn.metrics import accuracy_score
 
+from hpolab import HpolabError, InvalidArgument
 from hpolab.studies.trials import METRICS_KEY
 
 if TYPE_CHECKING:
@@ -70,3 +73,74 @@ def test_cuts_of_several_rankings_are_kept_apart(make, trials_of):
     objective = make(**RANKING | {"metrics": ["ndcg@1", "map@3"]})
     (trial,) = trials_of(objective, 1)
     assert list(trial.user_attrs[METRICS_KEY]) == ["rounds", "ndcg@5", "ndcg@1", "map@3"]
+
+
+LABELS = (DIABETES[1] > 140).astype(int)
+
+
+def in_their_order(y_true: Any, y_pred: Any) -> tuple[str, float, bool]:
+    return "accuracy", float((y_true == (y_pred > 0.5)).mean()), True
+
+
+@pytest.mark.parametrize(
+    ("metric", "message"),
+    [
+        (in_their_order, r"`metric` must be a function of \(predictions, Dataset\), .*in_their_or"),
+        (accuracy_score, r"`metric` must be a function of .* 'accuracy_score' raised"),
+        (lambda predictions: 0.0, "`metric` must be a function of"),
+        (lambda predictions, data: 1 / 0, "'<lambda>' raised ZeroDivisionError"),
+        (lambda predictions, data: ("acc", 1.0), r"must return \(name, .* got \('acc', 1\.0\)"),
+        (lambda predictions, data: 0.5, "must return .*, got 0.5 from '<lambda>'"),
+        (lambda predictions, data: (1.0, "acc", True), "must return"),
+        (lambda predictions, data: ("acc", 1.0, "maximize"), "must return"),
+        (lambda predictions, data: ("acc", predictions, True), "must return"),
+        (lambda predictions, data: None, "must return .*, got None"),
+        (lambda predictions, data: [("a", 1.0, True), ("b", 2.0, True)], "must return one value"),
+    ],
+)
+def test_a_function_of_another_form_is_refused_by_name(make, metric, message):
+    with pytest.raises(HpolabError, match=message):
+        make((DIABETES[0], LABELS), metric=metric)
+    with pytest.raises(HpolabError, match=message):
+        make((DIABETES[0], LABELS), metric="auc", metrics=[metric])
+
+
+def test_numbers_and_booleans_of_numpy_are_taken_from_a_function(make):
+    make(
+        (DIABETES[0], LABELS),
+        metric=lambda predictions, data: ("acc", np.float32(0.5), np.bool_(True)),
+    )
+
+
+@pytest.mark.parametrize(
+    ("kind", "metric", "hint"),
+    [
+        ("multiclass", "auc", "'auc_mu'"),
+        ("multiclass", "binary_logloss", "'multi_logloss'"),
+        ("multiclass", "error", "'multi_error'"),
+        ("binary", "roc_auc", "'auc'"),
+        ("binary", "binary_eror", "'binary_error'"),
+        ("binary", "auc_mu", "'auc'"),
+        ("binary", "multi_logloss", "'binary_logloss'"),
+        ("regression", "rms", "'rmse'"),
+        ("regression", "ndcg@5", "'l2'"),
+    ],
+)
+def test_an_error_about_a_name_hints_at_one_that_works(make, kind, metric, hint):
+    labels = {"multiclass": GRADES, "binary": LABELS, "regression": DIABETES[1] - 140}[kind]
+    train = (DIABETES[0], labels)
+    with pytest.raises(InvalidArgument) as caught:
+        make(train, objective=kind, metric=metric)
+    assert hint in str(caught.value)
+    (names,) = re.findall(r"Of its own it takes (.*)\.", str(caught.value))
+    for name in names.split(", "):
+        make(train, objective=kind, metric=name.strip("'"))
+
+
+@pytest.mark.parametrize("name", ["ndcg", "ndcg@", "map@x", "NDCG@1.5", "map@"])
+def test_a_cut_is_one_number(make, name):
+    base = name.partition("@")[0].lower()
+    with pytest.raises(InvalidArgument, match=f"where it cuts, such as '{base}@10', got "):
+        make(**RANKING | {"metric": name})
+    with pytest.raises(InvalidArgument, match="`metric` must be one name, got 'ndcg@1,5'"):
+        make(**RANKING | {"metric": "ndcg@1,5"})

@@ -572,10 +572,13 @@ def test_two_worker_processes_give_the_trials_of_one(make, tmp_path: Path, train
 
 
 def test_trial_that_diverges_is_pruned_and_marked(make, trials_of):
+    value = 0.0
+
     def nothing(predictions: Any, rows: lgb.Dataset) -> tuple[str, float, bool]:
-        return "nothing", math.nan, False
+        return "nothing", value, False
 
     objective = make(metric=nothing)
+    value = math.nan
     (trial,) = trials_of(objective, 1)
     assert trial.state == TrialState.PRUNED
     assert trial.user_attrs[REASON_KEY].startswith("diverged: nan")

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import pickle
+from fractions import Fraction
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import pandas as pd
+import polars as pl
 import pytest
+from scipy.sparse import csr_matrix
 from sklearn.datasets import load_breast_cancer, load_diabetes
 from sklearn.model_selection import GroupKFold, KFold, StratifiedKFold
 
@@ -187,3 +192,49 @@ def test_bad_splits_are_refused_by_argument_rule_and_value(case):
     error, message, construct = REFUSED[case]
     with pytest.raises(error, match=message):
         construct()
+
+
+class ByIndex:
+    """A splitter of the user's own that looks at the rows themselves."""
+
+    def __init__(self, day_of: Any) -> None:
+        self.day_of = day_of
+
+    def split(self, X: Any, y: Any = None, groups: Any = None) -> Any:
+        day = self.day_of(X)
+        for start in (100, 200):
+            scored = (day >= start) & (day < start + 90)
+            yield np.flatnonzero(day < start - 5), np.flatnonzero(scored)
+
+
+DAYS = pd.DataFrame(X, index=pd.RangeIndex(len(X)), columns=[f"f{i}" for i in range(X.shape[1])])
+
+
+@pytest.mark.parametrize(
+    ("features", "day_of"),
+    [
+        (DAYS, lambda rows: rows.index),
+        (DAYS, lambda rows: rows["f0"].rank(method="first") - 1),
+        (pl.DataFrame(DAYS.assign(day=range(len(X)))), lambda rows: rows["day"].to_numpy()),
+        (np.c_[X, np.arange(len(X))], lambda rows: rows[:, -1]),
+        (csr_matrix(np.c_[X, np.arange(len(X))]), lambda rows: rows[:, [-1]].toarray().ravel()),
+    ],
+)
+def test_a_splitter_sees_the_features_as_they_came(features, day_of):
+    found = make((features, Y), folds=ByIndex(day_of))
+    pairs = list(ByIndex(day_of).split(features))
+    assert value(found) == value(make((features, Y), folds=pairs))
+    assert pickle.loads(pickle.dumps(found)).facts == found.facts
+
+
+def test_a_splitter_that_asks_for_what_the_rows_have_not_is_refused():
+    for folds in (ByIndex(lambda rows: rows.index), ByIndex(lambda rows: rows[:, 99])):
+        with pytest.raises(InvalidArgument, match=r"`folds` must be able to split .*ndarray"):
+            make((X, Y), folds=folds)
+
+
+@pytest.mark.parametrize("fraction", [np.float32(0.25), np.float64(0.25), Fraction(1, 4)])
+def test_a_fraction_is_any_real_number(fraction):
+    assert value(make((X, Y), folds=None, valid=fraction)) == value(
+        make((X, Y), folds=None, valid=0.25)
+    )

@@ -331,7 +331,9 @@ class TestLightGBM(ObjectiveContract):
             "objective": "binary",
             "metric": "binary_logloss",
             "metrics": ["auc"],
-            "search_space": lightgbm_space("fast").override(bagging_fraction=0.7),
+            "search_space": lightgbm_space("fast").override(
+                bagging_fraction=0.7, min_data_in_leaf=5
+            ),
             "max_rounds": 20,
         }
         return LightGBMObjective(*TWO, **settings | dict(self.options) | options)

@@ -18,14 +18,16 @@ from sklearn.ensemble import (
     RandomForestRegressor,
 )
 from sklearn.linear_model import LogisticRegression, Ridge, SGDClassifier
+from sklearn.metrics.pairwise import euclidean_distances
 from sklearn.model_selection import KFold, StratifiedKFold, cross_val_score
 from sklearn.naive_bayes import MultinomialNB
 from sklearn.neighbors import KNeighborsClassifier
 from sklearn.neural_network import MLPClassifier
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import MinMaxScaler, StandardScaler
+from sklearn.svm import SVC
 
-from hpolab import SearchSpace, SklearnObjective, make_study, run
+from hpolab import InvalidArgument, SearchSpace, SklearnObjective, make_study, run
 from hpolab.studies.trials import METRICS_KEY
 
 if TYPE_CHECKING:
@@ -287,3 +289,40 @@ def test_the_usual_space_of_growing_trees_holds_their_number_fixed() -> None:
     name = "histgradientboostingclassifier__max_iter"
     assert objective.search_space.defaults()[name] == 40
     assert name not in objective.search_space.distributions()
+
+
+@pytest.mark.parametrize("fidelity", ["folds", "rows"])
+@pytest.mark.parametrize(
+    ("model", "matrix"),
+    [
+        (SVC(kernel="precomputed"), lambda X: X @ X.T),
+        (make_pipeline(SVC(kernel="precomputed")), lambda X: X @ X.T),
+        (KNeighborsClassifier(metric="precomputed"), euclidean_distances),
+    ],
+)
+def test_kernels_and_distances_are_cut_by_rows_and_columns(
+    run_trial: Callable[..., FrozenTrial], fidelity: str, model: Any, matrix: Any
+) -> None:
+    square = matrix(IRIS[0])
+    objective = SklearnObjective(model, (square, IRIS[1]), folds=CV, fidelity=fidelity)
+    trial = run_trial(objective)
+    expected = cross_val_score(model, square, IRIS[1], cv=CV)
+    assert trial.value == pytest.approx(expected.mean())
+    fitted = objective.fit(objective.search_space.defaults(), seed=0)
+    assert objective.evaluate(fitted, (square, IRIS[1]))["score"] > 0.9
+
+
+def test_a_kernel_that_is_not_square_is_refused() -> None:
+    with pytest.raises(InvalidArgument, match=r"`train` inputs must be .* shape \(150, 150\), got"):
+        SklearnObjective(SVC(kernel="precomputed"), IRIS)
+
+
+@pytest.mark.parametrize("n_trees", [20, 100, 1_000])
+def test_trees_grow_to_the_estimator_s_own_number_whatever_it_is(n_trees: int) -> None:
+    for model, name in [
+        (HistGradientBoostingClassifier(max_iter=n_trees), "max_iter"),
+        (GradientBoostingClassifier(n_estimators=n_trees), "n_estimators"),
+    ]:
+        objective = SklearnObjective(model, IRIS, fidelity="trees")
+        assert objective.search_space.defaults()[name] == n_trees
+        assert name not in objective.search_space.distributions()

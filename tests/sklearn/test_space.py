@@ -13,7 +13,7 @@ from optuna.distributions import CategoricalDistribution, FloatDistribution, Int
 from sklearn.base import is_classifier
 from sklearn.datasets import load_diabetes, load_iris
 from sklearn.ensemble import HistGradientBoostingClassifier, RandomForestClassifier
-from sklearn.linear_model import LogisticRegression, Ridge, SGDRegressor
+from sklearn.linear_model import LogisticRegression, LogisticRegressionCV, Ridge, SGDRegressor
 from sklearn.neural_network import MLPClassifier
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
@@ -204,3 +204,59 @@ def test_spaces_cost_no_import_of_scikit_learn() -> None:
     )
     shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert shown.stdout.strip() == "False"
+
+
+@pytest.mark.parametrize(("n_rows", "high"), [(1_000, 30), (30, 30), (29, 29), (5, 5)])
+def test_no_more_neighbors_are_tuned_than_rows_are_fitted(n_rows: int, high: int) -> None:
+    for model in ("KNeighborsClassifier", make_pipeline(StandardScaler(), CLASSES[NEIGHBORS]())):
+        space = estimator_space(model, n_rows=n_rows).distributions()
+        (neighbors,) = [each for name, each in space.items() if name.endswith("n_neighbors")]
+        assert isinstance(neighbors, IntDistribution)
+        assert (neighbors.low, neighbors.high) == (1, high)
+
+
+NEIGHBORS = "KNeighborsRegressor"
+
+
+@pytest.mark.parametrize(
+    ("fidelity", "options", "high"),
+    [("folds", {"folds": 5}, 20), ("folds", {"folds": 25}, 24), ("rows", {"folds": 5}, 7)],
+)
+def test_neighbors_fit_the_smallest_part_that_is_fitted(
+    fidelity: str, options: dict[str, Any], high: int
+) -> None:
+    settings = {"fractions": (1 / 3, 1)} if fidelity == "rows" else {}
+    objective = SklearnObjective(
+        CLASSES["KNeighborsRegressor"](),
+        (DIABETES[0][:25], DIABETES[1][:25]),
+        metric="neg_mean_absolute_error",
+        fidelity=fidelity,
+        **options,
+        **settings,
+    )
+    assert objective.search_space.distributions()["n_neighbors"].high == high
+
+
+def test_an_estimator_with_more_neighbors_than_rows_is_refused() -> None:
+    with pytest.raises(InvalidArgument, match=r"n_neighbors in 1 \.\. 4, .* got n_neighbors=5"):
+        estimator_space("KNeighborsClassifier", n_rows=4)
+
+
+def test_what_is_fixed_keeps_any_value() -> None:
+    model = HistGradientBoostingClassifier(max_iter=5_000)
+    space = estimator_space(make_pipeline(model), fixed=["max_iter"])
+    name = "histgradientboostingclassifier__max_iter"
+    assert space.defaults()[name] == 5_000
+    assert name not in space.distributions()
+
+
+@pytest.mark.parametrize("model", [LogisticRegression(penalty=None), Ridge(alpha=[1.0, 2.0])])
+def test_an_estimator_with_nothing_to_tune_asks_for_a_space(model: Any) -> None:
+    assert not estimator_space(model).distributions()
+    data = IRIS if is_classifier(model) else (DIABETES[0], np.c_[DIABETES[1], DIABETES[1]])
+    with pytest.raises(InvalidArgument, match=r"`search_space` must be given .* nothing to tune"):
+        SklearnObjective(model, data)
+
+
+def test_arguments_that_a_subclass_has_not_are_not_tuned() -> None:
+    assert not estimator_space(LogisticRegressionCV()).distributions()

@@ -92,3 +92,60 @@ def test_study_made_with_it_resumes_with_it():
     storage = optuna.storages.InMemoryStorage()
     make_study("s", storage=storage, pruner="race")
     assert isinstance(make_study("s", storage=storage).pruner, RacingPruner)
+
+
+BEST = [0.0, 0.3, 0.1, 0.5, 0.2]
+
+
+def verdict(complete: list[list[float]], running: list[float], direction: str = "minimize") -> bool:
+    """Tell whether a trial with these reports is given up beside complete trials."""
+    sign = -1.0 if direction == "maximize" else 1.0
+    study = optuna.create_study(direction=direction, pruner=RacingPruner())
+    for values in complete:
+        study.add_trial(
+            optuna.trial.create_trial(
+                value=sign * float(np.mean(values)),
+                intermediate_values={fold: sign * v for fold, v in enumerate(values)},
+            )
+        )
+    trial = study.ask()
+    for fold, value in enumerate(running):
+        trial.report(sign * value, fold)
+    return trial.should_prune()
+
+
+@pytest.mark.parametrize("direction", ["minimize", "maximize"])
+@pytest.mark.parametrize("n_copies", [1, 2, 7])
+@pytest.mark.parametrize("rounding", [0.0, 1e-13])
+def test_repeats_of_the_best_trial_are_no_evidence_of_the_spread(n_copies, rounding, direction):
+    copies = [[value + rounding for value in BEST] for _ in range(n_copies)]
+    assert not verdict([BEST, *copies], [9.0], direction)
+    assert not verdict([[1.0] * 5, *[[1.0 + rounding] * 5] * n_copies], [1.5], direction)
+
+
+@pytest.mark.parametrize("n_copies", [0, 1, 7])
+def test_copies_beside_one_other_configuration_change_no_verdict(n_copies):
+    other = [0.4, 0.2, 0.6, 0.5, 0.8]
+    for gap in (0.05, 0.1, 0.3, 0.6):
+        assert verdict([BEST, other, *[BEST] * n_copies], [gap]) == verdict([BEST, other], [gap])
+        crowd = [BEST, other, BEST, *[other] * n_copies]
+        assert verdict(crowd, [gap]) == verdict([BEST, other], [gap])
+    assert verdict([BEST, other, *[BEST] * n_copies], [0.6])
+
+
+@pytest.mark.parametrize("size", [1e-6, 1e-3])
+def test_near_copies_give_nobody_up_for_what_folds_differ_by_anyway(size):
+    near = [[v + size * (-1) ** (fold + k) for fold, v in enumerate(BEST)] for k in range(4)]
+    assert not verdict([BEST, *near], [BEST[0] + 0.03])
+    assert verdict([BEST, *near], [BEST[0] + 0.5])
+
+
+def test_folds_of_the_trial_itself_that_vary_much_keep_it_running():
+    complete = [BEST, [v + 0.2 + 0.01 * (-1) ** fold for fold, v in enumerate(BEST)]]
+    steady, varied = [0.1, 0.4], [-0.4, 0.9]
+    assert verdict(complete, steady)
+    assert not verdict(complete, varied)
+
+
+def test_configurations_that_differ_alike_on_every_fold_are_told_apart_after_one():
+    assert verdict([[1.0] * 3, [2.0] * 3], [1.5])
