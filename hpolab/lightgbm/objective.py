@@ -229,12 +229,11 @@ class LightGBMObjective(Objective):
         self._metric_function = metric if callable(metric) else None
         data = {"train": train if y is None else (train, y), "valid": valid, "score": score}
         rows = {name: settings.get(name) for name in ("weight", "groups")}
+        of_model = {k: v for k, v in self._given.items() if k not in _OF_THE_MACHINE}
         self._settings_facts = {
             **{name: data_fingerprint(each) for name, each in {**data, **rows}.items()},
             "categorical": list(self._data.columns.categorical),
-            "params": plain_fact(
-                {k: v for k, v in self._given.items() if k not in _OF_THE_MACHINE}
-            ),
+            "params": plain_fact(of_model),
             "class_weight": plain_fact(settings.get("class_weight")),
             "max_rounds": self._max_rounds,
             "report_every": self._report_every,
