@@ -221,7 +221,9 @@ class JournalFile(BaseJournalBackend):
 
     def _check_unchanged(self, file: IO[bytes], place: _Place) -> None:
         """Refuse a file whose bytes before a place are no longer those that were read."""
-        if file.seek(0, os.SEEK_END) < max(place.offset, self._settled):
+        # Read before the size: another thread may append in between, which shortens nothing.
+        expected = max(place.offset, self._settled)
+        if file.seek(0, os.SEEK_END) < expected:
             raise self._changed("it was shortened")
         file.seek(place.offset - len(place.line))
         if file.read(len(place.line)) != place.line:
