@@ -17,15 +17,13 @@ from hpolab.torch.fused.first_steps import N_STEPS, FirstSteps, open_architectur
 from hpolab.torch.fused.group import MemberGroup
 from hpolab.torch.fused.grouping import signature
 from hpolab.torch.fused.member import Member
-from hpolab.torch.fused.settings import globals_of
+from hpolab.torch.fused.outside import Outside
 from hpolab.torch.fused.speed import Speed, choose, is_too_short
 from hpolab.torch.fused.stack import Stack
 from hpolab.trial.lease import requeue_mine
 from hpolab.trial.reporter import StepReport, is_out_of_memory, report_together
 
 if TYPE_CHECKING:
-    from collections.abc import Hashable
-
     from optuna import Study, Trial
 
     from hpolab.objectives.crew import Outcome
@@ -55,7 +53,7 @@ class FusedCrew(Crew):
         objective: The objective that its trials train.
         speed: The largest number of trials at once, and whether their stacks are compiled.
         said: Reasons for training alone that have been logged already.
-        changing: Values of modules that training itself changes, such as counters.
+        outside: What lies outside the models of all trials.
         deadline: The moment of ``time.monotonic()`` when trainings end with their best so far.
     """
 
@@ -65,7 +63,7 @@ class FusedCrew(Crew):
         objective: TrainsByEpochs,
         speed: Speed,
         said: set[str],
-        changing: set[str],
+        outside: Outside,
         deadline: float,
     ) -> None:
         self._study = study
@@ -73,8 +71,7 @@ class FusedCrew(Crew):
         self._size = speed.size
         self._compiled = speed.compiled
         self._said = said
-        self._changing = changing
-        self._globals: dict[str, Hashable] = {}
+        self._outside = outside
         self._has_collected = False
         self._deadline = deadline
         # Trials that cannot share a stack have None in common.
@@ -98,10 +95,9 @@ class FusedCrew(Crew):
         """Begin a trial; return its outcome if its checkpoint is its last or if it cannot start."""
         _optuna.buffer_reports(self._study, trial)
         try:
-            member = Member.start(self._objective, trial, self._deadline)
+            member, disturbed = self._started(trial)
             if member.is_done:
                 return member.result
-            disturbed = self._disturbed_by(member)
             if disturbed is not None:
                 self._train_one_by_one(disturbed)
                 self._requeue(trial)
@@ -156,21 +152,21 @@ class FusedCrew(Crew):
         for member in self._members:
             self._requeue_member(member)
 
-    def _disturbed_by(self, member: Member) -> str | None:
-        """Return what building a member's model has changed that other models read, if anything."""
+    def _started(self, trial: Trial) -> tuple[Member, str | None]:
+        """Return a trial's member, and what building it has changed that others read, if any."""
         if self._size == 1:
-            return None
-        found = globals_of(member.training.model)
-        known, self._globals = {**found, **self._globals}, {**self._globals, **found}
-        return next(
-            (key for key in found if known[key] != found[key] and key not in self._changing), None
-        )
+            return Member.start(self._objective, trial, self._deadline), None
+        self._outside.look()
+        member = Member.start(self._objective, trial, self._deadline)
+        disturbed = self._outside.changed()
+        self._outside.add(member.training.model)
+        return member, disturbed if self._members else None
 
     def _train_one_by_one(self, disturbed: str) -> None:
         """Requeue all trials; from now on each trains to its end before the next is built."""
         _logger.warning(
-            f"Trials train one by one: between them {disturbed!r} has changed, which their models "
-            "read. Give a model what it needs as its own attribute."
+            f"Trials train one by one: between them {disturbed} has changed that their models, the "
+            "loss or a metric read. Give a model what it needs as its own attribute."
         )
         self.requeue()
         self._groups.clear()
@@ -332,7 +328,6 @@ def make_crew(
         )
         return None
     said: set[str] = set()
-    before = globals_of(first.training.model)
     try:
         proven = prove(objective)
     except TrainsAlone as reason:
@@ -342,5 +337,5 @@ def make_crew(
         speed = choose(objective, *proven, fuse, n_trials, deadline - time.monotonic())
     if speed.size == 1:
         return None
-    changing = {key for key, now in globals_of(first.training.model).items() if now != before[key]}
-    return FusedCrew(study, objective, speed, said, changing, deadline)
+    outside = Outside(first.training)
+    return FusedCrew(study, objective, speed, said, outside, deadline)
