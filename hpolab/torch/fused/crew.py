@@ -274,7 +274,7 @@ def say_why(said: set[str], member: Member, reason: str) -> None:
         said.add(reason)
         number = None if member.trial is None else member.trial.number
         which = "The default configuration" if number is None else f"Trial {number}"
-        _logger.warning(f"{which} trains alone: {reason}.")
+        _logger.warning(f"{which} trains alone: {reason.rstrip('.')}.")
 
 
 def prove(objective: TrainsByEpochs) -> tuple[Architecture, Member]:

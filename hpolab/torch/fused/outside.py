@@ -260,14 +260,15 @@ def _shown(value: Any, depth: int = _DEPTH) -> Hashable:
 
 
 def _shown_array(array: Any) -> Hashable:
-    if isinstance(array, Tensor):
-        if array.numel() * array.element_size() > _MOST_BYTES or array.device.type != "cpu":
-            return array.shape, id(array), array._version
-        array = (
-            array.detach().cpu().numpy() if array.dtype != torch.bfloat16 else array.float().numpy()
-        )
-    if array.nbytes > _MOST_BYTES or array.dtype == object:
-        return array.shape, id(array)
+    try:
+        if isinstance(array, Tensor):
+            if array.numel() * array.element_size() > _MOST_BYTES or array.device.type != "cpu":
+                return array.shape, id(array), array._version
+            array = array.detach().reshape(-1).contiguous().view(torch.uint8).numpy()
+        if array.nbytes > _MOST_BYTES or array.dtype == object:
+            return array.shape, id(array)
+    except (NotImplementedError, RuntimeError, TypeError):
+        return (type(array),)  # sparse, or left over from a step of a stack
     return array.shape, str(array.dtype), array.tobytes()
 
 
