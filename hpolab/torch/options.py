@@ -277,7 +277,7 @@ def most_accumulation_steps(space: SearchSpace, options: TrainingOptions) -> int
     for name, distribution in space.distributions().items():
         if space.trainer_name(name) == "accumulation_steps":
             found += getattr(distribution, "choices", [getattr(distribution, "high", 1)])
-    return max(found)
+    return max(each for each in found if isinstance(each, int))
 
 
 def check_settings_in_space(params: ReadParams) -> None:

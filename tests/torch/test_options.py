@@ -18,6 +18,7 @@ from hpolab import (
     InvalidType,
     RecipeMismatch,
     SearchSpace,
+    TorchObjective,
     TrainedEpoch,
     build_optimizer,
     make_study,
