@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 import gc
 import time
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, NoReturn
 
@@ -18,6 +20,7 @@ from hpolab.torch.fused.group import MemberGroup
 from hpolab.torch.fused.grouping import signature
 from hpolab.torch.fused.member import Member
 from hpolab.torch.fused.outside import Outside
+from hpolab.torch.fused.settings import setting_of
 from hpolab.torch.fused.speed import Speed, choose, is_too_short
 from hpolab.torch.fused.stack import Stack
 from hpolab.trial.lease import requeue_mine
@@ -288,7 +291,9 @@ def prove(objective: TrainsByEpochs) -> tuple[Architecture, Member]:
     """
     params = objective.search_space.defaults()
     members = [Member.outside(objective, params, seed) for seed in (0, 1)]
-    signature(members[0].training)
+    differing = signature(members[0].training).difference(signature(members[1].training))
+    if differing is not None:
+        raise TrainsAlone(f"its {differing!r} differs from seed to seed")
     architecture = open_architecture(members[0].training)
     try:
         stack = Stack(architecture, [(each, FirstSteps(architecture, each)) for each in members])
@@ -302,6 +307,24 @@ def prove(objective: TrainsByEpochs) -> tuple[Architecture, Member]:
     for reason in stack.strangers.values():
         raise TrainsAlone(reason)
     return architecture, members[0]
+
+
+def _loss_keeps_state(objective: TrainsByEpochs) -> bool:
+    """Tell whether steps change the user's loss, as one that counts its calls."""
+    if objective.task.own_loss is None:
+        return False
+    member = Member.outside(objective, objective.search_space.defaults(), 0)
+    try:
+        loss = copy.deepcopy(objective.task.loss)
+        before = setting_of("loss", loss)
+        member.training.task = replace(objective.task, loss=loss)
+        with member.random():
+            member.training.epoch(N_STEPS)
+        return setting_of("loss", loss) != before
+    except Exception as error:
+        if is_out_of_memory(error):
+            raise
+        return False  # it cannot be told, and what fails is for the trials to say
 
 
 def make_crew(
@@ -325,6 +348,12 @@ def make_crew(
     if fuse == "auto" and is_too_short(objective, first.training.batch_size, n_trials):
         _logger.info(
             "Trials train one by one: the study has too few steps to measure what is fastest."
+        )
+        return None
+    if _loss_keeps_state(objective):
+        _logger.warning(
+            "Trials train one by one: the loss keeps state that training changes, and all trials "
+            "share it. Keep such state in the model."
         )
         return None
     said: set[str] = set()

@@ -215,10 +215,11 @@ def _read_rates(architecture: Architecture, twin: TorchTraining) -> tuple[float,
 @torch.no_grad()
 def _check_outputs(architecture: Architecture, model: nn.Module) -> None:
     weights, buffers = split_model(model)
-    inputs = architecture.rows(_N_ROWS)
-    alone = model.eval()(inputs)
+    # Each gets rows of its own, which a model may change in place.
+    alone = model.eval()(architecture.rows(_N_ROWS))
     try:
-        stacked = architecture.outputs(_one(weights), _one(buffers), inputs)[0]
+        rows = architecture.rows(_N_ROWS)
+        stacked = architecture.outputs(_one(weights), _one(buffers), rows)[0]
     except Exception as error:
         if is_out_of_memory(error):
             raise
