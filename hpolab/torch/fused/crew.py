@@ -352,7 +352,7 @@ def make_crew(
         return None
     if _loss_keeps_state(objective):
         _logger.warning(
-            "Trials train one by one: the loss keeps state that training changes, and all trials "
+            "Trials train one by one: `loss` keeps state that training changes, and all trials "
             "share it. Keep such state in the model."
         )
         return None

@@ -98,50 +98,55 @@ class _Probe:
         self._model: nn.Module | None = None
         self._before: list[Tensor] | None = None
         try:
-            self._model = copy.deepcopy(model)
+            self._model = _varied_copy(model)
         except Exception:  # noqa: BLE001 - without memory for it, or of a kind that trains alone
             return
-        generator = torch.Generator().manual_seed(0)
-        with torch.no_grad():
-            for weight in self._model.parameters():
-                # A layer that begins with zeros would hide what lies behind it.
-                if weight.is_floating_point():
-                    drawn = torch.randn(weight.shape, generator=generator, dtype=weight.dtype)
-                    weight.add_(0.1 * drawn.to(weight.device))
 
     def has_changed(self) -> bool:
         """Tell whether the model computes otherwise than when it was asked last."""
         if self._model is None:
             return False
-        now = self._outputs()
-        if self._before is None:
-            # One that changes by itself shows nothing about others.
-            if not _all_near(now, self._outputs()):
-                self._model = None
-            self._before = now
-            return False
-        before, self._before = self._before, now
-        return not _all_near(before, now)
-
-    @torch.no_grad()
-    def _outputs(self) -> list[Tensor]:
-        train = self._task.train
-        assert self._model is not None and isinstance(train, ArraySplit)  # noqa: PT018
-        found: list[Tensor] = []
-        buffers = [(buffer, buffer.clone()) for buffer in self._model.buffers()]
         try:
-            for is_training in (False, True):
-                inputs, targets = train.rows(0, _N_ROWS)
-                with seeded(0, self._task.device):
-                    outputs = self._model.train(is_training)(inputs)
-                    found.append(outputs.clone())
-                    found.append(self._task.loss(outputs, targets))
+            now = self._outputs(self._model)
+            # One that changes by itself shows nothing about others.
+            is_steady = self._before is not None or _all_near(now, self._outputs(self._model))
         except Exception as error:
             if is_out_of_memory(error):
                 raise
+            is_steady = False
+        if not is_steady:
+            self._model = None
+            return False
+        before, self._before = self._before, now
+        return before is not None and not _all_near(before, now)
+
+    @torch.no_grad()
+    def _outputs(self, model: nn.Module) -> list[Tensor]:
+        train = self._task.train
+        assert isinstance(train, ArraySplit), "`run` refuses other data"
+        found: list[Tensor] = []
+        buffers = [(buffer, buffer.clone()) for buffer in model.buffers()]
+        for is_training in (False, True):
+            inputs, targets = train.rows(0, _N_ROWS)
+            with seeded(0, self._task.device):
+                outputs = model.train(is_training)(inputs)
+                found.append(outputs.clone())
+                found.append(self._task.loss(outputs, targets))
         for buffer, kept in buffers:
             buffer.copy_(kept)
         return found
+
+
+@torch.no_grad()
+def _varied_copy(model: nn.Module) -> nn.Module:
+    """Return a copy with other weights: a layer of zeros would hide what lies behind it."""
+    copied = copy.deepcopy(model)
+    generator = torch.Generator().manual_seed(0)
+    for weight in copied.parameters():
+        if weight.is_floating_point():
+            drawn = torch.randn(weight.shape, generator=generator, dtype=weight.dtype)
+            weight.add_(0.1 * drawn.to(weight.device))
+    return copied
 
 
 def _all_near(some: list[Tensor], others: list[Tensor]) -> bool:

@@ -195,6 +195,6 @@ def test_trials_whose_loss_counts_its_calls_train_one_by_one(
     space = optimizer_space("sgd")
     with caplog.at_level(logging.WARNING):
         together = study_of(objective_of(space, loss=Counting(), metric="accuracy"), 6, 3)
-    assert caplog.text.count("the loss keeps state") == 1
+    assert caplog.text.count("`loss` keeps state") == 1
     alone = study_of(objective_of(space, loss=Counting(), metric="accuracy"), 6, None)
     check_same(together, alone, 1e-12)
