@@ -101,6 +101,19 @@ class ArraySplit(Split):
         """Return a copy of some rows, in the order they came in."""
         return self._batch(lambda part: part[start:stop].clone())
 
+    def unlike_rows(self, n_rows: int) -> tuple[Any, Targets]:
+        """Return a copy of rows whose targets differ as far as possible, ``n_rows`` or fewer."""
+        values, order = self.targets.reshape(len(self.targets), -1)[:, 0].sort()
+        is_new = torch.cat([values.new_ones(1).bool(), values[1:] != values[:-1]])
+        # One row of each value comes first: rare classes lie anywhere.
+        found = torch.cat([order[is_new], order[~is_new]])
+        n_new = int(is_new.sum())
+        places = torch.arange(min(n_rows, len(found)))
+        if n_new > n_rows:
+            places = torch.linspace(0, n_new - 1, n_rows).long()
+        index = found[places.to(found.device)]
+        return self._batch(partial(torch.index_select, dim=0, index=index))
+
     def _batch(self, take: Callable[[Tensor], Tensor]) -> tuple[Any, Targets]:
         targets: Targets = take(self.targets)
         if self.weights is not None:

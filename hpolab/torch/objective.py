@@ -40,6 +40,7 @@ from hpolab.torch.options import (
     TrainingOptions,
     check_precision,
     check_settings_in_space,
+    most_accumulation_steps,
 )
 from hpolab.torch.reading import ReadParams
 from hpolab.torch.rng import order_seed, seeded
@@ -340,7 +341,7 @@ class TorchObjective(Objective):
                 for name, split in self.task.splits.items():
                     with _noted(name):
                         self._check_split(training.model, name, split)
-                training.check_options()
+                training.check_options(most_accumulation_steps(self.search_space, self._options))
 
     def check_fuse(self, fuse: int | str) -> None:
         """Refuse ``fuse`` where `train` makes its own batches: each trial draws its own order."""

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
     from optuna import Trial
 
+    from hpolab.search_space.space import SearchSpace
     from hpolab.torch.batches import UnpackRule
 
     OptimizerFunction = Callable[[dict[str, Any], nn.Module], Optimizer]
@@ -35,6 +36,7 @@ __all__ = [
     "check_precision",
     "check_settings_in_space",
     "check_tunable",
+    "most_accumulation_steps",
 ]
 
 _MEMORY_FORMATS = ("contiguous", "channels_last", "auto")
@@ -262,6 +264,20 @@ def check_tunable(name: str, value: Any) -> None:
         _check_number(name, value)
         if not value > 0:
             raise InvalidArgument(f"`{name}` must be above 0, or None, got {value}.")
+
+
+def most_accumulation_steps(space: SearchSpace, options: TrainingOptions) -> int:
+    """Return the most batches that a step of any trial may have.
+
+    Args:
+        space: The search space.
+        options: What holds for trials without a parameter of their own.
+    """
+    found = [options.accumulation_steps, space.defaults().get("accumulation_steps", 1)]
+    for name, distribution in space.distributions().items():
+        if space.trainer_name(name) == "accumulation_steps":
+            found += getattr(distribution, "choices", [getattr(distribution, "high", 1)])
+    return max(each for each in found if isinstance(each, int))
 
 
 def check_settings_in_space(params: ReadParams) -> None:

@@ -13,6 +13,7 @@ from torch.optim.lr_scheduler import ReduceLROnPlateau
 from hpolab.errors import InvalidArgument, in_brief
 from hpolab.torch.batches import WeightedTargets, values_of
 from hpolab.torch.checks import check_alignment, check_is_tensor
+from hpolab.torch.data import ArraySplit
 from hpolab.torch.metrics import own_functions, read_metrics
 from hpolab.torch.options import TrainedEpoch, TrainingOptions
 from hpolab.torch.outputs import check_by_position, gathered
@@ -37,7 +38,7 @@ if TYPE_CHECKING:
 __all__ = ["TorchTask", "TorchTraining", "TrainsByEpochs"]
 
 # Rows on which a loss is compared with the mean of its values for each.
-_N_ROWS_OF_MEAN = 8
+_N_ROWS_OF_MEAN = 16
 
 
 @dataclass(frozen=True)
@@ -281,8 +282,11 @@ class TorchTraining:
         """Go back to what `to_bytes` has returned."""
         self.state.from_bytes(state)
 
-    def check_options(self) -> None:
+    def check_options(self, accumulation_steps: int) -> None:
         """Refuse options that fail at the first step or checkpoint; it needs gradients.
+
+        Args:
+            accumulation_steps: The most batches that a step of any trial may have.
 
         Raises:
             InvalidArgument: If the loss cannot be accumulated, or the user's own optimizer or
@@ -290,11 +294,11 @@ class TorchTraining:
         """
         options = self.options
         has_functions = options.optimizer is not None or options.schedule is not None
-        if options.accumulation_steps > 1:
+        if accumulation_steps > 1:
             if self.task.train.is_weighted:
                 raise InvalidArgument(
                     "`accumulation_steps` must be 1 where rows have weights, as batches of one "
-                    f"step differ in theirs, got {options.accumulation_steps}: take a larger "
+                    f"step differ in theirs, got {accumulation_steps}: take a larger "
                     "`batch_size`."
                 )
             self._check_loss_is_mean()
@@ -312,7 +316,11 @@ class TorchTraining:
             ) from error
 
     def _check_loss_is_mean(self) -> None:
-        inputs, targets = next(self.task.train.batches(_N_ROWS_OF_MEAN))
+        train = self.task.train
+        if isinstance(train, ArraySplit):
+            inputs, targets = train.unlike_rows(_N_ROWS_OF_MEAN)
+        else:
+            inputs, targets = next(train.batches(_N_ROWS_OF_MEAN))
         self.model.eval()
         with torch.no_grad():
             outputs = self.task.outputs(self.model, inputs)

@@ -18,6 +18,7 @@ from hpolab import (
     InvalidType,
     RecipeMismatch,
     SearchSpace,
+    TorchObjective,
     TrainedEpoch,
     build_optimizer,
     make_study,
@@ -201,14 +202,55 @@ def root(outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
 
 
 @pytest.mark.parametrize("loss", [total, root])
+@pytest.mark.parametrize(
+    "accumulating",
+    [
+        {"accumulation_steps": 2},
+        {"search_space": ADAMW | {"accumulation_steps": [1, 4]}},
+        {"search_space": ADAMW | {"accumulation_steps": (1, 3)}},
+        {"search_space": ADAMW | {"accumulation_steps": 2}},
+    ],
+    ids=["option", "choice", "range", "fixed"],
+)
 @pytest.mark.parametrize("batches", [False, True])
-def test_loss_that_is_no_mean_over_rows_cannot_be_accumulated(regression, splits, loss, batches):
+def test_loss_that_is_no_mean_over_rows_cannot_be_accumulated(
+    regression, splits, loss, batches, accumulating
+):
     inputs, targets = tensors(splits["train"])
     data = list(DataLoader(TensorDataset(inputs, targets[:, 0]), batch_size=8))
     options = {"train": data} if batches else {}
     regression(loss=loss, **options).check()
-    objective = regression(loss=loss, accumulation_steps=2, **options)
+    objective = regression(loss=loss, **accumulating, **options)
     with pytest.raises(InvalidArgument, match="`loss` must be a mean over rows where"):
+        objective.check()
+
+
+@pytest.mark.parametrize("n_rare", [1, 20])
+def test_loss_with_class_weights_cannot_be_accumulated_where_rows_are_sorted(n_rare):
+    n = 60
+    inputs = np.random.default_rng(0).normal(size=(n, 3)).astype("float32")
+    targets = np.repeat([0, 1], [n - n_rare, n_rare])
+    objective = TorchObjective(
+        lambda params: nn.Linear(3, 2),
+        train=(inputs, targets),
+        valid=(inputs + 1, targets),
+        search_space=ADAMW,
+        loss=nn.CrossEntropyLoss(weight=torch.tensor([1.0, 9.0])),
+        metric="accuracy",
+        max_epochs=1,
+        accumulation_steps=2,
+    )
+    with pytest.raises(InvalidArgument, match="`loss` must be a mean over rows where"):
+        objective.check()
+
+
+def test_tuned_accumulation_is_refused_where_rows_have_weights(regression, splits):
+    inputs, targets = splits["train"]
+    objective = regression(
+        train=(inputs, targets, np.ones(len(inputs))),
+        search_space=ADAMW | {"accumulation_steps": [1, 2]},
+    )
+    with pytest.raises(InvalidArgument, match="`accumulation_steps` must be 1 where rows have"):
         objective.check()
 
 

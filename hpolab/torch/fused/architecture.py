@@ -160,11 +160,11 @@ class Architecture:
         batch, batch_targets = map_arrays(pick, inputs), pick(targets)
         losses = vmap(partial(_loss, self._template, self.task.loss), randomness="error")
 
-        # Buffers are arguments too, because the model writes training statistics into them.
-        def total(weights: Named, buffers: Named) -> Tensor:
-            return losses(weights, buffers, masks, batch, batch_targets).sum()
+        # What a model may write into is an argument: statistics in buffers, and its own batch.
+        def total(weights: Named, buffers: Named, inputs: Any, targets: Tensor) -> Tensor:
+            return losses(weights, buffers, masks, inputs, targets).sum()
 
-        found: Named = grad(total)(weights, buffers)
+        found: Named = grad(total)(weights, buffers, batch, batch_targets)
         return found
 
 

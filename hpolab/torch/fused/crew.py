@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 import gc
 import time
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, NoReturn
 
@@ -16,15 +18,14 @@ from hpolab.torch.fused.first_steps import N_STEPS, FirstSteps, open_architectur
 from hpolab.torch.fused.group import MemberGroup
 from hpolab.torch.fused.grouping import signature
 from hpolab.torch.fused.member import Member
-from hpolab.torch.fused.settings import globals_of
+from hpolab.torch.fused.outside import Outside
+from hpolab.torch.fused.settings import setting_of
 from hpolab.torch.fused.speed import Speed, choose, is_too_short
 from hpolab.torch.fused.stack import Stack
 from hpolab.trial.lease import requeue_mine
 from hpolab.trial.reporter import StepReport, is_out_of_memory, report_together
 
 if TYPE_CHECKING:
-    from collections.abc import Hashable
-
     from optuna import Study, Trial
 
     from hpolab.objectives.crew import Outcome
@@ -54,7 +55,7 @@ class FusedCrew(Crew):
         objective: The objective that its trials train.
         speed: The largest number of trials at once, and whether their stacks are compiled.
         said: Reasons for training alone that have been logged already.
-        changing: Values of modules that training itself changes, such as counters.
+        outside: What lies outside the models of all trials.
         deadline: The moment of ``time.monotonic()`` when trainings end with their best so far.
     """
 
@@ -64,7 +65,7 @@ class FusedCrew(Crew):
         objective: TrainsByEpochs,
         speed: Speed,
         said: set[str],
-        changing: set[str],
+        outside: Outside,
         deadline: float,
     ) -> None:
         self._study = study
@@ -72,8 +73,7 @@ class FusedCrew(Crew):
         self._size = speed.size
         self._compiled = speed.compiled
         self._said = said
-        self._changing = changing
-        self._globals: dict[str, Hashable] = {}
+        self._outside = outside
         self._has_collected = False
         self._deadline = deadline
         # Trials that cannot share a stack have None in common.
@@ -97,10 +97,9 @@ class FusedCrew(Crew):
         """Begin a trial; return its outcome if its checkpoint is its last or if it cannot start."""
         _optuna.buffer_reports(self._study, trial)
         try:
-            member = Member.start(self._objective, trial, self._deadline)
+            member, disturbed = self._started(trial)
             if member.is_done:
                 return member.result
-            disturbed = self._disturbed_by(member)
             if disturbed is not None:
                 self._train_one_by_one(disturbed)
                 self._requeue(trial)
@@ -155,21 +154,21 @@ class FusedCrew(Crew):
         for member in self._members:
             self._requeue_member(member)
 
-    def _disturbed_by(self, member: Member) -> str | None:
-        """Return what building a member's model has changed that other models read, if anything."""
+    def _started(self, trial: Trial) -> tuple[Member, str | None]:
+        """Return a trial's member, and what building it has changed that others read, if any."""
         if self._size == 1:
-            return None
-        found = globals_of(member.training.model)
-        known, self._globals = {**found, **self._globals}, {**self._globals, **found}
-        return next(
-            (key for key in found if known[key] != found[key] and key not in self._changing), None
-        )
+            return Member.start(self._objective, trial, self._deadline), None
+        self._outside.look()
+        member = Member.start(self._objective, trial, self._deadline)
+        disturbed = self._outside.changed()
+        self._outside.add(member.training.model)
+        return member, disturbed if self._members else None
 
     def _train_one_by_one(self, disturbed: str) -> None:
         """Requeue all trials; from now on each trains to its end before the next is built."""
         _logger.warning(
-            f"Trials train one by one: between them {disturbed!r} has changed, which their models "
-            "read. Give a model what it needs as its own attribute."
+            f"Trials train one by one: between them {disturbed} has changed that their models, the "
+            "loss or a metric read. Give a model what it needs as its own attribute."
         )
         self.requeue()
         self._groups.clear()
@@ -277,7 +276,7 @@ def say_why(said: set[str], member: Member, reason: str) -> None:
         said.add(reason)
         number = None if member.trial is None else member.trial.number
         which = "The default configuration" if number is None else f"Trial {number}"
-        _logger.warning(f"{which} trains alone: {reason}.")
+        _logger.warning(f"{which} trains alone: {reason.rstrip('.')}.")
 
 
 def prove(objective: TrainsByEpochs) -> tuple[Architecture, Member]:
@@ -291,9 +290,9 @@ def prove(objective: TrainsByEpochs) -> tuple[Architecture, Member]:
     """
     params = objective.search_space.defaults()
     members = [Member.outside(objective, params, seed) for seed in (0, 1)]
-    where = signature(members[0].training).difference(signature(members[1].training))
-    if where is not None:
-        raise TrainsAlone(f"models of the same params differ in {where!r}")
+    differing = signature(members[0].training).difference(signature(members[1].training))
+    if differing is not None:
+        raise TrainsAlone(f"its {differing!r} differs from seed to seed")
     architecture = open_architecture(members[0].training)
     try:
         stack = Stack(architecture, [(each, FirstSteps(architecture, each)) for each in members])
@@ -307,6 +306,24 @@ def prove(objective: TrainsByEpochs) -> tuple[Architecture, Member]:
     for reason in stack.strangers.values():
         raise TrainsAlone(reason)
     return architecture, members[0]
+
+
+def _loss_keeps_state(objective: TrainsByEpochs) -> bool:
+    """Tell whether steps change the user's loss, as one that counts its calls."""
+    if objective.task.own_loss is None:
+        return False
+    member = Member.outside(objective, objective.search_space.defaults(), 0)
+    try:
+        loss = copy.deepcopy(objective.task.loss)
+        before = setting_of("loss", loss)
+        member.training.task = replace(objective.task, loss=loss)
+        with member.random():
+            member.training.epoch(N_STEPS)
+        return setting_of("loss", loss) != before
+    except Exception as error:
+        if is_out_of_memory(error):
+            raise
+        return False  # it cannot be told, and what fails is for the trials to say
 
 
 def make_crew(
@@ -332,8 +349,13 @@ def make_crew(
             "Trials train one by one: the study has too few steps to measure what is fastest."
         )
         return None
+    if _loss_keeps_state(objective):
+        _logger.warning(
+            "Trials train one by one: `loss` keeps state that training changes, and all trials "
+            "share it. Keep such state in the model."
+        )
+        return None
     said: set[str] = set()
-    before = globals_of(first.training.model)
     try:
         proven = prove(objective)
     except TrainsAlone as reason:
@@ -343,5 +365,5 @@ def make_crew(
         speed = choose(objective, *proven, fuse, n_trials, deadline - time.monotonic())
     if speed.size == 1:
         return None
-    changing = {key for key, now in globals_of(first.training.model).items() if now != before[key]}
-    return FusedCrew(study, objective, speed, said, changing, deadline)
+    outside = Outside(first.training)
+    return FusedCrew(study, objective, speed, said, outside, deadline)

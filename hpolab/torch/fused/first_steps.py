@@ -15,7 +15,7 @@ from torch import Tensor
 from hpolab.errors import in_brief
 from hpolab.torch.fused.architecture import Architecture, TrainsAlone, split_model
 from hpolab.torch.fused.dropout import read_dropouts
-from hpolab.torch.fused.settings import UnknownSetting
+from hpolab.torch.fused.settings import UnknownSetting, rates_of
 from hpolab.torch.state import TrainingState
 from hpolab.trial.reporter import is_out_of_memory
 
@@ -106,6 +106,7 @@ class FirstSteps:
             raise TrainsAlone
         member.dropout_rates = _read_rates(architecture, twin)
         _check_outputs(architecture, twin.model)
+        self._check_is_kept(twin.model.train(), training.model)
 
     def difference(self, n_steps: int, stacked: Mapping[str, Tensor]) -> str | None:
         """Return the name of what a stack has trained otherwise, None if nothing.
@@ -132,6 +133,17 @@ class FirstSteps:
                 if keep is not None and not _agrees(before[keep], after[keep], other[keep]):
                     return name
         return None
+
+    def _check_is_kept(self, model: nn.Module, before: nn.Module) -> None:
+        """Refuse a model that changes when it is evaluated, or from epoch to epoch.
+
+        In a stack members have weights and buffers only within a step, and fixed rates of dropout.
+        """
+        for name, part in _tensors(model).items():
+            if not torch.equal(part, self._after[name]):
+                raise TrainsAlone(f"its {name!r} changes when it is evaluated")
+        if rates_of(model) != rates_of(before):
+            raise TrainsAlone("its rates of dropout change while it trains")
 
     def _note(self, model: nn.Module) -> Any:
         def note(optimizer: Optimizer, args: Any, kwargs: Any) -> None:
@@ -203,10 +215,11 @@ def _read_rates(architecture: Architecture, twin: TorchTraining) -> tuple[float,
 @torch.no_grad()
 def _check_outputs(architecture: Architecture, model: nn.Module) -> None:
     weights, buffers = split_model(model)
-    inputs = architecture.rows(_N_ROWS)
-    alone = model.eval()(inputs)
+    # Each gets rows of its own, which a model may change in place.
+    alone = model.eval()(architecture.rows(_N_ROWS))
     try:
-        stacked = architecture.outputs(_one(weights), _one(buffers), inputs)[0]
+        rows = architecture.rows(_N_ROWS)
+        stacked = architecture.outputs(_one(weights), _one(buffers), rows)[0]
     except Exception as error:
         if is_out_of_memory(error):
             raise

@@ -220,10 +220,31 @@ class MemberGroup:
         return [
             (
                 member,
-                _epoch_alone(member) if slot in stack.strangers else _read(member, values[slot]),
+                _epoch_alone(member)
+                if slot in stack.strangers
+                else self._read(stack, slot, member, values[slot]),
             )
             for slot, member in members.items()
         ]
+
+    def _read(self, stack: Stack, slot: int, member: Member, value: float | Exception) -> float:
+        """Return a member's value; what fails in a stack alone is not the member's failure."""
+        if not isinstance(value, Exception):
+            return value
+        if is_out_of_memory(value):
+            return _failed(member, value)
+        stack.take_out(slot)
+        stack.remove(slot)
+        self._alone.append(member)
+        if stack.n_members == 0:
+            self._stacks.remove(stack)
+        try:
+            with member.random():
+                found = member.training.end_epoch(member.reporter)
+        except Exception as error:  # noqa: BLE001 - stored with its trial
+            return _failed(member, error)
+        self._refuse(member, f"in a stack its metric fails ({in_brief(value).rstrip('.')})")
+        return found
 
     def _break(
         self,
@@ -256,10 +277,6 @@ def _epoch_alone(member: Member) -> float:
         return member.epoch()
     except Exception as error:  # noqa: BLE001 - stored with its trial
         return _failed(member, error)
-
-
-def _read(member: Member, value: float | Exception) -> float:
-    return _failed(member, value) if isinstance(value, Exception) else value
 
 
 def _failed(member: Member, error: Exception) -> float:

@@ -18,7 +18,7 @@ __all__ = ["adapt_layers"]
 def adapt_layers(template: nn.Module) -> None:
     """Give layers the class whose computation stacks, and take away rates of dropout.
 
-    Rates belong to members, not to the template; whatever else reads them there gets NaN.
+    Rates belong to members, not to the template; whatever else reads them there gets infinity.
     """
     for module in template.modules():
         if type(module) is nn.Linear:
@@ -29,9 +29,8 @@ def adapt_layers(template: nn.Module) -> None:
             if module.momentum is None and module.track_running_stats:
                 module.__class__ = _averaging(type(module))
         elif isinstance(module, nn.modules.dropout._DropoutNd):
-            module.p = math.nan
+            module.p = math.inf  # a model may ask whether it is above 0
         elif isinstance(module, nn.MultiheadAttention):
-            # Attention asks whether it is above 0.
             module.dropout = math.inf if module.dropout > 0 else 0.0
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dis
 import enum
 import functools
 import hashlib
@@ -19,7 +18,7 @@ from torch import Tensor, nn
 if TYPE_CHECKING:
     from collections.abc import Hashable, Iterator, Mapping
 
-__all__ = ["UnknownSetting", "difference", "globals_of", "setting_of", "settings_of"]
+__all__ = ["UnknownSetting", "difference", "rates_of", "setting_of", "settings_of"]
 
 # Objects that a model holds and that are compared; beyond it would take longer than it saves.
 _MOST_OBJECTS = 20_000
@@ -46,8 +45,8 @@ class UnknownSetting(Exception):
 def settings_of(model: nn.Module) -> dict[str, Hashable]:
     """Return what a model computes besides its weights and rates of dropout: where -> what.
 
-    Two models with equal settings, weights and buffers compute the same, as long as the values that
-    `globals_of` returns are equal. Functions count with what they enclose.
+    Two models with equal settings, weights and buffers compute the same, as long as what lies
+    outside of them stays as it is; see `Outside`. Functions count with what they enclose.
 
     Raises:
         UnknownSetting: If the model holds an object that cannot be compared.
@@ -56,6 +55,7 @@ def settings_of(model: nn.Module) -> dict[str, Hashable]:
     reader = _Reader()
     for module in model.modules():
         reader.meet(module)
+    reader.own |= {id(part) for part in (*model.modules(), *model.parameters(), *model.buffers())}
     read: set[int] = set()
     for name, module in model.named_modules(remove_duplicate=False):
         place = f"{name}." if name else ""
@@ -72,19 +72,14 @@ def settings_of(model: nn.Module) -> dict[str, Hashable]:
     return found
 
 
-def globals_of(model: nn.Module) -> dict[str, Hashable]:
-    """Return the plain values of modules that a model's methods read: name -> value.
-
-    They belong to no model: whatever changes them changes all models.
-    """
-    found: dict[str, Hashable] = {}
-    kinds = {base for module in model.modules() for base in type(module).__mro__}
-    for kind in kinds:
-        if not _is_library(kind):
-            for key, method in vars(kind).items():
-                if isinstance(method, types.FunctionType) and key != "__init__":
-                    found.update(_globals_of(method))
-    return found
+def rates_of(model: nn.Module) -> list[float]:
+    """Return the rates of a model's dropouts, in the order of its modules."""
+    return [
+        getattr(module, key)
+        for module in model.modules()
+        for kind, key in _RATES
+        if isinstance(module, kind)
+    ]
 
 
 def setting_of(place: str, value: Any) -> Hashable:
@@ -124,9 +119,16 @@ def _is_rate(module: nn.Module, key: str) -> bool:
 
 
 class _Reader:
-    """Makes values comparable; an object that is met again is the same object."""
+    """Makes values comparable; an object that is met again is the same object.
+
+    Attributes:
+        own: The ids of a model's own parts. A copy of the model has others, but a function that
+            encloses one is not copied with it.
+    """
 
     def __init__(self) -> None:
+        self.own: set[int] = set()
+        self._n_functions = 0
         self._seen: dict[int, int] = {}
         # What was met must live on, or another object might get its id.
         self._kept: list[Any] = []
@@ -141,6 +143,10 @@ class _Reader:
         if isinstance(value, _PLAIN):
             # 1, 1.0 and True are equal, and so are 0.0 and -0.0, but nan and nan are not.
             return type(value), repr(value) if isinstance(value, float | complex) else value
+        if self._n_functions and id(value) in self.own:
+            raise UnknownSetting(
+                f"its {place!r} is a function that refers to the model itself: make it a method"
+            )
         if id(value) in self._seen:
             return "again", self._seen[id(value)]
         if len(self._kept) >= _MOST_OBJECTS:
@@ -187,7 +193,9 @@ class _Reader:
     def _function(self, place: str, function: types.FunctionType) -> Hashable:
         cells = [cell.cell_contents for cell in function.__closure__ or () if _is_full(cell)]
         parts = [function.__defaults__, function.__kwdefaults__, vars(function), cells]
+        self._n_functions += 1
         held = tuple(self.read(place, part) for part in parts)
+        self._n_functions -= 1
         return "function", function.__code__, held
 
     def _class(self, place: str, kind: type) -> Hashable:
@@ -258,42 +266,9 @@ def _hides_its_state(kind: type) -> bool:
     return any(isinstance(each, _FOREIGN_METHODS) for each in vars(kind).values())
 
 
-def _is_library(value: Any) -> bool:
-    return str(value.__module__).partition(".")[0] in ("torch", "numpy", "builtins")
-
-
 def _is_full(cell: Any) -> bool:
     try:
         _ = cell.cell_contents
     except ValueError:  # of a variable that is not assigned yet
         return False
     return True
-
-
-def _globals_of(function: types.FunctionType) -> Iterator[tuple[str, Hashable]]:
-    names, attributes = _names_of(function.__code__)
-    for name in names:
-        value = function.__globals__.get(name)
-        if isinstance(value, types.ModuleType):
-            read = {f"{value.__name__}.{each}": vars(value).get(each) for each in attributes}
-        else:
-            read = {f"{function.__module__}.{name}": value}
-        for key, each in read.items():
-            if isinstance(each, bool | int | float | str | list | tuple | dict | set):
-                try:
-                    yield key, setting_of(key, each)
-                except UnknownSetting:
-                    yield key, id(each)
-
-
-@functools.lru_cache(maxsize=1024)
-def _names_of(code: types.CodeType) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Return the global names that code and the code within it reads, and all its names."""
-    names = [each.argval for each in dis.get_instructions(code) if each.opname == "LOAD_GLOBAL"]
-    attributes = list(code.co_names)
-    for const in code.co_consts:
-        if isinstance(const, types.CodeType):
-            of_const = _names_of(const)
-            names += of_const[0]
-            attributes += of_const[1]
-    return tuple(dict.fromkeys(names)), tuple(dict.fromkeys(attributes))

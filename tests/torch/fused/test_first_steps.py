@@ -216,3 +216,127 @@ def test_rounding_is_no_reason_to_train_alone(name, caplog, objective_of, study_
     with caplog.at_level(logging.WARNING):
         study_of(objective, 24, 8)
     assert "alone" not in caplog.text
+
+
+class Evaluated(nn.Module):
+    """Changes itself when it is evaluated, as a model that counts epochs does."""
+
+    def __init__(self, change: Callable[[Evaluated], None], *, by_mode: bool) -> None:
+        super().__init__()
+        self.first, self.drop, self.last = nn.Linear(6, 8), nn.Dropout(0.4), nn.Linear(8, 2)
+        self.register_buffer("scale", torch.ones(()))
+        self.change, self.by_mode = change, by_mode
+
+    def train(self, mode: bool = True) -> Evaluated:
+        if self.by_mode and not mode:
+            self.change(self)
+        return super().train(mode)
+
+    def forward(self, inputs: torch.Tensor) -> torch.Tensor:
+        if not self.by_mode and not self.training:
+            self.change(self)
+        return self.last(self.scale * self.drop(self.first(inputs).tanh()))
+
+
+def lower_rate(model: Evaluated) -> None:
+    model.drop.p *= 0.5
+
+
+def scale_in_place(model: Evaluated) -> None:
+    model.scale.mul_(0.5)
+
+
+def scale_anew(model: Evaluated) -> None:
+    model.scale = model.scale * 0.5
+
+
+def clamp_weights(model: Evaluated) -> None:
+    with torch.no_grad():
+        model.first.weight.clamp_(-0.1, 0.1)
+
+
+@pytest.mark.parametrize("by_mode", [False, True], ids=["in forward", "in train"])
+@pytest.mark.parametrize("change", [lower_rate, scale_in_place, scale_anew, clamp_weights])
+def test_a_model_that_evaluation_changes_trains_alone(
+    double, caplog, objective_of, study_of, check_same, change, by_mode
+):
+    objective = objective_of(model=lambda params: Evaluated(change, by_mode=by_mode))
+    with caplog.at_level(logging.WARNING):
+        together = study_of(objective, 4, 4)
+    assert caplog.text.count("trains alone") == 1
+    check_same(together, study_of(objective, 4, None), 1e-12)
+
+
+class Enclosed(nn.Module):
+    """Reads its count through a function, which a copy of it shares."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.last = nn.Linear(6, 8), nn.Linear(8, 2)
+        self.register_buffer("count", torch.zeros(()))
+        self.anneal = lambda hidden: hidden / (1 + self.count)
+
+    def forward(self, inputs: torch.Tensor) -> torch.Tensor:
+        if self.training:
+            self.count += 1
+        return self.last(self.anneal(self.first(inputs).tanh()))
+
+
+def test_a_function_that_encloses_the_model_keeps_it_out_of_stacks(
+    double, caplog, objective_of, study_of, check_same
+):
+    objective = objective_of(model=lambda params: Enclosed())
+    with caplog.at_level(logging.WARNING):
+        together = study_of(objective, 4, 4)
+    assert "'anneal' is a function that refers to the model itself" in caplog.text
+    check_same(together, study_of(objective, 4, None), 1e-12)
+
+
+class InPlace(nn.Module):
+    """Centers its inputs in place."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.Linear(6, 2)
+
+    def forward(self, inputs: torch.Tensor) -> torch.Tensor:
+        inputs -= inputs.mean(0)
+        return self.layer(inputs)
+
+
+def test_a_model_that_works_in_place_shares_a_stack(
+    double, caplog, objective_of, study_of, check_same
+):
+    objective = objective_of(model=lambda params: InPlace())
+    with caplog.at_level(logging.WARNING):
+        together = study_of(objective, 4, 4)
+    assert "alone" not in caplog.text
+    check_same(together, study_of(objective, 4, None), 1e-8)
+
+
+HIDDEN: dict[str, torch.Tensor] = {}
+
+
+class Noted(nn.Module):
+    """Leaves its hidden layer where the loss finds it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.last = nn.Linear(6, 8), nn.Linear(8, 2)
+
+    def forward(self, inputs: torch.Tensor) -> torch.Tensor:
+        HIDDEN["last"] = self.first(inputs).tanh()
+        return self.last(HIDDEN["last"])
+
+
+def test_a_metric_that_needs_more_than_outputs_is_read_without_the_stack(
+    double, caplog, objective_of, study_of, check_same
+):
+    def penalized(outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+        return functional.cross_entropy(outputs, targets) + 0.1 * HIDDEN["last"].square().mean()
+
+    objective = objective_of(model=lambda params: Noted(), loss=penalized)
+    with caplog.at_level(logging.WARNING):
+        together = study_of(objective, 6, 3)
+    assert caplog.text.count("in a stack its metric fails") == 1
+    check_same(together, study_of(objective, 6, None), 1e-8)
