@@ -102,6 +102,9 @@ def function_settings(function: Any) -> Any:
         function = function.func
     if hasattr(function, "_score_func"):
         settings |= plain_fact(getattr(function, "_kwargs", {}))
+        # What a model is asked for, such as probabilities: an AUC of classes is another one.
+        response = plain_fact(getattr(function, "_response_method", "predict"))
+        settings |= {} if response == "predict" else {"response_method": response}
         name = f"-{name}" if getattr(function, "_sign", 1) == -1 else name
     elif is_dataclass(function) and not isinstance(function, type):
         settings |= {
