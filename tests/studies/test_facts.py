@@ -10,7 +10,14 @@ import optuna
 import pytest
 from optuna.storages import InMemoryStorage
 
-from hpolab import FunctionObjective, InvalidArgument, RecipeMismatch, make_study, run
+from hpolab import (
+    FunctionObjective,
+    InvalidArgument,
+    Objective,
+    RecipeMismatch,
+    make_study,
+    run,
+)
 from hpolab.studies.facts import stored_facts
 from hpolab.studies.recipe import REFERENCES_KEY
 
@@ -30,7 +37,7 @@ def make(function: Any = identity, **options: Any) -> FunctionObjective:
     return FunctionObjective(function, **settings | options)
 
 
-def go(storage: Any, objective: FunctionObjective, n_trials: int) -> optuna.Study:
+def go(storage: Any, objective: Objective, n_trials: int) -> optuna.Study:
     study = make_study("s", storage=storage, objective=objective, sampler="random")
     run(study, objective, n_trials=n_trials, show_progress_bar=False)
     return study
@@ -158,6 +165,53 @@ def test_array_that_a_function_reads_is_said_once_it_changes(said):
     assert said() == ""
     go(storage, objective(np.ones(4)), 3)
     assert "the data that `function` reads has changed" in said()
+
+
+@pytest.mark.parametrize(("one", "other"), [(1, 1000), ([1, 2], [1, 3]), ({"w": 1}, {"w": 2})])
+def test_configuration_that_a_function_reads_is_said_once_it_changes(said, one, other):
+    storage = InMemoryStorage()
+
+    def objective(value):
+        return make(lambda params, reporter: params["x"] * len(str(value)))
+
+    go(storage, objective(one), 1)
+    go(storage, objective(one), 2)
+    assert said() == ""
+    go(storage, objective(other), 3)
+    assert "the configuration that `function` reads has changed" in said()
+
+
+def test_helper_that_a_function_calls_is_said_once_it_changes(said):
+    storage = InMemoryStorage()
+
+    def objective(helper):
+        return make(lambda params, reporter: helper(params["x"]))
+
+    go(storage, objective(lambda x: x), 1)
+    go(storage, objective(lambda x: x), 2)
+    assert said() == ""
+    go(storage, objective(lambda x: 1000 * x), 3)
+    assert "the code that `function` calls has changed" in said()
+
+
+def test_what_an_objective_of_ones_own_holds_is_said_once_it_changes(said):
+    class Own(Objective):
+        def __init__(self, X, weight=1.0):
+            super().__init__(search_space={"x": (0.0, 1.0)}, direction="minimize", max_steps=1)
+            self.X, self.weight, self.n_trained = X, weight, 0
+
+        def train(self, params, reporter):
+            self.n_trained += 1
+            return params["x"] * self.weight * float(self.X.sum())
+
+    storage = InMemoryStorage()
+    go(storage, Own(np.ones(3)), 1)
+    go(storage, Own(np.ones(3)).with_settings(timeout_seconds=60), 2)
+    assert said() == ""
+    go(storage, Own(np.full(3, 1000.0)), 3)
+    assert said().count("what the objective holds has changed") == 1
+    go(storage, Own(np.full(3, 1000.0), weight=2.0), 4)
+    assert said().count("what the objective holds has changed") == 2
 
 
 def test_lambda_is_known_by_its_name_in_every_place():
