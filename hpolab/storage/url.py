@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit, urlunsplit
 
-import optuna
 from optuna.exceptions import ExperimentalWarning, OptunaError
 from optuna.storages import (
     BaseStorage,
@@ -33,6 +32,7 @@ from hpolab.errors import (
     one_of,
 )
 from hpolab.keywords import checks_keywords
+from hpolab.logs import get_logger
 from hpolab.storage.database import DatabaseStorage
 from hpolab.storage.journal import ForkSafeJournalStorage, JournalFile
 from hpolab.storage.paths import path_of, why_unusable
@@ -49,7 +49,7 @@ __all__ = ["DEFAULT_URL", "open_storage"]
 
 DEFAULT_URL = "sqlite:///hpolab.db"
 
-_logger = optuna.logging.get_logger(__name__)
+_logger = get_logger(__name__)
 
 # How long a server may take to answer the first time. Whole seconds: libpq takes no fractions.
 ANSWER_TIMEOUT_SECONDS = 5

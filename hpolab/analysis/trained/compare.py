@@ -31,6 +31,7 @@ from hpolab.errors import (
 )
 from hpolab.fingerprint import data_fingerprint
 from hpolab.keywords import checks_keywords
+from hpolab.logs import get_logger
 from hpolab.objectives.base import Objective
 from hpolab.running.run import RunOptions, run
 from hpolab.search_space.near import meant_name
@@ -57,7 +58,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Comparison", "Contender", "compare", "load_comparison", "studies_of_comparison"]
 
-_logger = optuna.logging.get_logger(__name__)
+_logger = get_logger(__name__)
 
 _CONTENDER_KEY = "hpolab:contender"
 _TEST_KEY = "hpolab:test"
