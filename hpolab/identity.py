@@ -212,6 +212,8 @@ def read_by(function: Any) -> dict[str, Any]:
         function = getattr(type(function), "__call__", None)  # noqa: B004 - its code is read
     if owner is not None and not isinstance(owner, ModuleType | type):
         found |= {f"self.{name}": each for name, each in attributes_of(owner).items()}
+        # A module of PyTorch has its constants apart.
+        found |= dict(owner.named_buffers()) if hasattr(owner, "named_buffers") else {}
     code = getattr(function, "__code__", None)
     if code is not None:
         names = _names_in(code)

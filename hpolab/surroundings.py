@@ -132,6 +132,8 @@ def _plain(value: Any, *, with_containers: bool) -> Any:
         return "a path" if "://" in value else plain_fact(value)
     if value is None or isinstance(value, bool | int | float | np.generic):
         return value
+    if getattr(value, "shape", None) == () and hasattr(value, "item"):  # a tensor of one number
+        return value.item()
     if isinstance(value, SimpleNamespace | argparse.Namespace):
         value = vars(value)
     elif is_dataclass(value) and not isinstance(value, type):

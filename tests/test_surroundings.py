@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from hpolab.surroundings import called_code, captured_settings, held_values
 
@@ -49,6 +50,8 @@ PAIRS = [
     (0.1, 0.2),
     ("relu", "gelu"),
     (None, 1),
+    (np.array(1.0), np.array(2.0)),
+    (torch.tensor(1.0), torch.tensor(2.0)),
     ((1, 2), (1, 3)),
     ([1, 2], [2, 1]),
     ({"width": 4}, {"width": 64}),
@@ -146,6 +149,20 @@ def test_code_that_is_installed_is_not_looked_into():
 def test_functions_that_call_each_other_come_to_an_end():
     build = module_of("def build(n): return other(n)\ndef other(n): return build(n - 1)")
     assert called_code(build) is not None
+
+
+class WeightedLoss(torch.nn.Module):
+    def __init__(self, weight: float) -> None:
+        super().__init__()
+        self.register_buffer("weight", torch.tensor(weight))
+
+    def forward(self, outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+        return (self.weight * (outputs - targets)).mean()
+
+
+def test_buffers_of_a_module_are_settings():
+    assert captured_settings(WeightedLoss(1.0)) == captured_settings(WeightedLoss(1.0))
+    assert captured_settings(WeightedLoss(1.0)) != captured_settings(WeightedLoss(2.0))
 
 
 class Rows:

@@ -367,13 +367,12 @@ class TorchObjective(Objective):
 
     def _known_facts(self) -> dict[str, Any]:
         facts = super()._known_facts() | self._data_facts
-        functions = {"loss": None, "metric": None, **self._functions()}
+        functions = {"loss": None, "metric": None, "unpack": None, **self._functions()}
         facts |= {
             f"{name} settings": None if each is None else function_settings(each)
             for name, each in functions.items()
         }
-        if isinstance(self._unpack, str):
-            facts["unpack"] = self._unpack
+        facts["unpack"] = self._unpack if isinstance(self._unpack, str) else None
         tuned = "batch_size" in self.search_space.trainer_names()
         if not tuned and self.task.train.targets is not None:
             facts["batch_size"] = self._batch_size

@@ -8,14 +8,22 @@ from typing import Any
 import numpy as np
 import optuna
 import pytest
+import torch
 from optuna.storages import InMemoryStorage
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import FunctionTransformer
+from torch.utils.data import DataLoader, Dataset
 
 from hpolab import (
     FunctionObjective,
     InvalidArgument,
     Objective,
     RecipeMismatch,
+    SklearnObjective,
+    TorchObjective,
     make_study,
+    optimizer_space,
     run,
 )
 from hpolab.studies.facts import stored_facts
@@ -212,6 +220,62 @@ def test_what_an_objective_of_ones_own_holds_is_said_once_it_changes(said):
     assert said().count("what the objective holds has changed") == 1
     go(storage, Own(np.full(3, 1000.0), weight=2.0), 4)
     assert said().count("what the objective holds has changed") == 2
+
+
+def test_function_inside_an_estimator_is_said_once_it_changes(said):
+    rows = np.arange(40.0)[:, None], np.arange(40) % 2
+
+    def objective(transform):
+        steps = make_pipeline(FunctionTransformer(transform), LogisticRegression())
+        space = {"logisticregression__C": (0.1, 10.0, "log")}
+        return SklearnObjective(steps, rows, search_space=space)
+
+    storage = InMemoryStorage()
+    go(storage, objective(lambda X: X), 1)
+    go(storage, objective(lambda X: X), 2)
+    assert said() == ""
+    go(storage, objective(lambda X: X / 1000), 3)
+    assert "the code that `estimator` calls has changed" in said()
+
+
+class Scaled(Dataset):
+    """A data set of a user's own, which counts what is read."""
+
+    def __init__(self, scale):
+        self.X, self.n_read = torch.arange(32.0)[:, None] * scale, 0
+
+    def __len__(self):
+        return len(self.X)
+
+    def __getitem__(self, row):
+        self.n_read += 1
+        return self.X[row], self.X[row] / 2
+
+
+def of_batches(scale=1.0, **options):
+    return TorchObjective(
+        lambda params: torch.nn.Linear(1, 1),
+        train=DataLoader(Scaled(scale), batch_size=8),
+        valid=(torch.ones(4, 1), torch.ones(4, 1)),
+        search_space=optimizer_space("sgd").override(lr=(1e-6, 1e-5)),
+        **{"loss": "mse", "metric": "mse", "max_epochs": 1, **options},
+    )
+
+
+def test_data_set_of_ones_own_is_said_once_it_changes(said):
+    storage = InMemoryStorage()
+    go(storage, of_batches(), 1)
+    go(storage, of_batches(), 2)
+    assert said() == ""
+    go(storage, of_batches(scale=2.0), 3)
+    assert "what `train` holds has changed" in said()
+
+
+def test_batches_that_are_read_otherwise_are_another_fact():
+    storage = InMemoryStorage()
+    go(storage, of_batches(), 1)
+    with pytest.raises(RecipeMismatch, match="unpack settings"):
+        go(storage, of_batches(unpack=lambda batch: (batch[0], batch[1] * 2)), 2)
 
 
 def test_lambda_is_known_by_its_name_in_every_place():
