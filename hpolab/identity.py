@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dis
 import functools
 import inspect
 import math
@@ -22,12 +23,15 @@ if TYPE_CHECKING:
     from collections.abc import Collection
 
 __all__ = [
+    "attributes_of",
     "captured_data",
     "code_digest",
     "estimator_settings",
     "function_name",
     "function_settings",
+    "is_data",
     "plain_fact",
+    "read_by",
 ]
 
 # What differs where the data is the same: how long a training takes, and where it keeps things.
@@ -77,7 +81,7 @@ def plain_fact(value: Any) -> Any:
         return [value.start, value.stop, value.step]
     if hasattr(value, "get_params") and not isinstance(value, type):
         return estimator_settings(value)
-    if _is_data(value):
+    if is_data(value):
         return data_fingerprint(value)
     return function_settings(value) if callable(value) else type(value).__name__
 
@@ -102,6 +106,9 @@ def function_settings(function: Any) -> Any:
         function = function.func
     if hasattr(function, "_score_func"):
         settings |= plain_fact(getattr(function, "_kwargs", {}))
+        # What a model is asked for, such as probabilities: an AUC of classes is another one.
+        response = plain_fact(getattr(function, "_response_method", "predict"))
+        settings |= {} if response == "predict" else {"response_method": response}
         name = f"-{name}" if getattr(function, "_sign", 1) == -1 else name
     elif is_dataclass(function) and not isinstance(function, type):
         settings |= {
@@ -178,11 +185,35 @@ def captured_data(function: Any) -> str:
         >>> captured_data(lambda: data.sum()) == before
         False
     """
+    return data_fingerprint(
+        {name: each for name, each in read_by(function).items() if is_data(each)}
+    )
+
+
+def read_by(function: Any) -> dict[str, Any]:
+    """Return what a function may read from outside, by name.
+
+    It is that of its closure, its defaults, a partial's arguments, the attributes of the object
+    that is called or whose method it is, and its module's names.
+
+    Example:
+        >>> from functools import partial
+        >>> read_by(partial(max, 3, default=0))
+        {'argument 0': 3, 'default': 0}
+    """
     found: dict[str, Any] = {}
     while isinstance(function, functools.partial):
         found |= {f"argument {place}": each for place, each in enumerate(function.args)}
         found |= function.keywords
         function = function.func
+    owner = getattr(function, "__self__", None)
+    if not hasattr(function, "__code__") and not isinstance(function, type):
+        owner = function
+        function = getattr(type(function), "__call__", None)  # noqa: B004 - its code is read
+    if owner is not None and not isinstance(owner, ModuleType | type):
+        found |= {f"self.{name}": each for name, each in attributes_of(owner).items()}
+        # A module of PyTorch has its constants apart.
+        found |= dict(owner.named_buffers()) if hasattr(owner, "named_buffers") else {}
     code = getattr(function, "__code__", None)
     if code is not None:
         names = _names_in(code)
@@ -190,10 +221,40 @@ def captured_data(function: Any) -> str:
         found |= _closure_of(function)
         found |= {f"default {i}": each for i, each in enumerate(function.__defaults__ or ())}
         found |= function.__kwdefaults__ or {}
-    return data_fingerprint({name: each for name, each in found.items() if _is_data(each)})
+    return found
 
 
-def _is_data(value: Any) -> bool:
+def attributes_of(value: Any) -> dict[str, Any]:
+    """Return what an object was made with: its attributes that its methods leave as they are.
+
+    Example:
+        >>> class Counted:
+        ...     def __init__(self, step):
+        ...         self.step, self.n = step, 0
+        ...     def __call__(self):
+        ...         self.n += self.step
+        >>> attributes_of(Counted(3))
+        {'step': 3}
+    """
+    changed: set[str] = set()
+    for kind in type(value).__mro__:
+        for name, method in vars(kind).items():
+            code = getattr(method, "__code__", None)
+            if code is not None and name not in ("__init__", "__post_init__", "__setstate__"):
+                changed |= _attributes_set_in(code)
+    return {
+        name: each for name, each in getattr(value, "__dict__", {}).items() if name not in changed
+    }
+
+
+def _attributes_set_in(code: CodeType) -> set[str]:
+    inner = (each for each in code.co_consts if isinstance(each, CodeType))
+    found = {each.argval for each in dis.get_instructions(code) if each.opname == "STORE_ATTR"}
+    return found.union(*map(_attributes_set_in, inner))
+
+
+def is_data(value: Any) -> bool:
+    """Tell whether a value is an array, a frame or a tensor."""
     if isinstance(value, ModuleType | type) or callable(value):  # `numpy.shape` is a function
         return False
     shape = getattr(value, "shape", None)

@@ -11,7 +11,7 @@ import pytest
 from sklearn.compose import ColumnTransformer
 from sklearn.ensemble import RandomForestClassifier, VotingClassifier
 from sklearn.linear_model import LogisticRegression
-from sklearn.metrics import fbeta_score, make_scorer, mean_absolute_error
+from sklearn.metrics import fbeta_score, make_scorer, mean_absolute_error, roc_auc_score
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer, StandardScaler
 from torch import nn, tensor
@@ -46,6 +46,7 @@ def square(x):
             make_scorer(mean_absolute_error),
             make_scorer(mean_absolute_error, greater_is_better=False),
         ),
+        (make_scorer(roc_auc_score), make_scorer(roc_auc_score, response_method="predict_proba")),
         (partial(round, ndigits=1), partial(round, ndigits=2)),
         (Weighted(1.0), Weighted(2.0)),
         (nn.HuberLoss(delta=1.0), nn.HuberLoss(delta=2.0)),

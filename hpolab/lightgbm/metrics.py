@@ -116,7 +116,7 @@ class Metrics:
     def of_functions(self) -> Metrics:
         """Return the metrics that are functions."""
         names = tuple(name for name in self.names if name in self.function_names)
-        return replace(self, settings={"metric": "None"}, names=names)
+        return replace(self, settings={"metric": "none"}, names=names)
 
     def of(self, booster: lgb.Booster) -> dict[str, float]:
         """Return name -> value on a booster's validation data."""
@@ -204,7 +204,7 @@ def _settings(
     if names:
         settings["metric"] = list(dict.fromkeys(name.partition("@")[0] for name in names))
     elif functions:
-        settings["metric"] = "None"
+        settings["metric"] = "none"
     elif labels.ranking:
         settings["eval_at"] = [10]
     return settings, functions

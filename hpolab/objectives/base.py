@@ -20,6 +20,7 @@ from hpolab.studies.export import trainer_params
 from hpolab.studies.facts import Facts, check_facts, compare_facts
 from hpolab.studies.imported import RUN_KEY
 from hpolab.studies.trials import as_direction, best_of
+from hpolab.surroundings import called_code, captured_settings, held_values
 from hpolab.trial.lease import ERROR_KEY
 from hpolab.trial.reporter import (
     REASON_KEY,
@@ -312,8 +313,9 @@ class Objective(abc.ABC):
 
         They are `facts`, and what the objective knows of itself: its class, metric and steps, its
         data, functions by their names, and settings that are the same in each trial. A study of no
-        value yet takes any. If the code of a function has changed, an array that it reads, or the
-        ``patience``, the log says so once.
+        value yet takes any. If the code of a function has changed, or what it reads or calls of the
+        user's, or the ``patience``, or what an objective of the user's own holds, the log says so
+        once.
 
         Raises:
             RecipeMismatch: If a fact differs.
@@ -333,6 +335,9 @@ class Objective(abc.ABC):
         for name, function in self._functions().items():
             noted[f"the code of `{name}`"] = code_digest(function)
             noted[f"the data that `{name}` reads"] = captured_data(function)
+            noted[f"the code that `{name}` calls"] = called_code(function)
+            noted[f"the configuration that `{name}` reads"] = captured_settings(function)
+        noted |= self._noted_facts()
         watched = {f"`{name}`": getattr(self.settings, name) for name in ("patience", "min_delta")}
         return Facts(self.facts, self._known_facts(), {**noted, **watched})
 
@@ -342,6 +347,12 @@ class Objective(abc.ABC):
         The same script must get the same facts in every process, also after an upgrade.
         """
         return {"class": _family(type(self)), "metric": self.metric, "max_steps": self.max_steps}
+
+    def _noted_facts(self) -> dict[str, Any]:
+        """Return what may change where it leaves the values as they are, by what it is called."""
+        if _is_ours(type(self)):
+            return {}
+        return {"what the objective holds": held_values(self, leave_out=_OF_EACH)}
 
     def _functions(self) -> dict[str, Any]:
         """Return the user's functions that values come from, by what they are called."""
@@ -473,6 +484,12 @@ class Objective(abc.ABC):
             replay=self._replay if trial is None else None,
             **vars(self.settings),
         )
+
+
+# What every objective has. It is compared by other names, or is not of the values.
+_OF_EACH = frozenset(
+    {"search_space", "direction", "max_steps", "metric", "settings", "facts", "_replay"}
+)
 
 
 def _family(kind: type[Objective]) -> str:

@@ -31,8 +31,9 @@ class FunctionObjective(Objective):
         metric: What to call the value that the function returns.
         direction: "minimize" or "maximize".
         max_steps: Reports of a full training, 1 or above.
-        facts: What the values depend on besides, such as ``{"data": data_fingerprint(X)}``: what
-            the function reads cannot be seen from outside. Its name counts by itself.
+        facts: What the values depend on besides, such as ``{"data": data_fingerprint(X)}``. The
+            function's name counts by itself. If its code has changed, or arrays, settings and code
+            that it reads by name, the log says so, and the study goes on.
         **settings: ``patience`` and the others of `ReporterSettings`.
 
     Raises:

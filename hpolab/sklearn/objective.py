@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from difflib import get_close_matches
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -283,7 +284,12 @@ class SklearnObjective(Objective):
         }
 
     def _functions(self) -> dict[str, Any]:
-        return {"metric": self._metric_given} if callable(self._metric_given) else {}
+        # Of the user's own, such as what a FunctionTransformer calls, or a class of a step.
+        settings = self._estimator.get_params(deep=True)
+        parts = [self._estimator, *(settings[name] for name in sorted(settings))]
+        codes = [type(each) if hasattr(each, "get_params") else each for each in parts]
+        functions: dict[str, Any] = {"estimator": partial(list, *filter(callable, codes))}
+        return functions | ({"metric": self._metric_given} if callable(self._metric_given) else {})
 
     def _training(self, params: Mapping[str, Any], reporter: Reporter) -> CrossValidation:
         return CrossValidation(self._task, self._new_model(params, reporter.seed), reporter)

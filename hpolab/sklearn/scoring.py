@@ -143,7 +143,11 @@ def _score(scorer: Scorer, model: Any, truth: NDArray[Any]) -> float:
 def _answers(
     targets: NDArray[Any], truth: NDArray[Any], classes: NDArray[Any] | None
 ) -> Iterator[NDArray[np.float64]]:
-    """Yield what different models may predict: probabilities (n, classes), or numbers (n,)."""
+    """Yield what different models may predict: probabilities (n, classes), or numbers (n,).
+
+    Of classes first one that is right and one that is wrong: a guess may be right for half of the
+    rows again and again. Of numbers none is right, which an R2 of equal numbers counts as 1.
+    """
     rng = np.random.default_rng(0)
     n = len(truth)
     if classes is None:
@@ -152,12 +156,20 @@ def _answers(
         for each in (targets.min(), targets.max()):
             yield np.full(n, each, np.float64)
         return
+    codes = np.searchsorted(classes, truth)
+    yield _certain(codes, len(classes))
+    yield _certain((codes + 1) % len(classes), len(classes))
     for _ in range(4):
         yield rng.dirichlet(np.ones(len(classes)), n)
-    for each in {int(np.searchsorted(classes, truth[0])), 0, len(classes) - 1}:
-        certain = np.full((n, len(classes)), 0.1 / len(classes))
-        certain[:, each] += 0.9
-        yield certain
+    for each in {int(codes[0]), 0, len(classes) - 1}:
+        yield _certain(np.full(n, each), len(classes))
+
+
+def _certain(codes: NDArray[np.int64], n_classes: int) -> NDArray[np.float64]:
+    """Return probabilities (n, classes) that are high for one class of each row."""
+    certain = np.full((len(codes), n_classes), 0.1 / n_classes)
+    certain[np.arange(len(codes)), codes] += 0.9
+    return certain
 
 
 def _model(answer: NDArray[np.float64], classes: Any, methods: Collection[str]) -> Any:

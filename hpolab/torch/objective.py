@@ -28,7 +28,7 @@ from hpolab.torch.checks import (
     check_targets,
 )
 from hpolab.torch.data import open_split, open_splits
-from hpolab.torch.facts import data_facts
+from hpolab.torch.facts import data_facts, noted_data
 from hpolab.torch.freshness import ModelsSeen
 from hpolab.torch.horizon import check_schedule
 from hpolab.torch.layout import suits_channels_last, to_channels_last
@@ -236,7 +236,7 @@ class TorchObjective(Objective):
         if score is not None:
             given["score"] = score
         splits = open_splits(given, opened, self._unpack)
-        self._data_facts = data_facts(splits, given)
+        self._data_facts, self._noted_data = data_facts(splits, given), noted_data(splits, given)
         own_loss = None if isinstance(loss, str) else loss_function
         is_weighted = any(split.is_weighted for split in splits.values())
         if is_weighted:
@@ -368,17 +368,19 @@ class TorchObjective(Objective):
 
     def _known_facts(self) -> dict[str, Any]:
         facts = super()._known_facts() | self._data_facts
-        functions = {"loss": None, "metric": None, **self._functions()}
+        functions = {"loss": None, "metric": None, "unpack": None, **self._functions()}
         facts |= {
             f"{name} settings": None if each is None else function_settings(each)
             for name, each in functions.items()
         }
-        if isinstance(self._unpack, str):
-            facts["unpack"] = self._unpack
+        facts["unpack"] = self._unpack if isinstance(self._unpack, str) else None
         tuned = "batch_size" in self.search_space.trainer_names()
         if not tuned and self.task.train.targets is not None:
             facts["batch_size"] = self._batch_size
         return facts
+
+    def _noted_facts(self) -> dict[str, Any]:
+        return super()._noted_facts() | self._noted_data
 
     def _functions(self) -> dict[str, Any]:
         functions: dict[str, Any] = {"build_model": self._build_model}

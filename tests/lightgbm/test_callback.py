@@ -32,7 +32,7 @@ RNG = np.random.default_rng(0)
 X = RNG.normal(size=(120, 3))
 Y = (X[:, 0] + RNG.normal(size=120) > 0).astype(int)
 
-PARAMS = {"objective": "binary", "metric": "None", "verbosity": -1, "num_threads": 1}
+PARAMS = {"objective": "binary", "metric": "none", "verbosity": -1, "num_threads": 1}
 
 
 def data() -> tuple[lgb.Dataset, lgb.Dataset]:

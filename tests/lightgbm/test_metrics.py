@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import lightgbm as lgb
 import numpy as np
 import pytest
-from sklearn.datasets import load_diabetes
+from sklearn.datasets import load_breast_cancer, load_diabetes
 from sklearn.metrics import accuracy_score
 
 from hpolab import HpolabError, InvalidArgument
 from hpolab.studies.trials import METRICS_KEY
-
-if TYPE_CHECKING:
-    import lightgbm as lgb
 
 DIABETES = load_diabetes(return_X_y=True)
 QUERIES = np.arange(len(DIABETES[1])) // 13
@@ -39,6 +37,21 @@ def test_own_metric_that_grows_with_quality_maximizes(make, trials_of):
     (trial,) = trials_of(objective, 1)
     assert list(trial.user_attrs[METRICS_KEY]) == ["rounds", "accuracy", "auc", "mse"]
     assert trial.value > 0.8
+
+
+@pytest.mark.parametrize("metrics", [[], ["auc"]])
+def test_params_of_an_own_metric_train_and_fit(make, metrics):
+    def accuracy(predictions: Any, rows: lgb.Dataset) -> tuple[str, float, bool]:
+        return "accuracy", float(np.mean((predictions > 0.5) == rows.get_label())), True
+
+    X, y = load_breast_cancer(return_X_y=True)
+    objective = make((X, y), folds=3, metric=accuracy, metrics=metrics)
+    params = objective.params_of(objective.search_space.defaults())
+    model = objective.fit(params, n_rounds=3)
+    assert objective.evaluate(model, (X, y))["accuracy"] > 0.8
+    rows = lgb.Dataset(X, y)
+    booster = lgb.train({**params, "verbosity": -1}, rows, 3, valid_sets=[rows], feval=accuracy)
+    assert set(booster.best_score["training"]) == {"accuracy", *metrics}
 
 
 @pytest.mark.parametrize(

@@ -86,6 +86,15 @@ def test_a_fold_of_one_label_is_taken_where_the_metric_tells_models_apart(
     make((X, y), objective=objective, metric=metric, folds=FOLDS)
 
 
+@pytest.mark.parametrize(
+    ("objective", "metric"), [("binary", "binary_error"), ("multiclass", "multi_error")]
+)
+def test_no_number_of_rows_is_refused_by_chance(make, objective, metric):
+    for n in range(4, 44, 2):
+        y = np.arange(n) % 2
+        make((X[:n], y), objective=objective, metric=metric, folds=2)
+
+
 def test_a_hold_out_without_a_class_is_refused(make):
     patients = np.arange(300) // 10
     ill = (patients < 3).astype(int)

@@ -76,6 +76,14 @@ def test_groups_that_leave_a_fold_without_a_class_are_refused() -> None:
     SklearnObjective(LogisticRegression(), (X, ill), folds=GroupKFold(5), groups=patients)
 
 
+@pytest.mark.parametrize("metric", [None, "balanced_accuracy", "f1_macro"])
+@pytest.mark.parametrize("order", ["in turns", "one after the other"])
+def test_no_number_of_rows_is_refused_by_chance(metric: Any, order: str) -> None:
+    for n in range(4, 64, 2):
+        y = np.arange(n) % 2 if order == "in turns" else np.arange(n) // (n // 2)
+        SklearnObjective(LogisticRegression(), (np.c_[y], y), folds=2, metric=metric)
+
+
 def test_single_rows_have_an_accuracy_and_no_r2() -> None:
     SklearnObjective(LogisticRegression(), (X, TWO), folds=LeaveOneOut())
     SklearnObjective(Ridge(), (X, NUMBERS), folds=LeaveOneOut(), metric="neg_max_error")

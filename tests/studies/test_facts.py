@@ -8,9 +8,24 @@ from typing import Any
 import numpy as np
 import optuna
 import pytest
+import torch
 from optuna.storages import InMemoryStorage
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import FunctionTransformer
+from torch.utils.data import DataLoader, Dataset
 
-from hpolab import FunctionObjective, InvalidArgument, RecipeMismatch, make_study, run
+from hpolab import (
+    FunctionObjective,
+    InvalidArgument,
+    Objective,
+    RecipeMismatch,
+    SklearnObjective,
+    TorchObjective,
+    make_study,
+    optimizer_space,
+    run,
+)
 from hpolab.studies.facts import stored_facts
 from hpolab.studies.recipe import REFERENCES_KEY
 
@@ -30,7 +45,7 @@ def make(function: Any = identity, **options: Any) -> FunctionObjective:
     return FunctionObjective(function, **settings | options)
 
 
-def go(storage: Any, objective: FunctionObjective, n_trials: int) -> optuna.Study:
+def go(storage: Any, objective: Objective, n_trials: int) -> optuna.Study:
     study = make_study("s", storage=storage, objective=objective, sampler="random")
     run(study, objective, n_trials=n_trials, show_progress_bar=False)
     return study
@@ -158,6 +173,109 @@ def test_array_that_a_function_reads_is_said_once_it_changes(said):
     assert said() == ""
     go(storage, objective(np.ones(4)), 3)
     assert "the data that `function` reads has changed" in said()
+
+
+@pytest.mark.parametrize(("one", "other"), [(1, 1000), ([1, 2], [1, 3]), ({"w": 1}, {"w": 2})])
+def test_configuration_that_a_function_reads_is_said_once_it_changes(said, one, other):
+    storage = InMemoryStorage()
+
+    def objective(value):
+        return make(lambda params, reporter: params["x"] * len(str(value)))
+
+    go(storage, objective(one), 1)
+    go(storage, objective(one), 2)
+    assert said() == ""
+    go(storage, objective(other), 3)
+    assert "the configuration that `function` reads has changed" in said()
+
+
+def test_helper_that_a_function_calls_is_said_once_it_changes(said):
+    storage = InMemoryStorage()
+
+    def objective(helper):
+        return make(lambda params, reporter: helper(params["x"]))
+
+    go(storage, objective(lambda x: x), 1)
+    go(storage, objective(lambda x: x), 2)
+    assert said() == ""
+    go(storage, objective(lambda x: 1000 * x), 3)
+    assert "the code that `function` calls has changed" in said()
+
+
+def test_what_an_objective_of_ones_own_holds_is_said_once_it_changes(said):
+    class Own(Objective):
+        def __init__(self, X, weight=1.0):
+            super().__init__(search_space={"x": (0.0, 1.0)}, direction="minimize", max_steps=1)
+            self.X, self.weight, self.n_trained = X, weight, 0
+
+        def train(self, params, reporter):
+            self.n_trained += 1
+            return params["x"] * self.weight * float(self.X.sum())
+
+    storage = InMemoryStorage()
+    go(storage, Own(np.ones(3)), 1)
+    go(storage, Own(np.ones(3)).with_settings(timeout_seconds=60), 2)
+    assert said() == ""
+    go(storage, Own(np.full(3, 1000.0)), 3)
+    assert said().count("what the objective holds has changed") == 1
+    go(storage, Own(np.full(3, 1000.0), weight=2.0), 4)
+    assert said().count("what the objective holds has changed") == 2
+
+
+def test_function_inside_an_estimator_is_said_once_it_changes(said):
+    rows = np.arange(40.0)[:, None], np.arange(40) % 2
+
+    def objective(transform):
+        steps = make_pipeline(FunctionTransformer(transform), LogisticRegression())
+        space = {"logisticregression__C": (0.1, 10.0, "log")}
+        return SklearnObjective(steps, rows, search_space=space)
+
+    storage = InMemoryStorage()
+    go(storage, objective(lambda X: X), 1)
+    go(storage, objective(lambda X: X), 2)
+    assert said() == ""
+    go(storage, objective(lambda X: X / 1000), 3)
+    assert "the code that `estimator` calls has changed" in said()
+
+
+class Scaled(Dataset):
+    """A data set of a user's own, which counts what is read."""
+
+    def __init__(self, scale):
+        self.X, self.n_read = torch.arange(32.0)[:, None] * scale, 0
+
+    def __len__(self):
+        return len(self.X)
+
+    def __getitem__(self, row):
+        self.n_read += 1
+        return self.X[row], self.X[row] / 2
+
+
+def of_batches(scale=1.0, **options):
+    return TorchObjective(
+        lambda params: torch.nn.Linear(1, 1),
+        train=DataLoader(Scaled(scale), batch_size=8),
+        valid=(torch.ones(4, 1), torch.ones(4, 1)),
+        search_space=optimizer_space("sgd").override(lr=(1e-6, 1e-5)),
+        **{"loss": "mse", "metric": "mse", "max_epochs": 1, **options},
+    )
+
+
+def test_data_set_of_ones_own_is_said_once_it_changes(said):
+    storage = InMemoryStorage()
+    go(storage, of_batches(), 1)
+    go(storage, of_batches(), 2)
+    assert said() == ""
+    go(storage, of_batches(scale=2.0), 3)
+    assert "what `train` holds has changed" in said()
+
+
+def test_batches_that_are_read_otherwise_are_another_fact():
+    storage = InMemoryStorage()
+    go(storage, of_batches(), 1)
+    with pytest.raises(RecipeMismatch, match="unpack settings"):
+        go(storage, of_batches(unpack=lambda batch: (batch[0], batch[1] * 2)), 2)
 
 
 def test_lambda_is_known_by_its_name_in_every_place():
