@@ -234,10 +234,14 @@ _MISSING = object()
 def _unwrapped(function: Any) -> Any:
     """Return the function of a partial, a method or a property."""
     while True:
-        inner = [getattr(function, name, None) for name in ("func", "__func__", "fget")]
-        if isinstance(function, types.FunctionType) or not any(inner):
+        if isinstance(function, functools.partial):
+            function = function.func
+        elif isinstance(function, types.MethodType | staticmethod | classmethod):
+            function = function.__func__
+        elif isinstance(function, property):
+            function = function.fget
+        else:
             return function
-        function = next(each for each in inner if each is not None)
 
 
 def _shown(value: Any, depth: int = _DEPTH) -> Hashable:
