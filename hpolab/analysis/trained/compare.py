@@ -55,7 +55,14 @@ if TYPE_CHECKING:
 
     from hpolab.analysis.trained.trainings import Key, Outcome
 
-__all__ = ["Comparison", "Contender", "compare", "load_comparison", "studies_of_comparison"]
+__all__ = [
+    "Comparison",
+    "Contender",
+    "compare",
+    "comparisons_in",
+    "load_comparison",
+    "studies_of_comparison",
+]
 
 _logger = optuna.logging.get_logger(__name__)
 
@@ -426,6 +433,11 @@ def _marks(storage: BaseStorage) -> dict[str, dict[str, Any]]:
     summaries = optuna.get_all_study_summaries(storage, include_best_trial=False)
     marks = {each.study_name: each.user_attrs.get(_CONTENDER_KEY) for each in summaries}
     return {name: mark for name, mark in marks.items() if mark is not None}
+
+
+def comparisons_in(storage: BaseStorage) -> list[str]:
+    """Return the names of a storage's comparisons, sorted."""
+    return sorted({mark["comparison"] for mark in _marks(storage).values()})
 
 
 def studies_of_comparison(study_name: str, storage: BaseStorage) -> list[str]:

@@ -315,11 +315,11 @@ def load_sweep(study_name: str, *, storage: str | BaseStorage | None = None) -> 
             succeeded.
     """
     opened = open_storage(storage, create=False)
-    found = {}
-    for summary in optuna.get_all_study_summaries(opened, include_best_trial=False):
-        mark = summary.user_attrs.get(_SWEEP_KEY)
-        if mark is not None and mark["sweep"] == study_name:
-            found[tuple(mark["place"])] = (mark["stage"], summary.study_name)
+    found = {
+        tuple(mark["place"]): (mark["stage"], name)
+        for name, mark in _marks(opened).items()
+        if mark["sweep"] == study_name
+    }
     studies = defaultdict(list)
     for place in sorted(found):
         stage, name = found[place]
@@ -334,6 +334,11 @@ def load_sweep(study_name: str, *, storage: str | BaseStorage | None = None) -> 
     return Sweep(study_name, direction, stages, best)
 
 
+def sweeps_in(storage: BaseStorage) -> list[str]:
+    """Return the names of a storage's sweeps, sorted."""
+    return sorted({mark["sweep"] for mark in _marks(storage).values()})
+
+
 def studies_of_sweep(study_name: str, storage: BaseStorage) -> list[str]:
     """Return the names of a sweep's studies.
 
@@ -341,9 +346,14 @@ def studies_of_sweep(study_name: str, storage: BaseStorage) -> list[str]:
         study_name: The sweep's name.
         storage: An open storage.
     """
+    return [name for name, mark in _marks(storage).items() if mark["sweep"] == study_name]
+
+
+def _marks(storage: BaseStorage) -> dict[str, dict[str, Any]]:
+    """Return which part of which sweep a study is, by the studies' names."""
     summaries = optuna.get_all_study_summaries(storage, include_best_trial=False)
     marks = {each.study_name: each.user_attrs.get(_SWEEP_KEY) for each in summaries}
-    return [name for name, mark in marks.items() if mark and mark["sweep"] == study_name]
+    return {name: mark for name, mark in marks.items() if mark is not None}
 
 
 def _check_stages(objective: Objective, stages: Any) -> None:
