@@ -50,7 +50,7 @@ __all__ = ["app"]
 class _Commands(TyperGroup):
     """The commands: whatever hpolab refuses in one ends as a message and a status."""
 
-    def invoke(self, ctx: typer.Context) -> Any:
+    def invoke(self, ctx: Any) -> Any:
         """See Click's ``Group``."""
         with _errors_as_messages():
             return super().invoke(ctx)
