@@ -136,6 +136,11 @@ def say_nothing_to_do(study: Study, n_trials: int) -> None:
         )
     elif len(trials) > n_trials:
         _logger.warning(f"{start}, and n_trials={n_trials} is the total, not what is added.")
+    elif not any(trial.state == TrialState.COMPLETE for trial in trials):
+        _logger.warning(
+            f"{start}: {why_without_best(study)}. n_trials={n_trials} is the total, so a larger "
+            f"one adds trials; `delete_study({study.study_name!r}, …)` lets it begin anew."
+        )
     else:
         _logger.info(f"{start}; n_trials={n_trials} is the total, so a larger one adds trials.")
 

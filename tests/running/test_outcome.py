@@ -304,3 +304,13 @@ def test_enqueued_names_that_are_asked_for_are_not_told_of(study, said):
     study.enqueue_trial({})
     run(study, square, n_trials=3)
     assert not [each for each in said() if "was enqueued with" in each]
+
+
+def test_a_spent_budget_without_any_value_says_how_to_begin_anew(study, said):
+    run(study, lambda trial: math.nan, n_trials=3)
+    said()
+    run(study, square, n_trials=3)
+    (line,) = said()
+    assert line.startswith("W Study 's': nothing to run.")
+    assert "the objective returned nan" in line
+    assert "delete_study('s', …)" in line

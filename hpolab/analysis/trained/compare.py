@@ -15,10 +15,12 @@ from optuna.trial import TrialState
 from hpolab.analysis.effects import Effect, improvements
 from hpolab.analysis.results import Result
 from hpolab.analysis.trained.trainings import (
+    MARK_KEYS,
     FitAndEvaluate,
     QueuedParams,
     TrainingQueue,
     as_part_of,
+    check_is_free_for,
 )
 from hpolab.analysis.wording import compared, mean_and_error, short
 from hpolab.errors import (
@@ -66,7 +68,7 @@ __all__ = [
 
 _logger = optuna.logging.get_logger(__name__)
 
-_CONTENDER_KEY = "hpolab:contender"
+_CONTENDER_KEY = MARK_KEYS["comparison"]
 _TEST_KEY = "hpolab:test"
 _TEST_DATA_KEY = "hpolab:test_data"
 # What the study of the trainings on fresh seeds is called behind the comparison's name.
@@ -403,6 +405,7 @@ def compare(
                 pruner=pruner,
                 seed=seed,
             )
+            check_is_free_for("comparison", study_name, study)
             check_search_space(study, each.search_space)
             each.check_facts(study)
             _check_test_data(study, test_data)

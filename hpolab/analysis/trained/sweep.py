@@ -14,7 +14,7 @@ from optuna.trial import TrialState
 
 from hpolab import _optuna
 from hpolab.analysis.results import Result
-from hpolab.analysis.trained.trainings import as_part_of
+from hpolab.analysis.trained.trainings import MARK_KEYS, as_part_of, check_is_free_for
 from hpolab.analysis.wording import listed, short
 from hpolab.errors import InvalidArgument, InvalidType, StudyNotFound, check_seconds, one_of
 from hpolab.keywords import checks_keywords
@@ -46,7 +46,7 @@ __all__ = [
     "sweep",
 ]
 
-_SWEEP_KEY = "hpolab:sweep"
+_SWEEP_KEY = MARK_KEYS["sweep"]
 
 SETTINGS = ("max_steps", "patience")
 """What a stage may vary besides parameters: how long an objective trains, and its patience."""
@@ -222,6 +222,7 @@ def sweep(
                 study = _open_stage(
                     f"{study_name}-{stage}{suffix}", opened, each, seed, map(grid.to_trial, points)
                 )
+                check_is_free_for("sweep", study_name, study)
                 _mark(study, study_name, stage, [place, part], settings, list(values))
                 run(
                     study,
