@@ -13,11 +13,10 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import optuna
-
 from hpolab import _optuna
 from hpolab.errors import CacheMismatch, InvalidType, check_count, check_folder
 from hpolab.keywords import checks_keywords
+from hpolab.logs import get_logger
 from hpolab.trial.checkpoint import CheckpointFolder
 from hpolab.trial.sealed import seal, unseal
 
@@ -28,7 +27,7 @@ if TYPE_CHECKING:
 
 __all__ = ["ArtifactCache", "default_cache", "digest_of", "fingerprint"]
 
-_logger = optuna.logging.get_logger(__name__)
+_logger = get_logger(__name__)
 
 # Spelled as the first version wrote it, here and below.
 _SUFFIX = ".artefact"

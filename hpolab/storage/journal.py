@@ -15,12 +15,12 @@ import weakref
 from contextlib import contextmanager
 from typing import IO, TYPE_CHECKING, Any, NamedTuple, final
 
-import optuna
 from optuna.storages import JournalStorage
 from optuna.storages.journal import BaseJournalBackend
 
 from hpolab.errors import StorageUnavailable
 from hpolab.files import sync_folder
+from hpolab.logs import get_logger
 from hpolab.storage.numbered import refuse_other, without_number
 
 if sys.platform != "win32":
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 __all__ = ["ForkSafeJournalStorage", "JournalFile"]
 
-_logger = optuna.logging.get_logger(__name__)
+_logger = get_logger(__name__)
 
 # How much of a torn entry a log message shows.
 _SHOWN_BYTES = 1000
@@ -222,7 +222,9 @@ class JournalFile(BaseJournalBackend):
 
     def _check_unchanged(self, file: IO[bytes], place: _Place) -> None:
         """Refuse a file whose bytes before a place are no longer those that were read."""
-        if file.seek(0, os.SEEK_END) < max(place.offset, self._settled):
+        # Read before the size: another thread may append in between, which shortens nothing.
+        expected = max(place.offset, self._settled)
+        if file.seek(0, os.SEEK_END) < expected:
             raise self._changed("it was shortened")
         file.seek(place.offset - len(place.line))
         if file.read(len(place.line)) != place.line:

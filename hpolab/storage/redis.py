@@ -25,10 +25,10 @@ from functools import cache
 from itertools import chain, repeat
 from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn, TypeVar, final
 
-from optuna.logging import get_logger
 from optuna.storages.journal import BaseJournalBackend
 
 from hpolab.errors import StorageUnavailable, needs
+from hpolab.logs import get_logger
 
 with needs("`RedisJournalBackend`", "redis", "redis"):
     import redis

@@ -17,7 +17,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit, urlunsplit
 
-import optuna
 from optuna.exceptions import ExperimentalWarning, OptunaError
 from optuna.storages import (
     BaseStorage,
@@ -34,6 +33,7 @@ from hpolab.errors import (
     one_of,
 )
 from hpolab.keywords import checks_keywords
+from hpolab.logs import get_logger
 from hpolab.storage.database import DatabaseStorage
 from hpolab.storage.journal import ForkSafeJournalStorage, JournalFile
 from hpolab.storage.paths import path_of, why_unusable
@@ -53,7 +53,7 @@ DEFAULT_URL = "sqlite:///hpolab.db"
 STORAGE_VARIABLE = "HPOLAB_STORAGE"
 """The environment variable that names another default, for scripts and the command line alike."""
 
-_logger = optuna.logging.get_logger(__name__)
+_logger = get_logger(__name__)
 
 # How long a server may take to answer the first time. Whole seconds: libpq takes no fractions.
 ANSWER_TIMEOUT_SECONDS = 5

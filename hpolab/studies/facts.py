@@ -6,9 +6,8 @@ import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-import optuna
-
 from hpolab.errors import RecipeMismatch
+from hpolab.logs import get_logger
 from hpolab.studies.recipe import FACTS_KEY, REFERENCES_KEY
 from hpolab.studies.trials import holds_values
 
@@ -19,7 +18,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Facts", "check_facts", "compare_facts", "stored_facts"]
 
-_logger = optuna.logging.get_logger(__name__)
+_logger = get_logger(__name__)
 
 _KNOWN_KEY = "hpolab:known_facts"
 _NOTED_KEY = "hpolab:noted_facts"

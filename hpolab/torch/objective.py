@@ -10,12 +10,12 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 import torch
-from optuna.logging import get_logger
 from torch import Tensor, nn
 
 from hpolab.errors import InvalidArgument, InvalidType, check_count, one_of
 from hpolab.identity import function_settings
 from hpolab.keywords import checks_keywords
+from hpolab.logs import get_logger
 from hpolab.objectives.base import Objective
 from hpolab.objectives.epochs import train_epochs
 from hpolab.seeding import check_seed

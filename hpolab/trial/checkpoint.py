@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 from zlib import crc32
 
-import optuna
 from optuna.artifacts.exceptions import ArtifactNotFound
 
 from hpolab import _optuna
 from hpolab.errors import check_folder
 from hpolab.files import remove_leftovers, replace_file
+from hpolab.logs import get_logger
 from hpolab.trial.sealed import seal, unseal
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 __all__ = ["ArtifactStore", "Checkpoint", "CheckpointFolder", "TrialCheckpoints", "default_store"]
 
-_logger = optuna.logging.get_logger(__name__)
+_logger = get_logger(__name__)
 
 _MAGIC = b"hpolab checkpoint 1\n"
 

@@ -272,6 +272,9 @@ class TestTorchOfDicts(TestTorch):
         settings = {**splits, "unpack": "labels", **options}
         return super().objective(**settings, build_model=lambda params: OfDicts())
 
+    def others(self) -> list[Objective]:
+        return [self.objective(loss="nll"), self.objective(train=dicts(40, 0)[:3])]
+
     def data(self) -> Any:
         return dicts(30, 2)
 

@@ -279,7 +279,8 @@ def test_bad_argument_is_refused(arguments, error, match):
 
 def test_another_order_on_resume_is_refused():
     storage = optuna.storages.InMemoryStorage()
-    make_study("s", storage=storage, sampler=partial(StepwiseSampler, order=["x"]))
+    study = make_study("s", storage=storage, sampler=partial(StepwiseSampler, order=["x"]))
+    study.optimize(lambda trial: trial.suggest_float("x", 0, 1), n_trials=1)
     with pytest.raises(RecipeMismatch, match="order="):
         make_study("s", storage=storage, sampler=partial(StepwiseSampler, order=["y"]))
 

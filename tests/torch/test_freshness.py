@@ -12,7 +12,7 @@ import pytest
 import torch
 from torch import nn
 
-from hpolab import InvalidArgument
+from hpolab import InvalidArgument, optimizer_space
 from hpolab.torch.freshness import ModelsSeen
 
 if TYPE_CHECKING:
@@ -126,8 +126,9 @@ def test_backbone_that_some_trials_alone_share_is_found(regression):
     def build(params: Mapping[str, Any]) -> nn.Module:
         return with_head(shared) if params["shares"] else with_head()
 
-    objective = regression(build)
-    params = {**objective.search_space.defaults(), "shares": True}
+    space = optimizer_space("sgd") | {"shares": [True, False]}
+    objective = regression(build, search_space=space)
+    params = space.defaults()
     objective.fit({**params, "shares": False}, seed=0)
     objective.fit(params, seed=0)
     objective.fit({**params, "shares": False}, seed=1)
@@ -232,7 +233,8 @@ def test_shared_weights_that_are_trained_are_refused(regression, make):
 
 
 def test_shared_weights_that_one_trial_trains_are_refused(regression):
-    objective = regression(unfreezes())
+    space = optimizer_space("sgd") | {"tune": [False, True]}
+    objective = regression(unfreezes(), search_space=space)
     objective.check()
     params = objective.search_space.defaults()
     objective.fit(params, seed=0)

@@ -33,6 +33,7 @@ from hpolab.errors import (
 )
 from hpolab.fingerprint import data_fingerprint
 from hpolab.keywords import checks_keywords
+from hpolab.logs import get_logger
 from hpolab.objectives.base import Objective
 from hpolab.running.run import RunOptions, run
 from hpolab.search_space.near import meant_name
@@ -66,7 +67,7 @@ __all__ = [
     "studies_of_comparison",
 ]
 
-_logger = optuna.logging.get_logger(__name__)
+_logger = get_logger(__name__)
 
 _CONTENDER_KEY = MARK_KEYS["comparison"]
 _TEST_KEY = "hpolab:test"

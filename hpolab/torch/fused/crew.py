@@ -7,10 +7,9 @@ import time
 from functools import partial
 from typing import TYPE_CHECKING, NoReturn
 
-from optuna.logging import get_logger
-
 from hpolab import _optuna
 from hpolab.errors import in_brief
+from hpolab.logs import get_logger
 from hpolab.objectives.crew import Crew
 from hpolab.torch.fused.architecture import TrainsAlone
 from hpolab.torch.fused.first_steps import N_STEPS, FirstSteps, open_architecture
@@ -292,7 +291,9 @@ def prove(objective: TrainsByEpochs) -> tuple[Architecture, Member]:
     """
     params = objective.search_space.defaults()
     members = [Member.outside(objective, params, seed) for seed in (0, 1)]
-    signature(members[0].training)
+    where = signature(members[0].training).difference(signature(members[1].training))
+    if where is not None:
+        raise TrainsAlone(f"models of the same params differ in {where!r}")
     architecture = open_architecture(members[0].training)
     try:
         stack = Stack(architecture, [(each, FirstSteps(architecture, each)) for each in members])

@@ -7,10 +7,10 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import torch
-from optuna.logging import get_logger
 from torch import Tensor
 
 from hpolab.errors import in_brief
+from hpolab.logs import get_logger
 from hpolab.trial.reporter import is_out_of_memory
 
 if TYPE_CHECKING:

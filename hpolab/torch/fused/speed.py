@@ -8,9 +8,9 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 import torch
-from optuna.logging import get_logger
 
 from hpolab.errors import in_brief
+from hpolab.logs import get_logger
 from hpolab.torch.fused.member import Member
 from hpolab.torch.fused.stack import Stack
 from hpolab.trial.reporter import is_out_of_memory

@@ -19,6 +19,7 @@ from hpolab import (
     StudyNotFound,
     load_study,
     load_sweep,
+    open_storage,
     optimizer_space,
     sweep,
 )
@@ -113,6 +114,9 @@ def test_sweep_goes_on_where_it_was(tmp_path):
 
 def test_sweep_that_is_not_there_or_has_no_value_is_not_found(tmp_path):
     url = f"sqlite:///{tmp_path}/s.db"
+    with pytest.raises(StudyNotFound, match="there is no such file"):
+        load_sweep("s", storage=url)
+    open_storage(url)
     with pytest.raises(StudyNotFound, match="No sweep 's' in the storage"):
         load_sweep("s", storage=url)
     lost = FunctionObjective(
