@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import optuna
 import typer
 from optuna.study import get_all_study_names
+from typer.core import TyperGroup
 
 from hpolab.analysis.trained.deleting import delete_study, plan_deletion
 from hpolab.analysis.trained.trainings import tuning_studies
@@ -24,7 +25,7 @@ from hpolab.running.run import budget_of
 from hpolab.search_space.space import SearchSpace
 from hpolab.storage.promises import check_storage
 from hpolab.storage.redaction import redact
-from hpolab.storage.url import DEFAULT_URL, open_storage
+from hpolab.storage.url import DEFAULT_URL, STORAGE_VARIABLE, open_storage
 from hpolab.studies.export import (
     as_json,
     as_overrides,
@@ -45,7 +46,18 @@ if TYPE_CHECKING:
 
 __all__ = ["app"]
 
+
+class _Commands(TyperGroup):
+    """The commands: whatever hpolab refuses in one ends as a message and a status."""
+
+    def invoke(self, ctx: Any) -> Any:
+        """See Click's ``Group``."""
+        with _errors_as_messages():
+            return super().invoke(ctx)
+
+
 app = typer.Typer(
+    cls=_Commands,
     help="Studies that prune, resume exactly and stay in budget, on top of Optuna.",
     epilog="Start with `hpolab demo`; then `hpolab status --help`.",
     no_args_is_help=True,
@@ -62,7 +74,7 @@ _STORAGE_HELP = (
     "postgresql://user@host/db, mysql://user@host/db, grpc://host:port."
 )
 StorageOption = Annotated[
-    str, typer.Option("--storage", "-s", metavar="URL", envvar="HPOLAB_STORAGE", help=_STORAGE_HELP)
+    str, typer.Option("--storage", "-s", metavar="URL", envvar=STORAGE_VARIABLE, help=_STORAGE_HELP)
 ]
 StudyArgument = Annotated[
     str | None,
@@ -120,19 +132,18 @@ def demo(
 
     **Example:** `hpolab demo`, then `hpolab best demo -s sqlite:///hpolab-demo.db -f yaml`
     """
-    with _errors_as_messages():
-        from hpolab.demo import DEMO_STUDY, judge, run_demo
+    from hpolab.demo import DEMO_STUDY, judge, run_demo
 
-        before = _n_finished(storage, DEMO_STUDY)
-        if before >= n_trials:
-            _out.print(f"Study {DEMO_STUDY!r} is done: {before} of {n_trials} trials.")
-        elif before:
-            _out.print(f"Resuming study {DEMO_STUDY!r} after {before} of {n_trials} trials.")
-        study = run_demo(storage, n_trials)
-        default = study.trials[0]
-        best = _best(study)
-        with _err.status("Training both configurations on three fresh seeds …"):
-            held_out = [judge(trainer_params(study, trial)) for trial in (default, best)]
+    before = _n_finished(storage, DEMO_STUDY)
+    if before >= n_trials:
+        _out.print(f"Study {DEMO_STUDY!r} is done: {before} of {n_trials} trials.")
+    elif before:
+        _out.print(f"Resuming study {DEMO_STUDY!r} after {before} of {n_trials} trials.")
+    study = run_demo(storage, n_trials)
+    default = study.trials[0]
+    best = _best(study)
+    with _err.status("Training both configurations on three fresh seeds …"):
+        held_out = [judge(trainer_params(study, trial)) for trial in (default, best)]
     rows = [
         ["accuracy in the study", f"{default.value:.4f}", f"{best.value:.4f}"],
         ["accuracy on held-out data", *(f"{h.mean:.4f} ± {h.spread:.4f}" for h in held_out)],
@@ -166,12 +177,11 @@ def status(
     **Examples:** `hpolab status -s sqlite:///hpolab-demo.db`;
     `hpolab status --check -s redis://localhost:6379/0`
     """
-    with _errors_as_messages():
-        opened = open_storage(storage, create=False)
-        if show_promises:
-            _out.print(str(check_storage(storage)))
-        studies = [stored_study(study_name, opened)] if study_name else _loadable_studies(opened)
-        names = get_all_study_names(opened)
+    opened = open_storage(storage, create=False)
+    if show_promises:
+        _out.print(str(check_storage(storage)))
+    studies = [stored_study(study_name, opened)] if study_name else _loadable_studies(opened)
+    names = get_all_study_names(opened)
     if not names:
         _out.print(f"No study in {redact(storage)} yet.")
     if not studies:
@@ -189,8 +199,7 @@ def status(
     head = ["study", "done", "pruned", "failed", "running", "waiting", "best", "trial"]
     _print_table(head, rows)
     if study_name:
-        with _errors_as_messages():
-            _print_recipe(studies[0])
+        _print_recipe(studies[0])
 
 
 @app.command()
@@ -217,11 +226,10 @@ def best(
     **Examples:** `hpolab best demo -s sqlite:///hpolab-demo.db`;
     `hpolab best -f overrides --prefix model.optimizer.` prints `model.optimizer.lr=0.0005 …`
     """
-    with _errors_as_messages():
-        opened = open_storage(storage, create=False)
-        study = stored_study(study_name or _only_study(opened, storage), opened)
-        trial = _best(study)
-        params = delivered_params(study, trial)
+    opened = open_storage(storage, create=False)
+    study = stored_study(study_name or _only_study(opened, storage), opened)
+    trial = _best(study)
+    params = delivered_params(study, trial)
     if output is Format.table:
         _out.print(f"{study.study_name}: trial {trial.number}, value {trial.value:.6g}")
         _print_table(
@@ -256,17 +264,16 @@ def copy(
 
     **Example:** `hpolab copy demo -s sqlite:///hpolab-demo.db --to redis://localhost:6379/0`
     """
-    with _errors_as_messages():
-        opened = open_storage(storage, create=False)
-        name = study_name or _only_study(opened, storage)
-        n_trials = copy_study(
-            name,
-            # The URL, for the copy to remember where it is from.
-            storage=storage,
-            to_storage=to_storage,
-            to_study_name=to_study_name,
-            requeue_running=requeue_running,
-        )
+    opened = open_storage(storage, create=False)
+    name = study_name or _only_study(opened, storage)
+    n_trials = copy_study(
+        name,
+        # The URL, for the copy to remember where it is from.
+        storage=storage,
+        to_storage=to_storage,
+        to_study_name=to_study_name,
+        requeue_running=requeue_running,
+    )
     copied = to_study_name or name
     trials = "1 trial" if n_trials == 1 else f"{n_trials} trials"
     _out.print(f"Copied study {name!r}: {trials}.")
@@ -297,15 +304,14 @@ def delete(
 
     **Example:** `hpolab delete demo -s sqlite:///hpolab-demo.db`
     """
-    with _errors_as_messages():
-        opened = open_storage(storage)
-        plan = plan_deletion(study_name, opened)
-        if not yes and (force or not plan.running):  # else it is refused anyway
-            for name, n_trials in plan.studies.items():
-                typer.echo(f"{name}: {n_trials} trials")
-            what = "this study" if len(plan.studies) == 1 else f"these {len(plan.studies)} studies"
-            typer.confirm(f"Delete {what} for good?", abort=True)
-        deleted = delete_study(study_name, storage=opened, force=force)
+    opened = open_storage(storage, create=False)
+    plan = plan_deletion(study_name, opened)
+    if not yes and (force or not plan.running):  # else it is refused anyway
+        for name, n_trials in plan.studies.items():
+            _out.print(f"{name}: {n_trials} trials")
+        what = "this study" if len(plan.studies) == 1 else f"these {len(plan.studies)} studies"
+        typer.confirm(f"Delete {what} for good?", abort=True)
+    deleted = delete_study(study_name, storage=opened, force=force)
     typer.echo(f"Deleted {', '.join(map(repr, deleted))}.")
 
 
@@ -347,16 +353,15 @@ def report(
     from hpolab.report.source import find_source
     from hpolab.report.write import terminal_report, write_images, write_report
 
-    with _errors_as_messages():
-        source = find_source(study_name, open_storage(storage, create=False))
-        if terminal:
-            typer.echo(terminal_report(source, width=_out.width))
-            return
-        path = write_report(source, output)
-        _out.print(f"Wrote {path} ({path.stat().st_size / 1e6:.1f} MB).")
-        if images is not None:
-            written = write_images(source, images)
-            _out.print(f"Wrote {len(written)} figures to {images}.")
+    source = find_source(study_name, open_storage(storage, create=False))
+    if terminal:
+        typer.echo(terminal_report(source, width=_out.width))
+        return
+    path = write_report(source, output)
+    _out.print(f"Wrote {path} ({path.stat().st_size / 1e6:.1f} MB).")
+    if images is not None:
+        written = write_images(source, images)
+        _out.print(f"Wrote {len(written)} figures to {images}.")
 
 
 def _write(params: Mapping[str, Any], output: Format, prefix: str) -> str:

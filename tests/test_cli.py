@@ -101,7 +101,14 @@ def test_status_of_an_empty_storage_says_so(tmp_path):
 @pytest.mark.parametrize("scheme", ["sqlite", "journal"])
 @pytest.mark.parametrize(
     "command",
-    [["status"], ["status", "--check"], ["best"], ["report"], ["copy", "--to", "sqlite:///b.db"]],
+    [
+        ["status"],
+        ["status", "--check"],
+        ["best"],
+        ["report"],
+        ["copy", "--to", "sqlite:///b.db"],
+        ["delete", "line"],
+    ],
 )
 def test_a_question_about_a_mistyped_storage_makes_no_file(scheme, command, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
@@ -217,6 +224,29 @@ def test_error_is_one_message_and_a_status(arguments, message, url):
     assert shown.exit_code == 2
     assert message in shown.output
     assert "Traceback" not in shown.output
+
+
+@pytest.mark.parametrize("name", ["k[b]", "a b", "tab\t"])
+def test_overrides_that_cannot_be_written_are_one_message(name, url):
+    run(
+        make_study("odd", storage=url),
+        lambda trial: trial.suggest_float(name, 0, 1),
+        n_trials=1,
+    )
+    shown = invoke(app, ["best", "odd", "-s", url, "-f", "overrides"])
+    assert shown.exit_code == 2
+    assert "Overrides must have names" in shown.output
+
+
+def test_scripts_and_commands_share_the_storage_of_the_environment(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HPOLAB_STORAGE", "sqlite:///mine.db")
+    run(make_study("mine"), lambda trial: trial.suggest_float("x", 0, 1), n_trials=2)
+    shown = invoke(app, ["status"])
+    assert shown.exit_code == 0, shown.output
+    assert "2 of 2" in shown.output
+    assert load_study("mine").trials == load_study("mine", storage="sqlite:///mine.db").trials
+    assert not (tmp_path / "hpolab.db").exists()
 
 
 def test_best_needs_a_name_among_several_studies(url):

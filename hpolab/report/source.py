@@ -6,15 +6,15 @@ from typing import TYPE_CHECKING
 
 from optuna.study import get_all_study_names
 
-from hpolab.analysis.trained.compare import load_comparison
+from hpolab.analysis.trained.compare import comparisons_in, load_comparison
 from hpolab.analysis.trained.confirm import load_confirmation
-from hpolab.analysis.trained.sweep import load_sweep
+from hpolab.analysis.trained.sweep import load_sweep, sweeps_in
 from hpolab.analysis.trained.trainings import tuning_studies
-from hpolab.errors import InvalidArgument, StudyNotFound
+from hpolab.errors import InvalidArgument, StudyNotFound, hint
 from hpolab.studies.study import stored_study
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
     from optuna.storages import BaseStorage
 
@@ -35,15 +35,20 @@ def find_source(name: str | None, storage: BaseStorage) -> Source:
         StudyNotFound: If there is nothing of that name, or no name and several studies.
     """
     names = get_all_study_names(storage)
+    loads: dict[str, Callable[..., Source]] = {
+        **dict.fromkeys(sweeps_in(storage), load_sweep),
+        **dict.fromkeys(comparisons_in(storage), load_comparison),
+    }
     if name is None:
-        name = _only(names)
+        name = _only(names, loads)
+    if name not in names and name in loads:
+        return loads[name](name, storage=storage)
     if name not in names:
-        loads: list[Callable[..., Source]] = [load_comparison, load_sweep]
-        for load in loads:
-            try:
-                return load(name, storage=storage)
-            except StudyNotFound:
-                continue  # after the last one, the error below lists the studies
+        known = sorted({*names, *loads})
+        listed = ", ".join(map(repr, known)) or "no study"
+        raise StudyNotFound(
+            f"No study, comparison or sweep {name!r}; the storage has {listed}.{hint(name, known)}"
+        )
     study = stored_study(name, storage)
     try:
         return load_confirmation(study)
@@ -51,9 +56,9 @@ def find_source(name: str | None, storage: BaseStorage) -> Source:
         return study  # not a confirmation, or an unfinished one
 
 
-def _only(names: list[str]) -> str:
+def _only(names: list[str], wholes: Iterable[str]) -> str:
     tuned = tuning_studies(names)
     if len(tuned) != 1:
-        listed = ", ".join(sorted(names)) or "none"
-        raise StudyNotFound(f"Name one of the studies, or a comparison of them: {listed}.")
+        listed = ", ".join(sorted({*names, *wholes})) or "none"
+        raise StudyNotFound(f"Name one of the studies, or a comparison or sweep of them: {listed}.")
     return tuned[0]

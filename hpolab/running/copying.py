@@ -15,7 +15,7 @@ from hpolab.keywords import checks_keywords
 from hpolab.running.progress import progress_bar
 from hpolab.storage.bulk import write_trials
 from hpolab.storage.redaction import redact
-from hpolab.storage.url import DEFAULT_URL, open_storage
+from hpolab.storage.url import default_url, open_storage
 from hpolab.studies.recipe import read_recipe
 from hpolab.studies.study import COPY_KEY, post_studies_of, stored_study
 from hpolab.trial.checkpoint import TrialCheckpoints, default_store
@@ -232,4 +232,4 @@ def _copy_checkpoint(source: Study, target: Study, number: int) -> None:
 def _name_of(storage: str | BaseStorage | None) -> str:
     if isinstance(storage, BaseStorage):
         return type(storage).__name__
-    return redact(DEFAULT_URL if storage is None else storage)
+    return redact(default_url() if storage is None else storage)

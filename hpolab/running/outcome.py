@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING
 
 from optuna.trial import TrialState
 
-from hpolab.errors import error_text
+from hpolab import _optuna
+from hpolab.errors import error_text, hint
 from hpolab.logs import get_logger
 from hpolab.studies.recipe import read_recipe
 from hpolab.studies.trials import best_of, is_feasible, tally
@@ -32,6 +33,7 @@ __all__ = [
     "say_failure",
     "say_nothing_to_do",
     "say_outcome",
+    "say_what_was_ignored",
     "say_whom_it_waits_for",
     "why_without_best",
 ]
@@ -78,6 +80,31 @@ def _place(error: Exception) -> str:
     return f" ({file}:{frames[-1].lineno}, in {frames[-1].name})"
 
 
+def say_what_was_ignored(study: Study, trial: FrozenTrial) -> None:
+    """Log that a trial was enqueued with names that its objective has not asked for.
+
+    A function's names are known when it has run. It is a warning if a value was drawn, which the
+    name that is ignored may have been meant for.
+
+    Args:
+        study: The study.
+        trial: A trial that has ended by itself.
+    """
+    enqueued = _optuna.enqueued_params(trial) or {}
+    ignored = [name for name in enqueued if name not in trial.params]
+    if not ignored:
+        return
+    drawn = [name for name in trial.params if name not in enqueued]
+    said = (
+        f"Trial {trial.number} of study {study.study_name!r} was enqueued with "
+        f"{', '.join(map(repr, ignored))}, which its objective did not ask for"
+    )
+    if drawn:
+        said += f"; the sampler drew {', '.join(map(repr, drawn))}"
+    question = hint(ignored[0], drawn) if drawn else ""
+    _logger.log(logging.WARNING if drawn else logging.INFO, f"{said}.{question}")
+
+
 def say_whom_it_waits_for(study: Study, trials: Sequence[FrozenTrial]) -> None:
     """Log which running trials keep a run from its end or from its next trial.
 
@@ -109,6 +136,11 @@ def say_nothing_to_do(study: Study, n_trials: int) -> None:
         )
     elif len(trials) > n_trials:
         _logger.warning(f"{start}, and n_trials={n_trials} is the total, not what is added.")
+    elif not any(trial.state == TrialState.COMPLETE for trial in trials):
+        _logger.warning(
+            f"{start}: {why_without_best(study)}. n_trials={n_trials} is the total, so a larger "
+            f"one adds trials; `delete_study({study.study_name!r}, …)` lets it begin anew."
+        )
     else:
         _logger.info(f"{start}; n_trials={n_trials} is the total, so a larger one adds trials.")
 

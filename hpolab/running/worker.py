@@ -29,7 +29,7 @@ from hpolab.errors import (
 )
 from hpolab.objectives.base import Objective
 from hpolab.objectives.crew import OneByOne
-from hpolab.running.outcome import say_failure, say_whom_it_waits_for
+from hpolab.running.outcome import say_failure, say_what_was_ignored, say_whom_it_waits_for
 from hpolab.studies.recipe import read_recipe, write_recipe
 from hpolab.studies.trials import tally
 from hpolab.trial.lease import (
@@ -412,6 +412,8 @@ class Worker:
                 self._note_the_end()
         finally:
             _optuna.request_stop(self._study, is_stopped)
+        if finished.state != TrialState.FAIL:
+            say_what_was_ignored(self._study, finished)
         return finished
 
     def _note_the_end(self) -> None:

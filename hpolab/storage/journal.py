@@ -10,6 +10,7 @@ import json
 import os
 import sys
 import threading
+import uuid
 import weakref
 from contextlib import contextmanager
 from typing import IO, TYPE_CHECKING, Any, NamedTuple, final
@@ -278,6 +279,10 @@ class ForkSafeJournalStorage(JournalStorage):
     on the two sides of a fork: of 200 trials that two children asked for, 48 were run by both. Here
     a forked child has the storage as if it had been pickled: with a name of its own.
 
+    Optuna's also counts an entry before it replays it, so Ctrl-C in between leaves it out for good:
+    a notebook that goes on has a trial without its parameters, or without its end. Here a replay
+    that was interrupted is begun anew.
+
     Args:
         backend: Where the journal is kept.
     """
@@ -302,6 +307,18 @@ class ForkSafeJournalStorage(JournalStorage):
         finally:
             self._only.number = None
         return trial_id
+
+    def _sync_with_backend(self) -> None:
+        """Replay what is new."""
+        try:
+            super()._sync_with_backend()
+        except Exception:
+            raise  # of an entry that is refused, which is counted rightly
+        except BaseException:
+            # Under another name: a refused entry of this one would be refused once more.
+            self._worker_id_prefix = f"{uuid.uuid4()}-"
+            self._replay_result = type(self._replay_result)(self._worker_id_prefix)
+            raise
 
     def _write_log(self, op_code: int, extra_fields: dict[str, Any]) -> None:
         """Write an entry; that of a trial with an only number behind no entry that takes it."""

@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 from hpolab.errors import InvalidType
 from hpolab.storage.paths import path_of
 from hpolab.storage.redaction import redact
-from hpolab.storage.url import DEFAULT_URL, open_storage
+from hpolab.storage.url import default_url, open_storage
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -119,7 +119,7 @@ def check_storage(url: str | None = None) -> StoragePromises:
           several processes       NO   each process has a memory of its own
           several hosts           NO   each process has a memory of its own
     """
-    url = DEFAULT_URL if url is None else url
+    url = default_url() if url is None else url
     if not isinstance(url, str):
         raise InvalidType(f"`url` must be the URL of a storage, got {type(url).__name__}.")
     scheme = url.partition("://")[0]

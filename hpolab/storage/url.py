@@ -7,6 +7,7 @@ file: what they say goes on without the password, they themselves do not, not ev
 from __future__ import annotations
 
 import importlib
+import os
 import re
 import sqlite3
 import warnings
@@ -45,9 +46,12 @@ if TYPE_CHECKING:
     import sqlalchemy
     from optuna.storages.journal import BaseJournalBackend
 
-__all__ = ["DEFAULT_URL", "open_storage"]
+__all__ = ["DEFAULT_URL", "STORAGE_VARIABLE", "default_url", "open_storage"]
 
 DEFAULT_URL = "sqlite:///hpolab.db"
+
+STORAGE_VARIABLE = "HPOLAB_STORAGE"
+"""The environment variable that names another default, for scripts and the command line alike."""
 
 _logger = get_logger(__name__)
 
@@ -56,6 +60,11 @@ ANSWER_TIMEOUT_SECONDS = 5
 
 # What each line of Optuna's journal begins with.
 _JOURNAL_HEAD = b'{"op_code":'
+
+
+def default_url() -> str:
+    """Return the URL of the storage that is used where none is named."""
+    return os.environ.get(STORAGE_VARIABLE) or DEFAULT_URL
 
 
 @checks_keywords()
@@ -78,8 +87,8 @@ def open_storage(url: str | BaseStorage | None = None, *, create: bool = True) -
     The path of a file stands as it is: nothing in it is decoded or expanded.
 
     Args:
-        url: The URL; ``None`` is ``DEFAULT_URL``. A storage that is open already comes back as
-            it is.
+        url: The URL; ``None`` is that of the environment variable HPOLAB_STORAGE, or, where it is
+            not set, ``DEFAULT_URL``. A storage that is open already comes back as it is.
         create: Whether a file or the tables of a database may be new; False to read what is there.
 
     Returns:
@@ -108,7 +117,7 @@ got 'postgres://ada:***@localhost'.
     """
     if isinstance(url, BaseStorage):
         return url
-    url = DEFAULT_URL if url is None else url
+    url = default_url() if url is None else url
     if not isinstance(url, str):
         raise InvalidType(
             f"`storage` must be a URL or an Optuna storage, got {type(url).__name__}."

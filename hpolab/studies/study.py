@@ -106,7 +106,8 @@ def make_study(
             sampler and the pruner are the objective's, unless they are given.
         storage: A URL (``sqlite:///file.db``, ``journal:///file.log``, ``redis://host:port/db``,
             ``postgresql://…``, ``mysql://…``, ``grpc://host:port``, ``memory://``), an Optuna
-            storage, or None for ``sqlite:///hpolab.db``.
+            storage, or None for that of the environment variable HPOLAB_STORAGE, and without it
+            for ``sqlite:///hpolab.db``.
         direction: "minimize" or "maximize", Optuna's ``StudyDirection`` for them, or a sequence of
             such for several objective values.
             New studies minimize by default, as Optuna's do.

@@ -309,8 +309,11 @@ class Reporter:
             Diverged: If ``value`` is not finite and there is no trial.
             LeaseLost: Under `run`, if another worker has taken the trial in the meantime.
             InvalidArgument: If ``step`` is below 0 or was reported before.
-            InvalidType: If ``value`` is not a number or ``step`` not an integer.
+            InvalidType: If ``value`` is not a number, ``step`` not an integer, or ``state`` not a
+                function that returns bytes.
         """
+        if state is not None:
+            _check_state(state)
         value, step = self._note(value, step)
         if self.trial is not None:
             self._refuse_if_lost()
@@ -363,7 +366,10 @@ class Reporter:
         if state is not None and self._checkpoints is not None and self._checkpoint_is_due():
             self._checkpoints.save(
                 Checkpoint(
-                    step=step, reports=self._reports, progress=self._progress(), state=state()
+                    step=step,
+                    reports=self._reports,
+                    progress=self._progress(),
+                    state=_bytes_of(state),
                 )
             )
             self._checkpointed = time.monotonic()
@@ -532,6 +538,35 @@ def _check_number(name: str, value: Any, kind: type) -> None:
     if isinstance(value, bool) or not isinstance(value, kind):
         what = "an int" if kind is Integral else "a number"
         raise InvalidType(f"`{name}` must be {what}, got {type(value).__name__}.")
+
+
+# The functions that have returned bytes once, as they are known by whatever objects are made of
+# them: a loop may make one at each step.
+_give_bytes: set[Any] = set()
+
+
+def _check_state(state: Any) -> None:
+    """Refuse a state that cannot be kept at the first report, not at the first checkpoint."""
+    if not callable(state):
+        raise InvalidType(
+            "`state` must be a function that returns bytes, so that it is called only when a "
+            f"checkpoint is due, got {type(state).__name__}: give `lambda: pickle.dumps(…)`."
+        )
+    function = getattr(state, "func", state)  # of a partial
+    known = getattr(getattr(function, "__func__", function), "__code__", type(state))
+    if known not in _give_bytes:
+        _bytes_of(state)
+        _give_bytes.add(known)
+
+
+def _bytes_of(state: Callable[[], Any]) -> bytes:
+    found = state()
+    if not isinstance(found, bytes | bytearray | memoryview):
+        raise InvalidType(
+            f"`state` must be a function that returns bytes, got one of {type(found).__name__}: "
+            "let it return `pickle.dumps(…)`, or what `torch.save` writes."
+        )
+    return bytes(found)
 
 
 def _as_float(value: float) -> float:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 from optuna.trial import create_trial
 from typer.testing import CliRunner
@@ -64,6 +66,28 @@ def test_several_studies_need_a_name(url):
     shown = invoke(app, ["report", "-s", url])
     assert shown.exit_code == 2
     assert "curve, curve-confirm, other" in shown.output
+
+
+@pytest.mark.parametrize("arguments", [[], ["dule"]])
+def test_comparisons_and_sweeps_are_among_what_can_be_named(arguments, tmp_path, curve):
+    url = f"sqlite:///{tmp_path}/s.db"
+    quiet = {"storage": url, "show_progress_bar": False}
+    compare(curve, ["adam", "sgd"], n_trials=1, study_name="duel", **quiet)
+    sweep(curve, {"rate": {"lr": [1e-3]}}, study_name="tour", **quiet)
+    shown = invoke(app, ["report", *arguments, "-s", url])
+    assert shown.exit_code == 2
+    listed = re.findall(r"[\w-]+", shown.output.partition("Did you mean")[0])
+    assert {"duel", "duel-adam", "duel-sgd", "tour", "tour-rate"} <= set(listed)
+
+
+def test_sweep_without_a_result_says_so(tmp_path, curve):
+    url = f"sqlite:///{tmp_path}/s.db"
+    study = make_study("tour-rate", storage=url, objective=curve)
+    mark = {"sweep": "tour", "stage": "rate", "place": [0, 0], "settings": {}, "varied": ["lr"]}
+    study.set_user_attr("hpolab:sweep", mark)
+    shown = invoke(app, ["report", "tour", "-s", url])
+    assert shown.exit_code == 2
+    assert "No trial of the sweep 'tour' has succeeded yet" in shown.output
 
 
 def test_unknown_name_says_which_there_are(url):

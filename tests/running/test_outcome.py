@@ -281,3 +281,36 @@ def test_why_a_study_has_no_best_trial(objective, n_values, why):
 
 def test_why_a_study_that_has_just_begun_has_no_best_trial(study):
     assert why_without_best(study) == "none is complete yet"
+
+
+@pytest.mark.parametrize(
+    ("enqueued", "line"),
+    [
+        ({"y": 0.5}, "W Trial 0 of study 's' was enqueued with 'y', which its objective did not"),
+        ({"xx": 0.5}, "Did you mean 'x'?"),
+        ({"x": 0.5, "depth": 3}, "I Trial 0 of study 's' was enqueued with 'depth'"),
+    ],
+)
+def test_enqueued_name_that_no_function_asks_for_is_told(enqueued, line, study, said):
+    study.enqueue_trial(enqueued)
+    run(study, square, n_trials=2)
+    told = [each for each in said() if "was enqueued with" in each]
+    assert len(told) == 1
+    assert line in told[0]
+
+
+def test_enqueued_names_that_are_asked_for_are_not_told_of(study, said):
+    study.enqueue_trial({"x": 0.5})
+    study.enqueue_trial({})
+    run(study, square, n_trials=3)
+    assert not [each for each in said() if "was enqueued with" in each]
+
+
+def test_a_spent_budget_without_any_value_says_how_to_begin_anew(study, said):
+    run(study, lambda trial: math.nan, n_trials=3)
+    said()
+    run(study, square, n_trials=3)
+    (line,) = said()
+    assert line.startswith("W Study 's': nothing to run.")
+    assert "the objective returned nan" in line
+    assert "delete_study('s', …)" in line

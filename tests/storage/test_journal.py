@@ -390,6 +390,39 @@ for _ in range(2):
 """
 
 
+@pytest.mark.parametrize(
+    "entry", ["create_trial", "set_trial_param", "set_trial_user_attr", "set_trial_state_values"]
+)
+@pytest.mark.parametrize("is_replayed", [True, False], ids=["behind an entry", "before it"])
+def test_ctrl_c_in_a_replay_leaves_nothing_out(
+    entry: str, is_replayed: bool, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    url = f"journal:///{path}"
+    writer = optuna.create_study(study_name="s", storage=open_storage(url))
+    reader = optuna.load_study(study_name="s", storage=open_storage(url))
+    with pytest.raises(KeyError):  # an entry that is refused, which is refused once
+        reader._storage.set_trial_user_attr(99, "a", 1)
+    trial = writer.ask({"x": optuna.distributions.FloatDistribution(0, 1)})
+    trial.set_user_attr("a", 1)
+    writer.tell(trial, 0.5)
+    replay = type(reader._storage._replay_result)
+    apply = getattr(replay, f"_apply_{entry}")
+
+    def interrupted(*arguments: Any) -> None:
+        if is_replayed:
+            apply(*arguments)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(replay, f"_apply_{entry}", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            reader.get_trials()
+    assert reader.get_trials() == writer.get_trials()
+    reader.tell(reader.ask(), 1.0)
+    assert writer.get_trials() == reader.get_trials()
+    assert len(writer.trials) == 2
+
+
 def test_two_forked_children_never_start_the_same_trial(path: Path, python: Any) -> None:
     asked = python.output_of(ASK_IN_TWO_CHILDREN, str(path)).split()
     assert sorted(map(int, asked)) == list(range(60))

@@ -260,6 +260,26 @@ def test_optunas_append_whose_reply_is_lost_fails_and_stores_another_if_repeated
     assert numbers(list(backend.read_logs(0))) == [0, 1, 1]
 
 
+@pytest.mark.parametrize("n_interrupts", [1, 2])
+def test_a_reply_that_ctrl_c_has_left_unread_is_no_answer_to_the_next_request(
+    n_interrupts: int, backend: RedisJournalBackend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(*arguments: Any, **options: Any) -> Any:
+        raise KeyboardInterrupt
+
+    backend.append_logs([log(0)])
+    for _ in range(n_interrupts):
+        with monkeypatch.context() as patch:
+            patch.setattr(redis.Connection, "read_response", interrupted)
+            with pytest.raises(KeyboardInterrupt):
+                list(backend.read_logs(0))
+    backend.append_logs([log(1)])
+    assert numbers(list(backend.read_logs(1))) == [1]
+    assert numbers(list(backend.read_logs(0))) == [0, 1]
+    backend.append_logs([log(2)])
+    assert numbers(list(backend.read_logs(2))) == [2]
+
+
 def test_a_batch_whose_reply_is_lost_is_stored_once_among_others(
     proxy: Proxy, redis_database: str
 ) -> None:

@@ -120,6 +120,17 @@ def test_no_url_is_the_default_file(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert (tmp_path / "hpolab.db").exists()
 
 
+@pytest.mark.parametrize(("value", "file"), [("journal:///own.log", "own.log"), ("", "hpolab.db")])
+def test_the_environment_may_name_another_default(
+    value: str, file: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HPOLAB_STORAGE", value)
+    optuna.create_study(study_name="a", storage=open_storage())
+    assert optuna.get_all_study_names(open_storage()) == ["a"]
+    assert (tmp_path / file).exists()
+
+
 def test_an_open_storage_passes_through() -> None:
     storage = optuna.storages.InMemoryStorage()
     assert open_storage(storage) is storage

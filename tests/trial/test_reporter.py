@@ -39,6 +39,39 @@ def test_reports_reach_the_study():
     assert not reporter.improved
 
 
+@pytest.mark.parametrize(
+    "state",
+    [{"weights": [1.0]}, b"weights", lambda: {"weights": [1.0]}, lambda: None, lambda: "text"],
+    ids=["dict", "bytes", "function of dict", "function of None", "function of text"],
+)
+@pytest.mark.parametrize("seconds", [0, 10])
+def test_state_that_cannot_be_kept_is_refused_at_the_first_report(state, seconds, tmp_path):
+    study = make_study("s", storage=f"sqlite:///{tmp_path}/s.db")
+    with (
+        pytest.raises(InvalidType, match="`state` must be a function that returns bytes"),
+        Reporter(study.ask(), checkpoint_seconds=seconds) as reporter,
+    ):
+        reporter.report(1.0, 0, state=state)
+
+
+@pytest.mark.parametrize("kind", [bytes, bytearray, memoryview])
+def test_state_of_whatever_bytes_is_kept(kind, tmp_path):
+    study = make_study("s", storage=f"sqlite:///{tmp_path}/s.db")
+    trial = study.ask()
+    Reporter(trial, checkpoint_seconds=0).report(1.0, 0, state=lambda: kind(b"weights"))
+    assert Reporter(trial).restore() == b"weights"
+
+
+def test_state_is_not_made_at_each_report(tmp_path):
+    study = make_study("s", storage=f"sqlite:///{tmp_path}/s.db")
+    made = []
+    for _ in range(3):
+        reporter = Reporter(study.ask(), checkpoint_seconds=1000)
+        for step in range(5):
+            reporter.report(1.0, step, state=lambda: made.append(1) or b"")
+    assert len(made) == 1
+
+
 def test_direction_decides_what_improves():
     _, trial = ask("maximize")
     reporter = Reporter(trial)

@@ -15,10 +15,12 @@ from optuna.trial import TrialState
 from hpolab.analysis.effects import Effect, improvements
 from hpolab.analysis.results import Result
 from hpolab.analysis.trained.trainings import (
+    MARK_KEYS,
     FitAndEvaluate,
     QueuedParams,
     TrainingQueue,
     as_part_of,
+    check_is_free_for,
 )
 from hpolab.analysis.wording import compared, mean_and_error, short
 from hpolab.errors import (
@@ -56,11 +58,18 @@ if TYPE_CHECKING:
 
     from hpolab.analysis.trained.trainings import Key, Outcome
 
-__all__ = ["Comparison", "Contender", "compare", "load_comparison", "studies_of_comparison"]
+__all__ = [
+    "Comparison",
+    "Contender",
+    "compare",
+    "comparisons_in",
+    "load_comparison",
+    "studies_of_comparison",
+]
 
 _logger = get_logger(__name__)
 
-_CONTENDER_KEY = "hpolab:contender"
+_CONTENDER_KEY = MARK_KEYS["comparison"]
 _TEST_KEY = "hpolab:test"
 _TEST_DATA_KEY = "hpolab:test_data"
 # What the study of the trainings on fresh seeds is called behind the comparison's name.
@@ -397,6 +406,7 @@ def compare(
                 pruner=pruner,
                 seed=seed,
             )
+            check_is_free_for("comparison", study_name, study)
             check_search_space(study, each.search_space)
             each.check_facts(study)
             _check_test_data(study, test_data)
@@ -427,6 +437,11 @@ def _marks(storage: BaseStorage) -> dict[str, dict[str, Any]]:
     summaries = optuna.get_all_study_summaries(storage, include_best_trial=False)
     marks = {each.study_name: each.user_attrs.get(_CONTENDER_KEY) for each in summaries}
     return {name: mark for name, mark in marks.items() if mark is not None}
+
+
+def comparisons_in(storage: BaseStorage) -> list[str]:
+    """Return the names of a storage's comparisons, sorted."""
+    return sorted({mark["comparison"] for mark in _marks(storage).values()})
 
 
 def studies_of_comparison(study_name: str, storage: BaseStorage) -> list[str]:

@@ -10,9 +10,9 @@ from optuna.study import get_all_study_names
 from optuna.trial import TrialState
 
 from hpolab import _optuna
-from hpolab.analysis.trained.compare import studies_of_comparison
+from hpolab.analysis.trained.compare import comparisons_in, studies_of_comparison
 from hpolab.analysis.trained.confirm import studies_of_confirmations
-from hpolab.analysis.trained.sweep import studies_of_sweep
+from hpolab.analysis.trained.sweep import studies_of_sweep, sweeps_in
 from hpolab.analysis.trained.trainings import ENSEMBLE
 from hpolab.errors import InvalidArgument, StudyNotFound, hint
 from hpolab.keywords import checks_keywords
@@ -60,7 +60,8 @@ def delete_study(
         The names of the studies that were deleted.
 
     Raises:
-        StudyNotFound: If the storage has nothing of that name.
+        StudyNotFound: If the storage has nothing of that name, or there is no storage yet
+            (`StorageNotFound`).
         InvalidArgument: If trials are running whose workers live, or cannot be seen from here.
         StorageUnavailable: If the storage cannot be opened.
 
@@ -72,7 +73,7 @@ def delete_study(
         >>> delete_study("squares", storage=storage)
         ['squares']
     """
-    opened = open_storage(storage)
+    opened = open_storage(storage, create=False)
     plan = plan_deletion(study_name, opened)
     if plan.running and not force:
         name, numbers = next(iter(plan.running.items()))
@@ -103,10 +104,11 @@ def plan_deletion(study_name: str, storage: BaseStorage) -> Deletion:
     heads = [*studies_of_comparison(study_name, storage), *studies_of_sweep(study_name, storage)]
     heads += [study_name] if study_name in names else []
     if not heads:
-        listed = ", ".join(repr(name) for name in sorted(names)) or "no study"
+        known = sorted({*names, *comparisons_in(storage), *sweeps_in(storage)})
+        listed = ", ".join(map(repr, known)) or "no study"
         raise StudyNotFound(
             f"No study, comparison or sweep {study_name!r}; the storage has {listed}."
-            f"{hint(study_name, names)}"
+            f"{hint(study_name, known)}"
         )
     found = dict.fromkeys(each for head in heads for each in _belonging(head, names, storage))
     studies = {name: optuna.load_study(study_name=name, storage=storage) for name in found}

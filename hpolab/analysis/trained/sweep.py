@@ -14,7 +14,7 @@ from optuna.trial import TrialState
 
 from hpolab import _optuna
 from hpolab.analysis.results import Result
-from hpolab.analysis.trained.trainings import as_part_of
+from hpolab.analysis.trained.trainings import MARK_KEYS, as_part_of, check_is_free_for
 from hpolab.analysis.wording import listed, short
 from hpolab.errors import InvalidArgument, InvalidType, StudyNotFound, check_seconds, one_of
 from hpolab.keywords import checks_keywords
@@ -46,7 +46,7 @@ __all__ = [
     "sweep",
 ]
 
-_SWEEP_KEY = "hpolab:sweep"
+_SWEEP_KEY = MARK_KEYS["sweep"]
 
 SETTINGS = ("max_steps", "patience")
 """What a stage may vary besides parameters: how long an objective trains, and its patience."""
@@ -222,6 +222,7 @@ def sweep(
                 study = _open_stage(
                     f"{study_name}-{stage}{suffix}", opened, each, seed, map(grid.to_trial, points)
                 )
+                check_is_free_for("sweep", study_name, study)
                 _mark(study, study_name, stage, [place, part], settings, list(values))
                 run(
                     study,
@@ -315,11 +316,11 @@ def load_sweep(study_name: str, *, storage: str | BaseStorage | None = None) -> 
             succeeded.
     """
     opened = open_storage(storage, create=False)
-    found = {}
-    for summary in optuna.get_all_study_summaries(opened, include_best_trial=False):
-        mark = summary.user_attrs.get(_SWEEP_KEY)
-        if mark is not None and mark["sweep"] == study_name:
-            found[tuple(mark["place"])] = (mark["stage"], summary.study_name)
+    found = {
+        tuple(mark["place"]): (mark["stage"], name)
+        for name, mark in _marks(opened).items()
+        if mark["sweep"] == study_name
+    }
     studies = defaultdict(list)
     for place in sorted(found):
         stage, name = found[place]
@@ -334,6 +335,11 @@ def load_sweep(study_name: str, *, storage: str | BaseStorage | None = None) -> 
     return Sweep(study_name, direction, stages, best)
 
 
+def sweeps_in(storage: BaseStorage) -> list[str]:
+    """Return the names of a storage's sweeps, sorted."""
+    return sorted({mark["sweep"] for mark in _marks(storage).values()})
+
+
 def studies_of_sweep(study_name: str, storage: BaseStorage) -> list[str]:
     """Return the names of a sweep's studies.
 
@@ -341,9 +347,14 @@ def studies_of_sweep(study_name: str, storage: BaseStorage) -> list[str]:
         study_name: The sweep's name.
         storage: An open storage.
     """
+    return [name for name, mark in _marks(storage).items() if mark["sweep"] == study_name]
+
+
+def _marks(storage: BaseStorage) -> dict[str, dict[str, Any]]:
+    """Return which part of which sweep a study is, by the studies' names."""
     summaries = optuna.get_all_study_summaries(storage, include_best_trial=False)
     marks = {each.study_name: each.user_attrs.get(_SWEEP_KEY) for each in summaries}
-    return [name for name, mark in marks.items() if mark and mark["sweep"] == study_name]
+    return {name: mark for name, mark in marks.items() if mark is not None}
 
 
 def _check_stages(objective: Objective, stages: Any) -> None:

@@ -30,7 +30,7 @@ from hpolab.logs import get_logger
 from hpolab.running.outcome import one_line_for_all, say_outcome
 from hpolab.running.run import run
 from hpolab.studies.study import make_study, without_post_studies
-from hpolab.studies.trials import METRICS_KEY, tally
+from hpolab.studies.trials import METRICS_KEY, is_begun, tally
 from hpolab.trial.lease import ERROR_KEY
 from hpolab.trial.reporter import REASON_KEY, Reporter, give_up
 
@@ -51,11 +51,13 @@ if TYPE_CHECKING:
 
 __all__ = [
     "ENSEMBLE",
+    "MARK_KEYS",
     "FitAndEvaluate",
     "Outcome",
     "QueuedParams",
     "TrainingQueue",
     "as_part_of",
+    "check_is_free_for",
     "check_n_seeds",
     "metric_of",
     "outcomes_of",
@@ -64,6 +66,9 @@ __all__ = [
 
 ENSEMBLE = "-ensemble"
 """The suffix of the study that holds the trainings of another study's ensemble."""
+
+MARK_KEYS = {"comparison": "hpolab:contender", "sweep": "hpolab:sweep"}
+"""What a study remembers of the whole that it is a part of, by the kind of whole."""
 
 _PLACE_KEY = "hpolab:place"
 _METRIC_KEY = "hpolab:metric"
@@ -323,6 +328,25 @@ def tuning_studies(study_names: Collection[str]) -> list[str]:
     """
     belonging = {f"{name}{suffix}" for name in study_names for suffix in (CONFIRMED, ENSEMBLE)}
     return [name for name in without_post_studies(study_names) if name not in belonging]
+
+
+def check_is_free_for(whole: str, study_name: str, study: Study) -> None:
+    """Refuse a study with trials of another comparison or sweep, whose name ends in this one's.
+
+    The study of contender "b-c" in "a" is called as that of contender "c" in "a-b".
+
+    Raises:
+        RecipeMismatch: If it belongs to another.
+    """
+    for each, key in MARK_KEYS.items():
+        mark = study.user_attrs.get(key)
+        if mark is None or (each, mark[each]) == (whole, study_name):
+            continue
+        if any(map(is_begun, study.get_trials(deepcopy=False))):
+            raise RecipeMismatch(
+                f"Study {study.study_name!r} belongs to the {each} {mark[each]!r}; nothing was "
+                "changed."
+            )
 
 
 @contextmanager

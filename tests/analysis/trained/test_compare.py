@@ -29,6 +29,7 @@ from hpolab import (
     load_study,
     make_study,
     optimizer_space,
+    sweep,
 )
 from hpolab.analysis.wording import compared
 
@@ -565,3 +566,22 @@ def test_scores_on_other_test_data_are_not_taken_for_these():
     assert len(objective.fits) == n_fits
     with pytest.raises(RecipeMismatch, match=r"`test`: stored '0\.0 "):
         compare(objective, {"a": space}, test=1.0, **options)
+
+
+def compared_line(storage: InMemoryStorage, study_name: str, part: str) -> None:
+    compare(line(), {part: LINE}, study_name=study_name, n_trials=1, storage=storage)
+
+
+def swept_line(storage: InMemoryStorage, study_name: str, part: str) -> None:
+    sweep(line(), {part: {"x": [0.5]}}, study_name=study_name, storage=storage)
+
+
+@pytest.mark.parametrize("other", [compared_line, swept_line])
+@pytest.mark.parametrize("whole", [compared_line, swept_line])
+def test_study_of_another_comparison_or_sweep_is_not_taken_for_ones_own(other, whole):
+    storage = InMemoryStorage()
+    other(storage, "a", "b-c")
+    before = [study.user_attrs for study in optuna.get_all_study_summaries(storage)]
+    with pytest.raises(RecipeMismatch):
+        whole(storage, "a-b", "c")
+    assert [study.user_attrs for study in optuna.get_all_study_summaries(storage)] == before
