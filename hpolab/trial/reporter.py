@@ -540,23 +540,13 @@ def _check_number(name: str, value: Any, kind: type) -> None:
         raise InvalidType(f"`{name}` must be {what}, got {type(value).__name__}.")
 
 
-# The functions that have returned bytes once, as they are known by whatever objects are made of
-# them: a loop may make one at each step.
-_give_bytes: set[Any] = set()
-
-
 def _check_state(state: Any) -> None:
-    """Refuse a state that cannot be kept at the first report, not at the first checkpoint."""
+    """Refuse a state that is no function at the first report, not at the first checkpoint."""
     if not callable(state):
         raise InvalidType(
             "`state` must be a function that returns bytes, so that it is called only when a "
             f"checkpoint is due, got {type(state).__name__}: give `lambda: pickle.dumps(…)`."
         )
-    function = getattr(state, "func", state)  # of a partial
-    known = getattr(getattr(function, "__func__", function), "__code__", type(state))
-    if known not in _give_bytes:
-        _bytes_of(state)
-        _give_bytes.add(known)
 
 
 def _bytes_of(state: Callable[[], Any]) -> bytes:
