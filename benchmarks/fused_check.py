@@ -22,6 +22,7 @@ from hpolab import TorchObjective, optimizer_space
 from hpolab.torch.fused import crew
 from hpolab.torch.fused.architecture import Architecture
 from hpolab.torch.fused.first_steps import FirstSteps
+from hpolab.torch.fused.outside import Outside
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -62,8 +63,10 @@ def main() -> None:
     FirstSteps.__init__ = clock.wrap(FirstSteps.__init__)  # type: ignore[method-assign]
     FirstSteps.difference = clock.wrap(FirstSteps.difference)  # type: ignore[method-assign]
     Architecture.changed_state = clock.wrap(Architecture.changed_state)  # type: ignore[method-assign]
-    for name in ("signature", "globals_of", "prove"):
+    for name in ("signature", "prove"):
         setattr(crew, name, clock.wrap(getattr(crew, name)))
+    for name in ("__init__", "add", "look", "changed"):
+        setattr(Outside, name, clock.wrap(getattr(Outside, name)))
     for model in args.models:
         is_mf = model == "mf"
         objective = TorchObjective(
