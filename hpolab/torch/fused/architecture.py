@@ -191,7 +191,7 @@ def split_model(model: nn.Module) -> tuple[dict[str, Any], dict[str, Any]]:
 
 
 def _call(template: nn.Module, weights: Named, buffers: Named, inputs: Any) -> Tensor:
-    with MaskDropouts():  # it also keeps torch from shortcuts of evaluation that do not stack
+    with MaskDropouts([]):  # it also keeps torch from shortcuts of evaluation that do not stack
         outputs: Tensor = functional_call(template, (weights, buffers), (inputs,))
     return outputs
 
@@ -205,9 +205,11 @@ def _loss(
     inputs: Any,
     targets: Tensor,
 ) -> Tensor:
-    with MaskDropouts(masks) as dropouts:
+    left = list(masks)
+    with MaskDropouts(left):
         outputs = functional_call(template, (weights, buffers), (inputs,))
-    dropouts.check()
+    if left:
+        raise ValueError(f"in a stack it misses {len(left)} of its dropouts")
     return loss(outputs, targets)
 
 

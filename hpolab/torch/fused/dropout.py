@@ -208,20 +208,19 @@ def read_dropouts(model: nn.Module, inputs: Any) -> list[DropoutCall]:
 
 
 class MaskDropouts(_Dropouts):
-    """Multiplies by masks given from outside, one for each call."""
+    """Multiplies by masks given from outside, one for each call.
 
-    def __init__(self, masks: Sequence[Tensor] = ()) -> None:
+    Args:
+        masks: The masks; each is taken out when it is used.
+    """
+
+    def __init__(self, masks: list[Tensor]) -> None:
         super().__init__()
-        self._masks = list(masks)
+        self._masks = masks
 
     def drop(self, inputs: Tensor, shape: tuple[int, ...], rate: float) -> Tensor:
         """Multiply by the next mask."""
         return inputs * self._masks.pop(0)
-
-    def check(self) -> None:
-        """Refuse a model that has called fewer dropouts than it does alone."""
-        if self._masks:
-            raise ValueError(f"in a stack it misses {len(self._masks)} of its dropouts")
 
 
 @dataclass(frozen=True)

@@ -62,7 +62,7 @@ def test_inputs_in_a_dict_tied_and_frozen_weights_are_stacked(double, caplog, st
     ],
 )
 def test_compiled_steps_are_those_of_the_trials_alone(
-    names, backend, double, monkeypatch, objective_of, study_of, check_same, rows
+    names, backend, double, caplog, monkeypatch, objective_of, study_of, check_same, rows
 ):
     sizes: list[int] = []
 
@@ -85,3 +85,5 @@ def test_compiled_steps_are_those_of_the_trials_alone(
     )
     check_same(study_of(objective, 6, 4), study_of(objective, 6, None), 1e-8)
     assert sizes == [4]
+    # What does not compile would train alone.
+    assert "alone" not in caplog.text
