@@ -253,7 +253,12 @@ def _requeue_dead_trials(study: Study, max_retries: int) -> list[int]:
                 # Not counted: another observer, in this moment, would count the same death again.
                 reason = f"the worker died {n_deaths} times in this trial"
                 _optuna.set_user_attr(study, trial.number, ERROR_KEY, reason)
-                study.tell(trial.number, state=TrialState.FAIL)
+                try:
+                    study.tell(trial.number, state=TrialState.FAIL)
+                except ValueError:
+                    if _optuna.reread(study, trial.number).state == TrialState.RUNNING:
+                        raise
+                    continue  # another observer of the same death has just told it
                 failed = f"Trial {trial.number} of study {study.study_name!r} failed"
                 _logger.warning(f"{failed}: {reason}")
                 store = default_store(study)
