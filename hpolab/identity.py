@@ -25,11 +25,13 @@ if TYPE_CHECKING:
 __all__ = [
     "attributes_of",
     "captured_data",
+    "closure_of",
     "code_digest",
     "estimator_settings",
     "function_name",
     "function_settings",
     "is_data",
+    "names_in",
     "plain_fact",
     "read_by",
 ]
@@ -216,9 +218,9 @@ def read_by(function: Any) -> dict[str, Any]:
         found |= dict(owner.named_buffers()) if hasattr(owner, "named_buffers") else {}
     code = getattr(function, "__code__", None)
     if code is not None:
-        names = _names_in(code)
+        names = names_in(code)
         found |= {name: each for name, each in function.__globals__.items() if name in names}
-        found |= _closure_of(function)
+        found |= closure_of(function)
         found |= {f"default {i}": each for i, each in enumerate(function.__defaults__ or ())}
         found |= function.__kwdefaults__ or {}
     return found
@@ -261,7 +263,8 @@ def is_data(value: Any) -> bool:
     return isinstance(shape, tuple) and len(shape) > 0
 
 
-def _closure_of(function: Any) -> dict[str, Any]:
+def closure_of(function: Any) -> dict[str, Any]:
+    """Return what a function encloses, by name; what is not filled yet is left out."""
     found = {}
     for name, cell in zip(function.__code__.co_freevars, function.__closure__ or (), strict=False):
         with suppress(ValueError):  # not filled yet
@@ -269,9 +272,10 @@ def _closure_of(function: Any) -> dict[str, Any]:
     return found
 
 
-def _names_in(code: CodeType) -> set[str]:
+def names_in(code: CodeType) -> set[str]:
+    """Return all names that code, and the code within it, reads: globals and attributes."""
     inner = (each for each in code.co_consts if isinstance(each, CodeType))
-    return {*code.co_names, *(name for each in inner for name in _names_in(each))}
+    return {*code.co_names, *(name for each in inner for name in names_in(each))}
 
 
 def code_digest(function: Any) -> dict[str, str] | None:

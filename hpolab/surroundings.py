@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from hpolab.fingerprint import data_fingerprint
-from hpolab.identity import attributes_of, code_digest, is_data, plain_fact, read_by
+from hpolab.identity import attributes_of, code_digest, is_data, names_in, plain_fact, read_by
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
@@ -169,7 +169,7 @@ def _reached(function: Any) -> Iterator[Any]:
             read = read_by(inner)
             names = sorted(read, key=str)
             waiting += [read[name] for name in names if _is_users(read[name])]
-            names_in_code = sorted({name for code in _codes_of(inner) for name in _names(code)})
+            names_in_code = sorted({name for code in _codes_of(inner) for name in names_in(code)})
             for module in (read[name] for name in names):
                 if isinstance(module, ModuleType) and _is_own(module.__name__):
                     inside = vars(module)
@@ -224,10 +224,6 @@ def _is_own(name: str | None) -> bool:
     if {"site-packages", "dist-packages"} & set(path.parts):
         return False
     return not path.is_relative_to(sysconfig.get_paths()["stdlib"])
-
-
-def _names(code: CodeType) -> set[str]:
-    return {*code.co_names, *(name for each in _inner(code) for name in _names(each))}
 
 
 def _inner(code: CodeType) -> list[CodeType]:

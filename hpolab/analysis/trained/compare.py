@@ -21,6 +21,7 @@ from hpolab.analysis.trained.trainings import (
     TrainingQueue,
     as_part_of,
     check_is_free_for,
+    marks_in,
 )
 from hpolab.analysis.wording import compared, mean_and_error, short
 from hpolab.errors import (
@@ -422,7 +423,7 @@ def compare(
 
 def _mark_contenders(study_name: str, studies: Mapping[str, Study], storage: BaseStorage) -> None:
     """Store with each study whose contender it is; what a mistaken call has left is removed."""
-    for name, mark in _marks(storage).items():
+    for name, mark in marks_in(storage, "comparison").items():
         mine = mark["comparison"] == study_name and mark["contender"] not in studies
         if mine and not any(map(is_begun, stored_study(name, storage).get_trials(deepcopy=False))):
             optuna.delete_study(study_name=name, storage=storage)
@@ -432,16 +433,9 @@ def _mark_contenders(study_name: str, studies: Mapping[str, Study], storage: Bas
             study.set_user_attr(_CONTENDER_KEY, mark)
 
 
-def _marks(storage: BaseStorage) -> dict[str, dict[str, Any]]:
-    """Return which contender of which comparison a study is, by the studies' names."""
-    summaries = optuna.get_all_study_summaries(storage, include_best_trial=False)
-    marks = {each.study_name: each.user_attrs.get(_CONTENDER_KEY) for each in summaries}
-    return {name: mark for name, mark in marks.items() if mark is not None}
-
-
 def comparisons_in(storage: BaseStorage) -> list[str]:
     """Return the names of a storage's comparisons, sorted."""
-    return sorted({mark["comparison"] for mark in _marks(storage).values()})
+    return sorted({mark["comparison"] for mark in marks_in(storage, "comparison").values()})
 
 
 def studies_of_comparison(study_name: str, storage: BaseStorage) -> list[str]:
@@ -451,7 +445,7 @@ def studies_of_comparison(study_name: str, storage: BaseStorage) -> list[str]:
         study_name: The comparison's name.
         storage: An open storage.
     """
-    marks = _marks(storage)
+    marks = marks_in(storage, "comparison")
     found = [name for name, mark in marks.items() if mark["comparison"] == study_name]
     trainings = f"{study_name}{_TRAININGS}"
     is_there = bool(found) and trainings in optuna.get_all_study_names(storage)
@@ -489,7 +483,7 @@ def load_comparison(study_name: str, *, storage: str | BaseStorage | None = None
     opened = open_storage(storage, create=False)
     found = {
         (mark["place"], mark["contender"]): name
-        for name, mark in _marks(opened).items()
+        for name, mark in marks_in(opened, "comparison").items()
         if mark["comparison"] == study_name
     }
     if not found:

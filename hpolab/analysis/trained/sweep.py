@@ -14,7 +14,12 @@ from optuna.trial import TrialState
 
 from hpolab import _optuna
 from hpolab.analysis.results import Result
-from hpolab.analysis.trained.trainings import MARK_KEYS, as_part_of, check_is_free_for
+from hpolab.analysis.trained.trainings import (
+    MARK_KEYS,
+    as_part_of,
+    check_is_free_for,
+    marks_in,
+)
 from hpolab.analysis.wording import listed, short
 from hpolab.errors import InvalidArgument, InvalidType, StudyNotFound, check_seconds, one_of
 from hpolab.keywords import checks_keywords
@@ -318,7 +323,7 @@ def load_sweep(study_name: str, *, storage: str | BaseStorage | None = None) -> 
     opened = open_storage(storage, create=False)
     found = {
         tuple(mark["place"]): (mark["stage"], name)
-        for name, mark in _marks(opened).items()
+        for name, mark in marks_in(opened, "sweep").items()
         if mark["sweep"] == study_name
     }
     studies = defaultdict(list)
@@ -337,7 +342,7 @@ def load_sweep(study_name: str, *, storage: str | BaseStorage | None = None) -> 
 
 def sweeps_in(storage: BaseStorage) -> list[str]:
     """Return the names of a storage's sweeps, sorted."""
-    return sorted({mark["sweep"] for mark in _marks(storage).values()})
+    return sorted({mark["sweep"] for mark in marks_in(storage, "sweep").values()})
 
 
 def studies_of_sweep(study_name: str, storage: BaseStorage) -> list[str]:
@@ -347,14 +352,9 @@ def studies_of_sweep(study_name: str, storage: BaseStorage) -> list[str]:
         study_name: The sweep's name.
         storage: An open storage.
     """
-    return [name for name, mark in _marks(storage).items() if mark["sweep"] == study_name]
-
-
-def _marks(storage: BaseStorage) -> dict[str, dict[str, Any]]:
-    """Return which part of which sweep a study is, by the studies' names."""
-    summaries = optuna.get_all_study_summaries(storage, include_best_trial=False)
-    marks = {each.study_name: each.user_attrs.get(_SWEEP_KEY) for each in summaries}
-    return {name: mark for name, mark in marks.items() if mark is not None}
+    return [
+        name for name, mark in marks_in(storage, "sweep").items() if mark["sweep"] == study_name
+    ]
 
 
 def _check_stages(objective: Objective, stages: Any) -> None:

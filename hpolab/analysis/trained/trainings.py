@@ -59,6 +59,7 @@ __all__ = [
     "as_part_of",
     "check_is_free_for",
     "check_n_seeds",
+    "marks_in",
     "metric_of",
     "outcomes_of",
     "tuning_studies",
@@ -328,6 +329,18 @@ def tuning_studies(study_names: Collection[str]) -> list[str]:
     """
     belonging = {f"{name}{suffix}" for name in study_names for suffix in (CONFIRMED, ENSEMBLE)}
     return [name for name in without_post_studies(study_names) if name not in belonging]
+
+
+def marks_in(storage: BaseStorage, whole: str) -> dict[str, dict[str, Any]]:
+    """Return which part of which comparison or sweep a study is, by the studies' names.
+
+    Args:
+        storage: An open storage.
+        whole: "comparison" or "sweep".
+    """
+    summaries = optuna.get_all_study_summaries(storage, include_best_trial=False)
+    marks = {each.study_name: each.user_attrs.get(MARK_KEYS[whole]) for each in summaries}
+    return {name: mark for name, mark in marks.items() if mark is not None}
 
 
 def check_is_free_for(whole: str, study_name: str, study: Study) -> None:

@@ -204,7 +204,11 @@ class MemberGroup:
         """Train a stack for one epoch; return the members that have trained, in it or alone."""
         # What is new in a stack is as it was before, but for its random states.
         members = {slot: member for slot, member in enumerate(stack.members) if member is not None}
-        places = {slot: member.place() for slot, member in members.items()}
+        places = {
+            slot: member.place()
+            for slot, member in members.items()
+            if stack.is_new or not member.is_proven
+        }
         try:
             if stack.is_new:
                 stack.values()  # fails before training if there is no room

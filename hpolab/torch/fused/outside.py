@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from hpolab.identity import closure_of
 from hpolab.torch.data import ArraySplit
 from hpolab.torch.rng import seeded
 from hpolab.trial.reporter import is_out_of_memory
@@ -194,10 +195,8 @@ class _Reader:
         place = f"{function.__module__}.{function.__qualname__}"
         for key, value in vars(function).items():
             self._note(f"{place}.{key}", value)
-        cells = zip(function.__code__.co_freevars, function.__closure__ or (), strict=True)
-        for name, cell in cells:
-            for value in _content(cell):
-                self._note(f"{place}.{name}", value)
+        for name, value in closure_of(function).items():
+            self._note(f"{place}.{name}", value)
         for name in names:
             if name in function.__globals__:
                 self._note(f"{function.__module__}.{name}", function.__globals__[name])
@@ -279,13 +278,6 @@ def _shown_array(array: Any) -> Hashable:
     except (NotImplementedError, RuntimeError, TypeError):
         return (type(array),)  # sparse, or left over from a step of a stack
     return array.shape, str(array.dtype), array.tobytes()
-
-
-def _content(cell: Any) -> tuple[Any, ...]:
-    try:
-        return (cell.cell_contents,)
-    except ValueError:  # of a variable that is not assigned yet
-        return ()
 
 
 def _is_library(value: Any) -> bool:

@@ -15,6 +15,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from hpolab.identity import closure_of
+
 if TYPE_CHECKING:
     from collections.abc import Hashable, Iterator, Mapping
 
@@ -191,7 +193,7 @@ class _Reader:
         return tuple(found)
 
     def _function(self, place: str, function: types.FunctionType) -> Hashable:
-        cells = [cell.cell_contents for cell in function.__closure__ or () if _is_full(cell)]
+        cells = list(closure_of(function).values())
         parts = [function.__defaults__, function.__kwdefaults__, vars(function), cells]
         self._n_functions += 1
         held = tuple(self.read(place, part) for part in parts)
@@ -264,11 +266,3 @@ def _hides_its_state(kind: type) -> bool:
     if kind in _CONTAINERS or kind.__module__ in ("typing", "abc"):
         return False
     return any(isinstance(each, _FOREIGN_METHODS) for each in vars(kind).values())
-
-
-def _is_full(cell: Any) -> bool:
-    try:
-        _ = cell.cell_contents
-    except ValueError:  # of a variable that is not assigned yet
-        return False
-    return True

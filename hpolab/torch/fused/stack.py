@@ -236,7 +236,7 @@ class Stack:
         for slot, steps in list(self._to_check.items()):
             name = steps.difference(n_steps, {key: part[slot] for key, part in self._parts.items()})
             if name is not None:
-                self.strangers[slot] = f"in a stack its {name!r} trains otherwise"
+                self.strangers[slot] = f"its {name!r} trains differently in a stack"
             elif n_steps == steps.n_steps and (member := self.members[slot]) is not None:
                 member.is_proven = True
             if name is not None or n_steps == steps.n_steps:
