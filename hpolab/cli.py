@@ -35,6 +35,7 @@ from hpolab.studies.export import (
 )
 from hpolab.studies.recipe import read_recipe
 from hpolab.studies.study import stored_study, without_post_studies
+from hpolab.studies.summary import summarize
 from hpolab.studies.trials import best_trial, tally
 from hpolab.tables import TextTable
 
@@ -188,13 +189,15 @@ def status(
         return
     rows = []
     for study in studies:
-        trials = study.get_trials(deepcopy=False)
-        n = tally(trials)
-        budget = budget_of(study.user_attrs, n.finished)
+        summary = summarize(opened, study.study_name)
+        n = summary.tally
+        budget = budget_of(summary.user_attrs, n.finished)
         done = str(n.finished) if budget is None else f"{n.finished} of {budget}"
         counts = (n.pruned, n.failed, n.running, n.waiting)
-        best = best_trial(study)
-        found = ("-", "-") if best is None else (f"{best.value:.6g}", str(best.number))
+        found = ["-", "-"]
+        if summary.best is not None:
+            number, value = summary.best
+            found = [f"{value:.6g}", str(number)]
         rows.append([study.study_name, done, *map(str, counts), *found])
     head = ["study", "done", "pruned", "failed", "running", "waiting", "best", "trial"]
     _print_table(head, rows)

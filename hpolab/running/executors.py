@@ -21,8 +21,9 @@ from hpolab.errors import WorkersDied
 from hpolab.logs import get_logger
 from hpolab.running.carrying import CarriedError, LogReader, carry_error, carry_logs
 from hpolab.running.interpreter import command_of, pack, unpack, wait_for_parents_end
+from hpolab.running.interrupts import Interrupts
 from hpolab.running.outcome import say_whom_it_waits_for
-from hpolab.running.worker import SILENT_SECONDS, Interrupts, Plan, work
+from hpolab.running.worker import SILENT_SECONDS, work
 from hpolab.studies.trials import tally
 from hpolab.trial.lease import Lease
 
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
     from optuna import Study
     from optuna.trial import FrozenTrial
 
-    from hpolab.running.worker import ObjectiveFunction
+    from hpolab.running.plan import ObjectiveFunction, Plan
 
 __all__ = ["run_in_processes"]
 

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from optuna import Study
 
-    from hpolab.running.worker import ObjectiveFunction, Plan
+    from hpolab.running.plan import ObjectiveFunction, Plan
 
 __all__ = ["command_of", "pack", "take_pipe", "unpack", "wait_for_parents_end"]
 

@@ -27,9 +27,11 @@ from hpolab.errors import (
 from hpolab.keywords import checks_keywords
 from hpolab.objectives.base import Objective
 from hpolab.running.enqueued import settle_enqueued
+from hpolab.running.interrupts import Interrupts
 from hpolab.running.outcome import say_nothing_to_do, say_outcome
+from hpolab.running.plan import Plan
 from hpolab.running.progress import study_progress
-from hpolab.running.worker import Interrupts, Plan, work
+from hpolab.running.worker import work
 from hpolab.studies.pruner import with_max_resource
 from hpolab.studies.recipe import REFERENCES_KEY, check_search_space, read_recipe
 from hpolab.studies.sampler import ManualSampler
@@ -49,7 +51,7 @@ if TYPE_CHECKING:
 
     from optuna import Study
 
-    from hpolab.running.worker import Callback, ObjectiveFunction
+    from hpolab.running.plan import Callback, ObjectiveFunction
     from hpolab.search_space.space import SearchSpace
 
 __all__ = ["BUDGET_KEY", "RunOptions", "budget_of", "run"]

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import math
 import signal
-import threading
 import time
 import warnings
 from collections.abc import Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -23,8 +22,6 @@ from hpolab.errors import (
     LeaseLost,
     StorageUnavailable,
     TooManyFailures,
-    check_count,
-    check_seconds,
     error_text,
 )
 from hpolab.objectives.base import Objective
@@ -34,8 +31,6 @@ from hpolab.studies.recipe import read_recipe, write_recipe
 from hpolab.studies.trials import tally
 from hpolab.trial.lease import (
     ERROR_KEY,
-    GRACE_SECONDS,
-    MAX_RETRIES,
     Lease,
     awaited,
     claiming,
@@ -49,20 +44,16 @@ from hpolab.trial.lease import (
 from hpolab.trial.reporter import give_up
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
-    from pathlib import Path
-    from types import FrameType, TracebackType
-    from typing import Self
+    from collections.abc import Callable, Iterator
 
     from optuna import Study, Trial
     from optuna.trial import FrozenTrial
 
     from hpolab.objectives.crew import Crew, Outcome
+    from hpolab.running.interrupts import Interrupts
+    from hpolab.running.plan import ObjectiveFunction, Plan
 
-    Callback = Callable[[Study, FrozenTrial], None]
-    ObjectiveFunction = Callable[[Trial], float | Sequence[float]]
-
-__all__ = ["Interrupts", "Plan", "Worker", "work"]
+__all__ = ["Worker", "work"]
 
 # How often a worker without a trial looks for a slot, or a requeued trial: at first, and when
 # it has waited for long.
@@ -77,47 +68,6 @@ SILENT_SECONDS = 10.0
 
 # Samplers that call `study.stop` once no point is left, as recipes name them.
 _WITH_AN_END = frozenset(["grid", "brute_force", "GridSampler", "BruteForceSampler"])
-
-
-@dataclass(frozen=True)
-class Plan:
-    """What a worker is to do; it travels to worker processes.
-
-    Attributes:
-        n_trials: The study's budget, `sys.maxsize` for none.
-        first_params: What trial 0 tries, as trial params; None leaves it to the sampler.
-        timeout_seconds: No trial is started after this time, and objectives of hpolab's end the
-            one they are in; infinity for no limit.
-        max_failures: Failures in a row, without any success in the study, that end it.
-        max_retries: Deaths of a worker in one trial that are forgiven.
-        grace_seconds: How long the worker's lease may stand still.
-        window: Trials that may run at once where the study must not depend on timing.
-        shared: Whether other workers start with this one.
-        fuse: How many trials to train as one, or "auto"; None for one after the other.
-        callbacks: Called with (study, trial) after each trial.
-        only_enqueued: Whether no trial is made that has no parameters: the sampler is exhausted.
-        asked: Trials that the process of `run` has asked for itself, and that nobody waits for.
-        stop_file: Exists once a worker has seen that ``study.stop`` was called; None for one alone.
-    """
-
-    n_trials: int
-    first_params: Mapping[str, Any] | None = None
-    timeout_seconds: float = math.inf
-    max_failures: int = 3
-    max_retries: int = MAX_RETRIES
-    grace_seconds: float = GRACE_SECONDS
-    window: int | None = None
-    shared: bool = False
-    fuse: int | str | None = None
-    callbacks: Sequence[Callback] = ()
-    only_enqueued: bool = False
-    asked: frozenset[int] = frozenset()
-    stop_file: Path | None = None
-
-    def __post_init__(self) -> None:
-        check_count("max_failures", self.max_failures)
-        check_count("max_retries", self.max_retries, low=0)
-        check_seconds("grace_seconds", self.grace_seconds, low=1)
 
 
 def work(
@@ -454,65 +404,3 @@ def _finite(trial: Trial, value: Any) -> Any:
         if not math.isfinite(number):
             give_up(trial, f"diverged: the objective returned {number}")
     return value
-
-
-class Interrupts:
-    """Ctrl-C and its like stop an objective at once, but never a write to the storage half-way.
-
-    A scheduler's notice before preemption is a SIGTERM; a closed terminal sends SIGHUP. Only the
-    main thread may set handlers, and those of the user's own are left alone.
-
-    Attributes:
-        pressed: The signal that came, None before.
-    """
-
-    def __init__(self) -> None:
-        self.pressed: signal.Signals | None = None
-        self._allowed = False
-        self._replaced: dict[signal.Signals, Any] = {}
-
-    def __enter__(self) -> Self:
-        if threading.current_thread() is threading.main_thread():
-            for name in ("SIGINT", "SIGTERM", "SIGHUP"):
-                number = getattr(signal, name, None)  # Windows has no SIGHUP
-                if number is None:
-                    continue
-                handler = signal.getsignal(number)
-                if handler in (signal.SIG_DFL, signal.default_int_handler):
-                    self._replaced[number] = handler
-                    signal.signal(number, self._handle)
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        for number, handler in self._replaced.items():
-            signal.signal(number, handler)
-
-    @contextmanager
-    def allowed(self) -> Iterator[None]:
-        """Let a signal raise `KeyboardInterrupt` inside, also one that has come just before."""
-        self._allowed = True
-        try:
-            if self.pressed is not None:
-                raise KeyboardInterrupt
-            yield
-        finally:
-            self._allowed = False
-
-    def sleep(self, seconds: float) -> None:
-        """Sleep, but wake for a signal."""
-        try:
-            with self.allowed():
-                time.sleep(seconds)
-        except KeyboardInterrupt:
-            self.pressed = self.pressed or signal.SIGINT
-
-    def _handle(self, signum: int, frame: FrameType | None) -> None:
-        again = self.pressed is not None
-        self.pressed = signal.Signals(signum)
-        if self._allowed or again:
-            raise KeyboardInterrupt
