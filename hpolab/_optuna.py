@@ -9,12 +9,20 @@ contract where there is one.
 from __future__ import annotations
 
 import copy
+import math
 import re
 import threading
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any, NamedTuple
 
+import numpy as np
 import optuna
+from optuna.samplers import TPESampler
+from optuna.samplers._tpe.sampler import _split_trials, default_weights
+from optuna.search_space import IntersectionSearchSpace
+from optuna.study import StudyDirection
+from optuna.study._multi_objective import _is_pareto_front
 from optuna.trial import TrialState
 
 if TYPE_CHECKING:
@@ -22,6 +30,8 @@ if TYPE_CHECKING:
 
     from optuna import Study, Trial
     from optuna.distributions import BaseDistribution
+    from optuna.pruners import BasePruner
+    from optuna.samplers import BaseSampler
     from optuna.storages import BaseStorage
     from optuna.trial import FrozenTrial
 
@@ -346,13 +356,20 @@ def stored_reports(trial: Trial) -> dict[int, float]:
     return dict(trial._cached_frozen_trial.intermediate_values)
 
 
-def should_prune(trial: Trial, step: int, seen: Sequence[FrozenTrial] | None = None) -> bool:
+def should_prune(
+    trial: Trial,
+    step: int,
+    seen: Sequence[FrozenTrial] | None = None,
+    *,
+    pruner: BasePruner | None = None,
+) -> bool:
     """Ask the pruner as `Trial.should_prune` does; decide the same after a kill at any moment.
 
     Args:
         trial: The running trial.
         step: The step it has just reported.
         seen: The study's trials, this report included, where they have just been read.
+        pruner: The one to ask; the study's by default.
 
     Hyperband and ASHA store a trial's rung before they decide on it, so a worker killed between
     the decision and its `tell` would leave a trial that passes this rung unasked. Here what a
@@ -367,7 +384,7 @@ def should_prune(trial: Trial, step: int, seen: Sequence[FrozenTrial] | None = N
     storage = trial.study._storage
     writes = _HeldBackWrites(storage if seen is None else _GivenTrials(storage, seen))
     study = _as_shown(trial.study, writes)
-    prune = bool(study.pruner.prune(study, latest))
+    prune = bool((pruner or study.pruner).prune(study, latest))
     if prune and writes.held_back:
         trial.set_user_attr(_PRUNED_KEY, {"step": step, "writes": writes.held_back})
     for key, value in writes.held_back:
@@ -380,11 +397,111 @@ def with_trials(study: Study, trials: Sequence[FrozenTrial]) -> Study:
     return _as_shown(study, _GivenTrials(study._storage, trials))
 
 
+def with_best(study: Study, best: Sequence[FrozenTrial]) -> Study:
+    """Return a study as if it had these trials, of which the first is the best by its value."""
+    return _as_shown(study, _GivenBest(study._storage, best))
+
+
 def _as_shown(study: Study, view: _StorageView) -> Study:
     """Return a study that reads its storage through a view."""
     shown = copy.copy(study)
     shown._storage = view  # type: ignore[assignment]
     return shown
+
+
+def without_bracket(study: Study) -> Study:
+    """Return the study of which Hyperband shows a part."""
+    whole: Study = getattr(study, "_study", study)
+    return whole
+
+
+def window_of(study: Study) -> Window | None:
+    """Return what a trial may see of a study that must not depend on timing; None of any other."""
+    view: Any = study._storage
+    while isinstance(view, _StorageView):
+        if isinstance(view, _PastOnly):
+            return view.window
+        view = view._storage
+    return None
+
+
+def give_search_space(
+    sampler: BaseSampler, make: Callable[[bool], IntersectionSearchSpace]
+) -> None:
+    """Give a sampler of Optuna's what it takes its search space from.
+
+    Args:
+        sampler: The sampler.
+        make: Makes it, with pruned trials or without.
+    """
+    for name in ("_search_space", "_intersection_search_space"):
+        found = getattr(sampler, name, None)
+        if type(found) is IntersectionSearchSpace:
+            setattr(sampler, name, make(found._include_pruned))
+
+
+def trials_needed(sampler: BaseSampler) -> float:
+    """Return how many trials a sampler of Optuna's must see at least to do as it was told."""
+    if isinstance(sampler, TPESampler):
+        # Functions of the number of all trials.
+        weights = sampler._parzen_estimator_parameters.weights
+        if sampler._gamma is not None or weights is not default_weights:
+            return math.inf
+    if getattr(sampler, "_consider_pruned_trials", False):
+        return math.inf
+    counts = [getattr(sampler, name, None) for name in ("_n_startup_trials", "_popsize")]
+    return max((count for count in counts if count is not None), default=0)
+
+
+def best_for_tpe(
+    directions: Sequence[StudyDirection], trials: Sequence[FrozenTrial], n_trials: int
+) -> list[FrozenTrial]:
+    """Return what TPE takes for the good ones of many trials.
+
+    Args:
+        directions: The study's.
+        trials: Complete and pruned ones.
+        n_trials: How many TPE takes.
+
+    Returns:
+        The best ones in its order: complete ones by their value, pruned ones by how far they came,
+        infeasible ones by how much they violate; of several objective values the Pareto front, and
+        of other trials the best ones. What is left out stays out, whatever comes later.
+    """
+    study: Any = SimpleNamespace(directions=directions, direction=directions[0])
+    trials = sorted(trials, key=lambda trial: trial.number)
+    if len(directions) == 1:
+        return list(_split_trials(study, trials, n_trials)[0])
+    ranked = [t for t in trials if t.state == TrialState.COMPLETE and not _violates(t)]
+    others = [t for t in trials if t.state != TrialState.COMPLETE or _violates(t)]
+    signs = [-1.0 if direction == StudyDirection.MAXIMIZE else 1.0 for direction in directions]
+    front: list[FrozenTrial] = []
+    if ranked:
+        losses = np.array([trial.values for trial in ranked]) * signs
+        is_best = _is_pareto_front(losses, assume_unique_lexsorted=False)
+        front = [trial for trial, best in zip(ranked, is_best, strict=True) if best]
+    return front + list(_split_trials(study, others, n_trials)[0])
+
+
+def _violates(trial: FrozenTrial) -> bool:
+    return any(violation > 0 for violation in trial.constraints.values())
+
+
+class Window(NamedTuple):
+    """What a trial may see of a study that must not depend on timing.
+
+    Attributes:
+        number: The trial itself.
+        below: It sees the trials numbered below this, which have all finished.
+    """
+
+    number: int
+    below: int
+
+    @property
+    def width(self) -> int:
+        """Trials that may run at once."""
+        return self.number - self.below + 1
 
 
 class _StorageView:
@@ -413,6 +530,15 @@ class _GivenTrials(_StorageView):
         return copy.deepcopy(kept) if deepcopy else kept
 
 
+class _GivenBest(_GivenTrials):
+    """Shows these trials, the best one first."""
+
+    def get_best_trial(self, study_id: int) -> FrozenTrial:
+        if not self._trials:
+            raise ValueError("No trials are completed yet.")
+        return self._trials[0]
+
+
 class _HeldBackWrites(_StorageView):
     """Keeps the system attributes that a pruner sets on its trial back instead of writing them."""
 
@@ -429,14 +555,13 @@ class _PastOnly(_StorageView):
 
     def __init__(self, storage: Any, *, number: int, below: int) -> None:
         super().__init__(storage)
-        self._number = number
-        self._below = below
+        self.window = Window(number, below)
 
     def get_all_trials(
         self, study_id: int, deepcopy: bool = True, states: Any = None
     ) -> list[FrozenTrial]:
         trials = self._storage.get_all_trials(study_id, deepcopy=deepcopy, states=states)
-        return [t for t in trials if t.number < self._below or t.number == self._number]
+        return [t for t in trials if t.number < self.window.below or t.number == self.window.number]
 
     def get_study_system_attrs(self, study_id: int) -> dict[str, Any]:
         # NSGA-II caches a generation's parents here, as the trial that came first saw them.
