@@ -12,7 +12,7 @@ from optuna.samplers import CmaEsSampler, GPSampler, NSGAIISampler, RandomSample
 from optuna.samplers._tpe.sampler import _split_trials
 from optuna.trial import TrialState, create_trial
 
-from hpolab import StepwiseSampler, TrialSeededSampler, make_study, run
+from hpolab import StepwiseSampler, TrialSeededSampler, _optuna, make_study, run
 from hpolab.studies import shown
 from hpolab.studies.shown import Rule, first_shown, shown_to
 
@@ -263,3 +263,38 @@ def test_cmaes_draws_what_it_draws_from_all(short):
         return params(study)
 
     assert drawn(True) == drawn(False)
+
+
+@pytest.mark.parametrize("name", ["tpe", "gp", "cmaes", "stepwise"])
+def test_trial_that_must_not_depend_on_timing_sees_those_before_its_window_alone(name, short):
+    """Trials that run at once see different ones, and ask in any order."""
+    study = stored(200, states=("complete", "pruned", "failed"))
+    trials, width = study.get_trials(), 8
+    for first in (60, 100, 150, 192):
+        together = list(range(first, first + width))
+        random.Random(first).shuffle(together)
+        for number in together:
+            below = number - width + 1
+            past = optuna.create_study()
+            past.add_trials(trials[:below])
+            view = _optuna._with_past_only(study, number, below)
+            theirs = [t for t in seen(SAMPLERS[name](), view) if t.number != number]
+            assert numbers(theirs) == numbers(seen(SAMPLERS[name](), past))
+
+
+def test_work_for_a_trial_does_not_grow_with_the_study(monkeypatch):
+    """Counted in trials that the bounded set takes in: each finished one, once."""
+    taken_in = []
+    add = shown._Bounded.add
+
+    def counting(self, trials):
+        taken_in.append(len(trials))
+        add(self, trials)
+
+    monkeypatch.setattr(shown._Bounded, "add", counting)
+    study = stored(2000, states=("complete", "pruned"))
+    study.sampler = TrialSeededSampler(TPESampler, seed=0)
+    for _ in range(5):
+        trial = study.ask()
+        study.tell(trial, trial.suggest_float("x", -1, 1))
+    assert taken_in == [2000, 1, 1, 1, 1]
