@@ -90,7 +90,7 @@ def rule_of(sampler: BaseSampler) -> Rule | None:
     honored.
     """
     rule = _RULES.get(type(sampler))
-    if rule is None or _optuna.trials_needed(sampler) > rule.max_trials / 4:
+    if rule is None or _optuna.trials_needed(sampler) > rule.max_trials:
         return None
     return rule
 
