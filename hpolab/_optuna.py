@@ -507,8 +507,9 @@ def trials_needed(sampler: BaseSampler) -> float:
             return math.inf
     if getattr(sampler, "_consider_pruned_trials", False):
         return math.inf
-    counts = [getattr(sampler, name, None) for name in ("_n_startup_trials", "_popsize")]
-    return max((count for count in counts if count is not None), default=0)
+    # The trials of a generation are not always told in one go.
+    generation = 4 * (getattr(sampler, "_popsize", None) or 0)
+    return max(generation, getattr(sampler, "_n_startup_trials", 0))
 
 
 def best_for_tpe(
