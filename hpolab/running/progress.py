@@ -6,7 +6,7 @@ import sys
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from hpolab.studies.digests import Digest, digested
+from hpolab.studies.digests import Digest, Past
 from hpolab.studies.history import history_of
 from hpolab.studies.trials import best_of
 from hpolab.tables import printable
@@ -103,7 +103,7 @@ def _progress_of(study: Study) -> tuple[int, str]:
     n = history_of(study).tally
     words = []
     if len(study.directions) == 1:
-        with digested(study, "best", lambda: _Best(study)) as (found, _):
+        with Past(study).digested("best", lambda: _Best(study)) as (found, _):
             best = found.trial
         if best is not None:
             words.append(f"best {best.value:.5g} (trial {best.number})")
