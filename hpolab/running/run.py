@@ -26,8 +26,10 @@ from hpolab.errors import (
 )
 from hpolab.keywords import checks_keywords
 from hpolab.objectives.base import Objective
+from hpolab.running.described import name_of
 from hpolab.running.enqueued import settle_enqueued
 from hpolab.running.interrupts import Interrupts
+from hpolab.running.others import refuse_other_objective
 from hpolab.running.outcome import say_nothing_to_do, say_outcome
 from hpolab.running.plan import Plan
 from hpolab.running.progress import study_progress
@@ -229,6 +231,7 @@ def _prepared(study: Study, objective: ObjectiveFunction, plan: Plan, default_fi
         if default_first:
             first_params = objective.search_space.to_trial(objective.search_space.defaults())
             plan = replace(plan, first_params=first_params)
+    refuse_other_objective(study, name_of(objective))
     _note_window(study, plan.window)
     _note_budget(study, plan.n_trials)
     release_ended(study)

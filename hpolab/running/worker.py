@@ -26,6 +26,7 @@ from hpolab.errors import (
 )
 from hpolab.objectives.base import Objective
 from hpolab.objectives.crew import OneByOne
+from hpolab.running.described import device_of, job_id, name_of
 from hpolab.running.outcome import say_failure, say_what_was_ignored, say_whom_it_waits_for
 from hpolab.studies.recipe import read_recipe, write_recipe
 from hpolab.studies.trials import tally
@@ -42,6 +43,7 @@ from hpolab.trial.lease import (
     requeue_mine,
 )
 from hpolab.trial.reporter import give_up
+from hpolab.trial.soft_stop import StopsBehindReport, is_saved
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -87,6 +89,7 @@ def work(
         after_trial: Called after each trial.
     """
     deadline = time.monotonic() + plan.timeout_seconds
+    plan = replace(plan, objective=name_of(objective), device=device_of(objective))
     crew: Crew | None = None
     with _optuna.optimize_loop(study):
         try:
@@ -119,7 +122,7 @@ def _work(
     interrupts: Interrupts,
     after_trial: Callable[[], None],
 ) -> None:
-    while interrupts.pressed is None:
+    while interrupts.pressed is None or _is_to_save(crew, interrupts):
         while crew.has_room and not worker.is_to_stop(interrupts, deadline):
             trial = worker.claim()
             if trial is None:
@@ -141,6 +144,11 @@ def _work(
             # Others run what is left; a worker of theirs may die yet.
             worker.wait(interrupts)
             after_trial()
+
+
+def _is_to_save(crew: Crew, interrupts: Interrupts) -> bool:
+    """Tell whether a crew that is asked to stop has to train to its next checkpoint before."""
+    return interrupts.is_soft and bool(crew.trials) and not is_saved()
 
 
 @contextmanager
@@ -210,7 +218,12 @@ class Worker:
 
     def claim(self) -> Trial | None:
         """Start the next trial, a dead worker's before a new one; None if there is none now."""
-        lease = Lease.mine(self._plan.grace_seconds)
+        lease = Lease.mine(
+            self._plan.grace_seconds,
+            objective=self._plan.objective,
+            device=self._plan.device,
+            job=job_id(),
+        )
         self._look_for_the_end()
         with claiming:
             trials = self._study.get_trials(deepcopy=False)
@@ -338,6 +351,8 @@ class Worker:
             return self._fail(trial, error)
         except KeyboardInterrupt:
             interrupts.pressed = interrupts.pressed or signal.SIGINT
+        except StopsBehindReport:
+            pass  # requeued below; what was asked for has ended the loop
         except BaseException:
             requeue_mine(self._study, trial)
             raise

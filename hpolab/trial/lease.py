@@ -11,7 +11,7 @@ import os
 import socket
 import threading
 import time
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
@@ -24,7 +24,7 @@ from hpolab.logs import get_logger
 from hpolab.trial.checkpoint import TrialCheckpoints, default_store
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Sequence
+    from collections.abc import Collection, Mapping, Sequence
 
     from optuna import Study, Trial
     from optuna.trial import FrozenTrial
@@ -38,6 +38,7 @@ __all__ = [
     "awaited",
     "claiming",
     "hold_lease",
+    "is_held_by_run",
     "is_spent",
     "is_still_mine",
     "lease_lost",
@@ -45,6 +46,7 @@ __all__ = [
     "release_ended",
     "release_lease",
     "requeue_dead_trials",
+    "requeue_held",
     "requeue_mine",
     "requeue_trial",
     "take_lease",
@@ -83,6 +85,11 @@ class Lease:
             given to another process sooner or later; a pid with its start is not.
         grace_seconds: How long the counter may stand still before the worker counts as dead.
         beats: The counter.
+        beat_at: When the worker counted last, in seconds since the epoch by its own clock. For
+            people to look at; no worker compares it with its own.
+        objective: What the worker trains; "" if it does not say.
+        device: Where it trains; "" if it does not say.
+        job: The worker's job, as its scheduler calls it; "" without one.
     """
 
     host: str
@@ -90,18 +97,40 @@ class Lease:
     started: float
     grace_seconds: float = GRACE_SECONDS
     beats: int = 0
+    beat_at: float = 0.0
+    objective: str = ""
+    device: str = ""
+    job: str = ""
 
     @classmethod
-    def mine(cls, grace_seconds: float = GRACE_SECONDS) -> Lease:
+    def mine(
+        cls,
+        grace_seconds: float = GRACE_SECONDS,
+        *,
+        objective: str = "",
+        device: str = "",
+        job: str = "",
+    ) -> Lease:
         """Return the lease of the calling process."""
         host, pid, started = _this_process(os.getpid())
-        return cls(host, pid, started, grace_seconds)
+        return cls(
+            *(host, pid, started, grace_seconds),
+            beat_at=time.time(),
+            objective=objective,
+            device=device,
+            job=job,
+        )
 
     @classmethod
     def of(cls, trial: FrozenTrial) -> Lease | None:
         """Return the lease stored with a trial, or None."""
         stored = trial.user_attrs.get(_LEASE_KEY)
-        return None if stored is None else cls(**stored)
+        return None if stored is None else cls.read(stored)
+
+    @classmethod
+    def read(cls, stored: Mapping[str, Any]) -> Lease:
+        """Return a stored lease; what another version has written beside it is left out."""
+        return cls(**{key: value for key, value in stored.items() if key in _FIELDS})
 
     @property
     def is_mine(self) -> bool:
@@ -126,6 +155,9 @@ class Lease:
             return abs(started - self.started) > _SAME_START_SECONDS
         except psutil.NoSuchProcess:
             return True
+
+
+_FIELDS = frozenset(field.name for field in fields(Lease))
 
 
 @lru_cache(maxsize=1)
@@ -222,6 +254,13 @@ def lease_lost(trial: Trial) -> bool:
     return held is not None and held.by_run and held.lost
 
 
+def is_held_by_run(trial: Trial) -> bool:
+    """Tell whether `run` has claimed a trial in this process."""
+    with _held_lock:
+        held = _held.get(trial)
+    return held is not None and held.by_run
+
+
 def requeue_dead_trials(study: Study, max_retries: int = MAX_RETRIES) -> list[int]:
     """Make every RUNNING trial of a dead worker WAITING again.
 
@@ -296,6 +335,14 @@ def requeue_mine(study: Study, trial: Trial) -> None:
             requeue_trial(study, trial.number)
     finally:
         release_lease(trial)
+
+
+def requeue_held() -> None:
+    """Requeue all trials that `run` has claimed in this process."""
+    with _held_lock:
+        held = [trial for trial, hold in _held.items() if hold.by_run]
+    for trial in held:
+        requeue_mine(trial.study, trial)
 
 
 def asked_here(study: Study) -> frozenset[int]:
@@ -375,7 +422,7 @@ def _is_dead(study: Study, trial: FrozenTrial, lease: Lease | None) -> bool:
         if not _is_claimed(trial):
             return False
         tried = trial.user_attrs.get(_optuna.SLOT_KEY)
-        is_gone = tried is not None and Lease(**tried).process_is_dead()
+        is_gone = tried is not None and Lease.read(tried).process_is_dead()
         seconds = _POP_SECONDS_IF_GONE if is_gone else _POP_SECONDS
         return _stood_still(study, trial, lease, seconds)
     if lease.is_mine:
@@ -456,7 +503,7 @@ def _renew(trial: Trial, hold: _Hold) -> None:
         if latest.state != TrialState.RUNNING or stored is None or not stored.is_mine:
             hold.lost = True
             return
-        hold.lease = replace(hold.lease, beats=hold.lease.beats + 1)
+        hold.lease = replace(hold.lease, beats=hold.lease.beats + 1, beat_at=time.time())
         key, value = hold.lease.as_mark()
         _optuna.set_user_attr(trial.study, trial.number, key, value)
     except optuna.exceptions.UpdateFinishedTrialError:
