@@ -1,6 +1,6 @@
 """A study on a Ray cluster. In this folder:
 
-    ray job submit --working-dir . -- python ray_job.py postgresql://user:password@host/db
+ray job submit --working-dir . -- python ray_job.py postgresql://user:password@host/db
 """
 
 import sys

@@ -1,6 +1,6 @@
 """Fifty workers of one study as SLURM jobs, started from Python by submitit.
 
-    HPOLAB_STORAGE=postgresql://user:password@host/db python submitit_jobs.py
+HPOLAB_STORAGE=postgresql://user:password@host/db python submitit_jobs.py
 """
 
 import sys
