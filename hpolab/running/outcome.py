@@ -15,6 +15,7 @@ from optuna.trial import TrialState
 from hpolab import _optuna
 from hpolab.errors import error_text, hint
 from hpolab.logs import get_logger
+from hpolab.studies.history import history_of
 from hpolab.studies.recipe import read_recipe
 from hpolab.studies.trials import best_of, is_feasible, tally
 from hpolab.trial.lease import ERROR_KEY, whose
@@ -105,14 +106,14 @@ def say_what_was_ignored(study: Study, trial: FrozenTrial) -> None:
     _logger.log(logging.WARNING if drawn else logging.INFO, f"{said}.{question}")
 
 
-def say_whom_it_waits_for(study: Study, trials: Sequence[FrozenTrial]) -> None:
+def say_whom_it_waits_for(study: Study, n_trials: int) -> None:
     """Log which running trials keep a run from its end or from its next trial.
 
     Args:
         study: The study.
-        trials: Its trials within the budget.
+        n_trials: The budget.
     """
-    running = [trial for trial in trials if trial.state == TrialState.RUNNING]
+    running = [trial for trial in history_of(study).running if trial.number < n_trials]
     if running:
         _logger.warning(f"Study {study.study_name!r} waits for {_named(running)}.")
 

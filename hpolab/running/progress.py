@@ -6,13 +6,16 @@ import sys
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from hpolab.studies.trials import best_of, tally
+from hpolab.studies.digests import Digest, digested
+from hpolab.studies.history import history_of
+from hpolab.studies.trials import best_of
 from hpolab.tables import printable
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
     from optuna import Study
+    from optuna.trial import FrozenTrial
 
 __all__ = ["progress_bar", "study_progress"]
 
@@ -82,14 +85,28 @@ def study_progress(
         yield update
 
 
+class _Best(Digest):
+    """The best trial, the earliest among equals."""
+
+    def __init__(self, study: Study) -> None:
+        self.trial: FrozenTrial | None = None
+        self._direction = study.direction
+
+    def add(self, trials: Sequence[FrozenTrial]) -> None:
+        before = [] if self.trial is None else [self.trial]
+        by_number = sorted([*before, *trials], key=lambda trial: trial.number)
+        self.trial = best_of(by_number, self._direction)
+
+
 def _progress_of(study: Study) -> tuple[int, str]:
     """Return how many trials are done, and the rest in words."""
-    trials = study.get_trials(deepcopy=False)
-    n = tally(trials)
+    n = history_of(study).tally
     words = []
-    best = best_of(trials, study.direction) if len(study.directions) == 1 else None
-    if best is not None:
-        words.append(f"best {best.value:.5g} (trial {best.number})")
+    if len(study.directions) == 1:
+        with digested(study, "best", lambda: _Best(study)) as (found, _):
+            best = found.trial
+        if best is not None:
+            words.append(f"best {best.value:.5g} (trial {best.number})")
     words.append(f"{n.pruned} pruned")
     if n.failed:
         words.append(f"{n.failed} failed")

@@ -133,7 +133,9 @@ class Recipe:
 
 def describe_part(part: BaseSampler | BasePruner, asked: Any) -> Part:
     """Return the recipe's entry for a sampler or pruner that was made from ``asked``."""
+    more: dict[str, Any] = {}
     if isinstance(part, TrialSeededSampler):
+        more["bounded"] = part.bounded
         part = part.fresh(0)
     name = asked if isinstance(asked, str) else type(part).__name__
     # Samplers and pruners of Optuna keep their settings under the argument's name with an
@@ -143,7 +145,7 @@ def describe_part(part: BaseSampler | BasePruner, asked: Any) -> Part:
         for key, value in sorted(vars(part).items())
         if isinstance(value, (bool, int, float, str)) and key.lstrip("_") != "seed"
     }
-    return Part(name=name, settings=settings)
+    return Part(name=name, settings=settings | more)
 
 
 def read_recipe(study: Study) -> Recipe | None:

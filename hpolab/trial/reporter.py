@@ -23,6 +23,7 @@ from hpolab.keywords import checks_keywords
 from hpolab.logs import get_logger
 from hpolab.seeding import derive_seed
 from hpolab.storage.bulk import Report, write_reports
+from hpolab.studies.quick_pruners import quick
 from hpolab.studies.recipe import study_seed
 from hpolab.studies.trials import METRICS_KEY, as_direction
 from hpolab.trial.checkpoint import Checkpoint, TrialCheckpoints, default_store
@@ -363,7 +364,7 @@ class Reporter:
         if (
             self.trial is not None
             and step >= max(self._stored, default=step)
-            and _optuna.should_prune(self.trial, step, seen)
+            and _optuna.should_prune(self.trial, step, seen, pruner=quick(self.trial.study.pruner))
         ):
             raise optuna.TrialPruned(f"pruned at step {step} with value {value}")
 
