@@ -17,15 +17,13 @@ from typer.core import TyperGroup
 from hpolab.analysis.trained.deleting import delete_study, plan_deletion
 from hpolab.analysis.trained.trainings import tuning_studies
 from hpolab.analysis.wording import short
-from hpolab.commands.shared import STORAGE_HELP, StorageOption, StudyArgument, err, out
+from hpolab.commands.shared import STORAGE_HELP, StorageOption, StudyArgument, err, out, table
+from hpolab.commands.status import status
 from hpolab.commands.worker import worker
 from hpolab.console import command_line
-from hpolab.errors import HpolabError, InvalidArgument, RecipeMismatch, StudyNotFound
+from hpolab.errors import HpolabError, StudyNotFound
 from hpolab.running.copying import copy_study
 from hpolab.running.outcome import why_without_best
-from hpolab.running.run import budget_of
-from hpolab.search_space.space import SearchSpace
-from hpolab.storage.promises import check_storage
 from hpolab.storage.redaction import redact
 from hpolab.storage.url import DEFAULT_URL, open_storage
 from hpolab.studies.export import (
@@ -35,14 +33,11 @@ from hpolab.studies.export import (
     delivered_params,
     trainer_params,
 )
-from hpolab.studies.recipe import read_recipe
-from hpolab.studies.study import stored_study, without_post_studies
-from hpolab.studies.summary import summarize
+from hpolab.studies.study import stored_study
 from hpolab.studies.trials import best_trial, tally
-from hpolab.tables import TextTable
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Iterator, Mapping
 
     from optuna import Study
     from optuna.trial import FrozenTrial
@@ -135,60 +130,14 @@ def demo(
         *([name, *(short(h.params[name], 4) for h in held_out)] for name in held_out[0].params),
     ]
     out.print("The default configuration against the best")
-    _print_table(["", "default (trial 0)", f"best (trial {best.number})"], rows)
+    typer.echo(table(["", "default (trial 0)", f"best (trial {best.number})"], rows))
     n_seeds = len(held_out[0].accuracies)
     out.print(f"Held out: 500 images the study never saw; mean and spread of {n_seeds} seeds.")
     out.print(_counts(study))
     out.say("Next:", command_line("best", DEMO_STUDY, "-f", "yaml", storage=storage), style="bold")
 
 
-@app.command()
-def status(
-    study_name: StudyArgument = None,
-    storage: StorageOption = DEFAULT_URL,
-    show_promises: Annotated[
-        bool,
-        typer.Option(
-            "--check",
-            help="Also tell what the storage promises: to survive a process kill, a server kill, "
-            "a power cut; one host or several.",
-        ),
-    ] = False,
-) -> None:
-    """Show how far the studies of a storage are: done of budget, pruned, best value.
-
-    With a study's name, also what made it: sampler, pruner, seed, versions and search space.
-
-    **Examples:** `hpolab status -s sqlite:///hpolab-demo.db`;
-    `hpolab status --check -s redis://localhost:6379/0`
-    """
-    opened = open_storage(storage, create=False)
-    if show_promises:
-        out.print(str(check_storage(storage)))
-    studies = [stored_study(study_name, opened)] if study_name else _loadable_studies(opened)
-    names = get_all_study_names(opened)
-    if not names:
-        out.print(f"No study in {redact(storage)} yet.")
-    if not studies:
-        return
-    rows = []
-    for study in studies:
-        summary = summarize(opened, study.study_name)
-        n = summary.tally
-        budget = budget_of(summary.user_attrs, n.finished)
-        done = str(n.finished) if budget is None else f"{n.finished} of {budget}"
-        counts = (n.pruned, n.failed, n.running, n.waiting)
-        found = ["-", "-"]
-        if summary.best is not None:
-            number, value = summary.best
-            found = [f"{value:.6g}", str(number)]
-        rows.append([study.study_name, done, *map(str, counts), *found])
-    head = ["study", "done", "pruned", "failed", "running", "waiting", "best", "trial"]
-    _print_table(head, rows)
-    if study_name:
-        _print_recipe(studies[0])
-
-
+app.command()(status)
 app.command()(worker)
 
 
@@ -222,9 +171,8 @@ def best(
     params = delivered_params(study, trial)
     if output is Format.table:
         out.print(f"{study.study_name}: trial {trial.number}, value {trial.value:.6g}")
-        _print_table(
-            ["parameter", "value"], [[name, short(value, 4)] for name, value in params.items()]
-        )
+        rows = [[name, short(value, 4)] for name, value in params.items()]
+        typer.echo(table(["parameter", "value"], rows))
     else:
         typer.echo(_write(params, output, prefix))
 
@@ -374,17 +322,6 @@ def _errors_as_messages() -> Iterator[None]:
         raise typer.Exit(130) from None
 
 
-def _loadable_studies(storage: optuna.storages.BaseStorage) -> list[Study]:
-    """Return the studies of a storage, and tell of those that cannot be loaded."""
-    studies = []
-    for name in sorted(without_post_studies(get_all_study_names(storage))):
-        try:
-            studies.append(stored_study(name, storage))
-        except (InvalidArgument, RecipeMismatch, StudyNotFound) as error:
-            err.say("Left out:", str(error), style="yellow")
-    return studies
-
-
 def _only_study(storage: optuna.storages.BaseStorage, url: str) -> str:
     names = tuning_studies(get_all_study_names(storage))
     if len(names) != 1:
@@ -409,24 +346,6 @@ def _best(study: Study) -> FrozenTrial:
     return trial
 
 
-def _print_recipe(study: Study) -> None:
-    recipe = read_recipe(study)
-    if recipe is None:
-        out.print("hpolab did not make this study, so it has no recipe.")
-        return
-    for part in ("sampler", "pruner", "seed"):
-        out.print(f"{part}: {getattr(recipe, part)}")
-    out.print("direction: " + ", ".join(recipe.directions))
-    versions = ", ".join(f"{package} {version}" for package, version in recipe.versions.items())
-    out.print(f"versions: {versions}")
-    if recipe.search_space is not None:
-        out.print(str(SearchSpace.from_dict(recipe.search_space)))
-
-
 def _counts(study: Study) -> str:
     n = tally(study.get_trials(deepcopy=False))
     return f"{n.finished} trials: {n.complete} complete, {n.pruned} pruned, {n.failed} failed."
-
-
-def _print_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    typer.echo(TextTable(head, rows).to_text(out.width))

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from hpolab.console import PlainConsole
 from hpolab.storage.url import STORAGE_VARIABLE
+from hpolab.tables import TextTable
 
-__all__ = ["STORAGE_HELP", "StorageOption", "StudyArgument", "err", "out"]
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+__all__ = ["STORAGE_HELP", "StorageOption", "StudyArgument", "err", "out", "table"]
 
 # Standard output carries results only, so that `hpolab best -f json` can be piped.
 out = PlainConsole()
@@ -28,3 +32,8 @@ StudyArgument = Annotated[
         metavar="[STUDY]", help="The study's name; may be left out if the storage has one study."
     ),
 ]
+
+
+def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Return a table that fits the terminal."""
+    return TextTable(head, rows).to_text(out.width)

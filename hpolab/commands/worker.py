@@ -9,6 +9,7 @@ import subprocess
 import sys
 from typing import TYPE_CHECKING, Annotated, Any
 
+import optuna
 import typer
 
 from hpolab.commands.shared import StorageOption, err
@@ -141,6 +142,8 @@ def worker(
     """
     if per_gpu:
         raise typer.Exit(_one_for_each_gpu())
+    # What each trial came to: a worker's output is its log.
+    optuna.logging.set_verbosity(optuna.logging.INFO)
     asked = Joining(
         objective=objective,
         study_name=study_name,

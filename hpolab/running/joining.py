@@ -175,7 +175,7 @@ def _join(asked: Joining, say: Callable[[str], None]) -> None:
         )
     except Exception as error:
         raise _end_by(error) from error
-    raise _Ended(DONE, f"is done: the budget of study {asked.study_name!r} is spent")
+    raise _Ended(DONE, f"is done: no trial of study {asked.study_name!r} is left to run")
 
 
 def _check_place(asked: Joining) -> None:

@@ -140,7 +140,8 @@ def _no_module(name: str, missing: str) -> str:
         where = f"the folder {os.getcwd()!r} or on `sys.path`"
         near = hint(last, [*there, *_modules_in(sys.path)])
     listed = f" There: {_some(there)}." if there else ""
-    return f"`objective` names the module {name!r}, but there is no {missing!r} in {where}.{near}{listed}"
+    found = f"but there is no {missing!r} in {where}"
+    return f"`objective` names the module {name!r}, {found}.{near}{listed}"
 
 
 def _modules_in(folders: Iterable[str]) -> list[str]:

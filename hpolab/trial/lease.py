@@ -140,6 +140,11 @@ class Lease:
         """Whether the calling process holds it."""
         return (self.host, self.pid, self.started) == _this_process(os.getpid())
 
+    @property
+    def is_here(self) -> bool:
+        """Whether its process can be looked up in this one's host."""
+        return self.host == _this_process(os.getpid())[0]
+
     def as_mark(self) -> tuple[str, dict[str, Any]]:
         """Return the lease as the user attribute that stores it: (key, value)."""
         return _LEASE_KEY, asdict(self)
