@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from optuna.trial import TrialState
 
 from hpolab.errors import RecipeMismatch
+from hpolab.logs import get_logger
 from hpolab.running.described import this_worker
 from hpolab.trial.lease import Lease
 
@@ -15,6 +16,8 @@ if TYPE_CHECKING:
     from optuna import Study
 
 __all__ = ["refuse_other_objective"]
+
+_logger = get_logger(__name__)
 
 # How often another worker's lease is looked at, to see whether it lives.
 _LOOK_SECONDS = 0.5
@@ -34,6 +37,7 @@ def refuse_other_objective(study: Study, name: str) -> None:
         RecipeMismatch: If there is one.
     """
     seen: dict[int, tuple[Lease, float]] = {}
+    has_said_so = False
     while True:
         may_live = False
         for number, lease in _others(study, name).items():
@@ -48,6 +52,12 @@ def refuse_other_objective(study: Study, name: str) -> None:
             may_live = may_live or time.monotonic() - since < lease.grace_seconds
         if not may_live:
             return
+        if not has_said_so:
+            _logger.warning(
+                f"Trials {', '.join(map(str, seen))} of study {study.study_name!r} were begun with "
+                "another objective on another host; waiting to see whether their workers live."
+            )
+            has_said_so = True
         time.sleep(_LOOK_SECONDS)
 
 
