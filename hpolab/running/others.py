@@ -12,8 +12,6 @@ from hpolab.studies.history import history_of
 from hpolab.trial.lease import Lease
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from optuna import Study
 
 __all__ = ["refuse_other_objective"]
@@ -54,18 +52,12 @@ def refuse_other_objective(study: Study, name: str) -> None:
         if not may_live:
             return
         if not has_said_so:
-            _logger.warning(_watching(study, name, seen))
+            _logger.warning(
+                f"Trials {', '.join(map(str, seen))} of study {study.study_name!r} were begun with "
+                "another objective on another host; waiting to see whether their workers live."
+            )
             has_said_so = True
         time.sleep(_LOOK_SECONDS)
-
-
-def _watching(study: Study, name: str, seen: Mapping[int, tuple[Lease, float]]) -> str:
-    number, (lease, _) = next(iter(seen.items()))
-    return (
-        f"Study {study.study_name!r}: trial {number} was trained with {lease.objective!r}, not "
-        f"with {name!r}, by process {lease.pid} on {lease.host.partition('/')[0]}. If it stays "
-        f"silent for {lease.grace_seconds:g} seconds it is dead, and this run goes on."
-    )
 
 
 def _others(study: Study, name: str) -> dict[int, Lease]:
