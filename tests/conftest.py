@@ -217,7 +217,7 @@ class Python:
         return done.stdout
 
     def start_worker(self, payload: Path, n_workers: int) -> ForkedProgram:
-        """Start a worker of `run`, as ``hpolab.running.executors._start`` does, but warm."""
+        """Start a worker of `run`, as `LocalProcesses` does, but warm."""
         return self._fork(WORKER, str(payload), *filter(None, sys.path), is_quiet=False)
 
     def _fork(self, code: str, *arguments: str, is_quiet: bool = True) -> ForkedProgram:
@@ -241,7 +241,7 @@ class Python:
 WORKER = """
 import os, sys
 from pathlib import Path
-from hpolab.running.executors import _main
+from hpolab.running.executors.processes import _main
 os.setsid()
 sys.path[1:] = sys.argv[2:]
 _main(Path(sys.argv[1]))
@@ -262,7 +262,7 @@ def warm_workers(python: Python, monkeypatch: pytest.MonkeyPatch) -> None:
 
     That they start in fresh interpreters has tests of its own, in ``running/test_executors.py``.
     """
-    monkeypatch.setattr("hpolab.running.executors._start", python.start_worker)
+    monkeypatch.setattr("hpolab.running.executors.processes._start", python.start_worker)
 
 
 @pytest.fixture(scope="session")

@@ -34,7 +34,7 @@ import json, os, sys
 path = json.loads(sys.argv.pop(1))
 sys.path[:] = sorted(path, key=lambda entry: not os.path.isabs(entry))
 from pathlib import Path
-from hpolab.running.executors import _main
+from hpolab.running.executors.processes import _main
 from hpolab.running.interpreter import take_pipe
 take_pipe()
 sys.path[:] = path
