@@ -30,6 +30,7 @@ from .errors import (
     InvalidType,
     LeaseLost,
     MissingExtra,
+    RayUnavailable,
     RecipeMismatch,
     StorageNotFound,
     StorageUnavailable,
@@ -57,6 +58,7 @@ from .running.copying import copy_study
 from .running.enqueued import drop_enqueued
 from .running.executors.base import Executor
 from .running.executors.processes import LocalProcesses
+from .running.executors.ray import RayExecutor
 from .running.run import run
 from .search_space.space import SearchSpace
 from .sklearn.callback import fit_by_epochs
@@ -133,6 +135,8 @@ __all__ = [
     "Ranking",
     "RankingEstimate",
     "RankingTask",
+    "RayExecutor",
+    "RayUnavailable",
     "RecipeMismatch",
     "Recommendation",
     "Recommended",
