@@ -39,6 +39,7 @@ _ANSWER_SECONDS = 60.0
 
 # How long workers may take to requeue their trials, and their actors to end.
 _STOP_SECONDS = 30.0
+_STOP_SECONDS_WITHOUT_TRIALS = 5.0
 _END_SECONDS = 15.0
 
 # Arrays from this size on are shared by the workers of a node; smaller ones are sent with the rest.
@@ -216,7 +217,7 @@ class RayCrew:
                 has_said_so = True
                 self._say_whom_it_waits_for(seen)
             self._raise_errors(seen)
-            if not seen.n_left:
+            if not seen.n_left or (_any_done(seen) and self._is_spent()):
                 return
 
     def _seen(self) -> Seen | None:
@@ -233,12 +234,19 @@ class RayCrew:
             return self._seen_again()
         except ray.exceptions.RayActorError:
             self._n_left = 0
-            if is_spent(self._study, self._plan.n_trials, asked=self._plan.asked):
+            if self._is_spent():
                 return None
             raise WorkersDied(
                 f"The workers of study {self._study.study_name!r} were ended from elsewhere. Start "
                 "it again to resume."
             ) from None
+
+    def _is_spent(self) -> bool:
+        """Tell whether no trial is left: a worker that waits for a place has nothing to do."""
+        plan = self._plan
+        return is_spent(
+            self._study, plan.n_trials, asked=plan.asked, only_enqueued=plan.only_enqueued
+        )
 
     def _seen_again(self) -> Seen | None:
         time.sleep(1.0)
@@ -301,7 +309,8 @@ class RayCrew:
         seen = None
         try:
             self._ask("tell", "requeue")
-            deadline = time.monotonic() + _STOP_SECONDS
+            patience = _STOP_SECONDS_WITHOUT_TRIALS if self._is_spent() else _STOP_SECONDS
+            deadline = time.monotonic() + patience
             while True:
                 seen = self._look()
                 if not seen.n_left or time.monotonic() > deadline or not self._any_begun(seen):
@@ -353,3 +362,7 @@ class RayCrew:
         import ray
 
         return ray.get(getattr(self._keeper, method).remote(*args), timeout=_ANSWER_SECONDS)
+
+
+def _any_done(seen: Seen) -> bool:
+    return any(end.word == "done" for end in seen.ends.values())

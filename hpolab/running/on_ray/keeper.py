@@ -25,7 +25,7 @@ __all__ = ["Bundle", "End", "Keeper", "Order", "Seen", "worker_name"]
 _ANSWER_SECONDS = 10.0
 
 # A worker that has not asked for so long is gone, or is waiting for a place.
-_SILENT_SECONDS = 60.0
+_SILENT_SECONDS = 30.0
 
 # Who watches asks several times a second.
 _UNWATCHED_SECONDS = 10.0
@@ -138,7 +138,6 @@ class Keeper:
 
     Args:
         namespace: That of the actors.
-        packages: What the actor's process must import is imported now, and not in the first call.
     """
 
     def __init__(self, namespace: str) -> None:
