@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -163,7 +164,8 @@ class RayCrew:
             return False
 
         packed = pack(self._study, objective, self._plan, aside)
-        return Bundle(self._described, packed, buffers, self._plan.timeout_seconds)
+        folder = "" if "working_dir" in self._options["runtime_env"] else os.getcwd()
+        return Bundle(self._described, packed, buffers, self._plan.timeout_seconds, folder)
 
     def _replace(self, found: Mapping[str, str], is_watched: bool) -> None:
         """End workers that an earlier run has left behind and that do something else."""

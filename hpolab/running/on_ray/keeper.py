@@ -48,12 +48,14 @@ class Bundle:
         packed: Study, objective and plan, pickled.
         buffers: The memory of their arrays.
         seconds: What is left of the run's time.
+        folder: The working folder of the run, "" if Ray is to give the workers another one.
     """
 
     described: Mapping[str, str]
     packed: bytes
     buffers: Sequence[Any]
     seconds: float
+    folder: str
 
 
 @dataclass(frozen=True)

@@ -137,6 +137,8 @@ def _obey(link: _KeeperLink) -> None:
     send_logs_to(_ToKeeper(link))
     try:
         bundle = _fetched(order, link)
+        if os.path.isdir(bundle.folder):
+            os.chdir(bundle.folder)  # relative paths mean what they do where `run` was called
         study, objective, plan = unpack(bundle.packed, bundle.buffers)
     except (InvalidArgument, *_ONLY_HERE) as error:
         _note_error(link, "unable", error)
