@@ -49,6 +49,7 @@ START_TIMEOUT_SECONDS = 30.0
 # What is costly to start or to make, and who of pytest-xdist's processes shares it: the tests that
 # ask for a fixture on the left all run in one process, so that it is made once.
 GROUPS = {
+    "ray_cluster": "ray",
     "redis_url": "redis",
     "postgres_url": "postgresql",
     "running_postgres_server": "postgresql",
@@ -260,7 +261,7 @@ def python() -> Iterator[Python]:
 def warm_workers(python: Python, monkeypatch: pytest.MonkeyPatch) -> None:
     """Let `run` fork its worker processes from a warm Python, for tests of what they do together.
 
-    That they start in fresh interpreters has tests of its own, in ``running/test_executors.py``.
+    That they start in fresh interpreters has tests of its own, in ``executors/test_processes.py``.
     """
     monkeypatch.setattr("hpolab.running.executors.processes._start", python.start_worker)
 

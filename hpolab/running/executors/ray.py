@@ -126,8 +126,8 @@ class RayExecutor(Executor):
             }
             described = describe(study, objective, plan, settings)
             crew = RayCrew(study, plan, namespace_of(study), described, options)
-            crew.start(objective)
             try:
+                crew.start(objective)
                 crew.watch(interrupts, after_trial)
             finally:
                 crew.end()

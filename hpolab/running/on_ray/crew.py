@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -82,6 +83,7 @@ class RayCrew:
         self._raised = ""
         self._bundle: Bundle | None = None
         self._n_left = self._n_workers
+        self._has_joined = False
 
     def start(self, objective: ObjectiveFunction) -> None:
         """Start the workers that are not there yet.
@@ -90,12 +92,13 @@ class RayCrew:
             InvalidType: If study, objective or callbacks cannot be sent.
             RecipeMismatch: If the study has workers that do something else.
         """
+        import ray
+
+        self._bundle = self._bundled(objective)
         deadline = time.monotonic() + _END_SECONDS
         while True:
-            import ray
-
             try:
-                if self._start(objective):
+                if self._start():
                     return
             except ray.exceptions.RayActorError:
                 # It is one that has just ended its work, and frees its name in a moment.
@@ -103,7 +106,7 @@ class RayCrew:
                     raise
                 time.sleep(_POLL_SECONDS)
 
-    def _start(self, objective: ObjectiveFunction) -> bool:
+    def _start(self) -> bool:
         """Start what is missing; return False if others had to be ended for it."""
         import ray
 
@@ -122,8 +125,6 @@ class RayCrew:
             self._replace(found, is_watched)
             return False
         if found is None:
-            if self._bundle is None:
-                self._bundle = self._bundled(objective)
             kept = self._ask("offer", self._bundle)
             if kept != self._described:
                 self._refuse(kept)
@@ -132,6 +133,7 @@ class RayCrew:
                 f"Study {self._study.study_name!r} has {found['n_workers']} workers on Ray "
                 "already; this run goes on with them."
             )
+        self._has_joined = True
         ended = self._look().ends
         for index in range(self._n_workers):
             if index not in ended:
@@ -165,7 +167,8 @@ class RayCrew:
 
         packed = pack(self._study, objective, self._plan, aside)
         folder = "" if "working_dir" in self._options["runtime_env"] else os.getcwd()
-        return Bundle(self._described, packed, buffers, self._plan.timeout_seconds, folder)
+        path = [entry for entry in map(str, sys.path) if os.path.isabs(entry)]
+        return Bundle(self._described, packed, buffers, self._plan.timeout_seconds, folder, path)
 
     def _replace(self, found: Mapping[str, str], is_watched: bool) -> None:
         """End workers that an earlier run has left behind and that do something else."""
@@ -297,9 +300,14 @@ class RayCrew:
             say_whom_it_waits_for(self._study, self._plan.n_trials)
 
     def end(self) -> None:
-        """Let workers requeue their trials; leave none, and no actor."""
+        """Let workers requeue their trials; leave none, and no actor.
+
+        Workers of a run that this one has not joined are left alone.
+        """
         import ray
 
+        if not self._has_joined:
+            return
         try:
             self._end_all()
         except ray.exceptions.RayError as error:

@@ -49,6 +49,7 @@ class Bundle:
         buffers: The memory of their arrays.
         seconds: What is left of the run's time.
         folder: The working folder of the run, "" if Ray is to give the workers another one.
+        path: Where modules are looked for that the workers' own `sys.path` does not have.
     """
 
     described: Mapping[str, str]
@@ -56,6 +57,7 @@ class Bundle:
     buffers: Sequence[Any]
     seconds: float
     folder: str
+    path: Sequence[str]
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ import logging
 import os
 import signal
 import socket
+import sys
 import threading
 import time
 from contextlib import suppress
@@ -139,9 +140,13 @@ def _obey(link: _KeeperLink) -> None:
         bundle = _fetched(order, link)
         if os.path.isdir(bundle.folder):
             os.chdir(bundle.folder)  # relative paths mean what they do where `run` was called
+        sys.path += [entry for entry in bundle.path if entry not in sys.path]
         study, objective, plan = unpack(bundle.packed, bundle.buffers)
     except (InvalidArgument, *_ONLY_HERE) as error:
         _note_error(link, "unable", error)
+        return
+    except Exception as error:  # noqa: BLE001 - whoever waits for this worker must hear of it
+        _note_error(link, "error", error)
         return
     listener = _Listener(link, bundle, until)
     plan = replace(plan, stop_file=listener, timeout_seconds=max(0.0, until - time.monotonic()))

@@ -2,43 +2,43 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import signal
 import subprocess
 import sys
-import tempfile
+import threading
 import time
 import uuid
 from collections import Counter
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-import optuna
-import psutil
 import pytest
 from optuna.trial import TrialState
 
 from hpolab import (
+    FunctionObjective,
     InvalidArgument,
     InvalidType,
-    LocalProcesses,
     RayExecutor,
     RayUnavailable,
     RecipeMismatch,
     Reporter,
-    TooManyFailures,
+    SearchSpace,
     compare,
+    confirm,
+    fold_ensemble,
     load_study,
     make_study,
     run,
+    sweep,
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Mapping
+    from pathlib import Path
 
-    from ray.cluster_utils import Cluster
+    import optuna
 
 pytestmark = [
     pytest.mark.xdist_group("ray"),
@@ -47,51 +47,14 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
 ]
 
-NODE = {"num_cpus": 1, "object_store_memory": 100 << 20}
-
-
-@pytest.fixture(scope="module")
-def ray_cluster(end_with_tests: Callable[[Path], None]) -> Iterator[Cluster]:
-    """A Ray of two nodes on this machine, of one CPU each; this process is connected to it."""
-    patch = pytest.MonkeyPatch()
-    patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
-    import ray
-    from ray.cluster_utils import Cluster
-
-    folder = Path(tempfile.mkdtemp(prefix="hpolab-ray-"))  # short, as sockets are in it
-    end_with_tests(folder)
-    with contextlib.chdir(folder):
-        cluster = Cluster(
-            initialize_head=True,
-            head_node_args={**NODE, "include_dashboard": False, "temp_dir": str(folder / "t")},
-        )
-        cluster.add_node(**NODE)
-    ray.init(cluster.address, logging_level="ERROR", log_to_driver=False)
-    yield cluster
-    ray.shutdown()
-    cluster.shutdown()
-    patch.undo()
-    for process in psutil.process_iter(["cwd"]):
-        if Path(process.info["cwd"] or "/").is_relative_to(folder):
-            with contextlib.suppress(psutil.NoSuchProcess):
-                process.kill()
-
-
-@pytest.fixture
-def two_nodes(ray_cluster: Cluster) -> Cluster:
-    """The cluster, with both nodes alive."""
-    if len(ray_cluster.worker_nodes) < 1:
-        ray_cluster.add_node(**NODE)
-    return ray_cluster
-
 
 @pytest.fixture
 def url(tmp_path: Path) -> str:
     return f"sqlite:///{tmp_path}/s.db"
 
 
-def actors() -> dict[str, str]:
-    """Return the id of each actor of hpolab's that is there, by its name."""
+def actor_ids() -> dict[str, str]:
+    """Return the id of each actor of a study's, by its name."""
     import ray
 
     named = ray.util.list_named_actors(all_namespaces=True)
@@ -106,8 +69,7 @@ def square(trial: optuna.Trial) -> float:
     return trial.suggest_float("x", -1, 1) ** 2
 
 
-@pytest.mark.usefixtures("two_nodes")
-def test_workers_spend_one_budget_in_processes_of_their_own_and_are_gone(url, caplog):
+def test_workers_spend_one_budget_in_processes_of_their_own_and_are_gone(ray_cluster, url, caplog):
     data = np.arange(1_000_000.0)
 
     def objective(trial: optuna.Trial) -> float:
@@ -132,7 +94,7 @@ def test_workers_spend_one_budget_in_processes_of_their_own_and_are_gone(url, ca
     assert {each["folder"] for each in attrs} == {os.getcwd()}
     assert {each["sum"] for each in attrs} == {float(data.sum())}
     assert sum("failed: ValueError: no such column" in line for line in caplog.messages) == 1
-    assert actors() == {}
+    assert ray_cluster.actors() == []
 
 
 @pytest.fixture
@@ -183,26 +145,23 @@ def wait_until(condition: Callable[[], bool], seconds: float = 60.0) -> None:
         time.sleep(0.1)
 
 
-def test_node_that_is_killed_costs_each_trial_at_most_an_epoch(two_nodes, postgres, tmp_path):
-    import threading
-
+def test_node_that_is_killed_costs_each_trial_at_most_an_epoch(ray_cluster, postgres, tmp_path):
     side_file = tmp_path / "epochs"
     study = make_study("s", storage=postgres, sampler="random", pruner="none")
+    node = ray_cluster.add_node(num_cpus=1)
 
     def kill_a_node() -> None:
         wait_until(lambda: side_file.exists() and side_file.read_text().count("\n") >= 15)
-        (node,) = two_nodes.worker_nodes
-        two_nodes.remove_node(node, allow_graceful=False)
+        ray_cluster.kill_node(node)
 
     killer = threading.Thread(target=kill_a_node)
     killer.start()
-    run(study, Epochs(str(side_file)), n_trials=12, executor=RayExecutor(n_workers=2))
+    run(study, Epochs(str(side_file)), n_trials=12, executor=RayExecutor(n_workers=3))
     killer.join()
-    assert len(two_nodes.worker_nodes) == 0
     assert [trial.state for trial in study.trials] == [TrialState.COMPLETE] * 12
     assert lost_epochs(side_file) <= 1
     assert len(set(side_file.read_text().splitlines())) == 12 * N_EPOCHS
-    assert actors() == {}
+    assert ray_cluster.actors() == []
 
 
 DRIVER = """
@@ -241,17 +200,17 @@ def driver(script: Path, *arguments: object) -> subprocess.Popen[str]:
     )
 
 
-def test_driver_that_is_killed_comes_back_to_its_workers(two_nodes, postgres, tmp_path):
+def test_driver_that_is_killed_comes_back_to_its_workers(ray_cluster, postgres, tmp_path):
     side_file = tmp_path / "epochs"
-    arguments = (tmp_path / "driver.py", postgres, side_file, two_nodes.address, 16)
+    arguments = (tmp_path / "driver.py", postgres, side_file, ray_cluster.address, 16)
     with driver(*arguments) as first:
         wait_until(lambda: side_file.exists() and side_file.read_text().count("\n") >= 8)
         first.send_signal(signal.SIGKILL)
-    found = actors()
+    found = actor_ids()
     assert sorted(found) == ["keeper", "worker-0", "worker-1"]
     with driver(*arguments) as second:
         wait_until(lambda: side_file.read_text().count("\n") >= 40)
-        between = actors()
+        between = actor_ids()
         _, said = second.communicate(timeout=120)
     assert second.returncode == 0, said
     assert "has 2 workers on Ray already" in said
@@ -259,22 +218,21 @@ def test_driver_that_is_killed_comes_back_to_its_workers(two_nodes, postgres, tm
     trials = load_study("s", storage=postgres).trials
     assert [trial.state for trial in trials] == [TrialState.COMPLETE] * 16
     assert lost_epochs(side_file) == 0
-    assert actors() == {}
+    assert ray_cluster.actors() == []
 
 
-def test_workers_whose_driver_was_killed_end_by_themselves(two_nodes, postgres, tmp_path):
+def test_workers_whose_driver_was_killed_end_by_themselves(ray_cluster, postgres, tmp_path):
     side_file = tmp_path / "epochs"
-    arguments = (tmp_path / "driver.py", postgres, side_file, two_nodes.address, 6)
+    arguments = (tmp_path / "driver.py", postgres, side_file, ray_cluster.address, 6)
     with driver(*arguments) as first:
         wait_until(lambda: side_file.exists() and side_file.read_text().count("\n") >= 8)
         first.send_signal(signal.SIGKILL)
-    wait_until(lambda: actors() == {}, 90)
+    wait_until(lambda: ray_cluster.actors() == [], 90)
     trials = load_study("s", storage=postgres).trials
     assert [trial.state for trial in trials] == [TrialState.COMPLETE] * 6
 
 
-@pytest.mark.usefixtures("two_nodes")
-def test_another_objective_is_refused_while_workers_are_there(url, tmp_path):
+def test_another_objective_is_refused_while_workers_are_there(ray_cluster, url, tmp_path):
     study = make_study("s", storage=url, sampler="random")
     refused: list[str] = []
 
@@ -284,10 +242,8 @@ def test_another_objective_is_refused_while_workers_are_there(url, tmp_path):
     def begin_another(study: optuna.Study, trial: optuna.trial.FrozenTrial) -> None:
         pass
 
-    import threading
-
     def second() -> None:
-        wait_until(lambda: len(actors()) == 3)
+        wait_until(lambda: len(ray_cluster.actors()) == 3)
         try:
             run(load_study("s", storage=url), other, n_trials=8, executor=RayExecutor(n_workers=2))
         except RecipeMismatch as error:
@@ -305,49 +261,53 @@ def test_another_objective_is_refused_while_workers_are_there(url, tmp_path):
     assert len(study.trials) == 20
 
 
-@pytest.mark.usefixtures("two_nodes")
-def test_large_arrays_are_stored_once_for_all_workers_and_are_read_only(url):
-    import ray
-
+@pytest.mark.usefixtures("ray_cluster")
+def test_large_arrays_are_in_memory_once_a_node_and_are_read_only(url, tmp_path):
     data = np.ones(2_000_000)
 
     def objective(trial: optuna.Trial) -> float:
-        time.sleep(0.3)
+        (tmp_path / f"pid-{os.getpid()}").touch()
+        wait_until(lambda: len(list(tmp_path.glob("pid-*"))) == 2)
         trial.set_user_attr("is_read_only", not data.flags.writeable)
-        with open("/proc/self/maps") as file:
-            shared = [line for line in file if "plasma" in line or "/dev/shm" in line]
-        address = data.__array_interface__["data"][0]
-        ranges = [[int(end, 16) for end in line.split()[0].split("-")] for line in shared]
-        trial.set_user_attr("is_shared", any(low <= address < high for low, high in ranges))
+        trial.set_user_attr("place", place_of(data.__array_interface__["data"][0]))
         return square(trial)
 
-    before = ray._private.internal_api.memory_summary(stats_only=True)
-    assert before
     study = make_study("s", storage=url, sampler="random")
-    run(study, objective, n_trials=6, executor=RayExecutor(n_workers=2, cpus_per_worker=0.5))
-    assert {t.user_attrs["is_read_only"] for t in study.trials} == {True}
-    assert {t.user_attrs["is_shared"] for t in study.trials} == {True}
+    run(study, objective, n_trials=6, executor=RayExecutor(n_workers=2))
+    assert {trial.user_attrs["is_read_only"] for trial in study.trials} == {True}
+    assert len({tuple(trial.user_attrs["place"]) for trial in study.trials}) == 1
 
 
-@pytest.mark.usefixtures("two_nodes")
+def place_of(address: int) -> tuple[str, int]:
+    """Return the file that processes share, and where in it, of an address in memory."""
+    with open("/proc/self/maps") as maps:
+        for line in maps:
+            ends, _, offset, _, inode = line.split()[:5]
+            low, high = (int(end, 16) for end in ends.split("-"))
+            if low <= address < high and inode != "0":
+                return inode, address - low + int(offset, 16)
+    raise AssertionError("it is this process's own memory")
+
+
 @pytest.mark.parametrize(
     ("executor", "said"),
     [
-        (RayExecutor(n_workers=3), "there is room for 2 on 2 nodes"),
-        (RayExecutor(n_workers=1, cpus_per_worker=2), "no node has room for one of them"),
+        (RayExecutor(n_workers=3), "there is room for 2 on 1 node"),
+        (RayExecutor(n_workers=1, cpus_per_worker=3), "no node has room for one of them"),
         (RayExecutor(n_workers=1, gpus_per_worker=1), "0 GPUs"),
     ],
     ids=["workers", "cpus", "gpus"],
 )
-def test_what_the_cluster_does_not_have_is_refused_at_once(url, executor, said):
+def test_what_the_cluster_does_not_have_is_refused_at_once(ray_cluster, url, executor, said):
     study = make_study("s", storage=url)
     with pytest.raises(InvalidArgument, match=said):
         run(study, square, n_trials=4, executor=executor)
-    assert actors() == {}
+    assert ray_cluster.actors() == []
 
 
-@pytest.mark.usefixtures("two_nodes")
-def test_objective_that_no_worker_can_import_is_refused_with_worker_and_module(url, tmp_path):
+def test_objective_that_no_worker_can_import_is_refused_with_worker_and_module(
+    ray_cluster, url, tmp_path
+):
     module = tmp_path / "only_here.py"
     module.write_text("def objective(trial):\n    return 0.0\n")
     sys.path.insert(0, str(tmp_path))
@@ -358,25 +318,10 @@ def test_objective_that_no_worker_can_import_is_refused_with_worker_and_module(u
     with pytest.raises(InvalidArgument, match="only_here") as refused:
         run(make_study("s", storage=url), objective, n_trials=4, executor=RayExecutor(2))
     assert "from the worker on " in refused.value.__notes__[0]
-    assert actors() == {}
+    assert ray_cluster.actors() == []
 
 
-@pytest.mark.usefixtures("two_nodes")
-def test_objective_that_cannot_be_pickled_is_refused_by_name(url):
-    import threading
-
-    lock = threading.Lock()
-
-    def objective(trial: optuna.Trial) -> float:
-        with lock:
-            return 0.0
-
-    with pytest.raises(InvalidType, match="'lock'"):
-        run(make_study("s", storage=url), objective, n_trials=4, executor=RayExecutor(2))
-    assert actors() == {}
-
-
-def test_node_of_other_versions_is_named_before_the_first_trial(two_nodes, url, monkeypatch):
+def test_node_of_other_versions_is_named_before_the_first_trial(ray_cluster, url, monkeypatch):
     from hpolab.running.on_ray import cluster
 
     here = {**cluster.versions_in_use(), "optuna": "4.1.0"}
@@ -387,22 +332,57 @@ def test_node_of_other_versions_is_named_before_the_first_trial(two_nodes, url, 
     assert study.trials == []
 
 
-@pytest.mark.usefixtures("two_nodes")
-def test_compare_takes_workers_on_ray(url, monkeypatch):
-    made = compare_two(url, RayExecutor(n_workers=2))
-    assert made == compare_two(url + "2", LocalProcesses(2))
+def score_of(params: Mapping[str, float], reporter: Reporter) -> float:
+    return params["x"] ** 2
 
 
-def compare_two(url: str, executor: object) -> list[int]:
-    from hpolab import FunctionObjective, SearchSpace
+class Square(FunctionObjective):
+    """An objective whose models are their parameter."""
 
-    space = SearchSpace({"x": (0.0, 1.0)})
-    objectives = {
-        name: FunctionObjective(lambda params: params["x"] ** 2, space, direction="minimize")
-        for name in ("a", "b")
-    }
-    comparison = compare(objectives, study_name="c", storage=url, n_trials=3, executor=executor)
-    return [each.n_trials for each in comparison.contenders]
+    def __init__(self) -> None:
+        super().__init__(
+            score_of, search_space=SearchSpace({"x": (0.0, 1.0)}), direction="minimize", max_steps=1
+        )
+
+    def fit(self, params, seed):
+        return params["x"]
+
+    def evaluate(self, model, data):
+        return {self.metric: model**2 + data}
+
+
+def fit_rows(params, seed, rows):
+    return np.random.default_rng(seed).normal(size=4) + params["level"]
+
+
+def error_of(predictions):
+    return float(np.abs(predictions).mean())
+
+
+@pytest.mark.long
+def test_compare_sweep_confirm_and_ensembles_take_workers_on_ray(ray_cluster, url):
+    on_ray = RayExecutor(n_workers=2)
+    rivals = {"a": Square(), "b": Square()}
+    comparison = compare(rivals, study_name="c", storage=url, n_trials=3, executor=on_ray)
+    assert list(comparison.contenders) == ["a", "b"]
+    stages = {"first": {"x": [0.1, 0.5]}}
+    sweep(Square(), stages, study_name="w", storage=url, executor=on_ray)
+    study = make_study("s", objective=Square(), storage=url)
+    run(study, Square(), n_trials=3, executor=on_ray)
+    found = confirm(study, Square(), test=0.0, top_k=1, n_seeds=2, executor=on_ray)
+    assert found is not None
+    ensemble = fold_ensemble(
+        fit_rows,
+        {"level": 1.0},
+        metric=error_of,
+        direction="minimize",
+        labels=np.arange(20) % 2,
+        n_seeds=2,
+        study=make_study("e", storage=url),
+        executor=on_ray,
+    )
+    assert ensemble.n_seeds == 2
+    assert ray_cluster.actors() == []
 
 
 @pytest.mark.parametrize("address", ["127.0.0.1:1", "ray://127.0.0.1:1", "no.such.host.invalid:9"])
@@ -416,15 +396,10 @@ def test_unreachable_address_is_told_fast(address, url, monkeypatch):
     assert time.monotonic() - began < 20
 
 
-def test_storage_that_other_machines_cannot_see_is_refused(two_nodes, url, monkeypatch):
+def test_storage_that_other_machines_cannot_see_is_refused(ray_cluster, url, monkeypatch):
     monkeypatch.setattr("hpolab.running.executors.ray.this_host", lambda: "another machine")
     with pytest.raises(InvalidArgument, match="all machines of the Ray cluster"):
         run(make_study("s", storage=url), square, n_trials=1, executor=RayExecutor())
-
-
-def test_study_in_memory_is_refused():
-    with pytest.raises(InvalidArgument, match="study in memory"):
-        run(make_study("s", storage="memory://"), square, n_trials=1, executor=RayExecutor())
 
 
 @pytest.mark.parametrize(
@@ -441,18 +416,3 @@ def test_study_in_memory_is_refused():
 def test_bad_arguments_are_refused(arguments, error):
     with pytest.raises(error, match=next(iter(arguments))):
         RayExecutor(**arguments)
-
-
-def test_both_n_workers_and_executor_are_refused(url):
-    with pytest.raises(InvalidArgument, match="`n_workers` must be None where `executor`"):
-        run(make_study("s", storage=url), square, n_trials=1, n_workers=2, executor=RayExecutor(2))
-
-
-@pytest.mark.usefixtures("two_nodes")
-def test_error_of_a_worker_is_raised_here(url):
-    def objective(trial: optuna.Trial) -> float:
-        raise KeyError("no such column")
-
-    with pytest.raises(TooManyFailures, match="no such column"):
-        run(make_study("s", storage=url), objective, n_trials=9, executor=RayExecutor(2))
-    assert actors() == {}
