@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from hpolab.errors import InvalidArgument, RayUnavailable, in_brief, needs
+from hpolab.logs import get_logger
 from hpolab.studies.versions import differing_versions, versions_in_use
 
 if TYPE_CHECKING:
@@ -20,12 +21,17 @@ if TYPE_CHECKING:
 
 __all__ = ["Node", "check_room", "connected", "nodes_for", "probe"]
 
+_logger = get_logger(__name__)
+
 # What a port that answers at all answers in.
 _CONNECT_SECONDS = 5.0
 
 # A node's answer; with a `runtime_env` it may install packages first.
 _PROBE_SECONDS = 60.0
 _PROBE_SECONDS_WITH_ENV = 900.0
+
+# How often it is seen whether nodes that are waited for are alive.
+_LOOK_SECONDS = 2.0
 
 _CLIENT = "ray://"
 _CLIENT_PORT = 10001
@@ -212,21 +218,22 @@ def probe(nodes: Sequence[Node], runtime_env: Mapping[str, Any] | None) -> set[s
     limit = _PROBE_SECONDS_WITH_ENV if runtime_env else _PROBE_SECONDS
     deadline = time.monotonic() + limit
     wrong, hosts = [], set()
-    for reference, node in asked.items():
-        try:
-            versions, host = ray.get(reference, timeout=max(1.0, deadline - time.monotonic()))
-        except ray.exceptions.GetTimeoutError:
-            wrong.append(f"{node.host} has not answered for {limit:g} s")
-        except ray.exceptions.RayError as error:
-            wrong.append(f"{node.host} cannot run a task ({in_brief(error)})")
-        else:
-            hosts.add(host)
-            missing = [name for name in ("hpolab", "optuna") if name not in versions]
-            wrong += [f"{node.host} has no {name}" for name in missing]
-            wrong += [
-                f"{node.host} has {package} {there}, and {mine} is here"
-                for package, (mine, there) in differing_versions(here, versions).items()
-            ]
+    while asked:
+        done, _ = ray.wait(list(asked), timeout=_LOOK_SECONDS)
+        alive = _alive()
+        for reference in done or list(asked):
+            node = asked[reference]
+            if node.node_id not in alive:
+                _logger.warning(f"{node.host} has left the Ray cluster; no worker is sent there.")
+            elif done:
+                host, said = _answer(reference, node, here)
+                wrong += said
+                hosts |= host
+            elif time.monotonic() > deadline:
+                wrong.append(f"{node.host} has not answered for {limit:g} s")
+            else:
+                continue
+            del asked[reference]
     if wrong:
         raise InvalidArgument(
             "`executor` must run on nodes like this machine, as trials of other versions differ, "
@@ -234,6 +241,30 @@ def probe(nodes: Sequence[Node], runtime_env: Mapping[str, Any] | None) -> set[s
             "`runtime_env`."
         )
     return hosts
+
+
+def _answer(reference: Any, node: Node, here: Mapping[str, str]) -> tuple[set[str], list[str]]:
+    """Return a node's host, and what is wrong with the node."""
+    import ray
+
+    try:
+        versions, host = ray.get(reference)
+    except ray.exceptions.RayError as error:
+        return set(), [f"{node.host} cannot run a task ({in_brief(error)})"]
+    missing = [name for name in ("hpolab", "optuna") if name not in versions]
+    wrong = [f"{node.host} has no {name}" for name in missing]
+    wrong += [
+        f"{node.host} has {package} {there}, and {mine} is here"
+        for package, (mine, there) in differing_versions(here, versions).items()
+    ]
+    return {host}, wrong
+
+
+def _alive() -> set[str]:
+    import ray
+
+    listed: Any = ray.nodes()  # type: ignore[no-untyped-call]
+    return {node["NodeID"] for node in listed if node["Alive"]}
 
 
 def this_host() -> str:

@@ -363,7 +363,7 @@ def error_of(predictions):
 def test_compare_sweep_confirm_and_ensembles_take_workers_on_ray(ray_cluster, url):
     on_ray = RayExecutor(n_workers=2)
     rivals = {"a": Square(), "b": Square()}
-    comparison = compare(rivals, study_name="c", storage=url, n_trials=3, executor=on_ray)
+    comparison = compare(None, rivals, study_name="c", storage=url, n_trials=3, executor=on_ray)
     assert list(comparison.contenders) == ["a", "b"]
     stages = {"first": {"x": [0.1, 0.5]}}
     sweep(Square(), stages, study_name="w", storage=url, executor=on_ray)
