@@ -154,8 +154,11 @@ def _obey(link: _KeeperLink) -> None:
     try:
         with signals, Interrupts() as interrupts:
             listener.start()
-            work(study, objective, plan, interrupts, _progress_of(study, link))
-        listener.close()
+            try:
+                work(study, objective, plan, interrupts, _progress_of(study, link))
+            finally:
+                # Before the handlers go: a signal would end the process.
+                listener.close()
     except _ONLY_HERE as error:
         listener.close()
         _note_error(link, "unable", error)
@@ -281,7 +284,8 @@ class _Listener:
         self.is_to_requeue = True
         main = threading.main_thread().ident
         assert main is not None
-        signal.pthread_kill(main, signal.SIGINT)
+        # Not SIGINT, which Ray blocks in its workers. This one stops a training at once, too.
+        signal.pthread_kill(main, signal.SIGHUP)
         time.sleep(_LAST_SECONDS)
         if not self._closed:
             _leave_to_be_started_again()
