@@ -131,6 +131,7 @@ def test_worker_without_gpus_sees_none_of_those_of_others(url):
     assert study.trials[0].user_attrs["visible"] == ""
 
 
+@pytest.mark.long  # a keeper takes ten seconds to see that nobody watches
 def test_workers_that_a_dead_run_left_behind_are_replaced_if_they_do_something_else(
     ray_cluster, url, python, caplog
 ):
