@@ -281,7 +281,8 @@ class _Listener:
         self.is_to_requeue = True
         main = threading.main_thread().ident
         assert main is not None
-        signal.pthread_kill(main, signal.SIGINT)
+        # Not SIGINT: Ray's processes block it, so that a terminal's Ctrl-C does not reach them.
+        signal.pthread_kill(main, signal.SIGHUP)
         time.sleep(_LAST_SECONDS)
         if not self._closed:
             _leave_to_be_started_again()
