@@ -13,7 +13,7 @@ from optuna.storages import RDBStorage
 from hpolab.errors import StorageUnavailable
 from hpolab.storage.numbered import refuse_other, without_number
 from hpolab.storage.redaction import reason_of
-from hpolab.storage.rows import read_trial, read_trials
+from hpolab.storage.rows import glance_at, read_trial, read_trials
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -188,6 +188,7 @@ class DatabaseStorage(FinishesAgain, RDBStorage):
     set_trial_system_attr = repeated(RDBStorage.set_trial_system_attr)
     set_trial_user_attr = repeated(RDBStorage.set_trial_user_attr)
 
+    glance = repeated(glance_at)
     _get_best_trial_id = repeated(RDBStorage._get_best_trial_id)
     _get_trials = repeated(read_trials)
     get_all_studies = repeated(RDBStorage.get_all_studies)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import datetime
 import json
-from collections import defaultdict
+from collections import Counter, defaultdict
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
@@ -15,18 +15,20 @@ from optuna.distributions import json_to_distribution
 from optuna.storages._rdb import models
 from optuna.storages._rdb.models import BaseModel as Base
 from optuna.storages._rdb.storage import _create_scoped_session
-from optuna.trial import FrozenTrial
-from sqlalchemy import and_, bindparam, or_, select
+from optuna.study import StudyDirection
+from optuna.trial import FrozenTrial, TrialState, create_trial
+from sqlalchemy import and_, bindparam, case, func, or_, select
+
+from hpolab.storage.glance import Glance
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Container, Mapping, Sequence
 
     from optuna.distributions import BaseDistribution
     from optuna.storages import RDBStorage
-    from optuna.trial import TrialState
     from sqlalchemy import ColumnElement, Connection, Select, Table
 
-__all__ = ["read_trial", "read_trials"]
+__all__ = ["glance_at", "read_trial", "read_trials"]
 
 # Beyond so many, trials are named by their study instead of one by one: databases limit how many
 # values a statement has, and plan each length of a list anew.
@@ -110,6 +112,74 @@ def read_trials(
         if len(heads) <= _MAX_NAMED:
             return _built(connection, heads, "named", {"trial_ids": [head[0] for head in heads]})
         return _built(connection, heads, "of study", values)
+
+
+def glance_at(storage: RDBStorage, study_id: int) -> Glance:
+    """Look at a study without reading its finished trials.
+
+    Raises:
+        KeyError: If there is no such study.
+    """
+    directions = storage.get_study_directions(study_id)
+    of_study = _TRIALS.c.study_id == study_id
+    counting = select(_TRIALS.c.state, func.count()).where(of_study).group_by(_TRIALS.c.state)
+    with _create_scoped_session(storage.scoped_session) as session:
+        connection = session.connection()
+        n_by_state: Counter[TrialState] = Counter()
+        for state, n_trials in connection.execute(counting):
+            n_by_state[state] = n_trials
+        best = _best(connection, study_id, directions[0]) if len(directions) == 1 else None
+        are_running = of_study & (_TRIALS.c.state == TrialState.RUNNING)
+        ids = connection.execute(select(_TRIALS.c.trial_id).where(are_running)).scalars()
+        named = {"trial_ids": list(ids)}
+        heads = connection.execute(_select(_TRIALS, "named"), named).all()
+        running = _built(connection, heads, "named", named)
+    # One that has ended in between is no longer one of them.
+    return Glance(n_by_state, best, [t for t in running if t.state == TrialState.RUNNING])
+
+
+def _best(
+    connection: Connection, study_id: int, direction: StudyDirection
+) -> tuple[int, float] | None:
+    """Return (number, value) of the best trial that violates no constraint, the earliest first."""
+    kinds = models.TrialValueModel.TrialValueType
+    by_rank = [kinds.INF_NEG, kinds.FINITE, kinds.INF_POS]
+    value: ColumnElement[Any] = _VALUES.c.value
+    if direction == StudyDirection.MAXIMIZE:
+        by_rank, value = by_rank[::-1], value.desc()
+    first, second, _ = (_VALUES.c.value_type == kind for kind in by_rank)
+    rank = case((first, 0), (second, 1), else_=2)
+    are_complete = and_(
+        _TRIALS.c.study_id == study_id,
+        _TRIALS.c.state == TrialState.COMPLETE,
+        _VALUES.c.trial_id == _TRIALS.c.trial_id,
+        _VALUES.c.objective == 0,
+    )
+    constrained = select(_SYSTEM_ATTRS.c.trial_id, _SYSTEM_ATTRS.c.key, _SYSTEM_ATTRS.c.value_json)
+    attrs: defaultdict[int, dict[str, Any]] = defaultdict(dict)
+    for trial_id, key, text in connection.execute(
+        constrained.where(
+            _SYSTEM_ATTRS.c.trial_id == _TRIALS.c.trial_id,
+            _TRIALS.c.study_id == study_id,
+            _SYSTEM_ATTRS.c.key.like("constraints%"),
+        )
+    ):
+        attrs[trial_id][key] = json.loads(text)
+    broken = {
+        trial_id
+        for trial_id, found in attrs.items()
+        if any(v > 0 for v in create_trial(value=0.0, system_attrs=found).constraints.values())
+    }
+    ordered = (
+        select(_TRIALS.c.trial_id, _TRIALS.c.number, _VALUES.c.value, _VALUES.c.value_type)
+        .where(are_complete)
+        .order_by(rank, value, _TRIALS.c.number)
+        .limit(len(broken) + 1)
+    )
+    for trial_id, number, stored, kind in connection.execute(ordered):
+        if trial_id not in broken:
+            return number, models.TrialValueModel.stored_repr_to_value(stored, kind)
+    return None
 
 
 @lru_cache

@@ -28,7 +28,7 @@ from sqlalchemy.orm import Session
 from hpolab.errors import StorageUnavailable
 from hpolab.storage.bulk import report_row
 from hpolab.storage.numbered import refuse_other, without_number
-from hpolab.storage.rows import read_trial, read_trials
+from hpolab.storage.rows import glance_at, read_trial, read_trials
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -36,6 +36,8 @@ if TYPE_CHECKING:
 
     from optuna.trial import FrozenTrial, TrialState
     from sqlalchemy.engine import ExceptionContext
+
+    from hpolab.storage.glance import Glance
 
 __all__ = ["SQLiteStorage", "has_studies", "is_sqlite"]
 
@@ -222,6 +224,15 @@ class SQLiteStorage(RDBStorage):
     def _get_trials(self, *args: Any, **kwargs: Any) -> list[FrozenTrial]:
         self._flush_for_a_reader(list(self._reports))
         return read_trials(self, *args, **kwargs)
+
+    def glance(self, study_id: int) -> Glance:
+        """Look at a study without reading its finished trials.
+
+        Raises:
+            KeyError: If there is no such study.
+        """
+        self._flush_for_a_reader(list(self._reports))
+        return glance_at(self, study_id)
 
     def _flush_for_a_reader(self, trial_ids: Iterable[int]) -> None:
         for trial_id in trial_ids:
