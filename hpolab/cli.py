@@ -1,4 +1,4 @@
-"""The command line. The only place that prints."""
+"""The command line: all commands, those without a file of their own in `hpolab.commands` here."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ from typer.core import TyperGroup
 from hpolab.analysis.trained.deleting import delete_study, plan_deletion
 from hpolab.analysis.trained.trainings import tuning_studies
 from hpolab.analysis.wording import short
-from hpolab.console import PlainConsole, command_line
-from hpolab.errors import HpolabError, InvalidArgument, RecipeMismatch, StudyNotFound
+from hpolab.commands.shared import STORAGE_HELP, StorageOption, StudyArgument, err, out, table
+from hpolab.commands.status import status
+from hpolab.commands.worker import worker
+from hpolab.console import command_line
+from hpolab.errors import HpolabError, StudyNotFound
 from hpolab.running.copying import copy_study
 from hpolab.running.outcome import why_without_best
-from hpolab.running.run import budget_of
-from hpolab.search_space.space import SearchSpace
-from hpolab.storage.promises import check_storage
 from hpolab.storage.redaction import redact
-from hpolab.storage.url import DEFAULT_URL, STORAGE_VARIABLE, open_storage
+from hpolab.storage.url import DEFAULT_URL, open_storage
 from hpolab.studies.export import (
     as_json,
     as_overrides,
@@ -33,14 +33,11 @@ from hpolab.studies.export import (
     delivered_params,
     trainer_params,
 )
-from hpolab.studies.recipe import read_recipe
-from hpolab.studies.study import stored_study, without_post_studies
-from hpolab.studies.summary import summarize
+from hpolab.studies.study import stored_study
 from hpolab.studies.trials import best_trial, tally
-from hpolab.tables import TextTable
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Iterator, Mapping
 
     from optuna import Study
     from optuna.trial import FrozenTrial
@@ -65,24 +62,6 @@ app = typer.Typer(
     rich_markup_mode="markdown",
     pretty_exceptions_enable=False,
 )
-
-# Standard output carries results only, so that `hpolab best -f json` can be piped.
-_out = PlainConsole()
-_err = PlainConsole(stderr=True)
-
-_STORAGE_HELP = (
-    "Where the studies live: sqlite:///file.db, journal:///file.log, redis://host:port/db, "
-    "postgresql://user@host/db, mysql://user@host/db, grpc://host:port."
-)
-StorageOption = Annotated[
-    str, typer.Option("--storage", "-s", metavar="URL", envvar=STORAGE_VARIABLE, help=_STORAGE_HELP)
-]
-StudyArgument = Annotated[
-    str | None,
-    typer.Argument(
-        metavar="[STUDY]", help="The study's name; may be left out if the storage has one study."
-    ),
-]
 
 
 class Format(StrEnum):
@@ -122,7 +101,7 @@ def demo(
         int, typer.Option("--n-trials", "-n", min=1, help="Trials of the study in total.")
     ] = 40,
     storage: Annotated[
-        str, typer.Option("--storage", "-s", metavar="URL", help=_STORAGE_HELP)
+        str, typer.Option("--storage", "-s", metavar="URL", help=STORAGE_HELP)
     ] = "sqlite:///hpolab-demo.db",
 ) -> None:
     """Tune a small CNN on scikit-learn's digits: 40 trials, under two minutes on two cores.
@@ -137,72 +116,29 @@ def demo(
 
     before = _n_finished(storage, DEMO_STUDY)
     if before >= n_trials:
-        _out.print(f"Study {DEMO_STUDY!r} is done: {before} of {n_trials} trials.")
+        out.print(f"Study {DEMO_STUDY!r} is done: {before} of {n_trials} trials.")
     elif before:
-        _out.print(f"Resuming study {DEMO_STUDY!r} after {before} of {n_trials} trials.")
+        out.print(f"Resuming study {DEMO_STUDY!r} after {before} of {n_trials} trials.")
     study = run_demo(storage, n_trials)
     default = study.trials[0]
     best = _best(study)
-    with _err.status("Training both configurations on three fresh seeds …"):
+    with err.status("Training both configurations on three fresh seeds …"):
         held_out = [judge(trainer_params(study, trial)) for trial in (default, best)]
     rows = [
         ["accuracy in the study", f"{default.value:.4f}", f"{best.value:.4f}"],
         ["accuracy on held-out data", *(f"{h.mean:.4f} ± {h.spread:.4f}" for h in held_out)],
         *([name, *(short(h.params[name], 4) for h in held_out)] for name in held_out[0].params),
     ]
-    _out.print("The default configuration against the best")
-    _print_table(["", "default (trial 0)", f"best (trial {best.number})"], rows)
+    out.print("The default configuration against the best")
+    typer.echo(table(["", "default (trial 0)", f"best (trial {best.number})"], rows))
     n_seeds = len(held_out[0].accuracies)
-    _out.print(f"Held out: 500 images the study never saw; mean and spread of {n_seeds} seeds.")
-    _out.print(_counts(study))
-    _out.say("Next:", command_line("best", DEMO_STUDY, "-f", "yaml", storage=storage), style="bold")
+    out.print(f"Held out: 500 images the study never saw; mean and spread of {n_seeds} seeds.")
+    out.print(_counts(study))
+    out.say("Next:", command_line("best", DEMO_STUDY, "-f", "yaml", storage=storage), style="bold")
 
 
-@app.command()
-def status(
-    study_name: StudyArgument = None,
-    storage: StorageOption = DEFAULT_URL,
-    show_promises: Annotated[
-        bool,
-        typer.Option(
-            "--check",
-            help="Also tell what the storage promises: to survive a process kill, a server kill, "
-            "a power cut; one host or several.",
-        ),
-    ] = False,
-) -> None:
-    """Show how far the studies of a storage are: done of budget, pruned, best value.
-
-    With a study's name, also what made it: sampler, pruner, seed, versions and search space.
-
-    **Examples:** `hpolab status -s sqlite:///hpolab-demo.db`;
-    `hpolab status --check -s redis://localhost:6379/0`
-    """
-    opened = open_storage(storage, create=False)
-    if show_promises:
-        _out.print(str(check_storage(storage)))
-    studies = [stored_study(study_name, opened)] if study_name else _loadable_studies(opened)
-    names = get_all_study_names(opened)
-    if not names:
-        _out.print(f"No study in {redact(storage)} yet.")
-    if not studies:
-        return
-    rows = []
-    for study in studies:
-        summary = summarize(opened, study.study_name)
-        n = summary.tally
-        budget = budget_of(summary.user_attrs, n.finished)
-        done = str(n.finished) if budget is None else f"{n.finished} of {budget}"
-        counts = (n.pruned, n.failed, n.running, n.waiting)
-        found = ["-", "-"]
-        if summary.best is not None:
-            number, value = summary.best
-            found = [f"{value:.6g}", str(number)]
-        rows.append([study.study_name, done, *map(str, counts), *found])
-    head = ["study", "done", "pruned", "failed", "running", "waiting", "best", "trial"]
-    _print_table(head, rows)
-    if study_name:
-        _print_recipe(studies[0])
+app.command()(status)
+app.command()(worker)
 
 
 @app.command()
@@ -234,10 +170,9 @@ def best(
     trial = _best(study)
     params = delivered_params(study, trial)
     if output is Format.table:
-        _out.print(f"{study.study_name}: trial {trial.number}, value {trial.value:.6g}")
-        _print_table(
-            ["parameter", "value"], [[name, short(value, 4)] for name, value in params.items()]
-        )
+        out.print(f"{study.study_name}: trial {trial.number}, value {trial.value:.6g}")
+        rows = [[name, short(value, 4)] for name, value in params.items()]
+        typer.echo(table(["parameter", "value"], rows))
     else:
         typer.echo(_write(params, output, prefix))
 
@@ -279,8 +214,8 @@ def copy(
     )
     copied = to_study_name or name
     trials = "1 trial" if n_trials == 1 else f"{n_trials} trials"
-    _out.print(f"Copied study {name!r}: {trials}.")
-    _out.say("Next:", command_line("status", copied, storage=to_storage), style="bold")
+    out.print(f"Copied study {name!r}: {trials}.")
+    out.say("Next:", command_line("status", copied, storage=to_storage), style="bold")
 
 
 @app.command()
@@ -311,7 +246,7 @@ def delete(
     plan = plan_deletion(study_name, opened)
     if not yes and (force or not plan.running):  # else it is refused anyway
         for name, n_trials in plan.studies.items():
-            _out.print(f"{name}: {n_trials} trials")
+            out.print(f"{name}: {n_trials} trials")
         what = "this study" if len(plan.studies) == 1 else f"these {len(plan.studies)} studies"
         typer.confirm(f"Delete {what} for good?", abort=True)
     deleted = delete_study(study_name, storage=opened, force=force)
@@ -358,13 +293,13 @@ def report(
 
     source = find_source(study_name, open_storage(storage, create=False))
     if terminal:
-        typer.echo(terminal_report(source, width=_out.width))
+        typer.echo(terminal_report(source, width=out.width))
         return
     path = write_report(source, output)
-    _out.print(f"Wrote {path} ({path.stat().st_size / 1e6:.1f} MB).")
+    out.print(f"Wrote {path} ({path.stat().st_size / 1e6:.1f} MB).")
     if images is not None:
         written = write_images(source, images)
-        _out.print(f"Wrote {len(written)} figures to {images}.")
+        out.print(f"Wrote {len(written)} figures to {images}.")
 
 
 def _write(params: Mapping[str, Any], output: Format, prefix: str) -> str:
@@ -380,22 +315,11 @@ def _errors_as_messages() -> Iterator[None]:
     try:
         yield
     except HpolabError as error:
-        _err.say("Error:", str(error), style="red")
+        err.say("Error:", str(error), style="red")
         raise typer.Exit(2) from None
     except KeyboardInterrupt as interrupt:
-        _err.print(str(interrupt) or "Interrupted.")
+        err.print(str(interrupt) or "Interrupted.")
         raise typer.Exit(130) from None
-
-
-def _loadable_studies(storage: optuna.storages.BaseStorage) -> list[Study]:
-    """Return the studies of a storage, and tell of those that cannot be loaded."""
-    studies = []
-    for name in sorted(without_post_studies(get_all_study_names(storage))):
-        try:
-            studies.append(stored_study(name, storage))
-        except (InvalidArgument, RecipeMismatch, StudyNotFound) as error:
-            _err.say("Left out:", str(error), style="yellow")
-    return studies
 
 
 def _only_study(storage: optuna.storages.BaseStorage, url: str) -> str:
@@ -422,24 +346,6 @@ def _best(study: Study) -> FrozenTrial:
     return trial
 
 
-def _print_recipe(study: Study) -> None:
-    recipe = read_recipe(study)
-    if recipe is None:
-        _out.print("hpolab did not make this study, so it has no recipe.")
-        return
-    for part in ("sampler", "pruner", "seed"):
-        _out.print(f"{part}: {getattr(recipe, part)}")
-    _out.print("direction: " + ", ".join(recipe.directions))
-    versions = ", ".join(f"{package} {version}" for package, version in recipe.versions.items())
-    _out.print(f"versions: {versions}")
-    if recipe.search_space is not None:
-        _out.print(str(SearchSpace.from_dict(recipe.search_space)))
-
-
 def _counts(study: Study) -> str:
     n = tally(study.get_trials(deepcopy=False))
     return f"{n.finished} trials: {n.complete} complete, {n.pruned} pruned, {n.failed} failed."
-
-
-def _print_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    typer.echo(TextTable(head, rows).to_text(_out.width))

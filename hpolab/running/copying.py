@@ -200,7 +200,7 @@ def _is_dead_half(study: Study) -> bool:
     copied = study.user_attrs.get(COPY_KEY)
     if copied is None or copied["done"]:
         return False
-    lease = Lease(**copied["lease"])
+    lease = Lease.read(copied["lease"])
     # Of a process on another host nothing is known; its half cannot be all that is left.
     return lease.is_mine or lease.host != Lease.mine().host or lease.process_is_dead()
 

@@ -40,6 +40,8 @@ class Plan:
         callbacks: Called with (study, trial) after each trial.
         only_enqueued: Whether no trial is made that has no parameters: the sampler is exhausted.
         asked: Trials that the process of `run` has asked for itself, and that nobody waits for.
+        objective: What the worker's leases call the objective.
+        device: Where they say that it trains.
         stop_file: Exists once a worker has seen that ``study.stop`` was called; None for one alone.
     """
 
@@ -55,6 +57,8 @@ class Plan:
     callbacks: Sequence[Callback] = ()
     only_enqueued: bool = False
     asked: frozenset[int] = frozenset()
+    objective: str = ""
+    device: str = ""
     stop_file: Path | None = None
 
     def __post_init__(self) -> None:

@@ -16,6 +16,7 @@ from weakref import WeakKeyDictionary
 
 from hpolab import _optuna
 from hpolab.studies.history import history_of
+from hpolab.studies.trials import best_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Iterator, Sequence
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 
     from hpolab.studies.history import History
 
-__all__ = ["Digest", "Past"]
+__all__ = ["Digest", "Past", "best_so_far"]
 
 
 class Digest(ABC):
@@ -109,3 +110,24 @@ class Past:
                 digest.add(trials[n_taken:end])
             kept.digests[key, self._window is None] = (digest, end)
             yield cast("D", digest), late
+
+
+class _Best(Digest):
+    def __init__(self, study: Study) -> None:
+        self.trial: FrozenTrial | None = None
+        self._direction = study.direction
+
+    def add(self, trials: Sequence[FrozenTrial]) -> None:
+        before = [] if self.trial is None else [self.trial]
+        by_number = sorted([*before, *trials], key=lambda trial: trial.number)
+        self.trial = best_of(by_number, self._direction)
+
+
+def best_so_far(study: Study) -> FrozenTrial | None:
+    """Return the `best_of` a study's trials, without reading all of them again.
+
+    Args:
+        study: A study with one objective value.
+    """
+    with Past(study).digested("best", lambda: _Best(study)) as (found, _):
+        return found.trial

@@ -152,11 +152,6 @@ def describe_part(part: BaseSampler | BasePruner, asked: Any) -> Part:
     return Part(name=name, settings=settings | more)
 
 
-def current_versions() -> dict[str, str]:
-    """Return the versions that a study's results may depend on: package -> version."""
-    return {package: version(package) for package in ("hpolab", "optuna", "numpy")}
-
-
 def read_recipe(study: Study) -> Recipe | None:
     """Return the recipe stored in ``study``, or None if hpolab did not make it.
 

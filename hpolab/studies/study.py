@@ -29,13 +29,13 @@ from hpolab.studies.pruner import make_pruner
 from hpolab.studies.recipe import (
     Part,
     Recipe,
-    current_versions,
     describe_part,
     read_recipe,
     write_recipe,
 )
 from hpolab.studies.sampler import make_sampler
 from hpolab.studies.trials import as_direction, is_begun
+from hpolab.studies.versions import current_versions
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence

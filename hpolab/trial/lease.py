@@ -11,7 +11,7 @@ import os
 import socket
 import threading
 import time
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
@@ -21,13 +21,16 @@ from optuna.trial import TrialState
 
 from hpolab import _optuna
 from hpolab.logs import get_logger
+from hpolab.studies.history import history_of
 from hpolab.trial.checkpoint import TrialCheckpoints, default_store
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Sequence
+    from collections.abc import Collection, Mapping, Sequence
 
     from optuna import Study, Trial
     from optuna.trial import FrozenTrial
+
+    from hpolab.studies.history import History
 
 __all__ = [
     "ERROR_KEY",
@@ -38,6 +41,7 @@ __all__ = [
     "awaited",
     "claiming",
     "hold_lease",
+    "is_held_by_run",
     "is_spent",
     "is_still_mine",
     "lease_lost",
@@ -45,6 +49,7 @@ __all__ = [
     "release_ended",
     "release_lease",
     "requeue_dead_trials",
+    "requeue_held",
     "requeue_mine",
     "requeue_trial",
     "take_lease",
@@ -83,6 +88,11 @@ class Lease:
             given to another process sooner or later; a pid with its start is not.
         grace_seconds: How long the counter may stand still before the worker counts as dead.
         beats: The counter.
+        beat_at: When the worker counted last, in seconds since the epoch by its own clock. For
+            people to look at; no worker compares it with its own.
+        objective: What the worker trains; "" if it does not say.
+        device: Where it trains; "" if it does not say.
+        job: The worker's job, as its scheduler calls it; "" without one.
     """
 
     host: str
@@ -90,23 +100,50 @@ class Lease:
     started: float
     grace_seconds: float = GRACE_SECONDS
     beats: int = 0
+    beat_at: float = 0.0
+    objective: str = ""
+    device: str = ""
+    job: str = ""
 
     @classmethod
-    def mine(cls, grace_seconds: float = GRACE_SECONDS) -> Lease:
+    def mine(
+        cls,
+        grace_seconds: float = GRACE_SECONDS,
+        *,
+        objective: str = "",
+        device: str = "",
+        job: str = "",
+    ) -> Lease:
         """Return the lease of the calling process."""
         host, pid, started = _this_process(os.getpid())
-        return cls(host, pid, started, grace_seconds)
+        return cls(
+            *(host, pid, started, grace_seconds),
+            beat_at=time.time(),
+            objective=objective,
+            device=device,
+            job=job,
+        )
 
     @classmethod
     def of(cls, trial: FrozenTrial) -> Lease | None:
         """Return the lease stored with a trial, or None."""
         stored = trial.user_attrs.get(_LEASE_KEY)
-        return None if stored is None else cls(**stored)
+        return None if stored is None else cls.read(stored)
+
+    @classmethod
+    def read(cls, stored: Mapping[str, Any]) -> Lease:
+        """Return a stored lease; what another version has written beside it is left out."""
+        return cls(**{key: value for key, value in stored.items() if key in _FIELDS})
 
     @property
     def is_mine(self) -> bool:
         """Whether the calling process holds it."""
         return (self.host, self.pid, self.started) == _this_process(os.getpid())
+
+    @property
+    def is_here(self) -> bool:
+        """Whether its process can be looked up in this one's host."""
+        return self.host == _this_process(os.getpid())[0]
 
     def as_mark(self) -> tuple[str, dict[str, Any]]:
         """Return the lease as the user attribute that stores it: (key, value)."""
@@ -126,6 +163,9 @@ class Lease:
             return abs(started - self.started) > _SAME_START_SECONDS
         except psutil.NoSuchProcess:
             return True
+
+
+_FIELDS = frozenset(field.name for field in fields(Lease))
 
 
 @lru_cache(maxsize=1)
@@ -222,22 +262,38 @@ def lease_lost(trial: Trial) -> bool:
     return held is not None and held.by_run and held.lost
 
 
-def requeue_dead_trials(study: Study, max_retries: int = MAX_RETRIES) -> list[int]:
+def is_held_by_run(trial: Trial) -> bool:
+    """Tell whether `run` has claimed a trial in this process."""
+    with _held_lock:
+        held = _held.get(trial)
+    return held is not None and held.by_run
+
+
+def requeue_dead_trials(
+    study: Study, max_retries: int = MAX_RETRIES, known: History | None = None
+) -> list[int]:
     """Make every RUNNING trial of a dead worker WAITING again.
 
     The trial keeps its number, parameters, reports and checkpoint; the next worker that pops it
     resumes it. One that has killed its worker more than ``max_retries`` times fails instead.
 
+    Args:
+        study: The study.
+        max_retries: Deaths of a worker in one trial that are forgiven.
+        known: The study's trials, if they have just been read.
+
     Returns:
         The numbers of the requeued trials.
     """
     with claiming:
-        return _requeue_dead_trials(study, max_retries)
+        running = (known or history_of(study)).running
+        return _requeue_dead_trials(study, max_retries, running)
 
 
-def _requeue_dead_trials(study: Study, max_retries: int) -> list[int]:
+def _requeue_dead_trials(
+    study: Study, max_retries: int, running: Sequence[FrozenTrial]
+) -> list[int]:
     requeued = []
-    running = study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
     _forget_changed(study, running)
     for trial in running:
         lease = Lease.of(trial)
@@ -298,6 +354,14 @@ def requeue_mine(study: Study, trial: Trial) -> None:
         release_lease(trial)
 
 
+def requeue_held() -> None:
+    """Requeue all trials that `run` has claimed in this process."""
+    with _held_lock:
+        held = [trial for trial, hold in _held.items() if hold.by_run]
+    for trial in held:
+        requeue_mine(trial.study, trial)
+
+
 def asked_here(study: Study) -> frozenset[int]:
     """Return the trials that this process has asked for itself, outside `run`, and not told."""
     with _held_lock:
@@ -336,13 +400,14 @@ def is_spent(
         only_enqueued: Whether the study makes no new trial, so that its end is that of those which
             have parameters.
     """
-    trials = study.get_trials(deepcopy=False)
+    known = history_of(study)
+    unfinished = [trial for trial in known.unfinished if trial.number < n_trials]
     if only_enqueued:
-        waiting = [t for t in trials[:n_trials] if _optuna.is_enqueued(t)]
+        waiting = [t for t in unfinished if _optuna.is_enqueued(t)]
     else:
-        waiting = [t for t in trials[:n_trials] if t.state == TrialState.WAITING]
-    complete = only_enqueued or len(trials) >= n_trials
-    if not complete or awaited(trials[:n_trials], asked):
+        waiting = [t for t in unfinished if t.state == TrialState.WAITING]
+    complete = only_enqueued or len(known.trials) >= n_trials
+    if not complete or awaited(unfinished, asked):
         return False
     # Read again: a server's cache may never learn of the end of a trial that was short.
     return all(_optuna.reread(study, t.number).state != TrialState.WAITING for t in waiting)
@@ -375,7 +440,7 @@ def _is_dead(study: Study, trial: FrozenTrial, lease: Lease | None) -> bool:
         if not _is_claimed(trial):
             return False
         tried = trial.user_attrs.get(_optuna.SLOT_KEY)
-        is_gone = tried is not None and Lease(**tried).process_is_dead()
+        is_gone = tried is not None and Lease.read(tried).process_is_dead()
         seconds = _POP_SECONDS_IF_GONE if is_gone else _POP_SECONDS
         return _stood_still(study, trial, lease, seconds)
     if lease.is_mine:
@@ -456,7 +521,7 @@ def _renew(trial: Trial, hold: _Hold) -> None:
         if latest.state != TrialState.RUNNING or stored is None or not stored.is_mine:
             hold.lost = True
             return
-        hold.lease = replace(hold.lease, beats=hold.lease.beats + 1)
+        hold.lease = replace(hold.lease, beats=hold.lease.beats + 1, beat_at=time.time())
         key, value = hold.lease.as_mark()
         _optuna.set_user_attr(trial.study, trial.number, key, value)
     except optuna.exceptions.UpdateFinishedTrialError:

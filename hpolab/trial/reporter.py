@@ -23,11 +23,13 @@ from hpolab.keywords import checks_keywords
 from hpolab.logs import get_logger
 from hpolab.seeding import derive_seed
 from hpolab.storage.bulk import Report, write_reports
+from hpolab.studies.history import history_of
 from hpolab.studies.quick_pruners import quick
 from hpolab.studies.recipe import study_seed
 from hpolab.studies.trials import METRICS_KEY, as_direction
 from hpolab.trial.checkpoint import Checkpoint, TrialCheckpoints, default_store
-from hpolab.trial.lease import lease_lost, note_error, take_lease
+from hpolab.trial.lease import is_held_by_run, lease_lost, note_error, take_lease
+from hpolab.trial.soft_stop import StopsBehindReport, is_asked_to_stop, note_saved
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -309,12 +311,14 @@ class Reporter:
             optuna.TrialPruned: If the pruner gives the trial up, or ``value`` is not finite.
             Diverged: If ``value`` is not finite and there is no trial.
             LeaseLost: Under `run`, if another worker has taken the trial in the meantime.
+            StopsBehindReport: In a worker that is asked to stop; its trial is requeued.
             InvalidArgument: If ``step`` is below 0 or was reported before.
             InvalidType: If ``value`` is not a number, ``step`` not an integer, or ``state`` not a
                 function that returns bytes.
         """
         if state is not None:
             _check_state(state)
+        stops = is_asked_to_stop() and self.trial is not None and is_held_by_run(self.trial)
         value, step = self._note(value, step)
         if self.trial is not None:
             self._refuse_if_lost()
@@ -323,7 +327,9 @@ class Reporter:
             else:
                 self.trial.report(value, step)
             self._prune(value, step)
-        self._checkpoint(step, state)
+        self._checkpoint(step, state, is_last=stops)
+        if stops:
+            raise StopsBehindReport(f"stopped behind step {step}")
 
     def _note(self, value: float, step: int) -> tuple[float, int]:
         value, step = _as_float(value), _as_step(step)
@@ -363,8 +369,12 @@ class Reporter:
         ):
             raise optuna.TrialPruned(f"pruned at step {step} with value {value}")
 
-    def _checkpoint(self, step: int, state: Callable[[], bytes] | None) -> None:
-        if state is not None and self._checkpoints is not None and self._checkpoint_is_due():
+    def _checkpoint(
+        self, step: int, state: Callable[[], bytes] | None, *, is_last: bool = False
+    ) -> None:
+        if state is None or self._checkpoints is None:
+            return
+        if is_last or self._checkpoint_is_due():
             self._checkpoints.save(
                 Checkpoint(
                     step=step,
@@ -477,6 +487,7 @@ def report_together(reports: Sequence[StepReport]) -> list[Exception | None]:
         report.reporter._note(report.value, report.step)
         report.reporter._refuse_if_lost()
 
+    is_last = is_asked_to_stop()
     each_alive(note)
     trials = [r.reporter.trial for r, error in zip(reports, ended, strict=True) if error is None]
     alive = [r for r, error in zip(reports, ended, strict=True) if error is None]
@@ -487,9 +498,11 @@ def report_together(reports: Sequence[StepReport]) -> list[Exception | None]:
     ]
     _write(written)
     if written:
-        seen = written[0][0].study.get_trials(deepcopy=False)
+        seen = history_of(written[0][0].study).trials
         each_alive(lambda report: report.reporter._prune(report.value, report.step, seen))
-    each_alive(lambda report: report.reporter._checkpoint(report.step, report.state))
+    each_alive(lambda r: r.reporter._checkpoint(r.step, r.state, is_last=is_last))
+    if is_last:
+        note_saved()
     return ended
 
 
