@@ -92,7 +92,7 @@ class RacingPruner(BasePruner):
     def prune(self, study: Study, trial: FrozenTrial) -> bool:
         """Return whether the trial's chance to end better than the best one is too small."""
         sign = -sign_of(study.direction)
-        with Past(study).digested(("races", sign), lambda: _Races(sign)) as (races, late):
+        with Past(study).digested(_Races, lambda: _Races(sign)) as (races, late):
             best, spread = races.best_and_variance(late)
         if best is None:
             return False
