@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import _thread
+import os
 import signal
 import threading
 import time
@@ -49,6 +50,7 @@ class Interrupts:
         self._allowed = False
         self._sleeps = False
         self._replaced: dict[signal.Signals, Any] = {}
+        self._pid = os.getpid()
         self._soft: SoftSignals | None = None
         self._timers: list[threading.Timer] = []
 
@@ -135,6 +137,9 @@ class Interrupts:
 
     def _handle(self, signum: int, frame: FrameType | None) -> None:
         number = signal.Signals(signum)
+        if os.getpid() != self._pid:
+            _take_in_child(number)
+            return
         if self._soft is not None and self.pressed is None and number.name in _SOFT:
             self.stop_softly(number, number.name, self._soft.stop_seconds)
             if self._sleeps:
@@ -169,6 +174,7 @@ class SoftSignals:
         self.stop_seconds = stop_seconds
         self.at_last = at_last
         self.reason: str | None = None
+        self._pid = os.getpid()
         self._replaced: dict[signal.Signals, Any] = {}
         self._running: Interrupts | None = None
         self._limit: threading.Timer | None = None
@@ -222,6 +228,9 @@ class SoftSignals:
 
     def handle(self, signum: int, frame: FrameType | None) -> None:
         """End the program; no trial runs now."""
+        if os.getpid() != self._pid:
+            _take_in_child(signal.Signals(signum))
+            return
         self.reason = self.reason or signal.Signals(signum).name
         raise KeyboardInterrupt
 
@@ -230,6 +239,19 @@ def _numbers(names: tuple[str, ...]) -> list[signal.Signals]:
     """Return the signals of these names that the system has: Windows lacks SIGHUP and SIGUSR1."""
     found = (getattr(signal, name, None) for name in dict.fromkeys(names))
     return [number for number in found if number is not None]
+
+
+def _take_in_child(number: signal.Signals) -> None:
+    """Take a signal in a process that a training has forked, as `multiprocessing` does.
+
+    SIGTERM is how its parent ends it. A notice for all processes of a job is for its parent to
+    heed, who needs it until the epoch is over.
+    """
+    if number == signal.SIGINT:
+        raise KeyboardInterrupt
+    if number.name != "SIGUSR1":
+        signal.signal(number, signal.SIG_DFL)
+        os.kill(os.getpid(), number)
 
 
 def _raise_in_main_thread(number: signal.Signals) -> None:

@@ -305,6 +305,48 @@ def test_training_that_answers_to_no_interrupt_is_requeued_all_the_same(
     assert load_study("s", storage=url).trials[0].state == TrialState.WAITING
 
 
+HELPED = """
+import multiprocessing, subprocess, sys, time
+
+def by_program(trial):
+    if trial.number == 1 and "helper" not in trial.study.user_attrs:
+        with subprocess.Popen(["sleep", "60"]) as helper:
+            trial.study.set_user_attr("helper", helper.pid)
+            if helper.wait() != 0:
+                raise RuntimeError("the helper is gone")
+    return 1.0
+
+def by_pool(trial):
+    with multiprocessing.get_context("fork").Pool(2) as pool:  # ended by SIGTERM
+        return sum(pool.map(abs, [1, -2]))
+"""
+
+
+def test_error_by_a_notice_that_reached_the_training_s_own_processes_fails_no_trial(
+    start, join, folder, url
+):
+    (folder / "helped.py").write_text(HELPED)
+    worker = start("helped:by_program", "-n", "3", "--create")
+    wait_for(lambda: (folder / "study.db").exists())
+    study = make_study("s", storage=url)
+    wait_for(lambda: "helper" in study.user_attrs)
+    os.kill(worker.pid, signal.SIGUSR1)
+    os.kill(study.user_attrs["helper"], signal.SIGUSR1)
+    _, said = worker.communicate(timeout=30)
+    assert worker.returncode == 0, said
+    assert "is requeued" in said
+    assert study.trials[1].state == TrialState.WAITING
+    assert join("helped:by_program")[0] == 0
+    assert [t.state for t in study.trials] == [TrialState.COMPLETE] * 3
+
+
+def test_processes_that_a_training_forks_end_as_it_ends_them(join, folder, url):
+    (folder / "helped.py").write_text(HELPED)
+    code, said = join("helped:by_pool", "-n", "2", "--create")
+    assert code == 0, said
+    assert [t.value for t in load_study("s", storage=url).trials] == [3.0, 3.0]
+
+
 def test_worker_started_when_all_slots_are_taken_waits_and_takes_over(
     start, folder, url, monkeypatch
 ):
@@ -427,15 +469,6 @@ def test_another_objective_beside_a_living_worker_is_refused_and_the_worker_goes
     os.kill(first.pid, signal.SIGUSR1)
     assert first.wait(30) == 0
     assert join("objectives:steps")[0] == 0
-
-
-def test_another_objective_beside_a_dead_worker_of_another_host_may_go_on(folder, url):
-    study = make_study("s", storage=url, sampler="random")
-    trial = study.ask()
-    dead = Lease(host="elsewhere", pid=1, started=0.0, grace_seconds=1, objective="other")
-    trial.set_user_attr(*dead.as_mark())
-    run(study, lambda trial: 1.0, n_trials=2, grace_seconds=1)
-    assert [t.state for t in study.trials] == [TrialState.COMPLETE] * 2
 
 
 def test_several_workers_may_create_the_study_at_once(start, url):
