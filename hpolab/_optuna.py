@@ -9,12 +9,21 @@ contract where there is one.
 from __future__ import annotations
 
 import copy
+import math
 import re
 import threading
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any, NamedTuple
 
+import numpy as np
 import optuna
+from optuna.samplers import TPESampler
+from optuna.samplers._tpe.sampler import _split_trials, default_weights
+from optuna.search_space import IntersectionSearchSpace
+from optuna.storages._cached_storage import _CachedStorage
+from optuna.study import StudyDirection
+from optuna.study._multi_objective import _is_pareto_front
 from optuna.trial import TrialState
 
 if TYPE_CHECKING:
@@ -22,6 +31,8 @@ if TYPE_CHECKING:
 
     from optuna import Study, Trial
     from optuna.distributions import BaseDistribution
+    from optuna.pruners import BasePruner
+    from optuna.samplers import BaseSampler
     from optuna.storages import BaseStorage
     from optuna.trial import FrozenTrial
 
@@ -49,9 +60,52 @@ _OF_A_TRIAL = re.compile(
 _RECENT = 10
 
 
+class HeldTrials(NamedTuple):
+    """A study's trials as this process holds them, once it has asked the storage what is new.
+
+    Attributes:
+        held: What holds them: another object if the study is another one.
+        n_trials: How many there are, numbered from 0.
+        get: Returns the one of a number; raises KeyError while one before others is not known yet.
+    """
+
+    held: object
+    n_trials: int
+    get: Callable[[int], FrozenTrial]
+
+
+def held_trials(storage: BaseStorage, study_id: int) -> HeldTrials:
+    """Ask a storage what is new in a study, without a look at what is known.
+
+    ``BaseStorage.get_all_trials`` lists all trials for each new one. Storages of hpolab's say it
+    by a method of this name.
+
+    Args:
+        storage: The storage, Optuna's cache included.
+        study_id: The study's id there.
+
+    Raises:
+        KeyError: If there is no such study.
+    """
+    if isinstance(storage, optuna.storages.InMemoryStorage):
+        by_number: Any = storage._studies[study_id].trials
+        return HeldTrials(by_number, len(by_number), by_number.__getitem__)
+    if isinstance(storage, _CachedStorage):
+        storage._read_trials_from_remote_storage(study_id)
+        by_number = storage._studies[study_id].trials
+        return HeldTrials(by_number, len(by_number), by_number.__getitem__)
+    own: Any = getattr(storage, "held_trials", None)
+    if own is not None:
+        found: HeldTrials = own(study_id)
+        return found
+    trials = storage.get_all_trials(study_id, deepcopy=False)
+    return HeldTrials(type(storage), len(trials), trials.__getitem__)
+
+
 def claim_trial(
     study: Study,
     trials: Sequence[FrozenTrial],
+    unfinished: Sequence[FrozenTrial],
     n_trials: int,
     *,
     mark: tuple[str, Any],
@@ -72,6 +126,7 @@ def claim_trial(
     Args:
         study: The study.
         trials: Its trials as they were just now.
+        unfinished: Those of them that run or wait.
         n_trials: The budget: trials of all states together.
         mark: A user attribute (key, value) that a worker's trials carry. A popped one gets it
             just after it is RUNNING, when nobody else writes it any more; `SLOT_KEY` holds the
@@ -90,7 +145,7 @@ def claim_trial(
     storage = study._storage
     # As in `Study.ask`: the samplers' view of the trials is read afresh once a trial.
     study._thread_local.cached_all_trials = None
-    n_finished = next((t.number for t in trials if not t.state.is_finished()), len(trials))
+    n_finished = unfinished[0].number if unfinished else len(trials)
     alone = not shared and all(map(is_mine, trials[-_RECENT:]))
 
     def may_start(number: int) -> bool:
@@ -99,38 +154,43 @@ def claim_trial(
     following = trials[-1].number + 1 if trials else 0
     slots = [
         trial
-        for trial in trials
+        for trial in unfinished
         if trial.state == TrialState.WAITING and (not only_enqueued or is_enqueued(trial))
     ]
-    trial = None
+    started, is_new = None, True
     for slot in slots:
         if not may_start(slot.number):
             return None
         popped = _pop(storage, slot, mark)
         if popped:
-            trial = slot
+            started = _Started(slot._trial_id, slot.number)
+            is_new = not slot.params and not enqueued_params(slot)
             break
         if popped is False:
             return None
-    if trial is None:
+    if started is None:
         if only_enqueued or not may_start(following):
             return None
         if not alone and not may_open and trials and trials[-1].state == TrialState.RUNNING:
             return None
-        trial = _create(study, following, TrialState.RUNNING, dict([mark]))
-        if trial is None:
+        started = _create(study, following, TrialState.RUNNING, dict([mark]))
+        if started is None:
             return None
-        if not may_start(trial.number):  # a storage that is not hpolab's has numbered it anew
-            storage.set_trial_state_values(trial._trial_id, TrialState.WAITING)
+        if not may_start(started.number):  # a storage that is not hpolab's has numbered it anew
+            storage.set_trial_state_values(started.trial_id, TrialState.WAITING)
             return None
-    if not alone and not only_enqueued and trial.number + 1 >= following:
-        open_slot(study, trial.number + 1, n_trials)
-    is_new = not trial.params and not trial.system_attrs.get(_FIXED_PARAMS)
-    if trial.number == 0 and first_params and is_new:
-        storage.set_trial_system_attr(trial._trial_id, _FIXED_PARAMS, dict(first_params))
+    if not alone and not only_enqueued and started.number + 1 >= following:
+        open_slot(study, started.number + 1, n_trials)
+    if started.number == 0 and first_params and is_new:
+        storage.set_trial_system_attr(started.trial_id, _FIXED_PARAMS, dict(first_params))
     if window is not None:
-        study = _with_past_only(study, trial.number, below=trial.number - window + 1)
-    return optuna.Trial(study, trial._trial_id)
+        study = _with_past_only(study, started.number, below=started.number - window + 1)
+    return optuna.Trial(study, started.trial_id)
+
+
+class _Started(NamedTuple):
+    trial_id: int
+    number: int
 
 
 def is_enqueued(trial: FrozenTrial) -> bool:
@@ -144,30 +204,38 @@ def is_enqueued(trial: FrozenTrial) -> bool:
 
 def open_slot(study: Study, number: int, n_trials: int) -> None:
     """Add a WAITING trial, if ``number`` is the next one's and within the budget."""
-    if number < n_trials and len(study.get_trials(deepcopy=False)) == number:
+    if number < n_trials and (
+        _creates_by_number(study) or len(study.get_trials(deepcopy=False)) == number
+    ):
         _create(study, number, TrialState.WAITING, {SLOT_KEY: None})
 
 
 def _create(
     study: Study, number: int, state: TrialState, user_attrs: dict[str, Any]
-) -> FrozenTrial | None:
+) -> _Started | None:
     """Create the trial of a number; return None if another worker has.
 
     Only a storage of hpolab's can do both as one step. Optuna's gRPC server passes the condition on
     to its storage, which may be one. Any other numbers the trial as it comes.
     """
     storage = study._storage
-    honoring = [getattr(each, "creates_by_number", False) for each in (storage, _backend(study))]
-    known = _is_grpc(storage) or any(honoring)
+    is_sure = _creates_by_number(study)
     template = optuna.trial.create_trial(
         state=state,
         user_attrs=user_attrs,
-        system_attrs={NUMBER_KEY: number} if known else None,
+        system_attrs={NUMBER_KEY: number} if is_sure or _is_grpc(storage) else None,
     )
     try:
-        return storage.get_trial(storage.create_new_trial(study._study_id, template))
+        trial_id = storage.create_new_trial(study._study_id, template)
+        return _Started(trial_id, number if is_sure else storage.get_trial_number_from_id(trial_id))
     except KeyError:  # also of a study that was deleted, which the next read finds out
         return None
+
+
+def _creates_by_number(study: Study) -> bool:
+    """Tell whether the study's storage itself creates a trial under one number or not at all."""
+    storages = (study._storage, _backend(study))
+    return any(getattr(each, "creates_by_number", False) for each in storages)
 
 
 def _is_grpc(storage: Any) -> bool:
@@ -346,18 +414,28 @@ def stored_reports(trial: Trial) -> dict[int, float]:
     return dict(trial._cached_frozen_trial.intermediate_values)
 
 
-def should_prune(trial: Trial, step: int, seen: Sequence[FrozenTrial] | None = None) -> bool:
+def should_prune(
+    trial: Trial,
+    step: int,
+    seen: Sequence[FrozenTrial] | None = None,
+    *,
+    pruner: BasePruner | None = None,
+) -> bool:
     """Ask the pruner as `Trial.should_prune` does; decide the same after a kill at any moment.
 
     Args:
         trial: The running trial.
         step: The step it has just reported.
         seen: The study's trials, this report included, where they have just been read.
+        pruner: The one to ask; the study's by default.
 
     Hyperband and ASHA store a trial's rung before they decide on it, so a worker killed between
     the decision and its `tell` would leave a trial that passes this rung unasked. Here what a
     pruner stores is written after its decision to prune, and the decision before it.
     """
+    pruner = pruner or trial.study.pruner
+    if type(pruner) is optuna.pruners.NopPruner:
+        return False
     latest = trial._get_latest_trial() if seen is None else copy.copy(seen[trial.number])
     pruned = latest.user_attrs.get(_PRUNED_KEY)
     if pruned is not None and pruned["step"] == step:
@@ -367,7 +445,7 @@ def should_prune(trial: Trial, step: int, seen: Sequence[FrozenTrial] | None = N
     storage = trial.study._storage
     writes = _HeldBackWrites(storage if seen is None else _GivenTrials(storage, seen))
     study = _as_shown(trial.study, writes)
-    prune = bool(study.pruner.prune(study, latest))
+    prune = bool(pruner.prune(study, latest))
     if prune and writes.held_back:
         trial.set_user_attr(_PRUNED_KEY, {"step": step, "writes": writes.held_back})
     for key, value in writes.held_back:
@@ -380,11 +458,112 @@ def with_trials(study: Study, trials: Sequence[FrozenTrial]) -> Study:
     return _as_shown(study, _GivenTrials(study._storage, trials))
 
 
+def with_best(study: Study, best: Sequence[FrozenTrial]) -> Study:
+    """Return a study as if it had these trials, of which the first is the best by its value."""
+    return _as_shown(study, _GivenBest(study._storage, best))
+
+
 def _as_shown(study: Study, view: _StorageView) -> Study:
     """Return a study that reads its storage through a view."""
     shown = copy.copy(study)
     shown._storage = view  # type: ignore[assignment]
     return shown
+
+
+def without_bracket(study: Study) -> Study:
+    """Return the study of which Hyperband shows a part."""
+    whole: Study = getattr(study, "_study", study)
+    return whole
+
+
+def window_of(study: Study) -> Window | None:
+    """Return what a trial may see of a study that must not depend on timing; None of any other."""
+    view: Any = study._storage
+    while isinstance(view, _StorageView):
+        if isinstance(view, _PastOnly):
+            return view.window
+        view = view._storage
+    return None
+
+
+def give_search_space(
+    sampler: BaseSampler, make: Callable[[bool], IntersectionSearchSpace]
+) -> None:
+    """Give a sampler of Optuna's what it takes its search space from.
+
+    Args:
+        sampler: The sampler.
+        make: Makes it, with pruned trials or without.
+    """
+    for name in ("_search_space", "_intersection_search_space"):
+        found = getattr(sampler, name, None)
+        if type(found) is IntersectionSearchSpace:
+            setattr(sampler, name, make(found._include_pruned))
+
+
+def trials_needed(sampler: BaseSampler) -> float:
+    """Return how many trials a sampler of Optuna's must see at least to do as it was told."""
+    if isinstance(sampler, TPESampler):
+        # Functions of the number of all trials.
+        weights = sampler._parzen_estimator_parameters.weights
+        if sampler._gamma is not None or weights is not default_weights:
+            return math.inf
+    if getattr(sampler, "_consider_pruned_trials", False):
+        return math.inf
+    # The trials of a generation are not always told in one go.
+    generation = 4 * (getattr(sampler, "_popsize", None) or 0)
+    return max(generation, getattr(sampler, "_n_startup_trials", 0))
+
+
+def best_for_tpe(
+    directions: Sequence[StudyDirection], trials: Sequence[FrozenTrial], n_trials: int
+) -> list[FrozenTrial]:
+    """Return what TPE takes for the good ones of many trials.
+
+    Args:
+        directions: The study's.
+        trials: Complete and pruned ones.
+        n_trials: How many TPE takes.
+
+    Returns:
+        The best ones in its order: complete ones by their value, pruned ones by how far they came,
+        infeasible ones by how much they violate; of several objective values the Pareto front, and
+        of other trials the best ones. What is left out stays out, whatever comes later.
+    """
+    study: Any = SimpleNamespace(directions=directions, direction=directions[0])
+    trials = sorted(trials, key=lambda trial: trial.number)
+    if len(directions) == 1:
+        return list(_split_trials(study, trials, n_trials)[0])
+    ranked = [t for t in trials if t.state == TrialState.COMPLETE and not _violates(t)]
+    others = [t for t in trials if t.state != TrialState.COMPLETE or _violates(t)]
+    signs = [-1.0 if direction == StudyDirection.MAXIMIZE else 1.0 for direction in directions]
+    front: list[FrozenTrial] = []
+    if ranked:
+        losses = np.array([trial.values for trial in ranked]) * signs
+        is_best = _is_pareto_front(losses, assume_unique_lexsorted=False)
+        front = [trial for trial, best in zip(ranked, is_best, strict=True) if best]
+    return front + list(_split_trials(study, others, n_trials)[0])
+
+
+def _violates(trial: FrozenTrial) -> bool:
+    return any(violation > 0 for violation in trial.constraints.values())
+
+
+class Window(NamedTuple):
+    """What a trial may see of a study that must not depend on timing.
+
+    Attributes:
+        number: The trial itself.
+        below: It sees the trials numbered below this, which have all finished.
+    """
+
+    number: int
+    below: int
+
+    @property
+    def width(self) -> int:
+        """Trials that may run at once."""
+        return self.number - self.below + 1
 
 
 class _StorageView:
@@ -413,6 +592,15 @@ class _GivenTrials(_StorageView):
         return copy.deepcopy(kept) if deepcopy else kept
 
 
+class _GivenBest(_GivenTrials):
+    """Shows these trials, the best one first."""
+
+    def get_best_trial(self, study_id: int) -> FrozenTrial:
+        if not self._trials:
+            raise ValueError("No trials are completed yet.")
+        return self._trials[0]
+
+
 class _HeldBackWrites(_StorageView):
     """Keeps the system attributes that a pruner sets on its trial back instead of writing them."""
 
@@ -429,14 +617,13 @@ class _PastOnly(_StorageView):
 
     def __init__(self, storage: Any, *, number: int, below: int) -> None:
         super().__init__(storage)
-        self._number = number
-        self._below = below
+        self.window = Window(number, below)
 
     def get_all_trials(
         self, study_id: int, deepcopy: bool = True, states: Any = None
     ) -> list[FrozenTrial]:
         trials = self._storage.get_all_trials(study_id, deepcopy=deepcopy, states=states)
-        return [t for t in trials if t.number < self._below or t.number == self._number]
+        return [t for t in trials if t.number < self.window.below or t.number == self.window.number]
 
     def get_study_system_attrs(self, study_id: int) -> dict[str, Any]:
         # NSGA-II caches a generation's parents here, as the trial that came first saw them.

@@ -16,6 +16,7 @@ import optuna
 from hpolab import _optuna
 from hpolab.errors import InvalidArgument, InvalidType, check_count, needs, one_of
 from hpolab.keywords import checks_keywords
+from hpolab.studies.quick_pruners import quick
 from hpolab.studies.trials import sign_of
 from hpolab.trial.reporter import Reporter
 
@@ -232,7 +233,7 @@ class LightGBMPruning:
             return
         alone = copy.copy(_optuna.reread(trial.study, trial.number))
         alone.intermediate_values = {step: mean}
-        if trial.study.pruner.prune(trial.study, alone):
+        if quick(trial.study.pruner).prune(trial.study, alone):
             raise optuna.TrialPruned(f"pruned at step {step} with value {mean}")
 
 

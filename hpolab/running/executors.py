@@ -14,8 +14,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from optuna.trial import TrialState
-
 from hpolab import _optuna
 from hpolab.errors import WorkersDied
 from hpolab.logs import get_logger
@@ -24,7 +22,7 @@ from hpolab.running.interpreter import command_of, pack, unpack, wait_for_parent
 from hpolab.running.interrupts import Interrupts
 from hpolab.running.outcome import say_whom_it_waits_for
 from hpolab.running.worker import SILENT_SECONDS, work
-from hpolab.studies.trials import tally
+from hpolab.studies.history import history_of
 from hpolab.trial.lease import Lease
 
 if TYPE_CHECKING:
@@ -64,10 +62,10 @@ def run_in_processes(
         WorkersDied: If workers die over and over without finishing a trial.
         Exception: What a worker raised, e.g. `TooManyFailures`.
     """
-    trials = study.get_trials(deepcopy=False)
-    if all(trial.state.is_finished() for trial in trials) and not plan.only_enqueued:
+    known = history_of(study)
+    if not known.unfinished and not plan.only_enqueued:
         # The workers start in one instant, and would all open it.
-        _optuna.open_slot(study, len(trials), plan.n_trials)
+        _optuna.open_slot(study, len(known.trials), plan.n_trials)
     with tempfile.TemporaryDirectory(prefix="hpolab-") as folder:
         payload = Path(folder) / "payload"
         plan = replace(plan, stop_file=payload.with_name("stop"))
@@ -112,20 +110,20 @@ class _Workers:
     def look_at_trials(self) -> bool:
         """Tell whether any was finished, and say so if all wait for others than these workers."""
         self._logs.relay()
-        trials = self._study.get_trials(deepcopy=False)[: self._plan.n_trials]
-        n = tally(trials).finished
+        known = history_of(self._study)
+        n = known.tally.finished
         has_changed = n != self._n_finished
         if has_changed:
             self._n_deaths, self._n_finished = 0, n
-        if has_changed or self._work_on_any_of(trials):
+        if has_changed or self._work_on_any_of(known.running):
             self._changed = time.monotonic()
         elif time.monotonic() - self._changed >= SILENT_SECONDS:
-            say_whom_it_waits_for(self._study, trials)
+            say_whom_it_waits_for(self._study, self._plan.n_trials)
             self._changed = math.inf  # said once
         return has_changed
 
-    def _work_on_any_of(self, trials: Sequence[FrozenTrial]) -> bool:
-        running = [trial for trial in trials if trial.state == TrialState.RUNNING]
+    def _work_on_any_of(self, running: Sequence[FrozenTrial]) -> bool:
+        running = [trial for trial in running if trial.number < self._plan.n_trials]
         leases = [lease for lease in map(Lease.of, running) if lease is not None]
         return not running or any(lease.pid in self._pids for lease in leases)
 

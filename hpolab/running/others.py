@@ -5,11 +5,10 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
-from optuna.trial import TrialState
-
 from hpolab.errors import RecipeMismatch
 from hpolab.logs import get_logger
 from hpolab.running.described import this_worker
+from hpolab.studies.history import history_of
 from hpolab.trial.lease import Lease
 
 if TYPE_CHECKING:
@@ -64,7 +63,7 @@ def refuse_other_objective(study: Study, name: str) -> None:
 def _others(study: Study, name: str) -> dict[int, Lease]:
     """Return the leases of running trials whose workers train something else and may live."""
     found: dict[int, Lease] = {}
-    for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
+    for trial in history_of(study).running:
         lease = Lease.of(trial)
         if lease is None or lease.is_mine or lease.objective in ("", name):
             continue

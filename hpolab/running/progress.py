@@ -6,7 +6,8 @@ import sys
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from hpolab.studies.trials import best_of, tally
+from hpolab.studies.digests import best_so_far
+from hpolab.studies.history import history_of
 from hpolab.tables import printable
 
 if TYPE_CHECKING:
@@ -84,12 +85,12 @@ def study_progress(
 
 def _progress_of(study: Study) -> tuple[int, str]:
     """Return how many trials are done, and the rest in words."""
-    trials = study.get_trials(deepcopy=False)
-    n = tally(trials)
+    n = history_of(study).tally
     words = []
-    best = best_of(trials, study.direction) if len(study.directions) == 1 else None
-    if best is not None:
-        words.append(f"best {best.value:.5g} (trial {best.number})")
+    if len(study.directions) == 1:
+        best = best_so_far(study)
+        if best is not None:
+            words.append(f"best {best.value:.5g} (trial {best.number})")
     words.append(f"{n.pruned} pruned")
     if n.failed:
         words.append(f"{n.failed} failed")

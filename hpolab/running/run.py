@@ -34,10 +34,11 @@ from hpolab.running.outcome import say_nothing_to_do, say_outcome
 from hpolab.running.plan import Plan
 from hpolab.running.progress import study_progress
 from hpolab.running.worker import work
+from hpolab.studies.history import history_of
 from hpolab.studies.pruner import with_max_resource
 from hpolab.studies.recipe import REFERENCES_KEY, check_search_space, read_recipe
 from hpolab.studies.sampler import ManualSampler
-from hpolab.studies.trials import is_begun, tally
+from hpolab.studies.trials import is_begun
 from hpolab.trial.lease import (
     GRACE_SECONDS,
     MAX_RETRIES,
@@ -193,7 +194,7 @@ def run(
             say_nothing_to_do(study, plan.n_trials)
             return
         _optuna.request_stop(study, False)
-        n_failed = tally(study.get_trials(deepcopy=False)).failed
+        n_failed = history_of(study).tally.failed
         # What the checks have taken, such as binning a large table, is part of the user's time.
         left = max(0.0, plan.timeout_seconds - (time.monotonic() - started))
         plan = replace(plan, timeout_seconds=left)
@@ -319,7 +320,7 @@ def _check_arguments(
             f"{n_workers}. Give `make_study` a `storage`, such as 'sqlite:///hpolab.db'."
         )
     manual = isinstance(study.sampler, ManualSampler)
-    n_existing = len(study.get_trials(deepcopy=False)) if manual else 0
+    n_existing = len(history_of(study).trials) if manual else 0
     if n_trials is None and manual:
         n_trials = n_existing
     if n_trials is None and timeout_seconds is None:
@@ -394,7 +395,7 @@ def _note_references(study: Study, objective: Objective) -> None:
 def _note_window(study: Study, window: int | None) -> None:
     """Store what a reproducible study must be resumed with."""
     if study.user_attrs.get(_WINDOW_KEY) != window:
-        if any(map(is_begun, study.get_trials(deepcopy=False))):
+        if any(map(is_begun, history_of(study).trials)):
             raise RecipeMismatch(
                 f"Study {study.study_name!r} must resume as it began, as its trials depend on it: "
                 f"stored {_describe(study.user_attrs.get(_WINDOW_KEY))}, asked for "
@@ -406,7 +407,7 @@ def _note_window(study: Study, window: int | None) -> None:
 def _note_budget(study: Study, n_trials: int) -> None:
     """Store the budget that `hpolab status` shows, unless the study is beyond it."""
     budget = None if n_trials == sys.maxsize else n_trials
-    n_existing = len(study.get_trials(deepcopy=False))
+    n_existing = len(history_of(study).trials)
     if study.user_attrs.get(BUDGET_KEY) != budget and (budget is None or budget >= n_existing):
         study.set_user_attr(BUDGET_KEY, budget)
 
@@ -429,7 +430,7 @@ def _describe(window: int | None) -> str:
 
 
 def _how_to_resume(study: Study, n_trials: int | None) -> str:
-    n = tally(study.get_trials(deepcopy=False))
+    n = history_of(study).tally
     of = "" if n_trials is None else f" of {n_trials}"
     return (
         f"study {study.study_name!r} stopped after {n.finished}{of} trials, and what was running "

@@ -33,8 +33,8 @@ from hpolab.running.outcome import (
     say_what_was_ignored,
     say_whom_it_waits_for,
 )
+from hpolab.studies.history import history_of
 from hpolab.studies.recipe import read_recipe, write_recipe
-from hpolab.studies.trials import tally
 from hpolab.trial.lease import (
     ERROR_KEY,
     Lease,
@@ -59,6 +59,7 @@ if TYPE_CHECKING:
     from hpolab.objectives.crew import Crew, Outcome
     from hpolab.running.interrupts import Interrupts
     from hpolab.running.plan import ObjectiveFunction, Plan
+    from hpolab.studies.history import History
 
 __all__ = ["Worker", "work"]
 
@@ -66,6 +67,10 @@ __all__ = ["Worker", "work"]
 # it has waited for long.
 _POLL_SECONDS = 0.05
 _MAX_POLL_SECONDS = 1.0
+
+# How often it looks for dead workers at most: where hundreds work, that would be most of the time
+# of a short trial.
+_LOOK_SECONDS = 0.25
 
 # How long it waits for the worker of the last trial to open the next slot: a few writes' time.
 _PATIENCE_SECONDS = 1.0
@@ -115,7 +120,7 @@ def _crew(study: Study, objective: ObjectiveFunction, plan: Plan, deadline: floa
         return OneByOne(objective)
     crew = None
     if plan.fuse is not None:
-        n_left = max(0, plan.n_trials - tally(study.get_trials(deepcopy=False)).finished)
+        n_left = max(0, plan.n_trials - history_of(study).tally.finished)
         crew = objective.crew(study, fuse=plan.fuse, n_trials=n_left, deadline=deadline)
     return crew or OneByOne(partial(objective, deadline=deadline))
 
@@ -198,6 +203,7 @@ class Worker:
         recipe = read_recipe(study)
         self._has_an_end = recipe is not None and recipe.sampler.name in _WITH_AN_END
         self._blocked_by: tuple[int | None, float] = (None, 0.0)
+        self._looked_at = -math.inf
 
     def is_to_stop(self, interrupts: Interrupts, deadline: float) -> bool:
         """Tell whether this worker must not begin another trial."""
@@ -231,13 +237,15 @@ class Worker:
         )
         self._look_for_the_end()
         with claiming:
-            trials = self._study.get_trials(deepcopy=False)
-            if any(trial.state == TrialState.RUNNING for trial in trials):
-                requeue_dead_trials(self._study, self._plan.max_retries)
-                trials = self._study.get_trials(deepcopy=False)
+            known = history_of(self._study)
+            if self._is_to_look_for_dead(known):
+                self._looked_at = time.monotonic()
+                if requeue_dead_trials(self._study, self._plan.max_retries, known):
+                    known = history_of(self._study)
             trial = _optuna.claim_trial(
                 self._study,
-                trials,
+                known.trials,
+                known.unfinished,
                 self._plan.n_trials,
                 mark=lease.as_mark(),
                 is_mine=_is_mine,
@@ -250,9 +258,13 @@ class Worker:
             if trial is not None:
                 hold_lease(trial, lease)
         if trial is None:
-            self._refuse_to_wait_for_nobody(trials)
+            self._refuse_to_wait_for_nobody(known)
         self._idle_since = None if trial is not None else self._idle_since or time.monotonic()
         return trial
+
+    def _is_to_look_for_dead(self, known: History) -> bool:
+        """Tell whether to look whose workers are dead; each takes a look at its process."""
+        return bool(known.running) and time.monotonic() - self._looked_at >= _LOOK_SECONDS
 
     def _look_for_the_end(self) -> None:
         """Notice that another worker's trial was the last one that the sampler has."""
@@ -260,14 +272,14 @@ class Worker:
             recipe = read_recipe(self._study)
             self._only_enqueued = recipe is not None and recipe.exhausted
 
-    def _refuse_to_wait_for_nobody(self, trials: Sequence[FrozenTrial]) -> None:
+    def _refuse_to_wait_for_nobody(self, known: History) -> None:
         """Refuse to wait, where the study must not depend on timing, for what nobody runs.
 
         Raises:
             InvalidArgument: If the trial that the next one waits for has been nobody's for as long
                 as a worker may be silent.
         """
-        blocking = self._blocking(trials)
+        blocking = self._blocking(known)
         number, since = self._blocked_by
         if blocking is None or blocking.number != number:
             self._blocked_by = (None if blocking is None else blocking.number, time.monotonic())
@@ -279,14 +291,14 @@ class Worker:
                 f"`study.tell({number}, state=optuna.trial.TrialState.FAIL)`."
             )
 
-    def _blocking(self, trials: Sequence[FrozenTrial]) -> FrozenTrial | None:
+    def _blocking(self, known: History) -> FrozenTrial | None:
         """Return the trial that keeps the next one from its start, if no worker runs it."""
         window = self._plan.window
-        first = next((trial for trial in trials if not trial.state.is_finished()), None)
+        first = next(iter(known.unfinished), None)
         if window is None or first is None or first.state != TrialState.RUNNING:
             return None
-        waiting = (trial.number for trial in trials if trial.state == TrialState.WAITING)
-        following = next(waiting, len(trials))
+        waiting = (t.number for t in known.unfinished if t.state == TrialState.WAITING)
+        following = next(waiting, len(known.trials))
         is_due = following < self._plan.n_trials and following - window >= first.number
         return first if is_due and not awaited([first], self._plan.asked) else None
 
@@ -294,8 +306,7 @@ class Worker:
         """Wait for others: shortly at first, longer and longer; say for whom, once."""
         idle = self._idle_seconds()
         if idle >= SILENT_SECONDS and not self._has_said_so:
-            trials = self._study.get_trials(deepcopy=False)
-            say_whom_it_waits_for(self._study, trials[: self._plan.n_trials])
+            say_whom_it_waits_for(self._study, self._plan.n_trials)
             self._has_said_so = True
         interrupts.sleep(min(max(_POLL_SECONDS, idle / 4), _MAX_POLL_SECONDS))
 
@@ -402,7 +413,7 @@ class Worker:
         say_failure(self._study, trial.number, error)
         self._failures_in_a_row += 1
         if self._failures_in_a_row >= self._plan.max_failures:
-            n = tally(self._study.get_trials(deepcopy=False))
+            n = history_of(self._study).tally
             if n.complete + n.pruned == 0:
                 raise TooManyFailures(
                     f"The first {n.failed} trials all failed (`max_failures` is "

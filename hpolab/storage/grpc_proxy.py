@@ -14,6 +14,7 @@ from optuna.storages import GrpcStorageProxy
 from optuna.storages._grpc.auto_generated.api_pb2_grpc import StorageServiceStub
 from optuna.storages._grpc.client import GrpcClientCache
 
+from hpolab._optuna import HeldTrials
 from hpolab.errors import StorageUnavailable
 from hpolab.storage.database import FinishesAgain, Interrupted, repeated
 
@@ -81,6 +82,16 @@ class GrpcStorage(FinishesAgain, GrpcStorageProxy):
         self._channel = grpc.insecure_channel(self.address, options=_CHANNEL_OPTIONS)
         self._stub = StorageServiceStub(self._channel)  # type: ignore[no-untyped-call]
         self._cache = GrpcClientCache(self._stub)
+
+    def _held_trials(self, study_id: int) -> HeldTrials:
+        """Return a study's trials as Optuna's cache holds them, once it has asked what is new."""
+        cache = self._cache
+        with cache.lock:
+            cache._read_trials_from_remote_storage(study_id)
+            by_number = cache.studies[study_id].trials
+        return HeldTrials(by_number, len(by_number), by_number.__getitem__)
+
+    held_trials = _called(_held_trials)
 
     create_new_study = _called(GrpcStorageProxy.create_new_study, harmless=False)
     delete_study = _called(GrpcStorageProxy.delete_study, harmless=False)

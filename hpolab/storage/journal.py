@@ -18,6 +18,7 @@ from typing import IO, TYPE_CHECKING, Any, NamedTuple, final
 from optuna.storages import JournalStorage
 from optuna.storages.journal import BaseJournalBackend
 
+from hpolab._optuna import HeldTrials
 from hpolab.errors import StorageUnavailable
 from hpolab.files import sync_folder
 from hpolab.logs import get_logger
@@ -307,6 +308,19 @@ class ForkSafeJournalStorage(JournalStorage):
         finally:
             self._only.number = None
         return trial_id
+
+    def held_trials(self, study_id: int) -> HeldTrials:
+        """Return a study's trials as the replay holds them, once it has read what is new.
+
+        Raises:
+            KeyError: If there is no such study.
+        """
+        with self._thread_lock:
+            self._sync_with_backend()
+            result = self._replay_result
+            result.get_study(study_id)
+            ids, trials = result._study_id_to_trial_ids[study_id], result._trials
+        return HeldTrials(result, len(ids), lambda number: trials[ids[number]])
 
     def _sync_with_backend(self) -> None:
         """Replay what is new."""

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from optuna.pruners import (
-    BasePruner,
-    HyperbandPruner,
-    MedianPruner,
-    NopPruner,
-    PatientPruner,
-    SuccessiveHalvingPruner,
-    WilcoxonPruner,
-)
+from optuna.pruners import BasePruner, HyperbandPruner, NopPruner, PatientPruner
 
 from hpolab.errors import one_of
+from hpolab.studies.quick_pruners import (
+    QuickHalvingPruner,
+    QuickHyperbandPruner,
+    QuickMedianPruner,
+    QuickWilcoxonPruner,
+    quick,
+)
 from hpolab.studies.racing import RacingPruner
 
 if TYPE_CHECKING:
@@ -27,13 +26,13 @@ _PATIENCE = 3
 
 PRUNERS: Mapping[str, Callable[[], BasePruner]] = {
     "none": NopPruner,
-    "median": MedianPruner,
-    "hyperband": HyperbandPruner,
+    "median": QuickMedianPruner,
+    "hyperband": QuickHyperbandPruner,
     # Optuna guesses the first rung from the trials finished so far, and so guesses otherwise after
     # a restart; the rung of one step is what it guesses for up to 200 steps.
-    "asha": lambda: SuccessiveHalvingPruner(min_resource=1),
-    "patient": lambda: PatientPruner(MedianPruner(), patience=_PATIENCE),
-    "wilcoxon": WilcoxonPruner,
+    "asha": lambda: QuickHalvingPruner(min_resource=1),
+    "patient": lambda: PatientPruner(QuickMedianPruner(), patience=_PATIENCE),
+    "wilcoxon": QuickWilcoxonPruner,
     "race": RacingPruner,
 }
 """Pruners by name, each with Optuna's defaults unless said beside it."""
@@ -43,17 +42,20 @@ def make_pruner(pruner: str | BasePruner) -> BasePruner:
     """Make a pruner from its name, one of `PRUNERS`.
 
     Args:
-        pruner: A name, or a pruner object, which is returned as it is.
+        pruner: A name, or a pruner object. In place of an object of Optuna's own classes comes one
+            that decides the same and shares its state, but takes in each finished trial once; any
+            other is returned as it is.
 
     Raises:
         InvalidArgument: If the name is unknown.
 
     Example:
-        >>> type(make_pruner("asha")).__name__
-        'SuccessiveHalvingPruner'
+        >>> from optuna.pruners import MedianPruner
+        >>> isinstance(make_pruner("median"), MedianPruner)
+        True
     """
     if isinstance(pruner, BasePruner):
-        return pruner
+        return quick(pruner)
     return PRUNERS[one_of("pruner", pruner, PRUNERS)]()
 
 
@@ -63,4 +65,4 @@ def with_max_resource(max_steps: int) -> HyperbandPruner:
     Left alone, Optuna takes the longest trial finished so far for the longest possible, and so
     takes another one after a restart.
     """
-    return HyperbandPruner(max_resource=max_steps)
+    return QuickHyperbandPruner(max_resource=max_steps)

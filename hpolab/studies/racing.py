@@ -3,22 +3,25 @@
 from __future__ import annotations
 
 import math
-from statistics import fmean, median, variance
+from bisect import insort
+from statistics import fmean, variance
 from typing import TYPE_CHECKING
 
 from optuna.pruners import BasePruner
 from optuna.trial import TrialState
 
 from hpolab.errors import InvalidArgument
+from hpolab.studies.digests import Digest, Past
 from hpolab.studies.trials import is_feasible, sign_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Mapping, Sequence
 
     from optuna import Study
     from optuna.trial import FrozenTrial
 
     Reports = Mapping[int, float]
+    _Key = tuple[tuple[int, float], ...]
 
 __all__ = ["RacingPruner"]
 
@@ -30,6 +33,8 @@ __all__ = ["RacingPruner"]
 _LEAST_SPREAD = 0.25
 # Two values this close differ by rounding.
 _ROUNDING = 1e-9
+# Trials that run at once may each see another best one.
+_MAX_BEST = 3
 
 
 class RacingPruner(BasePruner):
@@ -87,15 +92,10 @@ class RacingPruner(BasePruner):
     def prune(self, study: Study, trial: FrozenTrial) -> bool:
         """Return whether the trial's chance to end better than the best one is too small."""
         sign = -sign_of(study.direction)
-        complete = [
-            other.intermediate_values
-            for other in study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
-            if other.intermediate_values and is_feasible(other)
-        ]
-        if not complete:
+        with Past(study).digested(("races", sign), lambda: _Races(sign)) as (races, late):
+            best, spread = races.best_and_variance(late)
+        if best is None:
             return False
-        best = min(complete, key=lambda reports: sign * fmean(reports.values()))
-        spread = _usual_variance(complete, best)
         behind = _differences(trial.intermediate_values, best, sign)
         n_left = len(best) - len(behind)
         if spread is None or not behind or n_left <= 0:
@@ -109,18 +109,87 @@ class RacingPruner(BasePruner):
         return fmean(behind) > error * _quantile_of_t(n_free + n_own, 1 - self._chance)
 
 
-def _usual_variance(complete: Iterable[Reports], best: Reports) -> float | None:
-    """Return the variance of a trial's differences to the best one; None if nothing tells it."""
-    distinct = {tuple(sorted(reports.items())): reports for reports in complete}
-    spreads = [
-        variance(differences)
-        for reports in distinct.values()
-        if len(differences := _differences(reports, best, 1.0)) > 1
-        and not _is_repeat(differences, best)
-    ]
-    if not spreads:
-        return None
-    return max(median(spreads), _LEAST_SPREAD**2 * variance(best.values()))
+class _Races(Digest):
+    """What complete trials have reported, and how much that varies around the best one's.
+
+    Args:
+        sign: 1 where a lower mean is better, -1 where a higher one is.
+    """
+
+    def __init__(self, sign: float) -> None:
+        self._sign = sign
+        self._best: FrozenTrial | None = None
+        # Trials with the same reports count once.
+        self._distinct: dict[_Key, Reports] = {}
+        # In order, for the best trial and for those that were, as a trial beside it may see.
+        self._variances: dict[_Key, list[float]] = {}
+
+    def add(self, trials: Sequence[FrozenTrial]) -> None:
+        for trial in filter(_may_race, trials):
+            self._best = self._better(self._best, trial)
+            reports = trial.intermediate_values
+            if _key(reports) in self._distinct:
+                continue
+            self._distinct[_key(reports)] = reports
+            for best, variances in self._variances.items():
+                _insert(variances, [reports], dict(best))
+
+    def best_and_variance(self, late: Iterable[FrozenTrial]) -> tuple[Reports | None, float | None]:
+        """Return the best trial's reports, and the variance of another's differences to them.
+
+        Args:
+            late: Trials that count beside those taken in.
+
+        Returns:
+            Both None where no trial is complete; the variance None where nothing tells it.
+        """
+        late, best = list(filter(_may_race, late)), self._best
+        for trial in late:
+            best = self._better(best, trial)
+        if best is None:
+            return None, None
+        reports = best.intermediate_values
+        more = {_key(trial.intermediate_values): trial.intermediate_values for trial in late}
+        variances = list(self._around(reports))
+        _insert(variances, [more[key] for key in more.keys() - self._distinct.keys()], reports)
+        if not variances:
+            return reports, None
+        middle = len(variances) // 2
+        usual = (variances[middle] + variances[~middle]) / 2
+        return reports, max(usual, _LEAST_SPREAD**2 * variance(reports.values()))
+
+    def _better(self, best: FrozenTrial | None, trial: FrozenTrial) -> FrozenTrial:
+        return trial if best is None or self._rank(trial) < self._rank(best) else best
+
+    def _rank(self, trial: FrozenTrial) -> tuple[float, int]:
+        return self._sign * fmean(trial.intermediate_values.values()), trial.number
+
+    def _around(self, best: Reports) -> Sequence[float]:
+        """Return the variances of all distinct trials' differences to one, in order."""
+        key = _key(best)
+        if key not in self._variances:
+            while len(self._variances) >= _MAX_BEST:
+                del self._variances[next(iter(self._variances))]
+            self._variances[key] = []
+            _insert(self._variances[key], self._distinct.values(), best)
+        return self._variances[key]
+
+
+def _may_race(trial: FrozenTrial) -> bool:
+    is_complete = trial.state == TrialState.COMPLETE
+    return is_complete and bool(trial.intermediate_values) and is_feasible(trial)
+
+
+def _key(reports: Reports) -> _Key:
+    return tuple(sorted(reports.items()))
+
+
+def _insert(variances: list[float], trials: Iterable[Reports], best: Reports) -> None:
+    """Put the variances of trials' differences to the best one's reports where they belong."""
+    for reports in trials:
+        differences = _differences(reports, best, 1.0)
+        if len(differences) > 1 and not _is_repeat(differences, best):
+            insort(variances, variance(differences))
 
 
 def _is_repeat(differences: list[float], best: Reports) -> bool:

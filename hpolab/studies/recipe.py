@@ -11,6 +11,7 @@ from optuna.distributions import CategoricalDistribution
 
 from hpolab.errors import RecipeMismatch
 from hpolab.studies.sampler import TrialSeededSampler
+from hpolab.studies.shown import rule_of
 from hpolab.studies.trials import is_begun
 
 if TYPE_CHECKING:
@@ -133,8 +134,13 @@ class Recipe:
 
 def describe_part(part: BaseSampler | BasePruner, asked: Any) -> Part:
     """Return the recipe's entry for a sampler or pruner that was made from ``asked``."""
+    more: dict[str, Any] = {}
     if isinstance(part, TrialSeededSampler):
-        part = part.fresh(0)
+        inner = part.fresh(0)
+        if rule_of(inner) is not None:
+            # Not known to earlier versions, whose studies go on with a bounded set.
+            more["bounded"] = part.bounded
+        part = inner
     name = asked if isinstance(asked, str) else type(part).__name__
     # Samplers and pruners of Optuna keep their settings under the argument's name with an
     # underscore before it; reading whatever is there avoids a list for each of them.
@@ -143,7 +149,7 @@ def describe_part(part: BaseSampler | BasePruner, asked: Any) -> Part:
         for key, value in sorted(vars(part).items())
         if isinstance(value, (bool, int, float, str)) and key.lstrip("_") != "seed"
     }
-    return Part(name=name, settings=settings)
+    return Part(name=name, settings=settings | more)
 
 
 def read_recipe(study: Study) -> Recipe | None:

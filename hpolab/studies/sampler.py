@@ -13,6 +13,7 @@ from hpolab.errors import InvalidArgument, MissingExtra, one_of
 from hpolab.keywords import checks_keywords
 from hpolab.search_space.space import as_space
 from hpolab.seeding import check_seed, derive_seed
+from hpolab.studies.shown import first_shown, shown_to
 from hpolab.studies.stepwise import LIGHTGBM_ORDER, StepwiseSampler
 
 if TYPE_CHECKING:
@@ -41,6 +42,19 @@ class SamplerFactory(Protocol):
         ...
 
 
+# They draw nothing before a trial and after it, so that one of them does for all trials.
+_DRAW_NOTHING_BESIDE = frozenset(
+    [
+        optuna.samplers.TPESampler,
+        optuna.samplers.RandomSampler,
+        optuna.samplers.CmaEsSampler,
+        optuna.samplers.GPSampler,
+        optuna.samplers.NSGAIISampler,
+        StepwiseSampler,
+    ]
+)
+
+
 class TrialSeededSampler(BaseSampler):
     """Samples each trial with a fresh inner sampler seeded from (study seed, trial number).
 
@@ -50,10 +64,18 @@ class TrialSeededSampler(BaseSampler):
     what the uninterrupted one draws. Parameters sampled one by one are seeded by their names too,
     so a trial that was requeued half-way through its suggestions draws the rest as before.
 
+    TPE, the GP, CMA-ES and `StepwiseSampler` see a bounded set of the trials of a long study, so
+    that its ten-thousandth trial costs what its thousandth did. Up to 1,000 finished trials they
+    see all; beyond, TPE and `StepwiseSampler` see the best 25 and the latest 975, and CMA-ES the
+    latest 1,000. The GP, whose cost grows with the third power, sees up to 500: the best 200, and
+    300 that are spread over the study. Other samplers see all.
+
     Args:
         factory: Makes the inner sampler from a seed, e.g. ``TPESampler`` or
             ``functools.partial(TPESampler, multivariate=True)``.
         seed: The study's seed, 0 or above.
+        bounded: Whether the inner sampler sees a bounded set of the trials of a long study. With
+            False it sees all of them, and each trial takes longer than the one before.
 
     Example:
         >>> from optuna.samplers import TPESampler
@@ -63,11 +85,13 @@ class TrialSeededSampler(BaseSampler):
     """
 
     @checks_keywords()
-    def __init__(self, factory: SamplerFactory, seed: int) -> None:
+    def __init__(self, factory: SamplerFactory, seed: int, *, bounded: bool = True) -> None:
         self.seed = check_seed(seed)
+        self.bounded = bounded
         self._factory = factory
-        self._name = type(factory(seed=seed)).__name__
-        self._current = _CurrentSampler()
+        self._idle = factory(seed=seed)
+        self._name = type(self._idle).__name__
+        self._current = _Current()
 
     def __str__(self) -> str:
         return f"TrialSeededSampler({self._name}, seed={self.seed})"
@@ -76,29 +100,42 @@ class TrialSeededSampler(BaseSampler):
         """Return a new inner sampler for one trial, or for one part of it."""
         return self._factory(seed=derive_seed(self.seed, number, *path))
 
+    def _beside(self, trial: FrozenTrial, when: str) -> BaseSampler:
+        """Return a sampler for what happens before a trial or after it."""
+        if type(self._idle) in _DRAW_NOTHING_BESIDE:
+            return self._idle
+        return self.fresh(trial.number, when)
+
+    def _seen(self, sampler: BaseSampler, study: Study) -> Study:
+        return shown_to(sampler, study, bounded=self.bounded)
+
     def before_trial(self, study: Study, trial: FrozenTrial) -> None:
         """See Optuna's ``BaseSampler``."""
-        self.fresh(trial.number, "before").before_trial(study, trial)
+        self._beside(trial, "before").before_trial(study, trial)
 
     def infer_relative_search_space(
         self, study: Study, trial: FrozenTrial
     ) -> dict[str, BaseDistribution]:
         """See Optuna's ``BaseSampler``."""
         # Some samplers (TPE with groups) remember between this call and `sample_relative`.
-        self._current.sampler = self.fresh(trial.number)
-        return self._current.sampler.infer_relative_search_space(study, trial)
+        sampler = self.fresh(trial.number)
+        self._current.sampler, self._current.seen = sampler, self._seen(sampler, study)
+        return sampler.infer_relative_search_space(self._current.seen, trial)
 
     def sample_relative(
         self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
     ) -> dict[str, Any]:
         """See Optuna's ``BaseSampler``."""
-        sampler = self._current.sampler or self.fresh(trial.number)
-        self._current.sampler = None
+        sampler, seen = self._current.sampler, self._current.seen
+        self._current.sampler = self._current.seen = None
+        if sampler is None or seen is None:
+            sampler = self.fresh(trial.number)
+            seen = self._seen(sampler, study)
         if isinstance(sampler, optuna.samplers.GPSampler):
             drawn = _optuna.gp_params_drawn(trial)
             if drawn:
                 return drawn
-        return sampler.sample_relative(study, trial, search_space)
+        return sampler.sample_relative(seen, trial, search_space)
 
     def sample_independent(
         self,
@@ -109,7 +146,8 @@ class TrialSeededSampler(BaseSampler):
     ) -> Any:
         """See Optuna's ``BaseSampler``."""
         sampler = self.fresh(trial.number, param_name)
-        return sampler.sample_independent(study, trial, param_name, param_distribution)
+        seen = self._seen(sampler, study)
+        return sampler.sample_independent(seen, trial, param_name, param_distribution)
 
     def after_trial(
         self,
@@ -119,17 +157,20 @@ class TrialSeededSampler(BaseSampler):
         values: Sequence[float] | None,
     ) -> None:
         """See Optuna's ``BaseSampler``."""
-        self.fresh(trial.number, "after").after_trial(study, trial, state, values)
+        self._beside(trial, "after").after_trial(study, trial, state, values)
 
     def __getstate__(self) -> dict[str, Any]:
-        return {key: value for key, value in vars(self).items() if key != "_current"}
+        return {key: value for key, value in vars(self).items() if key not in ("_current", "_idle")}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        vars(self).update(state, _current=_CurrentSampler())
+        vars(self).update(state, _current=_Current(), _idle=state["_factory"](seed=state["seed"]))
 
 
-class _CurrentSampler(threading.local):
+class _Current(threading.local):
+    """The inner sampler between the two calls of a trial's relative draw, and what it sees."""
+
     sampler: BaseSampler | None = None
+    seen: Study | None = None
 
 
 class ManualSampler(BaseSampler):
@@ -191,6 +232,25 @@ class _GridSampler(optuna.samplers.GridSampler):
             super().after_trial(study, trial, state, values)
 
 
+class _QMCSampler(_optuna.NumberedQMCSampler):
+    """Takes its search space from the first trial, without reading them all for each new one."""
+
+    def infer_relative_search_space(
+        self, study: Study, trial: FrozenTrial
+    ) -> dict[str, BaseDistribution]:
+        return super().infer_relative_search_space(first_shown(study), trial)
+
+    def sample_independent(
+        self,
+        study: Study,
+        trial: FrozenTrial,
+        param_name: str,
+        param_distribution: BaseDistribution,
+    ) -> Any:
+        seen = first_shown(study)
+        return super().sample_independent(seen, trial, param_name, param_distribution)
+
+
 def _stepwise_for_lightgbm(*, seed: int) -> BaseSampler:
     return StepwiseSampler(order=LIGHTGBM_ORDER, seed=seed)
 
@@ -221,7 +281,9 @@ def make_sampler(
         sampler: A name (`tpe`, `random`, `cmaes`, `gp`, `nsga2`, `brute_force`, `stepwise`, `qmc`,
             `grid`, `manual`), a factory called as ``factory(seed=...)`` (a sampler class, or a
             ``functools.partial`` of one), or a sampler object, which is used as it is and keeps
-            its own random state, so that a resumed study goes on but does not repeat.
+            its own random state, so that a resumed study goes on but does not repeat. By name or
+            factory, TPE and the GP see a bounded set of a long study's trials; see
+            `TrialSeededSampler`, whose ``bounded=False`` shows them all.
         seed: The study's seed, 0 or above.
         search_space: What `grid` lays its points on; unused otherwise.
 
@@ -247,7 +309,7 @@ def make_sampler(
     if sampler == "manual":
         return ManualSampler()
     if sampler == "qmc":
-        return _optuna.NumberedQMCSampler(
+        return _QMCSampler(
             seed=seed,
             scramble=True,
             independent_sampler=TrialSeededSampler(optuna.samplers.RandomSampler, seed),

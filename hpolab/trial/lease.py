@@ -21,6 +21,7 @@ from optuna.trial import TrialState
 
 from hpolab import _optuna
 from hpolab.logs import get_logger
+from hpolab.studies.history import history_of
 from hpolab.trial.checkpoint import TrialCheckpoints, default_store
 
 if TYPE_CHECKING:
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
 
     from optuna import Study, Trial
     from optuna.trial import FrozenTrial
+
+    from hpolab.studies.history import History
 
 __all__ = [
     "ERROR_KEY",
@@ -266,22 +269,31 @@ def is_held_by_run(trial: Trial) -> bool:
     return held is not None and held.by_run
 
 
-def requeue_dead_trials(study: Study, max_retries: int = MAX_RETRIES) -> list[int]:
+def requeue_dead_trials(
+    study: Study, max_retries: int = MAX_RETRIES, known: History | None = None
+) -> list[int]:
     """Make every RUNNING trial of a dead worker WAITING again.
 
     The trial keeps its number, parameters, reports and checkpoint; the next worker that pops it
     resumes it. One that has killed its worker more than ``max_retries`` times fails instead.
 
+    Args:
+        study: The study.
+        max_retries: Deaths of a worker in one trial that are forgiven.
+        known: The study's trials, if they have just been read.
+
     Returns:
         The numbers of the requeued trials.
     """
     with claiming:
-        return _requeue_dead_trials(study, max_retries)
+        running = (known or history_of(study)).running
+        return _requeue_dead_trials(study, max_retries, running)
 
 
-def _requeue_dead_trials(study: Study, max_retries: int) -> list[int]:
+def _requeue_dead_trials(
+    study: Study, max_retries: int, running: Sequence[FrozenTrial]
+) -> list[int]:
     requeued = []
-    running = study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
     _forget_changed(study, running)
     for trial in running:
         lease = Lease.of(trial)
@@ -388,13 +400,14 @@ def is_spent(
         only_enqueued: Whether the study makes no new trial, so that its end is that of those which
             have parameters.
     """
-    trials = study.get_trials(deepcopy=False)
+    known = history_of(study)
+    unfinished = [trial for trial in known.unfinished if trial.number < n_trials]
     if only_enqueued:
-        waiting = [t for t in trials[:n_trials] if _optuna.is_enqueued(t)]
+        waiting = [t for t in unfinished if _optuna.is_enqueued(t)]
     else:
-        waiting = [t for t in trials[:n_trials] if t.state == TrialState.WAITING]
-    complete = only_enqueued or len(trials) >= n_trials
-    if not complete or awaited(trials[:n_trials], asked):
+        waiting = [t for t in unfinished if t.state == TrialState.WAITING]
+    complete = only_enqueued or len(known.trials) >= n_trials
+    if not complete or awaited(unfinished, asked):
         return False
     # Read again: a server's cache may never learn of the end of a trial that was short.
     return all(_optuna.reread(study, t.number).state != TrialState.WAITING for t in waiting)

@@ -23,6 +23,8 @@ from hpolab.keywords import checks_keywords
 from hpolab.logs import get_logger
 from hpolab.seeding import derive_seed
 from hpolab.storage.bulk import Report, write_reports
+from hpolab.studies.history import history_of
+from hpolab.studies.quick_pruners import quick
 from hpolab.studies.recipe import study_seed
 from hpolab.studies.trials import METRICS_KEY, as_direction
 from hpolab.trial.checkpoint import Checkpoint, TrialCheckpoints, default_store
@@ -363,7 +365,7 @@ class Reporter:
         if (
             self.trial is not None
             and step >= max(self._stored, default=step)
-            and _optuna.should_prune(self.trial, step, seen)
+            and _optuna.should_prune(self.trial, step, seen, pruner=quick(self.trial.study.pruner))
         ):
             raise optuna.TrialPruned(f"pruned at step {step} with value {value}")
 
@@ -496,7 +498,7 @@ def report_together(reports: Sequence[StepReport]) -> list[Exception | None]:
     ]
     _write(written)
     if written:
-        seen = written[0][0].study.get_trials(deepcopy=False)
+        seen = history_of(written[0][0].study).trials
         each_alive(lambda report: report.reporter._prune(report.value, report.step, seen))
     each_alive(lambda r: r.reporter._checkpoint(r.step, r.state, is_last=is_last))
     if is_last:

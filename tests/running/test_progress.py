@@ -76,6 +76,6 @@ def test_the_bar_of_a_copy_counts_its_trials(capsys):
 
 def test_no_bar_reads_nothing(monkeypatch, capsys):
     """A study of many trials is not read after each of them for nobody to see."""
-    monkeypatch.setattr("hpolab.running.progress.tally", None)
+    monkeypatch.setattr("hpolab.running.progress.history_of", None)
     run(make_study("s", storage="memory://"), square, n_trials=2)
     assert capsys.readouterr().err == ""
