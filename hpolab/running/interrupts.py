@@ -31,6 +31,9 @@ _SOFT = ("SIGTERM", "SIGUSR1")
 
 _soft_signals: SoftSignals | None = None
 
+# Who handles signals now, in this process.
+_handled: list[Interrupts | SoftSignals] = []
+
 
 class Interrupts:
     """Ctrl-C and its like stop an objective at once, but never a write to the storage half-way.
@@ -50,7 +53,6 @@ class Interrupts:
         self._allowed = False
         self._sleeps = False
         self._replaced: dict[signal.Signals, Any] = {}
-        self._pid = os.getpid()
         self._soft: SoftSignals | None = None
         self._timers: list[threading.Timer] = []
 
@@ -66,6 +68,7 @@ class Interrupts:
                 if handler in ours:
                     self._replaced[number] = handler
                     signal.signal(number, self._handle)
+            _handled.append(self)
             if _soft_signals is not None:
                 self._soft = _soft_signals
                 self._soft.attach(self)
@@ -79,6 +82,8 @@ class Interrupts:
     ) -> None:
         for timer in self._timers:
             timer.cancel()
+        if self in _handled:
+            _handled.remove(self)
         if self._soft is not None:
             self._soft.attach(None)
         for number, handler in self._replaced.items():
@@ -137,9 +142,6 @@ class Interrupts:
 
     def _handle(self, signum: int, frame: FrameType | None) -> None:
         number = signal.Signals(signum)
-        if os.getpid() != self._pid:
-            _take_in_child(number)
-            return
         if self._soft is not None and self.pressed is None and number.name in _SOFT:
             self.stop_softly(number, number.name, self._soft.stop_seconds)
             if self._sleeps:
@@ -174,7 +176,6 @@ class SoftSignals:
         self.stop_seconds = stop_seconds
         self.at_last = at_last
         self.reason: str | None = None
-        self._pid = os.getpid()
         self._replaced: dict[signal.Signals, Any] = {}
         self._running: Interrupts | None = None
         self._limit: threading.Timer | None = None
@@ -184,6 +185,7 @@ class SoftSignals:
         for number in _numbers((*_AT_ONCE, *_SOFT)):
             self._replaced[number] = signal.getsignal(number)
             signal.signal(number, self.handle)
+        _handled.append(self)
         _soft_signals = self
         return self
 
@@ -195,6 +197,7 @@ class SoftSignals:
     ) -> None:
         global _soft_signals
         _soft_signals = None
+        _handled.remove(self)
         if self._limit is not None:
             self._limit.cancel()
         for number, handler in self._replaced.items():
@@ -228,9 +231,6 @@ class SoftSignals:
 
     def handle(self, signum: int, frame: FrameType | None) -> None:
         """End the program; no trial runs now."""
-        if os.getpid() != self._pid:
-            _take_in_child(signal.Signals(signum))
-            return
         self.reason = self.reason or signal.Signals(signum).name
         raise KeyboardInterrupt
 
@@ -241,17 +241,48 @@ def _numbers(names: tuple[str, ...]) -> list[signal.Signals]:
     return [number for number in found if number is not None]
 
 
-def _take_in_child(number: signal.Signals) -> None:
-    """Take a signal in a process that a training has forked, as `multiprocessing` does.
+class _Mask(threading.local):
+    """The signals that a thread which forks has blocked before."""
 
-    SIGTERM is how its parent ends it. A notice for all processes of a job is for its parent to
-    heed, who needs it until the epoch is over.
+    before: set[signal.Signals] | None = None
+
+
+_mask = _Mask()
+
+
+def _hold_back() -> None:
+    """Hold signals back while a process is forked: Python drops those that the child gets then."""
+    if _handled:
+        numbers = _numbers((*_AT_ONCE, *_SOFT))
+        _mask.before = set(map(signal.Signals, signal.pthread_sigmask(signal.SIG_BLOCK, numbers)))
+
+
+def _let_through() -> None:
+    if _mask.before is not None:
+        signal.pthread_sigmask(signal.SIG_SETMASK, _mask.before)
+        _mask.before = None
+
+
+def _be_a_child() -> None:
+    """Handle signals as a process does that a training has forked, such as by `multiprocessing`.
+
+    SIGTERM is how its parent ends it. A notice that a scheduler gives to all processes of a job is
+    for the parent to heed, who needs its children until the epoch is over.
     """
-    if number == signal.SIGINT:
-        raise KeyboardInterrupt
-    if number.name != "SIGUSR1":
-        signal.signal(number, signal.SIG_DFL)
-        os.kill(os.getpid(), number)
+    global _soft_signals
+    if _handled:
+        _handled.clear()
+        _soft_signals = None
+        ours: dict[str, Any] = {"SIGINT": signal.default_int_handler, "SIGUSR1": signal.SIG_IGN}
+        for number in _numbers((*_AT_ONCE, *_SOFT)):
+            handler = signal.getsignal(number)
+            if getattr(handler, "__module__", None) == __name__:
+                signal.signal(number, ours.get(number.name, signal.SIG_DFL))
+    _let_through()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(before=_hold_back, after_in_parent=_let_through, after_in_child=_be_a_child)
 
 
 def _raise_in_main_thread(number: signal.Signals) -> None:
