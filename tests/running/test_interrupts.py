@@ -69,7 +69,7 @@ def test_forked_process_leaves_a_notice_to_its_parent():
 
 @fork
 def test_pool_of_forked_processes_can_be_ended_at_once():
-    """Python drops a signal that a process gets while it is forked, and the pool waited for ever."""
+    """Python drops a signal that comes while a process is forked, and the pool waited for ever."""
     context = multiprocessing.get_context("fork")
     with SoftSignals(60.0), Interrupts():
         for _ in range(30):
