@@ -24,7 +24,7 @@ from collections import Counter
 from pathlib import Path
 
 import optuna
-from _servers import new_database, postgres_server, redis_server
+from _servers import postgres_server, redis_server
 
 from hpolab import HpolabError, load_study
 

@@ -5,8 +5,9 @@ ray job submit --working-dir . -- python ray_job.py postgresql://user:password@h
 
 import sys
 
-from hpolab import RayExecutor, make_study, run
 from objective import objective
+
+from hpolab import RayExecutor, make_study, run
 
 
 def main(storage, n_trials=2000, n_workers=50, address="auto"):
