@@ -99,7 +99,7 @@ def held_trials(storage: BaseStorage, study_id: int) -> HeldTrials:
         found: HeldTrials = own(study_id)
         return found
     trials = storage.get_all_trials(study_id, deepcopy=False)
-    return HeldTrials(storage, len(trials), trials.__getitem__)
+    return HeldTrials(type(storage), len(trials), trials.__getitem__)
 
 
 def claim_trial(
@@ -433,6 +433,9 @@ def should_prune(
     the decision and its `tell` would leave a trial that passes this rung unasked. Here what a
     pruner stores is written after its decision to prune, and the decision before it.
     """
+    pruner = pruner or trial.study.pruner
+    if type(pruner) is optuna.pruners.NopPruner:
+        return False
     latest = trial._get_latest_trial() if seen is None else copy.copy(seen[trial.number])
     pruned = latest.user_attrs.get(_PRUNED_KEY)
     if pruned is not None and pruned["step"] == step:
@@ -442,7 +445,7 @@ def should_prune(
     storage = trial.study._storage
     writes = _HeldBackWrites(storage if seen is None else _GivenTrials(storage, seen))
     study = _as_shown(trial.study, writes)
-    prune = bool((pruner or study.pruner).prune(study, latest))
+    prune = bool(pruner.prune(study, latest))
     if prune and writes.held_back:
         trial.set_user_attr(_PRUNED_KEY, {"step": step, "writes": writes.held_back})
     for key, value in writes.held_back:
@@ -507,8 +510,9 @@ def trials_needed(sampler: BaseSampler) -> float:
             return math.inf
     if getattr(sampler, "_consider_pruned_trials", False):
         return math.inf
-    counts = [getattr(sampler, name, None) for name in ("_n_startup_trials", "_popsize")]
-    return max((count for count in counts if count is not None), default=0)
+    # The trials of a generation are not always told in one go.
+    generation = 4 * (getattr(sampler, "_popsize", None) or 0)
+    return max(generation, getattr(sampler, "_n_startup_trials", 0))
 
 
 def best_for_tpe(

@@ -1,4 +1,4 @@
-"""The command line. The only place that prints."""
+"""The command line: all commands, those without a file of their own in `hpolab.commands` here."""
 
 from __future__ import annotations
 

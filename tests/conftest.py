@@ -343,11 +343,14 @@ class RedisServer:
         self._running = contextlib.ExitStack()
         self.port = free_port()
         self.url = f"redis://:{quote(PASSWORD, safe='')}@127.0.0.1:{self.port}/0"
+        # For processes in a network of their own, who see the same files.
+        self.socket_url = f"unix://{folder}/redis.sock?db=0&password={quote(PASSWORD, safe='')}"
 
     def start(self, **options: str) -> None:
         """Start it and return when it answers. It keeps every write on disk, unless told not to."""
         durable = {"appendonly": "yes", "appendfsync": "always", "save": ""}
         fixed = {"bind": "127.0.0.1", "port": str(self.port), "requirepass": PASSWORD}
+        fixed["unixsocket"] = str(self._folder / "redis.sock")
         settings = durable | options | fixed
         words = [word for key, value in settings.items() for word in (f"--{key}", value)]
         server = self._running.enter_context(running([REDIS_SERVER_PATH, *words], self._folder))

@@ -490,7 +490,7 @@ def test_old_study_has_its_recipe(old_file):
     study = load_study("bowl", storage=old_file)
     recipe = study.user_attrs["hpolab:recipe"]
     assert SearchSpace.from_dict(recipe["search_space"]) == SPACE
-    assert type(study.pruner) is optuna.pruners.MedianPruner
+    assert isinstance(study.pruner, optuna.pruners.MedianPruner)
     assert study.user_attrs["hpolab:facts"] == Bowl.facts
     assert study.user_attrs["hpolab:references"] == Bowl().references()
     assert list(study.trials[8].system_attrs["fixed_params"]) == [

@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 from typing import TYPE_CHECKING, Annotated, Any
 
 import optuna
@@ -16,6 +17,7 @@ from hpolab.commands.shared import StorageOption, err
 from hpolab.errors import InvalidArgument
 from hpolab.running.described import this_worker
 from hpolab.running.gpus import VISIBLE, check_gpus, visible_gpus
+from hpolab.running.interpreter import take_pipe, wait_for_parents_end
 from hpolab.running.interrupts import STOP_SECONDS
 from hpolab.running.joining import BROKEN, DONE, OUT_OF_REACH, Joining, default_delay, join_study
 from hpolab.storage.url import DEFAULT_URL
@@ -24,13 +26,14 @@ from hpolab.trial.lease import GRACE_SECONDS, MAX_RETRIES
 if TYPE_CHECKING:
     from types import FrameType
 
-__all__ = ["worker"]
+__all__ = ["end_with_parent", "worker"]
 
-# Like a worker of `run`: it finds the modules that this process finds, and nothing of the working
-# folder before hpolab itself is imported.
+# It finds the modules that this process finds, and ends with it.
 _BOOTSTRAP = """
 import json, sys
 sys.path[:] = json.loads(sys.argv.pop(1))
+from hpolab.commands.worker import end_with_parent
+end_with_parent()
 from hpolab.cli import app
 app(prog_name="hpolab")
 """
@@ -172,7 +175,9 @@ def _fuse_of(value: str | None) -> int | str | None:
     try:
         return int(value)
     except ValueError:
-        raise typer.BadParameter(f"must be a number or 'auto', got {value!r}.") from None
+        raise typer.BadParameter(
+            f"must be a number or 'auto', got {value!r}.", param_hint="--fuse"
+        ) from None
 
 
 def _one_for_each_gpu() -> int:
@@ -188,8 +193,10 @@ def _one_for_each_gpu() -> int:
     path = json.dumps([os.path.abspath(entry) for entry in sys.path])
     command = [sys.executable, "-P", "-c", _BOOTSTRAP, path, *arguments]
     started: list[subprocess.Popen[bytes]] = []
+    came: list[int] = []
 
     def pass_on(number: int, frame: FrameType | None) -> None:
+        came.append(number)
         for each in started:
             each.send_signal(number)
 
@@ -197,15 +204,34 @@ def _one_for_each_gpu() -> int:
         if hasattr(signal, name):
             signal.signal(getattr(signal, name), pass_on)
     for gpu in gpus:
-        # In a session of its own, so that the terminal's Ctrl-C comes once: from here.
-        started.append(
-            subprocess.Popen(command, env=os.environ | {VISIBLE: gpu}, start_new_session=True)
-        )
-    codes = [each.wait() for each in started]
-    for gpu, code in zip(gpus, codes, strict=True):
+        if not came:
+            started.append(
+                subprocess.Popen(
+                    command,
+                    env=os.environ | {VISIBLE: gpu},
+                    # The worker reads this pipe to its end, which comes when this process is gone.
+                    stdin=subprocess.PIPE,
+                    # The terminal's Ctrl-C comes once: from here.
+                    start_new_session=True,
+                )
+            )
+    # One that was asked to stop before it could hear has requeued nothing, and lost nothing.
+    codes = [DONE if -code in came else code for code in (each.wait() for each in started)]
+    for gpu, code in zip(gpus, codes, strict=False):
         if code < 0:
             _say(f"the worker on GPU {gpu} was ended by {signal.Signals(-code).name}")
     return _worst(codes)
+
+
+def end_with_parent() -> None:
+    """Stop this process softly when the one that started it is gone."""
+    take_pipe()
+
+    def wait() -> None:
+        wait_for_parents_end()
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    threading.Thread(target=wait, daemon=True).start()
 
 
 def _worst(codes: list[int]) -> int:

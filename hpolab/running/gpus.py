@@ -43,14 +43,7 @@ def visible_gpus(environ: Mapping[str, str] = os.environ) -> list[str]:
         return _named(environ[VISIBLE])
     program = shutil.which("nvidia-smi", path=environ.get("PATH"))
     if program is not None:
-        listed = subprocess.run(
-            [program, "-L"],
-            capture_output=True,
-            text=True,
-            timeout=_ANSWER_SECONDS,
-            check=False,
-        )
-        return _listed(listed.stdout)
+        return _listed(_output_of(program, "-L"))
     return _counted_by_torch()
 
 
@@ -106,6 +99,17 @@ def _named(value: str) -> list[str]:
             break
         found.append(entry)
     return found
+
+
+def _output_of(*command: str) -> str:
+    """Return what a program prints, "" if it cannot be run or does not answer."""
+    try:
+        done = subprocess.run(
+            command, capture_output=True, text=True, timeout=_ANSWER_SECONDS, check=False
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return ""
+    return done.stdout
 
 
 def _listed(output: str) -> list[str]:

@@ -15,9 +15,10 @@ from optuna.trial import TrialState
 from hpolab import _optuna
 from hpolab.errors import error_text, hint
 from hpolab.logs import get_logger
+from hpolab.studies.digests import best_so_far
 from hpolab.studies.history import history_of
 from hpolab.studies.recipe import read_recipe
-from hpolab.studies.trials import best_of, is_feasible, tally
+from hpolab.studies.trials import is_feasible, tally
 from hpolab.trial.lease import ERROR_KEY, whose
 from hpolab.trial.reporter import REASON_KEY
 
@@ -157,22 +158,21 @@ def say_outcome(study: Study, n_trials: int | None, *, n_failed: int, ended_by: 
     """
     if _quiet.get():
         return
-    trials = study.get_trials(deepcopy=False)
-    n = tally(trials)
+    known = history_of(study)
+    trials, n = known.trials, known.tally
     of_budget = "" if n_trials is None or n_trials == len(trials) else f" of n_trials={n_trials}"
     parts = [f"Study {study.study_name!r} has {_counts(n)}{of_budget}"]
     if ended_by:
         parts.append(f"It ended early: {ended_by}")
-    best = best_of(trials, study.direction) if len(study.directions) == 1 else None
+    best = best_so_far(study) if len(study.directions) == 1 else None
     if best is not None:
         parts.append(f"The best value is {best.value:.6g}, of trial {best.number}")
     elif len(study.directions) == 1 or not n.complete:
         parts.append(f"There is no best trial: {why_without_best(study)}")
-    error = _last(trials, ERROR_KEY)
-    if n.failed > n_failed and n.complete and error:
+    if n.failed > n_failed and n.complete and (error := _last(trials, ERROR_KEY)):
         parts.append(f"The last error was {error}")
     # `run` has waited for all others.
-    left = [] if ended_by else [t for t in trials[:n_trials] if t.state == TrialState.RUNNING]
+    left = [] if ended_by else [t for t in known.running if n_trials is None or t.number < n_trials]
     if left:
         parts.append(f"Nobody has told {_named(left)}")
     is_bad = n.failed > n_failed or (n.complete == 0 and n.finished > 0) or left

@@ -6,16 +6,14 @@ import sys
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from hpolab.studies.digests import Digest, digested
+from hpolab.studies.digests import best_so_far
 from hpolab.studies.history import history_of
-from hpolab.studies.trials import best_of
 from hpolab.tables import printable
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterator
 
     from optuna import Study
-    from optuna.trial import FrozenTrial
 
 __all__ = ["progress_bar", "study_progress"]
 
@@ -85,26 +83,12 @@ def study_progress(
         yield update
 
 
-class _Best(Digest):
-    """The best trial, the earliest among equals."""
-
-    def __init__(self, study: Study) -> None:
-        self.trial: FrozenTrial | None = None
-        self._direction = study.direction
-
-    def add(self, trials: Sequence[FrozenTrial]) -> None:
-        before = [] if self.trial is None else [self.trial]
-        by_number = sorted([*before, *trials], key=lambda trial: trial.number)
-        self.trial = best_of(by_number, self._direction)
-
-
 def _progress_of(study: Study) -> tuple[int, str]:
     """Return how many trials are done, and the rest in words."""
     n = history_of(study).tally
     words = []
     if len(study.directions) == 1:
-        with digested(study, "best", lambda: _Best(study)) as (found, _):
-            best = found.trial
+        best = best_so_far(study)
         if best is not None:
             words.append(f"best {best.value:.5g} (trial {best.number})")
     words.append(f"{n.pruned} pruned")

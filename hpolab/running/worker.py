@@ -63,6 +63,10 @@ __all__ = ["Worker", "work"]
 _POLL_SECONDS = 0.05
 _MAX_POLL_SECONDS = 1.0
 
+# How often it looks for dead workers at most: where hundreds work, that would be most of the time
+# of a short trial.
+_LOOK_SECONDS = 0.25
+
 # How long it waits for the worker of the last trial to open the next slot: a few writes' time.
 _PATIENCE_SECONDS = 1.0
 
@@ -194,6 +198,7 @@ class Worker:
         recipe = read_recipe(study)
         self._has_an_end = recipe is not None and recipe.sampler.name in _WITH_AN_END
         self._blocked_by: tuple[int | None, float] = (None, 0.0)
+        self._looked_at = -math.inf
 
     def is_to_stop(self, interrupts: Interrupts, deadline: float) -> bool:
         """Tell whether this worker must not begin another trial."""
@@ -228,8 +233,10 @@ class Worker:
         self._look_for_the_end()
         with claiming:
             known = history_of(self._study)
-            if requeue_dead_trials(self._study, self._plan.max_retries, known):
-                known = history_of(self._study)
+            if self._is_to_look_for_dead(known):
+                self._looked_at = time.monotonic()
+                if requeue_dead_trials(self._study, self._plan.max_retries, known):
+                    known = history_of(self._study)
             trial = _optuna.claim_trial(
                 self._study,
                 known.trials,
@@ -249,6 +256,10 @@ class Worker:
             self._refuse_to_wait_for_nobody(known)
         self._idle_since = None if trial is not None else self._idle_since or time.monotonic()
         return trial
+
+    def _is_to_look_for_dead(self, known: History) -> bool:
+        """Tell whether to look whose workers are dead; each takes a look at its process."""
+        return bool(known.running) and time.monotonic() - self._looked_at >= _LOOK_SECONDS
 
     def _look_for_the_end(self) -> None:
         """Notice that another worker's trial was the last one that the sampler has."""

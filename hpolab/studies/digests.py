@@ -16,6 +16,7 @@ from weakref import WeakKeyDictionary
 
 from hpolab import _optuna
 from hpolab.studies.history import history_of
+from hpolab.studies.trials import best_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Iterator, Sequence
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 
     from hpolab.studies.history import History
 
-__all__ = ["Digest", "digested", "unfinished_in"]
+__all__ = ["Digest", "Past", "best_so_far"]
 
 
 class Digest(ABC):
@@ -48,51 +49,85 @@ class _Kept:
 
 
 _kept: WeakKeyDictionary[History, _Kept] = WeakKeyDictionary()
-_keeping = threading.Lock()
 
 
-@contextmanager
-def digested(
-    study: Study, key: Hashable, make: Callable[[], D]
-) -> Iterator[tuple[D, Sequence[FrozenTrial]]]:
-    """Bring a digest of a study up to date, and keep other threads from it meanwhile.
+class Past:
+    """What a trial may see of its study at one moment, without reading all of it again.
 
     Args:
-        study: The study, or what a trial may see of it.
-        key: Tells one digest of the study from the others.
-        make: Makes an empty one.
-
-    Yields:
-        The digest, and finished trials that belong to the answer but are not in it. There are some
-        only where the study must not depend on timing: trials that run at once see different
-        ones, and the digest holds what all of them see.
+        study: The study, or what the trial may see of it.
     """
-    history = history_of(study)
-    with _keeping:
-        kept = _kept.setdefault(history, _Kept())
-    with kept.lock:
-        window = _optuna.window_of(study)
-        trials: Sequence[FrozenTrial] = history.finished
-        late: Sequence[FrozenTrial] = ()
-        end = len(trials)
-        if window is not None:
-            # Trial n sees those below n - width + 1. Those that run beside it, or will, see at
-            # least the ones below another width.
-            trials = history.trials
-            end = max(0, window.below - window.width)
-            late = trials[end : window.below]
-        digest, n_taken = kept.digests.get((key, window is None), (None, 0))
-        if digest is None or n_taken > end:
-            digest, n_taken = make(), 0
-        if n_taken < end:
-            digest.add(trials[n_taken:end])
-        kept.digests[key, window is None] = (digest, end)
-        yield cast("D", digest), late
+
+    def __init__(self, study: Study) -> None:
+        self._history = history_of(study)
+        self._window = _optuna.window_of(study)
+
+    @property
+    def trials(self) -> list[FrozenTrial]:
+        """All trials, by number."""
+        if self._window is None:
+            return list(self._history.trials)
+        return [*self._history.trials[: self._window.below], *self.unfinished]
+
+    @property
+    def unfinished(self) -> list[FrozenTrial]:
+        """Those that run now or wait, by number."""
+        if self._window is None:
+            return list(self._history.unfinished)
+        return [t for t in self._history.unfinished if t.number == self._window.number]
+
+    @contextmanager
+    def digested(
+        self, key: Hashable, make: Callable[[], D]
+    ) -> Iterator[tuple[D, Sequence[FrozenTrial]]]:
+        """Bring a digest up to date, and keep other threads from it meanwhile.
+
+        Args:
+            key: Tells one digest of the study from the others.
+            make: Makes an empty one.
+
+        Yields:
+            The digest, and finished trials that belong to the answer but are not in it. There are
+            some only where the study must not depend on timing: trials that run at once see
+            different ones, and the digest holds what all of them see.
+        """
+        # One step of a dict's, so that no lock is needed which a forked process might find held.
+        kept = _kept.setdefault(self._history, _Kept())
+        with kept.lock:
+            trials: Sequence[FrozenTrial] = self._history.finished
+            late: Sequence[FrozenTrial] = ()
+            end = len(trials)
+            if self._window is not None:
+                # Trial n sees those below n - width + 1. Those that run beside it, or will, see at
+                # least the ones below another width.
+                trials = self._history.trials
+                end = max(0, self._window.below - self._window.width)
+                late = trials[end : self._window.below]
+            digest, n_taken = kept.digests.get((key, self._window is None), (None, 0))
+            if digest is None or n_taken > end:
+                digest, n_taken = make(), 0
+            if n_taken < end:
+                digest.add(trials[n_taken:end])
+            kept.digests[key, self._window is None] = (digest, end)
+            yield cast("D", digest), late
 
 
-def unfinished_in(study: Study) -> list[FrozenTrial]:
-    """Return the trials that run now or wait, as far as a trial may see them."""
-    unfinished, window = history_of(study).unfinished, _optuna.window_of(study)
-    if window is None:
-        return unfinished
-    return [trial for trial in unfinished if trial.number == window.number]
+class _Best(Digest):
+    def __init__(self, study: Study) -> None:
+        self.trial: FrozenTrial | None = None
+        self._direction = study.direction
+
+    def add(self, trials: Sequence[FrozenTrial]) -> None:
+        before = [] if self.trial is None else [self.trial]
+        by_number = sorted([*before, *trials], key=lambda trial: trial.number)
+        self.trial = best_of(by_number, self._direction)
+
+
+def best_so_far(study: Study) -> FrozenTrial | None:
+    """Return the `best_of` a study's trials, without reading all of them again.
+
+    Args:
+        study: A study with one objective value.
+    """
+    with Past(study).digested("best", lambda: _Best(study)) as (found, _):
+        return found.trial

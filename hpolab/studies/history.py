@@ -32,19 +32,19 @@ class History:
         unfinished: Those that run or wait, by number.
     """
 
-    def __init__(self, storage: BaseStorage, study_id: int) -> None:
+    def __init__(self) -> None:
         self.trials: list[FrozenTrial] = []
         self.finished: list[FrozenTrial] = []
         self.unfinished: list[FrozenTrial] = []
         self.held: object = None
-        self._place = (storage, study_id)
         self._n_by_state: Counter[TrialState] = Counter()
         self._lock = threading.RLock()
 
     @property
     def tally(self) -> Tally:
         """How many there are of each state."""
-        n = self._n_by_state + Counter(trial.state for trial in self.unfinished)
+        with self._lock:
+            n = self._n_by_state + Counter(trial.state for trial in self.unfinished)
         return Tally(
             complete=n[TrialState.COMPLETE],
             pruned=n[TrialState.PRUNED],
@@ -58,32 +58,34 @@ class History:
         """Those that run, by number."""
         return [trial for trial in self.unfinished if trial.state == TrialState.RUNNING]
 
-    def refresh(self) -> bool:
+    def refresh(self, storage: BaseStorage, study_id: int) -> bool:
         """Look at trials that are new or were unfinished.
+
+        Args:
+            storage: The study's storage, which is not kept: what it holds would keep it alive.
+            study_id: The study's id there.
 
         Returns:
             Whether these are the trials that were looked at before, or more of them: False if the
             study was deleted and another one has its place.
         """
         with self._lock:
-            now = _optuna.held_trials(*self._place)
+            now = _optuna.held_trials(storage, study_id)
             if self.held is None:
                 self.held = now.held
             if now.held is not self.held or now.n_trials < len(self.trials):
                 return False
             again = [now.get(trial.number) for trial in self.unfinished]
             new = list(_known(now, len(self.trials)))
-            left: list[FrozenTrial] = []
+            # A thread that looks on must not take for finished what it does not find here, so
+            # this list comes before the trials that are new.
+            self.unfinished = [trial for trial in again + new if not trial.state.is_finished()]
             for trial in again:
                 self.trials[trial.number] = trial
             self.trials += new
-            for trial in (*again, *new):
-                if trial.state.is_finished():
-                    self.finished.append(trial)
-                    self._n_by_state[trial.state] += 1
-                else:
-                    left.append(trial)
-            self.unfinished = left
+            ended = [trial for trial in again + new if trial.state.is_finished()]
+            self.finished += ended
+            self._n_by_state.update(trial.state for trial in ended)
         return True
 
 
@@ -96,8 +98,7 @@ def _known(now: _optuna.HeldTrials, first: int) -> Iterator[FrozenTrial]:
         return
 
 
-_Histories = dict[tuple[int, int], History]
-_histories: WeakKeyDictionary[BaseStorage, _Histories] = WeakKeyDictionary()
+_histories: WeakKeyDictionary[BaseStorage, dict[int, History]] = WeakKeyDictionary()
 _looking_up = threading.Lock()
 
 
@@ -108,14 +109,22 @@ def history_of(study: Study) -> History:
         KeyError: If the study was deleted.
     """
     storage, study_id = _optuna.storage_of(study), study._study_id
-    # By process, as a forked one must not find a lock that a thread of its parent holds.
-    key = os.getpid(), study_id
     while True:
         with _looking_up:
             kept = _histories.setdefault(storage, {})
-            history = kept.get(key) or kept.setdefault(key, History(storage, study_id))
-        if history.refresh():
+            history = kept.setdefault(study_id, History())
+        if history.refresh(storage, study_id):
             return history
         with _looking_up:
-            if kept.get(key) is history:
-                del kept[key]
+            if kept.get(study_id) is history:
+                del kept[study_id]
+
+
+def _forget_in_child() -> None:
+    """Begin anew in a forked process: a thread of its parent's may have held a lock."""
+    global _histories, _looking_up
+    _histories, _looking_up = WeakKeyDictionary(), threading.Lock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget_in_child)

@@ -12,6 +12,7 @@ from hpolab.studies.quick_pruners import (
     QuickHyperbandPruner,
     QuickMedianPruner,
     QuickWilcoxonPruner,
+    quick,
 )
 from hpolab.studies.racing import RacingPruner
 
@@ -41,7 +42,9 @@ def make_pruner(pruner: str | BasePruner) -> BasePruner:
     """Make a pruner from its name, one of `PRUNERS`.
 
     Args:
-        pruner: A name, or a pruner object, which is returned as it is.
+        pruner: A name, or a pruner object. In place of an object of Optuna's own classes comes one
+            that decides the same and shares its state, but takes in each finished trial once; any
+            other is returned as it is.
 
     Raises:
         InvalidArgument: If the name is unknown.
@@ -52,7 +55,7 @@ def make_pruner(pruner: str | BasePruner) -> BasePruner:
         True
     """
     if isinstance(pruner, BasePruner):
-        return pruner
+        return quick(pruner)
     return PRUNERS[one_of("pruner", pruner, PRUNERS)]()
 
 

@@ -28,7 +28,7 @@ from optuna.study import StudyDirection
 from optuna.trial import TrialState
 
 from hpolab import _optuna
-from hpolab.studies.digests import Digest, digested, unfinished_in
+from hpolab.studies.digests import Digest, Past
 from hpolab.studies.trials import is_feasible, sign_of
 
 if TYPE_CHECKING:
@@ -106,7 +106,7 @@ class QuickPercentilePruner(PercentilePruner):
         step = trial.last_step
         if step is None or step < self._n_warmup_steps or not self._is_due(trial, step):
             return False
-        with digested(study, "values by step", _StepValues) as (found, late):
+        with Past(study).digested("values by step", _StepValues) as (found, late):
             n_trials = found.n_trials + sum(t.state == TrialState.COMPLETE for t in late)
             ordered, n_reports = found.at(step, late)
             if n_trials == 0 or n_trials < self._n_startup_trials:
@@ -188,15 +188,16 @@ def _halve(
     value, bracket = trial.intermediate_values[step], bracket_of(trial)
     assert pruner._min_resource is not None
     eta, rate = pruner._reduction_factor, pruner._min_early_stopping_rate
+    past = Past(study)
     while step >= pruner._min_resource * eta ** (rate + rung):
         if math.isnan(value):
             return True
         name = f"{_RUNG}{rung}"
         study._storage.set_trial_system_attr(trial._trial_id, name, value)
-        with digested(study, ("rungs", key), lambda: _Rungs(bracket_of)) as (found, late):
+        with past.digested(("rungs", key), lambda: _Rungs(bracket_of)) as (found, late):
             others = [
                 other.system_attrs[name]
-                for other in (*late, *unfinished_in(study))
+                for other in (*late, *past.unfinished)
                 if name in other.system_attrs
                 and bracket_of(other) == bracket
                 and other.number != trial.number
@@ -272,7 +273,7 @@ class QuickWilcoxonPruner(WilcoxonPruner):
     def prune(self, study: Study, trial: FrozenTrial) -> bool:
         """See Optuna's ``WilcoxonPruner``."""
         sign = sign_of(study.direction)
-        with digested(study, "best", lambda: _Best(sign)) as (found, late):
+        with Past(study).digested("best", lambda: _Best(sign)) as (found, late):
             best = copy.copy(found)
             best.add(late)
         shown = {t.number: t for t in (best.of_all, best.feasible) if t is not None}

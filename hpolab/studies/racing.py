@@ -11,7 +11,7 @@ from optuna.pruners import BasePruner
 from optuna.trial import TrialState
 
 from hpolab.errors import InvalidArgument
-from hpolab.studies.digests import Digest, digested
+from hpolab.studies.digests import Digest, Past
 from hpolab.studies.trials import is_feasible, sign_of
 
 if TYPE_CHECKING:
@@ -92,7 +92,7 @@ class RacingPruner(BasePruner):
     def prune(self, study: Study, trial: FrozenTrial) -> bool:
         """Return whether the trial's chance to end better than the best one is too small."""
         sign = -sign_of(study.direction)
-        with digested(study, ("races", sign), lambda: _Races(sign)) as (races, late):
+        with Past(study).digested(("races", sign), lambda: _Races(sign)) as (races, late):
             best, spread = races.best_and_variance(late)
         if best is None:
             return False

@@ -11,6 +11,7 @@ from optuna.distributions import CategoricalDistribution
 
 from hpolab.errors import RecipeMismatch
 from hpolab.studies.sampler import TrialSeededSampler
+from hpolab.studies.shown import rule_of
 from hpolab.studies.trials import is_begun
 
 if TYPE_CHECKING:
@@ -135,8 +136,11 @@ def describe_part(part: BaseSampler | BasePruner, asked: Any) -> Part:
     """Return the recipe's entry for a sampler or pruner that was made from ``asked``."""
     more: dict[str, Any] = {}
     if isinstance(part, TrialSeededSampler):
-        more["bounded"] = part.bounded
-        part = part.fresh(0)
+        inner = part.fresh(0)
+        if rule_of(inner) is not None:
+            # Not known to earlier versions, whose studies go on with a bounded set.
+            more["bounded"] = part.bounded
+        part = inner
     name = asked if isinstance(asked, str) else type(part).__name__
     # Samplers and pruners of Optuna keep their settings under the argument's name with an
     # underscore before it; reading whatever is there avoids a list for each of them.

@@ -281,7 +281,9 @@ def make_sampler(
         sampler: A name (`tpe`, `random`, `cmaes`, `gp`, `nsga2`, `brute_force`, `stepwise`, `qmc`,
             `grid`, `manual`), a factory called as ``factory(seed=...)`` (a sampler class, or a
             ``functools.partial`` of one), or a sampler object, which is used as it is and keeps
-            its own random state, so that a resumed study goes on but does not repeat.
+            its own random state, so that a resumed study goes on but does not repeat. By name or
+            factory, TPE and the GP see a bounded set of a long study's trials; see
+            `TrialSeededSampler`, whose ``bounded=False`` shows them all.
         seed: The study's seed, 0 or above.
         search_space: What `grid` lays its points on; unused otherwise.
 

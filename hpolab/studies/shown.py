@@ -33,7 +33,7 @@ from optuna.search_space import IntersectionSearchSpace
 from optuna.trial import TrialState
 
 from hpolab import _optuna
-from hpolab.studies.digests import Digest, digested, unfinished_in
+from hpolab.studies.digests import Digest, Past
 from hpolab.studies.stepwise import StepwiseSampler
 
 if TYPE_CHECKING:
@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from optuna import Study
     from optuna.distributions import BaseDistribution
     from optuna.samplers import BaseSampler
+    from optuna.study import StudyDirection
     from optuna.trial import FrozenTrial
 
 __all__ = ["Rule", "first_shown", "rule_of", "shown_to"]
@@ -89,7 +90,7 @@ def rule_of(sampler: BaseSampler) -> Rule | None:
     honored.
     """
     rule = _RULES.get(type(sampler))
-    if rule is None or _optuna.trials_needed(sampler) > rule.max_trials / 4:
+    if rule is None or _optuna.trials_needed(sampler) > rule.max_trials:
         return None
     return rule
 
@@ -130,14 +131,14 @@ def _intersection(
 class _KnownSearchSpace(IntersectionSearchSpace):
     """Optuna's intersection of all trials' search spaces, without reading them all each time."""
 
-    def __init__(self, study: Study, include_pruned: bool) -> None:
+    def __init__(self, past: Past, include_pruned: bool) -> None:
         super().__init__(include_pruned)
-        self._known = (study, include_pruned)
+        self._known = (past, include_pruned)
 
     def calculate(self, study: Study, use_cache: bool = False) -> dict[str, BaseDistribution]:
         """Return the parameters that all finished trials have, sorted by name."""
-        study, include_pruned = self._known
-        with digested(study, "search space", _SearchSpaces) as (found, late):
+        past, include_pruned = self._known
+        with past.digested("search space", _SearchSpaces) as (found, late):
             spaces = _SearchSpaces()
             spaces.of_complete, spaces.of_all = found.of_complete, found.of_all
             spaces.add(late)
@@ -152,10 +153,10 @@ class _Bounded(Digest):
         n_trials: How many there are of the kind that the sampler reads.
     """
 
-    def __init__(self, study: Study, rule: Rule) -> None:
+    def __init__(self, rule: Rule, directions: Sequence[StudyDirection]) -> None:
         self.n_trials = 0
         self._rule = rule
-        self._directions = list(study.directions)
+        self._directions = directions
         self._best: list[FrozenTrial] = []
         # A heap of (-key, number, trial) of the rest: the one to leave first is on top.
         self._rest: list[tuple[int, int, FrozenTrial]] = []
@@ -207,22 +208,30 @@ def shown_to(sampler: BaseSampler, study: Study, *, bounded: bool = True) -> Stu
         study: The study, or what the trial may see of it.
         bounded: Whether it sees a bounded set of a long study's.
     """
-    if type(sampler) not in _KNOWN:
-        return study
     whole = _optuna.without_bracket(study)
-    _optuna.give_search_space(sampler, partial(_KnownSearchSpace, whole))
-    rule = rule_of(sampler) if bounded else None
-    if rule is None:
+    # Of the known ones, stepwise alone heeds Hyperband's brackets.
+    if type(sampler) not in _KNOWN or (whole is not study and type(sampler) is StepwiseSampler):
         return study
-    with digested(whole, rule, partial(_Bounded, whole, rule)) as (kept, late):
+    past = Past(whole)
+    _optuna.give_search_space(sampler, partial(_KnownSearchSpace, past))
+    rule = rule_of(sampler) if bounded else None
+    trials = None if rule is None else _bounded(past, rule, whole.directions)
+    return _optuna.with_trials(whole, past.trials if trials is None else trials)
+
+
+def _bounded(
+    past: Past, rule: Rule, directions: Sequence[StudyDirection]
+) -> list[FrozenTrial] | None:
+    """Return what is shown of a long study, by number; None if all of it is."""
+    with past.digested(rule, partial(_Bounded, rule, directions)) as (kept, late):
         if late:
             kept = kept.copy()
             kept.add(late)
         if kept.n_trials <= rule.max_trials:
-            return study
+            return None
         trials = kept.trials()
-    running = [t for t in unfinished_in(whole) if t.state == TrialState.RUNNING]
-    return _optuna.with_trials(whole, sorted(trials + running, key=lambda trial: trial.number))
+    running = [trial for trial in past.unfinished if trial.state == TrialState.RUNNING]
+    return sorted(trials + running, key=lambda trial: trial.number)
 
 
 class _First(Digest):
@@ -242,9 +251,9 @@ class _First(Digest):
 def first_shown(study: Study) -> Study:
     """Return a study as QMC sees it: with the first trial, or with those that run."""
     whole = _optuna.without_bracket(study)
-    with digested(whole, "first", _First) as (found, late):
+    past = Past(whole)
+    with past.digested("first", _First) as (found, late):
         first = copy.copy(found)
         first.add(late)
-    if first.trial is not None:
-        return _optuna.with_trials(whole, [first.trial])
-    return _optuna.with_trials(whole, unfinished_in(whole))
+    shown = past.unfinished if first.trial is None else [first.trial]
+    return _optuna.with_trials(whole, shown)

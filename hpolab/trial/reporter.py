@@ -23,6 +23,7 @@ from hpolab.keywords import checks_keywords
 from hpolab.logs import get_logger
 from hpolab.seeding import derive_seed
 from hpolab.storage.bulk import Report, write_reports
+from hpolab.studies.history import history_of
 from hpolab.studies.quick_pruners import quick
 from hpolab.studies.recipe import study_seed
 from hpolab.studies.trials import METRICS_KEY, as_direction
@@ -497,7 +498,7 @@ def report_together(reports: Sequence[StepReport]) -> list[Exception | None]:
     ]
     _write(written)
     if written:
-        seen = written[0][0].study.get_trials(deepcopy=False)
+        seen = history_of(written[0][0].study).trials
         each_alive(lambda report: report.reporter._prune(report.value, report.step, seen))
     each_alive(lambda r: r.reporter._checkpoint(r.step, r.state, is_last=is_last))
     if is_last:

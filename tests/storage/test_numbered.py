@@ -60,7 +60,13 @@ def test_workers_that_meet_at_the_end_of_a_budget_leave_no_trial_over(storage_ur
     seen = [worker.get_trials(deepcopy=False) for worker in workers]
     claimed = [
         claim_trial(
-            worker, trials, 4, mark=Lease.mine().as_mark(), is_mine=lambda trial: True, shared=True
+            worker,
+            trials,
+            [],
+            4,
+            mark=Lease.mine().as_mark(),
+            is_mine=lambda trial: True,
+            shared=True,
         )
         for worker, trials in zip(workers, seen, strict=True)
     ]

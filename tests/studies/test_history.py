@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import random
+import weakref
 from typing import TYPE_CHECKING, Any
 
 import optuna
@@ -191,3 +193,26 @@ def test_a_foreign_storage_is_read_as_a_whole(tmp_path: Any) -> None:
     study = optuna.create_study(storage=storage, sampler=optuna.samplers.RandomSampler(0))
     run(study, square, n_trials=6)
     assert len(same(study)) == 6
+
+
+@pytest.mark.parametrize("foreign", [False, True])
+def test_a_study_that_nobody_uses_any_more_is_let_go(tmp_path: Any, foreign: bool) -> None:
+    storage: Any = open_storage(f"journal:///{tmp_path}/log")
+    if foreign:
+        backend = optuna.storages.journal.JournalFileBackend(str(tmp_path / "log"))
+        storage = optuna.storages.JournalStorage(backend)
+    study = optuna.create_study(storage=storage, sampler=optuna.samplers.RandomSampler(0))
+    run(study, square, n_trials=3)
+    gone = weakref.ref(storage)
+    del storage, study
+    gc.collect()
+    assert gone() is None
+
+
+def test_a_memory_study_that_nobody_uses_any_more_is_let_go() -> None:
+    study = make_study("s", storage="memory://", sampler="tpe", pruner="median", seed=0)
+    run(study, square, n_trials=3)
+    gone = weakref.ref(study._storage)
+    del study
+    gc.collect()
+    assert gone() is None

@@ -4,9 +4,25 @@ from __future__ import annotations
 
 import optuna
 import pytest
-from optuna.pruners import HyperbandPruner, MedianPruner, NopPruner, SuccessiveHalvingPruner
+from optuna.pruners import (
+    HyperbandPruner,
+    MedianPruner,
+    NopPruner,
+    PatientPruner,
+    SuccessiveHalvingPruner,
+)
 
-from hpolab import PRUNERS, InvalidArgument, Objective, SearchSpace, make_pruner, make_study, run
+from hpolab import (
+    PRUNERS,
+    InvalidArgument,
+    Objective,
+    Reporter,
+    SearchSpace,
+    make_pruner,
+    make_study,
+    run,
+)
+from hpolab.studies.quick_pruners import _StepValues
 
 
 @pytest.mark.parametrize("name", PRUNERS)
@@ -16,9 +32,48 @@ def test_every_name_makes_a_pruner_of_its_own(name):
     assert make_pruner(name) is not pruner
 
 
-def test_a_pruner_object_is_returned_as_it_is():
+def test_a_pruner_object_of_ones_own_is_returned_as_it_is():
+    class Mine(MedianPruner):
+        pass
+
+    for pruner in (Mine(n_warmup_steps=3), NopPruner()):
+        assert make_pruner(pruner) is pruner
+
+
+def test_a_pruner_object_of_optunas_keeps_its_settings_and_its_state():
     pruner = MedianPruner(n_warmup_steps=3)
-    assert make_pruner(pruner) is pruner
+    made = make_pruner(pruner)
+    assert isinstance(made, MedianPruner)
+    assert vars(made) is vars(pruner)
+    patient = make_pruner(PatientPruner(pruner, patience=2))
+    assert vars(vars(patient)["_wrapped_pruner"]) is vars(pruner)
+
+
+@pytest.mark.parametrize("asked", ["median", MedianPruner(n_warmup_steps=1)])
+def test_asking_it_does_not_read_the_finished_trials_again(asked, monkeypatch):
+    """Whether `Trial.should_prune` asks or a `Reporter`."""
+    taken_in = []
+    add = _StepValues.add
+
+    def counting(self, trials):
+        taken_in.append(len(trials))
+        add(self, trials)
+
+    monkeypatch.setattr(_StepValues, "add", counting)
+    study = make_study("s", storage="memory://", sampler="random", pruner=asked)
+
+    def objective(trial: optuna.Trial) -> float:
+        reporter = Reporter(trial) if trial.number % 2 else None
+        for step in range(5):
+            if reporter is not None:
+                reporter.report(1.0, step)
+                continue
+            trial.report(1.0, step)
+            assert not trial.should_prune()
+        return trial.suggest_float("x", 0, 1)
+
+    run(study, objective, n_trials=30)
+    assert taken_in == [1] * 29
 
 
 def test_an_unknown_name_is_refused_with_the_nearest():

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import math
+from statistics import fmean, median, variance
+
 import numpy as np
 import optuna
 import pytest
 from optuna.trial import TrialState
+from scipy import stats
 
 from hpolab import InvalidArgument, RacingPruner, make_study
 
@@ -149,3 +153,64 @@ def test_folds_of_the_trial_itself_that_vary_much_keep_it_running():
 
 def test_configurations_that_differ_alike_on_every_fold_are_told_apart_after_one():
     assert verdict([[1.0] * 3, [2.0] * 3], [1.5])
+
+
+def decided_anew(study: optuna.Study, trial: optuna.trial.FrozenTrial, chance: float) -> bool:
+    """Decide from all trials at once, as the docstring has it; minimizing."""
+    complete = [
+        other.intermediate_values
+        for other in study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
+        if other.intermediate_values and not any(other.constraints.values())
+    ]
+    if not complete:
+        return False
+    best = min(complete, key=lambda reports: fmean(reports.values()))
+
+    def behind(reports):
+        return [reports[step] - best[step] for step in reports.keys() & best.keys()]
+
+    distinct = {tuple(sorted(reports.items())): reports for reports in complete}.values()
+    spreads = [variance(d) for d in map(behind, distinct) if len(d) > 1 and any(map(abs, d))]
+    own = behind(trial.intermediate_values)
+    if not spreads or not own or len(own) >= len(best):
+        return False
+    usual = max(median(spreads), variance(best.values()) / 16)
+    n_free, n_own = len(best) - 1, len(own) - 1
+    pooled = (n_free * usual + n_own * (variance(own) if n_own else 0.0)) / (n_free + n_own)
+    error = math.sqrt(pooled * (1 / len(own) - 1 / len(best)))
+    return fmean(own) > error * stats.t.ppf(1 - chance, n_free + n_own)
+
+
+@pytest.mark.parametrize("chance", [0.05, 0.2, 0.45])
+def test_race_that_takes_in_each_trial_once_decides_as_one_that_reads_them_all(chance):
+    """Several run at once, some report fewer folds, fail, violate a constraint or are repeats."""
+    study = optuna.create_study(pruner=RacingPruner(chance))
+    rng = np.random.default_rng(0)
+    running: list[tuple[optuna.Trial, list[float]]] = []
+    n_pruned, n_asked, curves = 0, 0, []
+    while n_asked < 150 or running:
+        if len(running) < 4 and n_asked < 150:
+            level = rng.uniform(0, 1) * (1 - n_asked / 200)
+            curve = list(level + DIFFICULTY + 0.1 * rng.standard_normal(N_FOLDS))
+            if n_asked % 7 == 6:
+                curve = list(curves[rng.integers(len(curves))])
+            curves.append(curve)
+            running.append((study.ask(), curve[: rng.choice([3, 5, 5, 5])]))
+            n_asked += 1
+        place = running[rng.integers(len(running))]
+        trial, curve = place
+        reports = study.get_trials(deepcopy=False)[trial.number].intermediate_values
+        trial.report(curve[len(reports)], len(reports))
+        frozen = study.get_trials(deepcopy=False)[trial.number]
+        expected = decided_anew(study, frozen, chance)
+        assert study.pruner.prune(study, frozen) == expected
+        if expected or len(frozen.intermediate_values) == len(curve):
+            running.remove(place)
+            n_pruned += expected
+            if rng.random() < 0.1:
+                trial.set_constraint("c", 1.0)
+            if expected:
+                study.tell(trial, state=TrialState.PRUNED)
+            else:
+                study.tell(trial, fmean(curve))
+    assert 10 < n_pruned < 145

@@ -12,7 +12,7 @@ from optuna.samplers import CmaEsSampler, GPSampler, NSGAIISampler, RandomSample
 from optuna.samplers._tpe.sampler import _split_trials
 from optuna.trial import TrialState, create_trial
 
-from hpolab import StepwiseSampler, TrialSeededSampler, make_study, run
+from hpolab import StepwiseSampler, TrialSeededSampler, _optuna, make_study, run
 from hpolab.studies import shown
 from hpolab.studies.shown import Rule, first_shown, shown_to
 
@@ -134,15 +134,15 @@ def test_gp_sees_the_best_and_some_of_all_times():
 
 
 @pytest.mark.parametrize("n_trials", [0, 1, 999, 1000])
-def test_up_to_the_bound_the_sampler_sees_the_study_itself(n_trials):
+def test_up_to_the_bound_the_sampler_sees_all(n_trials):
     study = stored(n_trials, states=("complete",))
-    assert shown_to(TPESampler(), study) is study
+    assert numbers(seen(TPESampler(), study)) == list(range(n_trials))
 
 
 def test_failed_trials_do_not_count():
     study = stored(1000, states=("complete",))
     study.add_trials([finished(n, states=("failed",)) for n in range(500)])
-    assert shown_to(TPESampler(), study) is study
+    assert len(seen(TPESampler(), study)) == 1500
 
 
 @pytest.mark.parametrize(
@@ -161,7 +161,7 @@ def test_failed_trials_do_not_count():
 )
 def test_a_sampler_that_may_need_all_trials_sees_all(sampler):
     study = stored(1100, states=("complete",))
-    assert shown_to(sampler(), study) is study
+    assert len(seen(sampler(), study)) == 1100
 
 
 def test_running_trials_are_shown_as_ever():
@@ -263,3 +263,38 @@ def test_cmaes_draws_what_it_draws_from_all(short):
         return params(study)
 
     assert drawn(True) == drawn(False)
+
+
+@pytest.mark.parametrize("name", ["tpe", "gp", "cmaes", "stepwise"])
+def test_trial_that_must_not_depend_on_timing_sees_those_before_its_window_alone(name, short):
+    """Trials that run at once see different ones, and ask in any order."""
+    study = stored(200, states=("complete", "pruned", "failed"))
+    trials, width = study.get_trials(), 8
+    for first in (60, 100, 150, 192):
+        together = list(range(first, first + width))
+        random.Random(first).shuffle(together)
+        for number in together:
+            below = number - width + 1
+            past = optuna.create_study()
+            past.add_trials(trials[:below])
+            view = _optuna._with_past_only(study, number, below)
+            theirs = [t for t in seen(SAMPLERS[name](), view) if t.number != number]
+            assert numbers(theirs) == numbers(seen(SAMPLERS[name](), past))
+
+
+def test_work_for_a_trial_does_not_grow_with_the_study(monkeypatch):
+    """Counted in trials that the bounded set takes in: each finished one, once."""
+    taken_in = []
+    add = shown._Bounded.add
+
+    def counting(self, trials):
+        taken_in.append(len(trials))
+        add(self, trials)
+
+    monkeypatch.setattr(shown._Bounded, "add", counting)
+    study = stored(2000, states=("complete", "pruned"))
+    study.sampler = TrialSeededSampler(TPESampler, seed=0)
+    for _ in range(5):
+        trial = study.ask()
+        study.tell(trial, trial.suggest_float("x", -1, 1))
+    assert taken_in == [2000, 1, 1, 1, 1]
