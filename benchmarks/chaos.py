@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import itertools
 import os
 import random
 import signal
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 N_TRIALS = 40
+STORAGES = ("sqlite", "journal", "redis", "postgresql")
 
 # A training of twelve epochs with a checkpoint after each, whose state is what it computed so far.
 # What it comes to is written to a file of its own: a trial that is trained again must come to it
@@ -215,6 +217,13 @@ def outcome(url: str) -> list[object]:
     return [(t.number, t.state, t.params, t.values, t.intermediate_values) for t in trials_of(url)]
 
 
+def differences(found: list[object], whole: list[object]) -> list[str]:
+    """Return where a study with one worker differs from the uninterrupted one."""
+    pairs = itertools.zip_longest(found, whole)
+    first = next(((one, other) for one, other in pairs if one != other), None)
+    return [] if first is None else [f"it differs from the uninterrupted study: {first}"]
+
+
 @contextlib.contextmanager
 def ray_cluster() -> Iterator[str]:
     """Start a Ray cluster on this machine that outlives its drivers; yield its address."""
@@ -232,6 +241,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--kills", type=int, default=200)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--storages", nargs="+", choices=STORAGES, default=STORAGES)
     parser.add_argument("--workers", choices=("run", "command", "ray"), default="run")
     args = parser.parse_args()
     optuna.logging.set_verbosity(optuna.logging.ERROR)
@@ -250,7 +260,7 @@ def main() -> None:
         Workers("run", whole_url, root / "whole", 1, "").finish()
         whole = outcome(whole_url)
         while sum(kills.values()) < args.kills:
-            for kind in ("sqlite", "journal", "redis", "postgresql"):
+            for kind in args.storages:
                 for n_workers in (1, 4):
                     folder = root / f"{kind}-{n_studies}"
                     folder.mkdir()
@@ -271,8 +281,8 @@ def main() -> None:
                     n_kills = workers.kill_until_done(rng)
                     kills[kind, n_workers] += n_kills
                     wrong = check(url, folder)
-                    if n_workers == 1 and outcome(url) != whole:
-                        wrong.append("it differs from the uninterrupted study")
+                    if n_workers == 1:
+                        wrong += differences(outcome(url), whole)
                     n_wrong += bool(wrong)
                     print(
                         f"{kind:10} {n_workers} worker(s) {n_kills:3} kills  "
