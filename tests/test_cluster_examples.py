@@ -111,6 +111,13 @@ def test_every_command_is_one_that_the_command_line_takes(monkeypatch):
         assert found["create"], name
 
 
+def test_readme_shows_commands_that_the_command_line_takes():
+    shown = re.findall(r"^(?:exec )?hpolab worker (.*)$", (ROOT / "README.md").read_text(), re.M)
+    assert len(shown) >= 2
+    for line in shown:
+        assert parsed(shlex.split(line))["n_trials"] == 2000
+
+
 def test_an_option_that_does_not_exist_is_noticed(monkeypatch):
     for arguments in commands(monkeypatch).values():
         with pytest.raises(Exception, match="no-such-option"):
