@@ -252,3 +252,15 @@ def states(storage: str) -> list[str]:
         return [trial.state.name for trial in load_study("digits", storage=storage).trials]
     except HpolabError:
         return []
+
+
+@pytest.mark.long
+def test_ray_job_runs_on_a_local_ray(folder, monkeypatch):
+    pytest.importorskip("ray")
+    storage = f"sqlite:///{folder}/s.db"
+    monkeypatch.chdir(folder)
+    monkeypatch.syspath_prepend(str(folder))
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(ROOT), str(folder)]))
+    loaded("ray_job").main(storage, n_trials=3, n_workers=1, address=None)
+    trials = load_study("digits", storage=storage).trials
+    assert [trial.state.is_finished() for trial in trials] == [True] * 3

@@ -1,4 +1,4 @@
-"""Many workers of one study at once: the budget is exact, nobody crashes, a server is not flooded."""
+"""Many workers of one study at once: the budget is exact, and no server has too many clients."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ WORKER = "import sys; from hpolab.cli import app; sys.path.insert(0, ''); app(sy
 
 
 class Connections(threading.Thread):
-    """Counts the connections to a PostgreSQL database, its own left out, until it is told to end."""
+    """Counts the connections to a PostgreSQL database, without its own, until told to end."""
 
     def __init__(self, url: str) -> None:
         super().__init__(daemon=True)
