@@ -73,10 +73,15 @@ def spend(url: str, folder: Path, start, *, n_workers: int, n_trials: int) -> It
     if connections is not None:
         connections.start()
     workers = [start(arguments) for _ in range(n_workers)]
-    for worker in workers:
-        _, errors = worker.communicate(timeout=600)
-        if worker.returncode != 0:
-            yield f"a worker ended with {worker.returncode}: {errors[-2000:]}"
+    try:
+        for worker in workers:
+            _, errors = worker.communicate(timeout=900)
+            if worker.returncode != 0:
+                yield f"a worker ended with {worker.returncode}: {errors[-2000:]}"
+    finally:
+        for worker in workers:
+            worker.kill()
+        most = 0 if connections is None else connections.end()
     trials = load_study("many", storage=url).trials
     if Counter(trial.state.name for trial in trials) != {"COMPLETE": n_trials}:
         yield f"trials by state: {Counter(trial.state.name for trial in trials)}"
@@ -85,7 +90,7 @@ def spend(url: str, folder: Path, start, *, n_workers: int, n_trials: int) -> It
     if len({trial.params["x"] for trial in trials}) != n_trials:
         yield "two trials drew the same parameters"
     # One of this process; and one that has opened the storage under a lock may have two more.
-    if connections is not None and (most := connections.end()) > n_workers + 3:
+    if most > n_workers + 3:
         yield f"{most} connections of {n_workers} workers"
 
 
