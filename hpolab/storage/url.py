@@ -274,8 +274,10 @@ def _open_database(url: str, dialect: str, driver: str, lock: str, create: bool)
             return DatabaseStorage(
                 # RDBStorage fills the URL in as a format string.
                 address.render_as_string(hide_password=False).replace("{", "{{").replace("}", "}}"),
-                # Servers and firewalls drop idle connections, and trials can take hours.
-                engine_kwargs={"pool_pre_ping": True, "connect_args": patience},
+                # Servers and firewalls drop idle connections, and trials can take hours. A worker
+                # keeps one: a server takes 100 by default, and Optuna opens two when it starts.
+                # Threads that need more at once open them for a moment.
+                engine_kwargs={"pool_pre_ping": True, "pool_size": 1, "connect_args": patience},
             )
 
     return _at_the_border(

@@ -295,9 +295,10 @@ def _requeue_dead_trials(
 ) -> list[int]:
     requeued = []
     _forget_changed(study, running)
+    held = _held_here(study)
     for trial in running:
         lease = Lease.of(trial)
-        if not _is_dead(study, trial, lease):
+        if not _is_dead(study, trial, lease, held):
             continue
         # Another worker may have requeued it, even popped it, since the list was read.
         latest = _optuna.reread(study, trial.number)
@@ -433,7 +434,14 @@ def _is_claimed(trial: FrozenTrial) -> bool:
 _seen: WeakKeyDictionary[Study, dict[int, tuple[Lease | None, float]]] = WeakKeyDictionary()
 
 
-def _is_dead(study: Study, trial: FrozenTrial, lease: Lease | None) -> bool:
+def _held_here(study: Study) -> frozenset[int]:
+    """Return the trials of a study that this process holds."""
+    with _held_lock:
+        held = list(_held)
+    return frozenset(trial.number for trial in held if _same(trial.study, study))
+
+
+def _is_dead(study: Study, trial: FrozenTrial, lease: Lease | None, held: Collection[int]) -> bool:
     if lease is None:
         # Either popped in this instant, or its worker was killed between that and its lease. The
         # last one that tried to pop it is most likely the one that did.
@@ -444,9 +452,7 @@ def _is_dead(study: Study, trial: FrozenTrial, lease: Lease | None) -> bool:
         seconds = _POP_SECONDS_IF_GONE if is_gone else _POP_SECONDS
         return _stood_still(study, trial, lease, seconds)
     if lease.is_mine:
-        with _held_lock:
-            held = list(_held)
-        return not any(mine.number == trial.number and _same(mine.study, study) for mine in held)
+        return trial.number not in held
     if lease.process_is_dead():
         return True
     if lease.host == Lease.mine().host:
