@@ -30,6 +30,7 @@ from .errors import (
     InvalidType,
     LeaseLost,
     MissingExtra,
+    RayUnavailable,
     RecipeMismatch,
     StorageNotFound,
     StorageUnavailable,
@@ -55,6 +56,9 @@ from .recommender.trainer import RecommenderTrainer, RecommenderTraining
 from .report.write import terminal_report, write_images, write_report
 from .running.copying import copy_study
 from .running.enqueued import drop_enqueued
+from .running.executors.base import Executor
+from .running.executors.processes import LocalProcesses
+from .running.executors.ray import RayExecutor
 from .running.run import run
 from .search_space.space import SearchSpace
 from .sklearn.callback import fit_by_epochs
@@ -106,6 +110,7 @@ __all__ = [
     "Diverged",
     "Effect",
     "Ensemble",
+    "Executor",
     "Features",
     "FileNotWritten",
     "FoldModels",
@@ -121,6 +126,7 @@ __all__ = [
     "LightGBMObjective",
     "LightGBMPruning",
     "LightningPruningCallback",
+    "LocalProcesses",
     "ManualSampler",
     "MissingExtra",
     "Objective",
@@ -129,6 +135,8 @@ __all__ = [
     "Ranking",
     "RankingEstimate",
     "RankingTask",
+    "RayExecutor",
+    "RayUnavailable",
     "RecipeMismatch",
     "Recommendation",
     "Recommended",

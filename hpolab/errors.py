@@ -21,6 +21,7 @@ __all__ = [
     "InvalidType",
     "LeaseLost",
     "MissingExtra",
+    "RayUnavailable",
     "RecipeMismatch",
     "StorageNotFound",
     "StorageUnavailable",
@@ -113,6 +114,10 @@ class StudyNotFound(HpolabError, LookupError):
 
 class StorageNotFound(StorageUnavailable, StudyNotFound):
     """There is no storage yet where one was to be read, and so no study either."""
+
+
+class RayUnavailable(HpolabError, ConnectionError):
+    """A Ray cluster cannot be reached; no trial was begun."""
 
 
 class FileNotWritten(HpolabError, OSError):

@@ -49,6 +49,7 @@ START_TIMEOUT_SECONDS = 30.0
 # What is costly to start or to make, and who of pytest-xdist's processes shares it: the tests that
 # ask for a fixture on the left all run in one process, so that it is made once.
 GROUPS = {
+    "ray_cluster": "ray",
     "redis_url": "redis",
     "postgres_url": "postgresql",
     "running_postgres_server": "postgresql",
@@ -217,7 +218,7 @@ class Python:
         return done.stdout
 
     def start_worker(self, payload: Path, n_workers: int) -> ForkedProgram:
-        """Start a worker of `run`, as ``hpolab.running.executors._start`` does, but warm."""
+        """Start a worker of `run`, as `LocalProcesses` does, but warm."""
         return self._fork(WORKER, str(payload), *filter(None, sys.path), is_quiet=False)
 
     def _fork(self, code: str, *arguments: str, is_quiet: bool = True) -> ForkedProgram:
@@ -241,7 +242,7 @@ class Python:
 WORKER = """
 import os, sys
 from pathlib import Path
-from hpolab.running.executors import _main
+from hpolab.running.executors.processes import _main
 os.setsid()
 sys.path[1:] = sys.argv[2:]
 _main(Path(sys.argv[1]))
@@ -260,9 +261,9 @@ def python() -> Iterator[Python]:
 def warm_workers(python: Python, monkeypatch: pytest.MonkeyPatch) -> None:
     """Let `run` fork its worker processes from a warm Python, for tests of what they do together.
 
-    That they start in fresh interpreters has tests of its own, in ``running/test_executors.py``.
+    That they start in fresh interpreters has tests of its own, in ``executors/test_processes.py``.
     """
-    monkeypatch.setattr("hpolab.running.executors._start", python.start_worker)
+    monkeypatch.setattr("hpolab.running.executors.processes._start", python.start_worker)
 
 
 @pytest.fixture(scope="session")

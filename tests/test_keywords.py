@@ -183,9 +183,10 @@ FAMILIES = [
     StagedObjective,
     TorchObjective,
     Reporter,
+    run,
 ]
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_no_objective_has_more_than_13_arguments(family):
+def test_no_signature_has_more_than_13_arguments(family):
     assert len(inspect.signature(family).parameters) <= 13

@@ -17,7 +17,7 @@ from hpolab.logs import get_logger
 if TYPE_CHECKING:
     from pathlib import Path
 
-__all__ = ["CarriedError", "LogReader", "carry_error", "carry_logs"]
+__all__ = ["CarriedError", "LogReader", "Relay", "carry_error", "carry_logs", "send_logs_to"]
 
 
 class _WorkersTraceback(Exception):
@@ -55,6 +55,17 @@ class CarriedError:
         return self.said.partition(":")[0]
 
     @classmethod
+    def of(cls, error: BaseException, *, while_stopping: bool) -> CarriedError:
+        """Return an error as it travels."""
+        return cls(
+            pickled=_pickled(error),
+            brief=in_brief(error),
+            said=error_text(error),
+            shown="".join(traceback.format_exception(error)),
+            while_stopping=while_stopping,
+        )
+
+    @classmethod
     def read(cls, path: Path) -> CarriedError | None:
         """Return the error in a file, None if there is no file."""
         import cloudpickle
@@ -79,13 +90,7 @@ def carry_error(path: Path, error: BaseException, *, while_stopping: bool) -> No
     """Store an error for the process that started this one."""
     import cloudpickle
 
-    carried = CarriedError(
-        pickled=_pickled(error),
-        brief=in_brief(error),
-        said=error_text(error),
-        shown="".join(traceback.format_exception(error)),
-        while_stopping=while_stopping,
-    )
+    carried = CarriedError.of(error, while_stopping=while_stopping)
     replace_file(path, cloudpickle.dumps(carried))
 
 
@@ -146,13 +151,32 @@ class _ToFile(logging.Handler):
 
 def carry_logs(path: Path) -> None:
     """Let this process's lines of hpolab and of Optuna go to a file, and nowhere else."""
+    send_logs_to(_ToFile(path))
+
+
+def send_logs_to(handler: logging.Handler) -> None:
+    """Let this process's lines of hpolab and of Optuna go to a handler, and nowhere else."""
     get_logger(__name__)  # sets both up
     optuna.logging.disable_default_handler()
     for name in ("hpolab", "optuna"):
         logger = logging.getLogger(name)
-        logger.handlers = [_ToFile(path)]
+        logger.handlers = [handler]
         logger.propagate = False
         logger.setLevel(logging.INFO)
+
+
+class Relay:
+    """Logs here what workers have logged, the same line once."""
+
+    def __init__(self) -> None:
+        self._said: set[tuple[str, str]] = set()
+
+    def log(self, name: str, level: int, message: str) -> None:
+        """Log a line of a worker under its logger's name."""
+        logger = logging.getLogger(name)
+        if (name, message) not in self._said and logger.isEnabledFor(level):
+            self._said.add((name, message))
+            logger.handle(logger.makeRecord(name, level, "", 0, message, (), None))
 
 
 class LogReader:
@@ -167,7 +191,7 @@ class LogReader:
         self._folder = folder
         self._pattern = pattern
         self._read: dict[Path, int] = {}
-        self._said: set[tuple[str, str]] = set()
+        self._relay = Relay()
 
     def relay(self) -> None:
         """Log what is new."""
@@ -178,10 +202,4 @@ class LogReader:
                 lines = [line for line in file if line.endswith(b"\n")]
             self._read[path] = self._read.get(path, 0) + sum(map(len, lines))
             for line in lines:
-                self._log(*json.loads(line))
-
-    def _log(self, name: str, level: int, message: str) -> None:
-        logger = logging.getLogger(name)
-        if (name, message) not in self._said and logger.isEnabledFor(level):
-            self._said.add((name, message))
-            logger.handle(logger.makeRecord(name, level, "", 0, message, (), None))
+                self._relay.log(*json.loads(line))

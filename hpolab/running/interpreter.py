@@ -20,6 +20,8 @@ from typing import TYPE_CHECKING, Any
 from hpolab.errors import HpolabError, InvalidArgument, InvalidType, in_brief
 
 if TYPE_CHECKING:
+    import pickle
+    from collections.abc import Callable, Iterable
     from pathlib import Path
 
     from optuna import Study
@@ -34,7 +36,7 @@ import json, os, sys
 path = json.loads(sys.argv.pop(1))
 sys.path[:] = sorted(path, key=lambda entry: not os.path.isabs(entry))
 from pathlib import Path
-from hpolab.running.executors import _main
+from hpolab.running.executors.processes import _main
 from hpolab.running.interpreter import take_pipe
 take_pipe()
 sys.path[:] = path
@@ -75,8 +77,20 @@ def wait_for_parents_end() -> None:
         pass
 
 
-def pack(study: Study, objective: ObjectiveFunction, plan: Plan) -> bytes:
+def pack(
+    study: Study,
+    objective: ObjectiveFunction,
+    plan: Plan,
+    aside: Callable[[pickle.PickleBuffer], bool] | None = None,
+) -> bytes:
     """Return what a worker is sent.
+
+    Args:
+        study: The study.
+        objective: The objective.
+        plan: The budget and the rules.
+        aside: Takes the memory of each array, and returns False if it has put it aside to be sent
+            by other means; None sends all of it here.
 
     Raises:
         InvalidType: If something of it cannot be pickled.
@@ -84,7 +98,7 @@ def pack(study: Study, objective: ObjectiveFunction, plan: Plan) -> bytes:
     import cloudpickle
 
     try:
-        packed: bytes = cloudpickle.dumps((study, objective, plan))
+        packed: bytes = cloudpickle.dumps((study, objective, plan), buffer_callback=aside)
     except HpolabError:
         raise  # a storage that cannot write what waits in memory
     except Exception as error:
@@ -97,8 +111,12 @@ def pack(study: Study, objective: ObjectiveFunction, plan: Plan) -> bytes:
     return packed
 
 
-def unpack(packed: bytes) -> tuple[Study, ObjectiveFunction, Plan]:
+def unpack(packed: bytes, buffers: Iterable[Any] = ()) -> tuple[Study, ObjectiveFunction, Plan]:
     """Return what a worker was sent.
+
+    Args:
+        packed: From `pack`.
+        buffers: What was put aside, in that order.
 
     Raises:
         InvalidArgument: If it cannot be loaded in this process.
@@ -106,14 +124,15 @@ def unpack(packed: bytes) -> tuple[Study, ObjectiveFunction, Plan]:
     import cloudpickle
 
     try:
-        study, objective, plan = cloudpickle.loads(packed)
+        study, objective, plan = cloudpickle.loads(packed, buffers=buffers)
     except HpolabError:
         raise
     except Exception as error:
         raise InvalidArgument(
             "`objective`, `callbacks` and `study` must be such that a worker process can load "
             f"them, got {in_brief(error)}. A module that they need must be found by `sys.path` in "
-            "the working folder of the run; `n_workers=1` needs no worker process."
+            "the working folder of the run, on each machine; a run in this process (`n_workers=1`) "
+            "needs no worker."
         ) from error
     return study, objective, plan
 
@@ -124,8 +143,8 @@ def _refused(argument: str, value: Any, trail: list[str], error: Exception) -> I
     reason = str(error).strip().partition("\n")[0]
     return InvalidType(
         f"`{argument}` must be one that `cloudpickle` can send to worker processes, got {what}"
-        f"{whose}: {reason}. Make it where it is used, inside the objective, or run with "
-        "`n_workers=1`."
+        f"{whose}: {reason}. Make it where it is used, inside the objective, or run it in "
+        "this process (`n_workers=1`)."
     )
 
 

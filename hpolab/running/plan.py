@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from hpolab.errors import check_count, check_seconds
 from hpolab.trial.lease import GRACE_SECONDS, MAX_RETRIES
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
-    from pathlib import Path
 
     from optuna import Study, Trial
     from optuna.trial import FrozenTrial
@@ -19,7 +18,19 @@ if TYPE_CHECKING:
     Callback = Callable[[Study, FrozenTrial], None]
     ObjectiveFunction = Callable[[Trial], float | Sequence[float]]
 
-__all__ = ["Plan"]
+__all__ = ["Plan", "StopMark"]
+
+
+class StopMark(Protocol):
+    """What tells the workers of a `run` that one of them has seen ``study.stop``: a file, say."""
+
+    def exists(self) -> bool:
+        """Tell whether one has."""
+        ...
+
+    def touch(self) -> None:
+        """Note that this one has."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -59,7 +70,7 @@ class Plan:
     asked: frozenset[int] = frozenset()
     objective: str = ""
     device: str = ""
-    stop_file: Path | None = None
+    stop_file: StopMark | None = None
 
     def __post_init__(self) -> None:
         check_count("max_failures", self.max_failures)

@@ -28,20 +28,19 @@ from hpolab.keywords import checks_keywords
 from hpolab.objectives.base import Objective
 from hpolab.running.described import name_of
 from hpolab.running.enqueued import settle_enqueued
+from hpolab.running.executors.base import Executor
+from hpolab.running.executors.this_process import ThisProcess
 from hpolab.running.interrupts import Interrupts
 from hpolab.running.others import refuse_other_objective
 from hpolab.running.outcome import say_nothing_to_do, say_outcome
 from hpolab.running.plan import Plan
 from hpolab.running.progress import study_progress
-from hpolab.running.worker import work
 from hpolab.studies.history import history_of
 from hpolab.studies.pruner import with_max_resource
 from hpolab.studies.recipe import REFERENCES_KEY, check_search_space, read_recipe
 from hpolab.studies.sampler import ManualSampler
 from hpolab.studies.trials import is_begun
 from hpolab.trial.lease import (
-    GRACE_SECONDS,
-    MAX_RETRIES,
     asked_here,
     is_spent,
     release_ended,
@@ -50,52 +49,57 @@ from hpolab.trial.lease import (
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
-    from typing import Any
+    from typing import Any, Unpack
 
     from optuna import Study
 
     from hpolab.running.plan import Callback, ObjectiveFunction
     from hpolab.search_space.space import SearchSpace
 
-__all__ = ["BUDGET_KEY", "RunOptions", "budget_of", "run"]
+__all__ = ["BUDGET_KEY", "RunOptions", "Tolerance", "budget_of", "run"]
 
 BUDGET_KEY = "hpolab:n_trials"
 _WINDOW_KEY = "hpolab:window"
 
 
-class RunOptions(TypedDict, total=False):
+class Tolerance(TypedDict, total=False):
+    """What a run bears of failed trials, dead workers and silent ones; `Plan` has the defaults."""
+
+    max_failures: int
+    max_retries: int
+    grace_seconds: float
+
+
+class RunOptions(Tolerance, total=False):
     """What `run` takes beside the study, the objective and the budget.
 
     `compare`, `sweep` and `confirm` take the same keywords and pass them on.
     """
 
-    n_workers: int
+    n_workers: int | None
+    executor: Executor | None
     reproducible: bool
     fuse: int | str | None
     timeout_seconds: float | None
-    max_failures: int
-    max_retries: int
-    grace_seconds: float
     callbacks: Sequence[Callback] | None
     show_progress_bar: bool | None
 
 
-@checks_keywords()
+@checks_keywords(Tolerance)
 def run(
     study: Study,
     objective: ObjectiveFunction,
     *,
     n_trials: int | None = None,
-    n_workers: int = 1,
+    n_workers: int | None = None,
+    executor: Executor | None = None,
     reproducible: bool = False,
     fuse: int | str | None = None,
     timeout_seconds: float | None = None,
     default_first: bool = True,
-    max_failures: int = 3,
-    max_retries: int = MAX_RETRIES,
-    grace_seconds: float = GRACE_SECONDS,
     callbacks: Sequence[Callback] | None = (),
     show_progress_bar: bool | None = None,
+    **tolerance: Unpack[Tolerance],
 ) -> None:
     """Bring a study to ``n_trials`` finished trials in total.
 
@@ -123,7 +127,9 @@ def run(
         n_trials: Total number of trials, failed ones included. None runs trials until
             ``timeout_seconds`` is up; with `sampler="manual"`, None runs those that are enqueued.
         n_workers: Number of processes that run trials, each with its share of the cores; one that
-            dies is replaced. With 1, trials run in this process.
+            dies is replaced. With None or 1, trials run in this process.
+        executor: Where trials run if not in processes of this machine, such as
+            ``RayExecutor(n_workers=8)``, which takes the place of ``n_workers``.
         reproducible: Whether the result must depend on ``n_workers`` and the study's seed, but
             not on timing: trial n starts when all trials numbered below n - n_workers + 1 are
             finished, and its sampler and pruner see these alone. The price is waiting: for the
@@ -141,17 +147,18 @@ def run(
             at their next report, with the best value that they have; None for no limit.
         default_first: Whether trial 0 of an hpolab objective tries the default configuration of
             its search space (unless trial 0 was enqueued).
-        max_failures: If no trial of the study has succeeded and this many fail in a row, stop.
-        max_retries: A trial that kills its worker more often than this fails.
-        grace_seconds: How long this worker may be silent before workers on other hosts take over
-            its trial, 1 or above. A thread renews the lease, so a long epoch is no silence.
         callbacks: Called with (study, trial) after each trial, as in ``Study.optimize``, in the
             process that ran it.
         show_progress_bar: None shows it where standard error is a terminal.
+        **tolerance: What the run bears. ``max_failures=3``: if no trial of the study has succeeded
+            and this many fail in a row, stop. ``max_retries=2``: a trial that kills its worker more
+            often than this fails. ``grace_seconds=60``: how long a worker may be silent before
+            workers on other hosts take over its trial, 1 or above; a thread renews the lease, so a
+            long epoch is no silence.
 
     Raises:
         InvalidArgument: If an argument is out of its range, the study's direction contradicts the
-            objective's, or ``n_workers`` is above 1 for a study in memory.
+            objective's, or the workers cannot share the study, as one in memory.
         InvalidType: If ``study`` or ``objective`` is of the wrong type, or cannot be sent to worker
             processes. Also if a trial is enqueued with a name that the search space lacks, or a
             value outside its range.
@@ -177,17 +184,17 @@ def run(
     if not isinstance(study, optuna.Study):
         raise InvalidType(f"`study` must be an optuna.Study, got {type(study).__name__}.")
     with _told_of_deletion(study):
-        n_trials = _check_arguments(study, objective, n_trials, timeout_seconds, n_workers)
+        n_trials = _check_arguments(study, objective, n_trials, timeout_seconds)
+        executor = _chosen(n_workers, executor)
+        executor.check(study)
         plan = Plan(
             n_trials=sys.maxsize if n_trials is None else n_trials,
             timeout_seconds=math.inf if timeout_seconds is None else timeout_seconds,
-            max_failures=max_failures,
-            max_retries=max_retries,
-            grace_seconds=grace_seconds,
-            window=n_workers if reproducible else None,
-            shared=n_workers > 1,
+            window=executor.n_workers if reproducible else None,
+            shared=not executor.is_this_process,
             fuse=fuse,
             callbacks=_as_callbacks(callbacks),
+            **tolerance,
         )
         plan = _prepared(study, objective, plan, default_first)
         if is_spent(study, plan.n_trials, asked=plan.asked, only_enqueued=plan.only_enqueued):
@@ -198,7 +205,7 @@ def run(
         # What the checks have taken, such as binning a large table, is part of the user's time.
         left = max(0.0, plan.timeout_seconds - (time.monotonic() - started))
         plan = replace(plan, timeout_seconds=left)
-        interrupts = _spend(study, objective, plan, n_workers, show_progress_bar)
+        interrupts = _spend(study, objective, plan, executor, show_progress_bar)
         if interrupts.pressed is None:
             say_outcome(study, n_trials, n_failed=n_failed, ended_by=_end_of(study, plan))
     if interrupts.pressed == signal.SIGINT:
@@ -249,7 +256,7 @@ def _spend(
     study: Study,
     objective: ObjectiveFunction,
     plan: Plan,
-    n_workers: int,
+    executor: Executor,
     show_progress_bar: bool | None,
 ) -> Interrupts:
     """Run the trials that are left; return what has interrupted that."""
@@ -258,13 +265,31 @@ def _spend(
         study_progress(study, total, show_progress_bar) as update,
         Interrupts() as interrupts,
     ):
-        if n_workers == 1:
-            work(study, objective, plan, interrupts, after_trial=update)
-        else:
-            from hpolab.running.executors import run_in_processes
-
-            run_in_processes(study, objective, plan, n_workers, interrupts, after_trial=update)
+        executor.execute(study, objective, plan, interrupts, after_trial=update)
     return interrupts
+
+
+def _chosen(n_workers: int | None, executor: Executor | None) -> Executor:
+    """Return where the trials of a run are trained."""
+    if n_workers is not None:
+        check_count("n_workers", n_workers)
+    if executor is None:
+        if n_workers is None or n_workers == 1:
+            return ThisProcess()
+        from hpolab.running.executors.processes import LocalProcesses
+
+        return LocalProcesses(n_workers)
+    if not isinstance(executor, Executor):
+        raise InvalidType(
+            "`executor` must be a RayExecutor, LocalProcesses or another Executor, got "
+            f"{type(executor).__name__}."
+        )
+    if n_workers is not None:
+        raise InvalidArgument(
+            f"`n_workers` must be None where `executor` is given, got {n_workers}: "
+            f"`{type(executor).__name__}(n_workers=…)` says how many."
+        )
+    return executor
 
 
 def _end_of(study: Study, plan: Plan) -> str:
@@ -304,7 +329,6 @@ def _check_arguments(
     objective: ObjectiveFunction,
     n_trials: int | None,
     timeout_seconds: float | None,
-    n_workers: int,
 ) -> int | None:
     """Refuse bad arguments; return the budget."""
     read_recipe(study)  # refuses what a newer hpolab has written, before anything is changed
@@ -313,12 +337,6 @@ def _check_arguments(
             f"`objective` must be a callable of a trial, got {type(objective).__name__}."
         )
     check_seconds("timeout_seconds", timeout_seconds)
-    check_count("n_workers", n_workers)
-    if n_workers > 1 and _optuna.is_in_memory(study):
-        raise InvalidArgument(
-            "`n_workers` must be 1 for a study in memory, which other processes cannot see, got "
-            f"{n_workers}. Give `make_study` a `storage`, such as 'sqlite:///hpolab.db'."
-        )
     manual = isinstance(study.sampler, ManualSampler)
     n_existing = len(history_of(study).trials) if manual else 0
     if n_trials is None and manual:

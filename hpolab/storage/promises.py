@@ -7,6 +7,8 @@ from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
+from optuna.storages import InMemoryStorage
+
 from hpolab.errors import InvalidType
 from hpolab.storage.paths import path_of
 from hpolab.storage.redaction import redact
@@ -16,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-__all__ = ["Promise", "StoragePromises", "check_storage"]
+__all__ = ["Promise", "StoragePromises", "check_storage", "why_not_many_hosts"]
 
 # As the operating systems name them.
 _NETWORK_FILE_SYSTEMS = frozenset(
@@ -42,6 +44,7 @@ _NETWORK_FILE_SYSTEMS = frozenset(
 )
 # As `PRAGMA synchronous` numbers them.
 _SYNCHRONOUS = ("OFF", "NORMAL", "FULL", "EXTRA")
+_NOT_SQLITE = "SQLite's log needs memory that the processes share"
 _MEMORY_FILE_SYSTEMS = frozenset(["ramfs", "tmpfs"])
 
 
@@ -128,6 +131,24 @@ def check_storage(url: str | None = None) -> StoragePromises:
     return _CHECKS[scheme](url, storage)
 
 
+def why_not_many_hosts(storage: Any) -> str | None:
+    """Return why a study's storage cannot be shared by several hosts; None if it may be.
+
+    Args:
+        storage: What keeps the study behind Optuna's cache or journal.
+    """
+    path = getattr(storage, "path", getattr(storage, "_file_path", None))
+    if path is not None:
+        promise = _check_journal(f"journal:///{path}", storage).many_hosts
+    elif getattr(getattr(storage, "engine", None), "name", "") == "sqlite":
+        promise = Promise(False, _NOT_SQLITE)
+    elif isinstance(storage, InMemoryStorage):
+        promise = _check_memory("memory://", storage).many_hosts
+    else:
+        return None
+    return promise.reason if promise.kept is False else None
+
+
 def _check_memory(url: str, storage: Any) -> StoragePromises:
     gone = Promise(False, "it is this process's memory")
     alone = Promise(False, "each process has a memory of its own")
@@ -153,7 +174,7 @@ def _check_sqlite(url: str, storage: Any) -> StoragePromises:
             if shared
             else Promise(False, f"SQLite's locks are not reliable on a network disk ({kind})")
         ),
-        many_hosts=Promise(False, "SQLite's log needs memory that the processes share"),
+        many_hosts=Promise(False, _NOT_SQLITE),
     )
 
 

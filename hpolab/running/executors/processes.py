@@ -10,14 +10,15 @@ import sys
 import tempfile
 import threading
 import time
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hpolab import _optuna
-from hpolab.errors import WorkersDied
+from hpolab.errors import InvalidArgument, WorkersDied, check_count
 from hpolab.logs import get_logger
 from hpolab.running.carrying import CarriedError, LogReader, carry_error, carry_logs
+from hpolab.running.executors.base import Executor
 from hpolab.running.interpreter import command_of, pack, unpack, wait_for_parents_end
 from hpolab.running.interrupts import Interrupts
 from hpolab.running.outcome import say_whom_it_waits_for
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
 
     from hpolab.running.plan import ObjectiveFunction, Plan
 
-__all__ = ["run_in_processes"]
+__all__ = ["LocalProcesses"]
 
 _logger = get_logger(__name__)
 
@@ -43,42 +44,63 @@ _STOP_SECONDS = 30.0
 _MAX_DEATHS = 5
 
 
-def run_in_processes(
-    study: Study,
-    objective: ObjectiveFunction,
-    plan: Plan,
-    n_workers: int,
-    interrupts: Interrupts,
-    after_trial: Callable[[], None],
-) -> None:
-    """Do what `work` does in ``n_workers`` processes, and replace those that die.
+@dataclass(frozen=True)
+class LocalProcesses(Executor):
+    """Trains in processes on this machine, each in a fresh interpreter.
 
-    Study and objective travel by cloudpickle, so that functions of a script or a notebook do too,
-    without the ``__main__`` guard of ``multiprocessing``. Each process gets its share of the cores
-    as OMP_NUM_THREADS, unless that is set.
+    ``run(..., n_workers=4)`` is the short form. Study and objective travel by cloudpickle, so that
+    functions of a script or a notebook do too, without the ``__main__`` guard of
+    ``multiprocessing``. Each process gets its share of the cores as OMP_NUM_THREADS, unless that is
+    set. The processes end with the one that calls `run`.
 
-    Raises:
-        InvalidType: If study, objective or callbacks cannot be sent.
-        WorkersDied: If workers die over and over without finishing a trial.
-        Exception: What a worker raised, e.g. `TooManyFailures`.
+    Args:
+        n_workers: Number of processes.
+
+    Example:
+        >>> LocalProcesses(4).n_workers
+        4
     """
-    known = history_of(study)
-    if not known.unfinished and not plan.only_enqueued:
-        # The workers start in one instant, and would all open it.
-        _optuna.open_slot(study, len(known.trials), plan.n_trials)
-    with tempfile.TemporaryDirectory(prefix="hpolab-") as folder:
-        payload = Path(folder) / "payload"
-        plan = replace(plan, stop_file=payload.with_name("stop"))
-        payload.write_bytes(pack(study, objective, plan))
-        crew = _Workers(study, plan, payload, n_workers)
-        try:
-            while crew.are_there and interrupts.pressed is None:
-                interrupts.sleep(_POLL_SECONDS)
-                if crew.look_at_trials():
-                    after_trial()
-                crew.look_at_processes()
-        finally:
-            crew.stop()
+
+    n_workers: int = 1
+
+    def __post_init__(self) -> None:
+        check_count("n_workers", self.n_workers)
+
+    def check(self, study: Study) -> None:
+        """See `Executor`."""
+        if _optuna.is_in_memory(study):
+            raise InvalidArgument(
+                "`n_workers` must be 1 for a study in memory, which other processes cannot see, "
+                f"got {self.n_workers}. Give `make_study` a `storage`, such as "
+                "'sqlite:///hpolab.db'."
+            )
+
+    def execute(
+        self,
+        study: Study,
+        objective: ObjectiveFunction,
+        plan: Plan,
+        interrupts: Interrupts,
+        after_trial: Callable[[], None],
+    ) -> None:
+        """See `Executor`."""
+        known = history_of(study)
+        if not known.unfinished and not plan.only_enqueued:
+            # The workers start in one instant, and would all open it.
+            _optuna.open_slot(study, len(known.trials), plan.n_trials)
+        with tempfile.TemporaryDirectory(prefix="hpolab-") as folder:
+            payload = Path(folder) / "payload"
+            plan = replace(plan, stop_file=payload.with_name("stop"))
+            payload.write_bytes(pack(study, objective, plan))
+            crew = _Workers(study, plan, payload, self.n_workers)
+            try:
+                while crew.are_there and interrupts.pressed is None:
+                    interrupts.sleep(_POLL_SECONDS)
+                    if crew.look_at_trials():
+                        after_trial()
+                    crew.look_at_processes()
+            finally:
+                crew.stop()
 
 
 class _Workers:

@@ -274,7 +274,7 @@ def test_worker_that_ends_without_an_error_in_a_trial_is_replaced(url):
 
 @pytest.mark.usefixtures("warm_workers")
 def test_workers_that_cannot_live_end_the_run(url, monkeypatch):
-    monkeypatch.setattr("hpolab.running.executors._MAX_DEATHS", 2)  # for each worker
+    monkeypatch.setattr("hpolab.running.executors.processes._MAX_DEATHS", 2)  # for each worker
 
     class KillsOnArrival:
         def __reduce__(self) -> tuple[object, tuple[int]]:
