@@ -460,8 +460,8 @@ def _is_dead(
         if not _is_claimed(trial):
             return False
         tried = trial.user_attrs.get(_optuna.SLOT_KEY)
-        is_gone = tried is not None and Lease.read(tried).process_is_dead()
-        seconds = _POP_SECONDS_IF_GONE if is_gone else _POP_SECONDS
+        has_gone = tried is not None and Lease.read(tried).process_is_dead()
+        seconds = _POP_SECONDS_IF_GONE if has_gone else _POP_SECONDS
         return _stood_still(study, trial, lease, seconds)
     if lease.is_mine:
         return trial.number not in held
