@@ -23,8 +23,8 @@ TPE, medians of 20 seeds with the bound and without, mean paired difference and 
 
 Below 241 trials TPE would take fewer than 25 for its good ones, and loses: with 150 of 600, +0.61
 [+0.22, +0.99] on Ackley. The GP with 50 of 120 loses nothing on Hartmann, +0.004 [-0.003, +0.011],
-and much on Ackley's ten dimensions, +2.7 [+1.4, +4.1], where five points a dimension are too few. In
-the package its bound is 500, for its cost: 0.5 s a trial at 400, 2.2 s at 800. What that bound
+and much on Ackley's ten dimensions, +2.7 [+1.4, +4.1], where five points a dimension are too few.
+In the package its bound is 500, for its cost: 0.5 s a trial at 400, 2.2 s at 800. What that bound
 costs in quality was not measured.
 """
 
