@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import pickle
 import signal
 import subprocess
 import sys
@@ -18,6 +17,7 @@ import numpy as np
 import pytest
 import torch
 from optuna.trial import TrialState
+from sklearn.ensemble import HistGradientBoostingClassifier
 
 from hpolab import (
     FunctionObjective,
@@ -42,6 +42,7 @@ from hpolab import (
 )
 
 if TYPE_CHECKING:
+    import pickle
     from collections.abc import Callable, Mapping
     from pathlib import Path
 
@@ -435,9 +436,9 @@ def objectives_of_families(kind: str) -> Objective:
     rows, labels = rng.normal(size=(4000, 6)), np.arange(4000) % 2
     splits = {"train": (rows[:3000], labels[:3000]), "valid": (rows[3000:], labels[3000:])}
     if kind == "lightgbm":
-        return LightGBMObjective(**splits, metric="auc", max_rounds=3)
+        return LightGBMObjective(**splits, objective="binary", metric="auc", max_rounds=3)
     if kind == "sklearn":
-        return SklearnObjective("random_forest", rows, labels, metric="accuracy", max_steps=2)
+        return SklearnObjective(HistGradientBoostingClassifier(max_iter=3), rows, labels, folds=2)
     splits = {name: (x.astype(np.float32), y.astype(np.int64)) for name, (x, y) in splits.items()}
     return TorchObjective(
         lambda params: torch.nn.Linear(6, 2),
