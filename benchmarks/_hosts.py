@@ -15,11 +15,15 @@ from typing import TYPE_CHECKING, Any
 
 import optuna
 from _simulated import N_REPORTS, STUDY, WORKERS, Losses, SimulatedWorker, Turns
-from optuna.storages import GrpcStorageProxy, JournalStorage, get_storage
+from optuna.storages import GrpcStorageProxy, JournalStorage, RDBStorage, get_storage
+from optuna.storages._rdb import models
 from optuna.storages.journal import JournalFileBackend, JournalRedisBackend
+from optuna.storages.journal._storage import JournalOperation
 from optuna.trial import TrialState, create_trial
+from sqlalchemy import update
 
 from hpolab import make_study, open_storage
+from hpolab._optuna import SLOT_KEY
 from hpolab.storage.bulk import write_trials
 from hpolab.trial.lease import Lease
 
@@ -153,6 +157,27 @@ def _write(study: optuna.Study, trials: Sequence[FrozenTrial]) -> None:
     write_trials(getattr(storage, "_backend", storage), study._study_id, trials)
 
 
+def _end_all(storage: Any, trial_ids: Sequence[int]) -> None:
+    """End trials as failed, at once: one by one, a thousand would take a minute."""
+    if not trial_ids:
+        return
+    backend = getattr(storage, "_backend", storage)
+    if isinstance(backend, RDBStorage):
+        with backend.engine.begin() as connection:
+            table = models.TrialModel.__table__
+            ended = update(table).where(table.c.trial_id.in_(trial_ids))
+            connection.execute(ended.values(state=TrialState.FAIL))
+        return
+    end = {
+        "op_code": JournalOperation.SET_TRIAL_STATE_VALUES.value,
+        "worker_id": "hosts",
+        "state": TrialState.FAIL.value,
+        "values": None,
+        "datetime_complete": datetime.datetime.now().isoformat(timespec="microseconds"),
+    }
+    backend.append_logs([{**end, "trial_id": trial_id} for trial_id in trial_ids])
+
+
 class Hosts:
     """Processes that have a study's storage open, for one cell after another.
 
@@ -211,30 +236,34 @@ class Hosts:
         )
 
     def _end_work(self) -> None:
-        """End the workers of the cell before, and the trials that they have left."""
+        """End the trials that the cell before has left, and its workers."""
+        left = (TrialState.RUNNING, TrialState.WAITING)
+        trials = self._study.get_trials(deepcopy=False, states=left)
+        _end_all(self._study._storage, [trial._trial_id for trial in trials])
         for connection in self._connections:
             connection.send("end work")
         for connection in self._connections:
             connection.recv()
-        storage = self._study._storage
-        left = (TrialState.RUNNING, TrialState.WAITING)
-        for trial in self._study.get_trials(deepcopy=False, states=left):
-            storage.set_trial_state_values(trial._trial_id, TrialState.FAIL)
 
     def _begin_trials(self, shares: Sequence[int]) -> list[int | None]:
         """Write running trials of each host's workers; return each host's first number."""
-        number = len(self._study.get_trials(deepcopy=False))
+        known = len(self._study.get_trials(deepcopy=False))
+        is_ours = self._place.of == "hpolab"
         trials, firsts = [], []
         for share, mark in zip(shares, self._marks, strict=False):
-            firsts.append(number)
-            for _ in range(share):
-                attrs = dict([mark]) if self._place.of == "hpolab" else {}
-                trial = create_trial(
+            firsts.append(known + len(trials))
+            attrs = dict([mark]) if is_ours else {}
+            trials += [
+                create_trial(
                     state=TrialState.RUNNING, user_attrs=attrs, params={}, distributions={}
                 )
-                trial.number, trial.datetime_start = number, datetime.datetime.now()
-                trials.append(trial)
-                number += 1
+                for _ in range(share)
+            ]
+        if is_ours:  # the slot that the last of them has opened
+            attrs = {SLOT_KEY: None}
+            trials.append(create_trial(state=TrialState.WAITING, user_attrs=attrs))
+        for index, trial in enumerate(trials):
+            trial.number, trial.datetime_start = known + index, datetime.datetime.now()
         _write(self._study, trials)
         return list(firsts)
 
@@ -279,14 +308,13 @@ def _host(connection: Connection, place: Place, inherited: BaseStorage | None, n
         study.get_trials(deepcopy=False)  # Optuna's cache must have seen the trials that begin
         losses = Losses(0.0, 0.0)
         workers = [SimulatedWorker(turns, losses, cell.trainings, n) for n in range(n_workers)]
-        begins = [
-            WORKERS[place.of](storage, each, turns, None if first is None else first + index)
-            for index, each in enumerate(workers)
-        ]
+        for index, each in enumerate(workers):
+            trial = None if first is None else first + index
+            begin = WORKERS[place.of](storage, each, turns, trial)
+            turns.prepare(begin, is_running=trial is not None)
         connection.send("ready")
         losses.start, losses.end = connection.recv()
-        for begin in begins:
-            turns.begin(begin, losses.start - cell.warm_up_seconds)
+        turns.start(losses.start - cell.warm_up_seconds)
         turns.take(until=losses.end)
         # Whose turn has not come has lost at least this much.
         losses.reporting += [losses.end - due for due, *_ in turns.asleep if due < losses.end]

@@ -44,11 +44,26 @@ class Turns:
     def __init__(self) -> None:
         self._between = getcurrent()
         self._order = itertools.count()
+        self._ready: list[greenlet] = []
         self.asleep: list[tuple[float, int, greenlet]] = []
 
-    def begin(self, worker: Callable[[], None], moment: float) -> None:
-        """Let a worker start at a moment of ``time.monotonic()``."""
-        self._push(moment, greenlet(worker, parent=self._between))
+    def prepare(self, worker: Callable[[], None], *, is_running: bool) -> None:
+        """Take a worker in, and let one that runs a trial already get up to its training."""
+        each = greenlet(worker, parent=self._between)
+        if is_running:
+            each.switch()
+        else:
+            self._ready.append(each)
+
+    def wait_for_start(self) -> None:
+        """Called by a worker: wait until all are there."""
+        self._ready.append(getcurrent())
+        self._between.switch()
+
+    def start(self, moment: float) -> None:
+        """Let all workers begin at a moment of ``time.monotonic()``."""
+        while self._ready:
+            self._push(moment, self._ready.pop())
 
     def sleep_until(self, moment: float) -> None:
         """Called by a worker: let others take their turns until the moment."""
@@ -128,6 +143,8 @@ class SimulatedWorker:
         """Train; return the steps to report. The first training is met somewhere on its way."""
         seconds = self._dice.choice(self._trainings)
         done = self._dice.random() * sum(seconds) if is_first else 0.0
+        if is_first:
+            self._turns.wait_for_start()
         for step, each in enumerate(seconds):
             if done <= 0 or done < each:
                 self._train(each - max(0.0, done))

@@ -13,6 +13,19 @@ The difference is negative where the bound is better; its interval is Student's 
     python benchmarks/bounded.py                 # TPE, about 14 minutes
     python benchmarks/bounded.py --sampler gp    # without the mixed one, about 15 minutes
     python benchmarks/bounded.py --cost          # ms a trial by the study's length
+
+TPE, medians of 20 seeds with the bound and without, mean paired difference and its 95 % interval:
+
+    Ackley         5.6243    5.7641    -0.113  [-0.337, +0.110]
+    Hartmann      -3.3073   -3.3102    +0.0009 [-0.0013, +0.0030]
+    conditional    0.0333    0.1077    -0.014  [-0.039, +0.011]
+    ridge          0.5337    0.5347    -0.0040 [-0.0107, +0.0027]
+
+Below 241 trials TPE would take fewer than 25 for its good ones, and loses: with 150 of 600, +0.61
+[+0.22, +0.99] on Ackley. The GP with 50 of 120 loses nothing on Hartmann, +0.004 [-0.003, +0.011],
+and much on Ackley's ten dimensions, +2.7 [+1.4, +4.1], where five points a dimension are too few.
+In the package its bound is 500, for its cost: 0.5 s a trial at 400, 2.2 s at 800. What that bound
+costs in quality was not measured.
 """
 
 from __future__ import annotations

@@ -270,8 +270,8 @@ def verdict(found: dict[tuple[str, int], dict[str, Found]], options: argparse.Na
     """Return the table that says where each storage stops being enough."""
     lines = [
         "",
-        f"Workers, of {', '.join(f'{n:,}' for n in options.workers)}, for whom a storage is enough: "
-        f"trials of {options.trial_seconds:g} s, a study at most {ENOUGH - 1:.0%} longer than ideal",
+        "Workers for whom a storage is enough, of " + ", ".join(f"{n:,}" for n in options.workers),
+        f"(trials of {options.trial_seconds:g} s; the study takes {ENOUGH - 1:.0%} longer at most)",
         _row("", [f"{n:,} stored" for n in options.stored]),
     ]
     for of in options.systems:

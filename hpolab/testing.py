@@ -29,6 +29,7 @@ from hpolab.running.run import run
 from hpolab.studies.study import make_study
 from hpolab.trial.checkpoint import CheckpointFolder
 from hpolab.trial.reporter import REASON_KEY, Reporter, training_seed
+from hpolab.trial.soft_stop import StopsBehindReport, ask_to_stop, withdraw
 
 with needs("`hpolab.testing`", "pytest", "test"):
     import pytest
@@ -121,6 +122,18 @@ class ObjectiveContract:
         value = resumed(trial)
         trial.study.tell(trial, value)
         assert _told(trial.study) == _told(finished)[:1]
+        assert not [path for path in tmp_path.rglob("*") if path.is_file()]  # no longer needed
+
+    def test_trial_whose_worker_is_asked_to_stop_resumes_and_ends_as_the_uninterrupted_one(
+        self, finished: Study, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        n_reports = len(finished.trials[0].intermediate_values)
+        if not n_reports:
+            pytest.skip("the objective reports nothing, so it is interrupted")
+        objective = self.objective().with_settings(checkpoints=CheckpointFolder(tmp_path))
+        stopped = _ask_to_stop_at_report(monkeypatch, 1 + n_reports // 2)
+        assert _told(_run(objective, self.n_trials)) == _told(finished)
+        assert len(stopped) == 1
         assert not [path for path in tmp_path.rglob("*") if path.is_file()]  # no longer needed
 
     @pytest.mark.parametrize("value", [math.nan, math.inf])
@@ -321,6 +334,28 @@ def _at_report(
 
 def _kill() -> None:
     raise _Killed
+
+
+def _ask_to_stop_at_report(monkeypatch: pytest.MonkeyPatch, count: int) -> list[int]:
+    """Ask the worker to stop before the nth report of a trial; return the steps where one does."""
+    report, left = Reporter.report, [count]
+    stopped: list[int] = []
+
+    def reported(reporter: Reporter, value: float, step: int, **more: Any) -> None:
+        if reporter.trial is not None:
+            left[0] -= 1
+            if left[0] == 0:
+                ask_to_stop()
+        try:
+            report(reporter, value, step, **more)
+        except StopsBehindReport:
+            stopped.append(step)
+            raise
+        finally:
+            withdraw()  # the worker goes on with the trial itself
+
+    monkeypatch.setattr(Reporter, "report", reported)
+    return stopped
 
 
 def _told(study: Study) -> list[Any]:

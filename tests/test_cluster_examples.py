@@ -111,6 +111,13 @@ def test_every_command_is_one_that_the_command_line_takes(monkeypatch):
         assert found["create"], name
 
 
+def test_readme_shows_commands_that_the_command_line_takes():
+    shown = re.findall(r"^(?:exec )?hpolab worker (.*)$", (ROOT / "README.md").read_text(), re.M)
+    assert len(shown) >= 2
+    for line in shown:
+        assert parsed(shlex.split(line))["n_trials"] == 2000
+
+
 def test_an_option_that_does_not_exist_is_noticed(monkeypatch):
     for arguments in commands(monkeypatch).values():
         with pytest.raises(Exception, match="no-such-option"):
@@ -245,3 +252,15 @@ def states(storage: str) -> list[str]:
         return [trial.state.name for trial in load_study("digits", storage=storage).trials]
     except HpolabError:
         return []
+
+
+@pytest.mark.long
+def test_ray_job_runs_on_a_local_ray(folder, monkeypatch):
+    pytest.importorskip("ray")
+    storage = f"sqlite:///{folder}/s.db"
+    monkeypatch.chdir(folder)
+    monkeypatch.syspath_prepend(str(folder))
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(ROOT), str(folder)]))
+    loaded("ray_job").main(storage, n_trials=3, n_workers=1, address=None)
+    trials = load_study("digits", storage=storage).trials
+    assert [trial.state.is_finished() for trial in trials] == [True] * 3

@@ -16,7 +16,7 @@ from hpolab.running.run import budget_of
 from hpolab.search_space.space import SearchSpace
 from hpolab.storage.promises import check_storage
 from hpolab.storage.redaction import redact
-from hpolab.storage.url import DEFAULT_URL, open_storage
+from hpolab.storage.url import DEFAULT_URL, open_to_look
 from hpolab.studies.recipe import read_recipe
 from hpolab.studies.study import stored_study, without_post_studies
 from hpolab.studies.summary import summarize
@@ -64,7 +64,7 @@ def status(
     **Examples:** `hpolab status -s sqlite:///hpolab-demo.db`;
     `hpolab status demo --watch -s redis://localhost:6379/0`; `hpolab status --check`
     """
-    opened = open_storage(storage, create=False)
+    opened = open_to_look(storage)
     if show_promises:
         out.print(str(check_storage(storage)))
     if watch:

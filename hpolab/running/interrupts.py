@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import _thread
+import os
 import signal
 import threading
 import time
@@ -29,6 +30,9 @@ _AT_ONCE = ("SIGINT", "SIGTERM", "SIGHUP")
 _SOFT = ("SIGTERM", "SIGUSR1")
 
 _soft_signals: SoftSignals | None = None
+
+# Who handles signals now, in this process.
+_handled: list[Interrupts | SoftSignals] = []
 
 
 class Interrupts:
@@ -64,6 +68,7 @@ class Interrupts:
                 if handler in ours:
                     self._replaced[number] = handler
                     signal.signal(number, self._handle)
+            _handled.append(self)
             if _soft_signals is not None:
                 self._soft = _soft_signals
                 self._soft.attach(self)
@@ -77,6 +82,8 @@ class Interrupts:
     ) -> None:
         for timer in self._timers:
             timer.cancel()
+        if self in _handled:
+            _handled.remove(self)
         if self._soft is not None:
             self._soft.attach(None)
         for number, handler in self._replaced.items():
@@ -178,6 +185,7 @@ class SoftSignals:
         for number in _numbers((*_AT_ONCE, *_SOFT)):
             self._replaced[number] = signal.getsignal(number)
             signal.signal(number, self.handle)
+        _handled.append(self)
         _soft_signals = self
         return self
 
@@ -189,6 +197,7 @@ class SoftSignals:
     ) -> None:
         global _soft_signals
         _soft_signals = None
+        _handled.remove(self)
         if self._limit is not None:
             self._limit.cancel()
         for number, handler in self._replaced.items():
@@ -230,6 +239,50 @@ def _numbers(names: tuple[str, ...]) -> list[signal.Signals]:
     """Return the signals of these names that the system has: Windows lacks SIGHUP and SIGUSR1."""
     found = (getattr(signal, name, None) for name in dict.fromkeys(names))
     return [number for number in found if number is not None]
+
+
+class _Mask(threading.local):
+    """The signals that a thread which forks has blocked before."""
+
+    before: set[signal.Signals] | None = None
+
+
+_mask = _Mask()
+
+
+def _hold_back() -> None:
+    """Hold signals back while a process is forked: Python drops those that the child gets then."""
+    if _handled:
+        numbers = _numbers((*_AT_ONCE, *_SOFT))
+        _mask.before = set(map(signal.Signals, signal.pthread_sigmask(signal.SIG_BLOCK, numbers)))
+
+
+def _let_through() -> None:
+    if _mask.before is not None:
+        signal.pthread_sigmask(signal.SIG_SETMASK, _mask.before)
+        _mask.before = None
+
+
+def _be_a_child() -> None:
+    """Handle signals as a process does that a training has forked, such as by `multiprocessing`.
+
+    SIGTERM is how its parent ends it. A notice that a scheduler gives to all processes of a job is
+    for the parent to heed, who needs its children until the epoch is over.
+    """
+    global _soft_signals
+    if _handled:
+        _handled.clear()
+        _soft_signals = None
+        ours: dict[str, Any] = {"SIGINT": signal.default_int_handler, "SIGUSR1": signal.SIG_IGN}
+        for number in _numbers((*_AT_ONCE, *_SOFT)):
+            handler = signal.getsignal(number)
+            if getattr(handler, "__module__", None) == __name__:
+                signal.signal(number, ours.get(number.name, signal.SIG_DFL))
+    _let_through()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(before=_hold_back, after_in_parent=_let_through, after_in_child=_be_a_child)
 
 
 def _raise_in_main_thread(number: signal.Signals) -> None:

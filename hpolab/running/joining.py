@@ -154,7 +154,7 @@ def _leave(say: Callable[[str], None], reason: str | None) -> None:
 
 def _join(asked: Joining, say: Callable[[str], None]) -> None:
     _check_place(asked)
-    time.sleep(random.uniform(0, asked.max_delay))
+    time.sleep(random.SystemRandom().uniform(0, asked.max_delay))
     gpu = gpu_of_local_rank()
     if gpu is not None:
         os.environ[VISIBLE] = gpu

@@ -35,6 +35,7 @@ __all__ = [
     "say_failure",
     "say_nothing_to_do",
     "say_outcome",
+    "say_requeued",
     "say_what_was_ignored",
     "say_whom_it_waits_for",
     "why_without_best",
@@ -62,6 +63,15 @@ def say_failure(study: Study, number: int, error: Exception) -> None:
     """Log that a trial has failed, why, and where in the user's code."""
     reason = error_text(error).partition("\n")[0]
     _logger.warning(f"Trial {number} of study {study.study_name!r} failed: {reason}{_place(error)}")
+
+
+def say_requeued(study: Study, number: int, error: Exception) -> None:
+    """Log that a trial has ended by an error after its worker was asked to stop."""
+    reason = error_text(error).partition("\n")[0]
+    _logger.warning(
+        f"Trial {number} of study {study.study_name!r} is requeued: after the worker was asked to "
+        f"stop, it ended by {reason}{_place(error)}"
+    )
 
 
 def _place(error: Exception) -> str:

@@ -119,7 +119,7 @@ def run(
 
     Ctrl-C, SIGTERM (a scheduler's notice before preemption) and SIGHUP requeue the running trial at
     once. Ctrl-C then raises `KeyboardInterrupt` with a message that says how to resume, the others
-    `SystemExit`.
+    `SystemExit`. (`hpolab worker`, which a scheduler starts, lets the epoch end first.)
 
     Args:
         study: Any ``optuna.Study``.
@@ -164,7 +164,8 @@ def run(
             value outside its range.
         RecipeMismatch: If the study has trials of a search space that this one cannot follow, was
             begun with another ``n_workers`` under ``reproducible``, or was written by a newer
-            hpolab.
+            hpolab. Also if another worker trains one of its trials with an objective of another
+            name.
         StudyNotFound: If the study is deleted while it runs.
         TooManyFailures: If the first ``max_failures`` trials failed; from the last one's error.
         WorkersDied: If worker processes die over and over without finishing a trial.

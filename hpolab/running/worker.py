@@ -27,7 +27,12 @@ from hpolab.errors import (
 from hpolab.objectives.base import Objective
 from hpolab.objectives.crew import OneByOne
 from hpolab.running.described import device_of, job_id, name_of
-from hpolab.running.outcome import say_failure, say_what_was_ignored, say_whom_it_waits_for
+from hpolab.running.outcome import (
+    say_failure,
+    say_requeued,
+    say_what_was_ignored,
+    say_whom_it_waits_for,
+)
 from hpolab.studies.history import history_of
 from hpolab.studies.recipe import read_recipe, write_recipe
 from hpolab.trial.lease import (
@@ -359,7 +364,10 @@ class Worker:
         except _NOT_THE_TRIALS_FAULT:
             raise
         except Exception as error:  # noqa: BLE001 - stored with the trial, and the study goes on
-            return self._fail(trial, error)
+            if not interrupts.is_soft:
+                return self._fail(trial, error)
+            # A notice reaches all processes of a job: those that the training has started are gone.
+            say_requeued(self._study, trial.number, error)
         except KeyboardInterrupt:
             interrupts.pressed = interrupts.pressed or signal.SIGINT
         except StopsBehindReport:

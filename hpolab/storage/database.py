@@ -13,6 +13,7 @@ from optuna.storages import RDBStorage
 from hpolab.errors import StorageUnavailable
 from hpolab.storage.numbered import refuse_other, without_number
 from hpolab.storage.redaction import reason_of
+from hpolab.storage.rows import glance_at, read_trial, read_trials
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -187,15 +188,16 @@ class DatabaseStorage(FinishesAgain, RDBStorage):
     set_trial_system_attr = repeated(RDBStorage.set_trial_system_attr)
     set_trial_user_attr = repeated(RDBStorage.set_trial_user_attr)
 
+    glance = repeated(glance_at)
     _get_best_trial_id = repeated(RDBStorage._get_best_trial_id)
-    _get_trials = repeated(RDBStorage._get_trials)
+    _get_trials = repeated(read_trials)
     get_all_studies = repeated(RDBStorage.get_all_studies)
     get_study_directions = repeated(RDBStorage.get_study_directions)
     get_study_id_from_name = repeated(RDBStorage.get_study_id_from_name)
     get_study_name_from_id = repeated(RDBStorage.get_study_name_from_id)
     get_study_system_attrs = repeated(RDBStorage.get_study_system_attrs)
     get_study_user_attrs = repeated(RDBStorage.get_study_user_attrs)
-    get_trial = repeated(RDBStorage.get_trial)
+    get_trial = repeated(read_trial)
     get_trial_id_from_study_id_trial_number = repeated(
         RDBStorage.get_trial_id_from_study_id_trial_number
     )

@@ -42,6 +42,9 @@ _logger = get_logger(__name__)
 _SHOWN_BYTES = 1000
 _BLOCK_BYTES = 4096
 
+# How entries of Optuna's SET_TRIAL_PARAM and SET_TRIAL_INTERMEDIATE_VALUE begin.
+_PARAMS_AND_REPORTS = (b'{"op_code":5,', b'{"op_code":7,')
+
 
 class _Place(NamedTuple):
     """A place between two lines of the file: how many lines and bytes, and which line, precede."""
@@ -180,6 +183,29 @@ class JournalFile(BaseJournalBackend):
                     yield self._entry(line, place.n_lines + 1)
                 place = _Place(place.n_lines + 1, place.offset + len(line), line)
             self._place = place
+
+    def skim_logs(self, log_number_from: int) -> Iterator[tuple[int, dict[str, Any] | None]]:
+        """Read the entries from a number on, but for params and reports, which are the most.
+
+        Yields:
+            How many entries there are up to this one's end, and the entry; at the end None.
+
+        Raises:
+            StorageUnavailable: As `read_logs`.
+        """
+        place = self._place if self._place.n_lines <= log_number_from else _Place()
+        with self._border("read"), self._open("rb") as file:
+            end = self._end(file, place)
+            self._check_unchanged(file, place)
+            n_lines, offset, line = place
+            while offset < end:
+                line = file.readline()
+                n_lines += 1
+                offset += len(line)
+                if n_lines > log_number_from and not line.startswith(_PARAMS_AND_REPORTS):
+                    yield n_lines, self._entry(line, n_lines)
+            self._place = _Place(n_lines, offset, line)
+        yield n_lines, None
 
     def __getstate__(self) -> dict[str, Any]:
         return {"path": self.path}

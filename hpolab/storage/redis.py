@@ -104,6 +104,18 @@ table.insert(entries, 1, #entries)
 return '[' .. table.concat(entries, ',') .. ']'
 """
 
+# As `_READ`, but for params and reports, which are the most: returns how many entries there are
+# with them, and the text, in which the last of all comes first, wanted or not.
+_SKIM = f"""{_CHECK}
+local entries = redis.call('LRANGE', key, ARGV[3], ARGV[3] + ARGV[4] - 1)
+local kept = {{entries[#entries]}}
+for _, entry in ipairs(entries) do
+  if not string.find(entry, '^%["[^"]*",{{"op_code":[57],') then table.insert(kept, entry) end
+end
+table.insert(kept, 1, #kept)
+return {{#entries, '[' .. table.concat(kept, ',') .. ']'}}
+"""
+
 # ARGV from 3: the entries of one batch. Returns how many entries there are up to their end. What
 # this process has not seen is searched for the last of them even at the first attempt: a request
 # that seemed lost may arrive after its repetition. Lua unpacks some thousands at most.
@@ -202,6 +214,26 @@ class RedisJournalBackend(BaseJournalBackend):
                 self._advance(_Place(first, entries[-1][0]))
             for _, log in entries:
                 yield log
+
+    def skim_logs(self, log_number_from: int) -> Iterator[tuple[int, dict[str, Any] | None]]:
+        """Yield the logs from a number on, but for params and reports.
+
+        Yields:
+            How many logs have been looked at, and the log; at the end None.
+        """
+        first, is_end = log_number_from, False
+        while not is_end:
+            n_entries, text = self._call(_SKIM, first, CHUNK)
+            entries = _parse(text)
+            if entries is None:
+                raise self._damaged(first)
+            first += n_entries
+            is_end = n_entries < CHUNK
+            if entries:
+                self._advance(_Place(first, entries[0][0]))
+            for _, log in entries[1:]:
+                yield first, log
+        yield first, None
 
     def append_logs(self, logs: list[dict[str, Any]]) -> None:
         """Append logs, all of them together and exactly once.

@@ -28,6 +28,7 @@ from sqlalchemy.orm import Session
 from hpolab.errors import StorageUnavailable
 from hpolab.storage.bulk import report_row
 from hpolab.storage.numbered import refuse_other, without_number
+from hpolab.storage.rows import glance_at, read_trial, read_trials
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -35,6 +36,8 @@ if TYPE_CHECKING:
 
     from optuna.trial import FrozenTrial, TrialState
     from sqlalchemy.engine import ExceptionContext
+
+    from hpolab.storage.glance import Glance
 
 __all__ = ["SQLiteStorage", "has_studies", "is_sqlite"]
 
@@ -216,11 +219,20 @@ class SQLiteStorage(RDBStorage):
     def get_trial(self, trial_id: int) -> FrozenTrial:
         # This trial's alone: Optuna calls it from inside transactions that refuse a trial's write.
         self._flush_for_a_reader(self._reports.keys() & {trial_id})
-        return super().get_trial(trial_id)
+        return read_trial(self, trial_id)
 
     def _get_trials(self, *args: Any, **kwargs: Any) -> list[FrozenTrial]:
         self._flush_for_a_reader(list(self._reports))
-        return super()._get_trials(*args, **kwargs)
+        return read_trials(self, *args, **kwargs)
+
+    def glance(self, study_id: int) -> Glance:
+        """Look at a study without reading its finished trials.
+
+        Raises:
+            KeyError: If there is no such study.
+        """
+        self._flush_for_a_reader(list(self._reports))
+        return glance_at(self, study_id)
 
     def _flush_for_a_reader(self, trial_ids: Iterable[int]) -> None:
         for trial_id in trial_ids:

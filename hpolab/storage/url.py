@@ -38,6 +38,7 @@ from hpolab.storage.database import DatabaseStorage
 from hpolab.storage.journal import ForkSafeJournalStorage, JournalFile
 from hpolab.storage.paths import path_of, why_unusable
 from hpolab.storage.redaction import reason_of, redact
+from hpolab.storage.skimmed import SkimmedJournal
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -135,6 +136,24 @@ got 'postgres://ada:***@localhost'.
     return storage
 
 
+def open_to_look(url: str) -> BaseStorage:
+    """Open a storage to see how far its studies are; of a journal, trials are not replayed for it.
+
+    Args:
+        url: As for `open_storage`.
+
+    Returns:
+        The storage, for `hpolab.studies.summary.summarize`.
+
+    Raises:
+        HpolabError: As from `open_storage` without ``create``.
+    """
+    scheme, separator, _ = url.partition("://")
+    if separator and scheme in _SKIMMED:
+        return _SKIMMED[scheme](url, False, True)
+    return open_storage(url, create=False)
+
+
 def _open_memory(url: str, create: bool) -> BaseStorage:
     if url != "memory://":
         raise _malformed(url, "memory://")
@@ -171,26 +190,26 @@ def _open_sqlite(url: str, create: bool) -> BaseStorage:
     )
 
 
-def _open_journal(url: str, create: bool) -> BaseStorage:
+def _open_journal(url: str, create: bool, skim: bool = False) -> BaseStorage:
     path = _file(url, "an Optuna journal", _is_journal, create=create)
-    return _replayed(url, lambda: JournalFile(path))
+    return _replayed(url, lambda: JournalFile(path), skim)
 
 
-def _open_redis(url: str, create: bool) -> BaseStorage:
+def _open_redis(url: str, create: bool, skim: bool = False) -> BaseStorage:
     address = _address(url, "redis://user:password@host:port/0")
     # redis-py would take any other path for database 0.
     if not re.fullmatch(r"/?\d*", address.path):
         raise _malformed(url, "redis://user:password@host:port/0")
-    return _open_redis_server(url)
+    return _open_redis_server(url, skim)
 
 
-def _open_redis_socket(url: str, create: bool) -> BaseStorage:
+def _open_redis_socket(url: str, create: bool, skim: bool = False) -> BaseStorage:
     if not url.partition("?")[0].removeprefix("unix://").startswith("/"):
         raise _malformed(url, "unix:///folder/redis.sock?db=0")
-    return _open_redis_server(url)
+    return _open_redis_server(url, skim)
 
 
-def _open_redis_server(url: str) -> BaseStorage:
+def _open_redis_server(url: str, skim: bool) -> BaseStorage:
     redis = _driver(url, "redis", "redis", "redis")
     from hpolab.storage.redis import RedisJournalBackend, check_server
 
@@ -205,7 +224,7 @@ def _open_redis_server(url: str) -> BaseStorage:
             with suppress(redis.BusyLoadingError):
                 client.ping()
             check_server(client)
-        return _replayed(url, lambda: RedisJournalBackend(url))
+        return _replayed(url, lambda: RedisJournalBackend(url), skim)
 
     return _at_the_border(
         # redis-py refuses options by TypeError and ValueError.
@@ -255,8 +274,10 @@ def _open_database(url: str, dialect: str, driver: str, lock: str, create: bool)
             return DatabaseStorage(
                 # RDBStorage fills the URL in as a format string.
                 address.render_as_string(hide_password=False).replace("{", "{{").replace("}", "}}"),
-                # Servers and firewalls drop idle connections, and trials can take hours.
-                engine_kwargs={"pool_pre_ping": True, "connect_args": patience},
+                # Servers and firewalls drop idle connections, and trials can take hours. A worker
+                # keeps one: a server takes 100 by default, and Optuna opens two when it starts.
+                # Threads that need more at once open them for a moment.
+                engine_kwargs={"pool_pre_ping": True, "pool_size": 1, "connect_args": patience},
             )
 
     return _at_the_border(
@@ -307,6 +328,13 @@ _OPENERS: dict[str, Callable[[str, bool], BaseStorage]] = {
     "redis": _open_redis,
     "rediss": _open_redis,
     "sqlite": _open_sqlite,
+    "unix": _open_redis_socket,
+}
+
+_SKIMMED: dict[str, Callable[[str, bool, bool], BaseStorage]] = {
+    "journal": _open_journal,
+    "redis": _open_redis,
+    "rediss": _open_redis,
     "unix": _open_redis_socket,
 }
 
@@ -413,10 +441,11 @@ def _at_the_border(
     raise _unavailable(url, reason, advice)
 
 
-def _replayed(url: str, open_backend: Callable[[], BaseJournalBackend]) -> BaseStorage:
+def _replayed(url: str, open_backend: Callable[[], BaseJournalBackend], skim: bool) -> BaseStorage:
     """Open a journal's storage, which reads the journal from its beginning."""
+    kind = SkimmedJournal if skim else ForkSafeJournalStorage
     return _at_the_border(
-        lambda: ForkSafeJournalStorage(open_backend()),
+        lambda: kind(open_backend()),
         # How Optuna refuses an entry of an operation that it does not know, or without its fields.
         (AssertionError, KeyError, TypeError, ValueError),
         url,

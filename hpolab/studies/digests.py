@@ -83,7 +83,7 @@ class Past:
         """Bring a digest up to date, and keep other threads from it meanwhile.
 
         Args:
-            key: Tells one digest of the study from the others.
+            key: Tells one digest of the study from the others: its class, for one that is alone.
             make: Makes an empty one.
 
         Yields:
@@ -129,5 +129,5 @@ def best_so_far(study: Study) -> FrozenTrial | None:
     Args:
         study: A study with one objective value.
     """
-    with Past(study).digested("best", lambda: _Best(study)) as (found, _):
+    with Past(study).digested(_Best, lambda: _Best(study)) as (found, _):
         return found.trial

@@ -106,7 +106,7 @@ class QuickPercentilePruner(PercentilePruner):
         step = trial.last_step
         if step is None or step < self._n_warmup_steps or not self._is_due(trial, step):
             return False
-        with Past(study).digested("values by step", _StepValues) as (found, late):
+        with Past(study).digested(_StepValues, _StepValues) as (found, late):
             n_trials = found.n_trials + sum(t.state == TrialState.COMPLETE for t in late)
             ordered, n_reports = found.at(step, late)
             if n_trials == 0 or n_trials < self._n_startup_trials:
@@ -194,7 +194,7 @@ def _halve(
             return True
         name = f"{_RUNG}{rung}"
         study._storage.set_trial_system_attr(trial._trial_id, name, value)
-        with past.digested(("rungs", key), lambda: _Rungs(bracket_of)) as (found, late):
+        with past.digested((_Rungs, key), lambda: _Rungs(bracket_of)) as (found, late):
             others = [
                 other.system_attrs[name]
                 for other in (*late, *past.unfinished)
@@ -245,7 +245,7 @@ class QuickHyperbandPruner(HyperbandPruner):
         return _halve(pruner, study, trial, tuple(self._trial_allocation_budgets), bracket_of)
 
 
-class _Best(Digest):
+class _BestTrials(Digest):
     """The best complete trial, and the best one that violates no constraint."""
 
     def __init__(self, sign: float) -> None:
@@ -273,7 +273,7 @@ class QuickWilcoxonPruner(WilcoxonPruner):
     def prune(self, study: Study, trial: FrozenTrial) -> bool:
         """See Optuna's ``WilcoxonPruner``."""
         sign = sign_of(study.direction)
-        with Past(study).digested("best", lambda: _Best(sign)) as (found, late):
+        with Past(study).digested(_BestTrials, lambda: _BestTrials(sign)) as (found, late):
             best = copy.copy(found)
             best.add(late)
         shown = {t.number: t for t in (best.of_all, best.feasible) if t is not None}

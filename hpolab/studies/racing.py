@@ -92,7 +92,7 @@ class RacingPruner(BasePruner):
     def prune(self, study: Study, trial: FrozenTrial) -> bool:
         """Return whether the trial's chance to end better than the best one is too small."""
         sign = -sign_of(study.direction)
-        with Past(study).digested(("races", sign), lambda: _Races(sign)) as (races, late):
+        with Past(study).digested(_Races, lambda: _Races(sign)) as (races, late):
             best, spread = races.best_and_variance(late)
         if best is None:
             return False
@@ -149,9 +149,12 @@ class _Races(Digest):
         if best is None:
             return None, None
         reports = best.intermediate_values
+        variances = self._around(reports)
         more = {_key(trial.intermediate_values): trial.intermediate_values for trial in late}
-        variances = list(self._around(reports))
-        _insert(variances, [more[key] for key in more.keys() - self._distinct.keys()], reports)
+        new = [found for key, found in more.items() if key not in self._distinct]
+        if new:
+            variances = list(variances)
+            _insert(variances, new, reports)
         if not variances:
             return reports, None
         middle = len(variances) // 2
@@ -164,7 +167,7 @@ class _Races(Digest):
     def _rank(self, trial: FrozenTrial) -> tuple[float, int]:
         return self._sign * fmean(trial.intermediate_values.values()), trial.number
 
-    def _around(self, best: Reports) -> Sequence[float]:
+    def _around(self, best: Reports) -> list[float]:
         """Return the variances of all distinct trials' differences to one, in order."""
         key = _key(best)
         if key not in self._variances:

@@ -138,7 +138,7 @@ class _KnownSearchSpace(IntersectionSearchSpace):
     def calculate(self, study: Study, use_cache: bool = False) -> dict[str, BaseDistribution]:
         """Return the parameters that all finished trials have, sorted by name."""
         past, include_pruned = self._known
-        with past.digested("search space", _SearchSpaces) as (found, late):
+        with past.digested(_SearchSpaces, _SearchSpaces) as (found, late):
             spaces = _SearchSpaces()
             spaces.of_complete, spaces.of_all = found.of_complete, found.of_all
             spaces.add(late)
@@ -223,7 +223,7 @@ def _bounded(
     past: Past, rule: Rule, directions: Sequence[StudyDirection]
 ) -> list[FrozenTrial] | None:
     """Return what is shown of a long study, by number; None if all of it is."""
-    with past.digested(rule, partial(_Bounded, rule, directions)) as (kept, late):
+    with past.digested((_Bounded, rule), partial(_Bounded, rule, directions)) as (kept, late):
         if late:
             kept = kept.copy()
             kept.add(late)
@@ -252,7 +252,7 @@ def first_shown(study: Study) -> Study:
     """Return a study as QMC sees it: with the first trial, or with those that run."""
     whole = _optuna.without_bracket(study)
     past = Past(whole)
-    with past.digested("first", _First) as (found, late):
+    with past.digested(_First, _First) as (found, late):
         first = copy.copy(found)
         first.add(late)
     shown = past.unfinished if first.trial is None else [first.trial]

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import optuna
 from optuna.exceptions import DuplicatedStudyError
+from optuna.storages import get_storage
 from optuna.study import StudyDirection, get_all_study_names
 
 from hpolab.errors import (
@@ -150,7 +151,8 @@ def make_study(
         direction = objective.direction if direction is None else direction
         search_space = objective.search_space if search_space is None else search_space
     directions = None if direction is None else _directions(direction)
-    opened = open_storage(storage)
+    # With Optuna's cache, so that no step below reads a long study anew.
+    opened = get_storage(open_storage(storage))
     stored = _stored_recipe(study_name, opened, directions or _DEFAULT_DIRECTIONS)
     if stored is not None:
         sampler = _as_stored("sampler", sampler, stored.sampler)
@@ -260,7 +262,7 @@ def load_study(study_name: str, *, storage: str | BaseStorage | None = None) -> 
         >>> str(load_study("squares", storage=storage).sampler)
         'TrialSeededSampler(RandomSampler, seed=0)'
     """
-    opened = open_storage(storage, create=False)
+    opened = get_storage(open_storage(storage, create=False))
     study = stored_study(study_name, opened)
     return study if read_recipe(study) is None else make_study(study_name, storage=opened)
 
@@ -370,8 +372,12 @@ def _stored_recipe(
     if study_name not in get_all_study_names(storage):
         return None
     study = stored_study(study_name, storage)
-    # Before the recipe, which is written before any trial.
+    recipe = read_recipe(study)
+    if recipe is not None:
+        return recipe
     n_trials = len(study.get_trials(deepcopy=False))
+    # Once more: another process may have made the study just now, and a recipe is written before
+    # any trial.
     recipe = read_recipe(study)
     # A study without a trial may be our own, killed between its creation and its recipe.
     same = _names(study.directions) == directions

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-import optuna
 from optuna.trial import TrialState
 
-from hpolab.studies.trials import Tally, best_of, tally
+from hpolab.storage.glance import Glance
+from hpolab.studies.trials import Tally, best_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -43,29 +44,48 @@ def summarize(storage: BaseStorage, study_name: str) -> StudySummary:
     """Sum a study up.
 
     Args:
-        storage: An open storage.
+        storage: An open storage; of a journal the one that `open_to_look` opens is quick.
         study_name: The study's name.
 
     Raises:
         KeyError: If the storage has no such study.
 
     Example:
+        >>> import optuna
         >>> study = optuna.create_study(study_name="squares")
         >>> study.optimize(lambda trial: trial.suggest_float("x", 0, 1) ** 2, n_trials=3)
         >>> summarize(study._storage, "squares").tally.complete
         3
     """
-    study = optuna.load_study(study_name=study_name, storage=storage, sampler=_ANY_SAMPLER)
-    trials = study.get_trials(deepcopy=False)
-    best = None if len(study.directions) > 1 else best_of(trials, study.direction)
+    study_id = storage.get_study_id_from_name(study_name)
+    glance = _glance(storage, study_id)
+    n = glance.n_by_state
     return StudySummary(
         study_name=study_name,
-        tally=tally(trials),
-        best=None if best is None or best.value is None else (best.number, best.value),
-        running=[trial for trial in trials if trial.state == TrialState.RUNNING],
-        user_attrs=study.user_attrs,
+        tally=Tally(
+            complete=n[TrialState.COMPLETE],
+            pruned=n[TrialState.PRUNED],
+            failed=n[TrialState.FAIL],
+            running=n[TrialState.RUNNING],
+            waiting=n[TrialState.WAITING],
+        ),
+        best=glance.best,
+        running=glance.running,
+        user_attrs=storage.get_study_user_attrs(study_id),
     )
 
 
-# None draws with it; Optuna's default is made anew for each load.
-_ANY_SAMPLER = optuna.samplers.RandomSampler()
+def _glance(storage: BaseStorage, study_id: int) -> Glance:
+    """Look at a study; databases and journals tell what is asked for without all trials."""
+    own = getattr(storage, "glance", None)
+    if own is not None:
+        found: Glance = own(study_id)
+        return found
+    trials = storage.get_all_trials(study_id, deepcopy=False)
+    directions = storage.get_study_directions(study_id)
+    best = None if len(directions) > 1 else best_of(trials, directions[0])
+    return Glance(
+        Counter(trial.state for trial in trials),
+        None if best is None or best.value is None else (best.number, best.value),
+        [trial for trial in trials if trial.state == TrialState.RUNNING],
+    )

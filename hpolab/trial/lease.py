@@ -25,7 +25,7 @@ from hpolab.studies.history import history_of
 from hpolab.trial.checkpoint import TrialCheckpoints, default_store
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping, Sequence
+    from collections.abc import Callable, Collection, Mapping, Sequence
 
     from optuna import Study, Trial
     from optuna.trial import FrozenTrial
@@ -151,18 +151,22 @@ class Lease:
 
     def process_is_dead(self) -> bool:
         """Tell whether the worker ran on this host and is gone."""
-        import psutil  # here and below: it takes as long to import as the rest of this package
+        return _process_is_dead(self.host, self.pid, self.started)
 
-        if self.host != _this_process(os.getpid())[0]:
-            return False
-        try:
-            process = psutil.Process(self.pid)
-            if process.status() == psutil.STATUS_ZOMBIE:
-                return True
-            started: float = process.create_time()
-            return abs(started - self.started) > _SAME_START_SECONDS
-        except psutil.NoSuchProcess:
+
+def _process_is_dead(host: str, pid: int, started: float) -> bool:
+    import psutil  # here and below: it takes as long to import as the rest of this package
+
+    if host != _this_process(os.getpid())[0]:
+        return False
+    try:
+        process = psutil.Process(pid)
+        if process.status() == psutil.STATUS_ZOMBIE:
             return True
+        begun: float = process.create_time()
+        return abs(begun - started) > _SAME_START_SECONDS
+    except psutil.NoSuchProcess:
+        return True
 
 
 _FIELDS = frozenset(field.name for field in fields(Lease))
@@ -295,9 +299,12 @@ def _requeue_dead_trials(
 ) -> list[int]:
     requeued = []
     _forget_changed(study, running)
+    held = _held_here(study)
+    # Asked for once a look: a worker may hold many trials.
+    is_gone = lru_cache(maxsize=None)(_process_is_dead)
     for trial in running:
         lease = Lease.of(trial)
-        if not _is_dead(study, trial, lease):
+        if not _is_dead(study, trial, lease, held, is_gone):
             continue
         # Another worker may have requeued it, even popped it, since the list was read.
         latest = _optuna.reread(study, trial.number)
@@ -433,24 +440,33 @@ def _is_claimed(trial: FrozenTrial) -> bool:
 _seen: WeakKeyDictionary[Study, dict[int, tuple[Lease | None, float]]] = WeakKeyDictionary()
 
 
-def _is_dead(study: Study, trial: FrozenTrial, lease: Lease | None) -> bool:
+def _held_here(study: Study) -> frozenset[int]:
+    """Return the trials of a study that this process holds."""
+    with _held_lock:
+        held = list(_held)
+    return frozenset(trial.number for trial in held if _same(trial.study, study))
+
+
+def _is_dead(
+    study: Study,
+    trial: FrozenTrial,
+    lease: Lease | None,
+    held: Collection[int],
+    is_gone: Callable[[str, int, float], bool],
+) -> bool:
     if lease is None:
         # Either popped in this instant, or its worker was killed between that and its lease. The
         # last one that tried to pop it is most likely the one that did.
         if not _is_claimed(trial):
             return False
         tried = trial.user_attrs.get(_optuna.SLOT_KEY)
-        is_gone = tried is not None and Lease.read(tried).process_is_dead()
-        seconds = _POP_SECONDS_IF_GONE if is_gone else _POP_SECONDS
+        has_gone = tried is not None and Lease.read(tried).process_is_dead()
+        seconds = _POP_SECONDS_IF_GONE if has_gone else _POP_SECONDS
         return _stood_still(study, trial, lease, seconds)
     if lease.is_mine:
-        with _held_lock:
-            held = list(_held)
-        return not any(mine.number == trial.number and _same(mine.study, study) for mine in held)
-    if lease.process_is_dead():
-        return True
-    if lease.host == Lease.mine().host:
-        return False
+        return trial.number not in held
+    if lease.is_here:
+        return is_gone(lease.host, lease.pid, lease.started)
     return _stood_still(study, trial, lease, lease.grace_seconds)
 
 

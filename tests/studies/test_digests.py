@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import copy
 import gc
+import random
 import weakref
 
 import optuna
 import pytest
 from optuna.storages import InMemoryStorage
+from optuna.trial import TrialState, create_trial
 
-from hpolab import make_study, run
+from hpolab import _optuna, make_pruner, make_study, run
 
 
 def objective(trial: optuna.Trial) -> float:
@@ -51,3 +54,38 @@ def test_studies_of_one_storage_have_their_own():
         run(study, objective, n_trials=20)
     assert [t.params for t in beside.trials] == [t.params for t in alone.trials]
     assert [t.state for t in beside.trials] == [t.state for t in alone.trials]
+
+
+@pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")
+@pytest.mark.parametrize("name", ["median", "wilcoxon", "race"])
+def test_trial_that_must_not_depend_on_timing_is_judged_by_those_before_its_window_alone(name):
+    """Trials that run at once see different ones, and ask in any order."""
+    rng = random.Random(0)
+    trials = []
+    for number in range(120):
+        reports = [rng.random() + 1 / (1 + number) for _ in range(6)]
+        trials.append(
+            create_trial(
+                value=sum(reports) / 6,
+                intermediate_values=dict(enumerate(reports)),
+                state=TrialState.COMPLETE,
+            )
+        )
+    study = optuna.create_study()
+    study.add_trials(trials)
+    pruner, width, decisions = make_pruner(name), 6, []
+    for first in (10, 40, 41, 100):
+        together = list(range(first, first + width))
+        rng.shuffle(together)
+        for number in together:
+            below = number - width + 1
+            past = optuna.create_study()
+            past.add_trials(trials[:below])
+            frozen = copy.copy(study.get_trials(deepcopy=False)[number])
+            values = frozen.intermediate_values
+            frozen.intermediate_values = {step: values[step] for step in range(3)}
+            view = _optuna._with_past_only(study, number, below)
+            decisions.append(pruner.prune(view, frozen))
+            assert decisions[-1] == make_pruner(name).prune(past, frozen)
+    assert True in decisions or name == "wilcoxon"
+    assert False in decisions

@@ -259,3 +259,36 @@ def test_worker_that_is_gone_needs_no_long_wait():
     assert requeue_dead_trials(study) == []
     time.sleep(0.3)
     assert requeue_dead_trials(study) == [0]
+
+
+def test_lease_of_an_earlier_or_a_later_version_is_read():
+    mine = Lease.mine(objective="train", device="cuda:0", job="SLURM job 7")
+    key, stored = mine.as_mark()
+    later = create_trial(state=TrialState.RUNNING, user_attrs={key: stored | {"mood": "good"}})
+    assert Lease.of(later) == mine
+    fields = ("host", "pid", "started", "grace_seconds", "beats")
+    earlier = {name: stored[name] for name in fields}
+    lease = Lease.of(create_trial(state=TrialState.RUNNING, user_attrs={key: earlier}))
+    assert lease is not None
+    assert lease.is_mine
+    assert (lease.objective, lease.device, lease.job, lease.beat_at) == ("", "", "", 0.0)
+
+
+def test_lease_says_what_the_worker_trains_and_when_it_was_heard_of(tmp_path, monkeypatch):
+    monkeypatch.setenv("SLURM_JOB_ID", "77")
+    study = make_study("s", storage=f"sqlite:///{tmp_path}/s.db", sampler="random")
+    seen = []
+
+    def train(trial):
+        deadline = time.monotonic() + 10
+        while len(seen) < 2 and time.monotonic() < deadline:
+            lease = Lease.of(study.get_trials(deepcopy=False)[trial.number])
+            if not seen or lease.beats > seen[-1].beats:
+                seen.append(lease)
+            time.sleep(0.05)
+        return 1.0
+
+    run(study, train, n_trials=1, grace_seconds=1)
+    assert [lease.objective for lease in seen] == ["train"] * 2
+    assert seen[0].job == "SLURM job 77"
+    assert 0 < seen[0].beat_at < seen[1].beat_at <= time.time()

@@ -39,7 +39,8 @@ class RayExecutor(Executor):
     that all nodes see. ``timeout_seconds`` counts from the start of the workers.
 
     Arrays of NumPy that the objective holds travel once to each node, where all workers read the
-    same memory. So nobody may write to them: an objective that does must copy them first.
+    same memory. So nobody may write to them: an objective that does must copy them first. Tensors
+    of PyTorch travel once, too, but each worker has its own copy.
 
     A worker finds OMP_NUM_THREADS set to its CPUs, unless that is set, and in CUDA_VISIBLE_DEVICES
     the GPUs that Ray has given it, none if it has asked for none.
@@ -54,7 +55,8 @@ class RayExecutor(Executor):
         address: "auto" for the cluster that this machine is part of, "host:port", or
             "ray://host:port" from outside. None takes RAY_ADDRESS, as `ray job submit` sets it, and
             without it starts Ray on this machine for the run alone. Where ``ray.init`` was called
-            before, that connection is used, and stays.
+            before, that connection is used, and stays: do so before `compare` and its like, which
+            are several runs.
         runtime_env: What Ray is to provide for the workers: packages, files, variables.
 
     Raises:

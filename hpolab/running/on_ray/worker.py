@@ -284,7 +284,7 @@ class _Listener:
         self.is_to_requeue = True
         main = threading.main_thread().ident
         assert main is not None
-        # Not SIGINT, which Ray blocks in its workers. This one stops a training at once, too.
+        # Not SIGINT: Ray's processes block it, so that a terminal's Ctrl-C does not reach them.
         signal.pthread_kill(main, signal.SIGHUP)
         time.sleep(_LAST_SECONDS)
         if not self._closed:

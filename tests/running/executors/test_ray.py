@@ -12,33 +12,43 @@ import uuid
 from collections import Counter
 from typing import TYPE_CHECKING
 
+import cloudpickle
 import numpy as np
 import pytest
+import torch
 from optuna.trial import TrialState
+from sklearn.ensemble import HistGradientBoostingClassifier
 
 from hpolab import (
     FunctionObjective,
     InvalidArgument,
     InvalidType,
+    LightGBMObjective,
     RayExecutor,
     RayUnavailable,
     RecipeMismatch,
     Reporter,
     SearchSpace,
+    SklearnObjective,
+    TorchObjective,
     compare,
     confirm,
     fold_ensemble,
     load_study,
     make_study,
+    optimizer_space,
     run,
     sweep,
 )
 
 if TYPE_CHECKING:
+    import pickle
     from collections.abc import Callable, Mapping
     from pathlib import Path
 
     import optuna
+
+    from hpolab import Objective
 
 pytestmark = [
     pytest.mark.xdist_group("ray"),
@@ -221,6 +231,7 @@ def test_driver_that_is_killed_comes_back_to_its_workers(ray_cluster, postgres, 
     assert ray_cluster.actors() == []
 
 
+@pytest.mark.long
 def test_workers_whose_driver_was_killed_end_by_themselves(ray_cluster, postgres, tmp_path):
     side_file = tmp_path / "epochs"
     arguments = (tmp_path / "driver.py", postgres, side_file, ray_cluster.address, 6)
@@ -232,6 +243,7 @@ def test_workers_whose_driver_was_killed_end_by_themselves(ray_cluster, postgres
     assert [trial.state for trial in trials] == [TrialState.COMPLETE] * 6
 
 
+@pytest.mark.long
 def test_another_objective_is_refused_while_workers_are_there(ray_cluster, url, tmp_path):
     study = make_study("s", storage=url, sampler="random")
     refused: list[str] = []
@@ -416,3 +428,43 @@ def test_storage_that_other_machines_cannot_see_is_refused(ray_cluster, url, mon
 def test_bad_arguments_are_refused(arguments, error):
     with pytest.raises(error, match=next(iter(arguments))):
         RayExecutor(**arguments)
+
+
+def objectives_of_families(kind: str) -> Objective:
+    """Return an objective whose data is held in arrays."""
+    rng = np.random.default_rng(0)
+    rows, labels = rng.normal(size=(4000, 6)), np.arange(4000) % 2
+    splits = {"train": (rows[:3000], labels[:3000]), "valid": (rows[3000:], labels[3000:])}
+    if kind == "lightgbm":
+        return LightGBMObjective(**splits, objective="binary", metric="auc", max_rounds=3)
+    if kind == "sklearn":
+        return SklearnObjective(HistGradientBoostingClassifier(max_iter=3), rows, labels, folds=2)
+    splits = {name: (x.astype(np.float32), y.astype(np.int64)) for name, (x, y) in splits.items()}
+    return TorchObjective(
+        lambda params: torch.nn.Linear(6, 2),
+        **splits,
+        search_space=optimizer_space("sgd"),
+        loss="cross_entropy",
+        metric="accuracy",
+        max_epochs=2,
+        batch_size=64,
+    )
+
+
+@pytest.mark.parametrize("kind", ["torch", "lightgbm", "sklearn"])
+def test_objectives_train_on_memory_that_is_read_only(kind):
+    study = make_study("s", objective=objectives_of_families(kind), storage="memory://", seed=0)
+    buffers: list[bytes] = []
+
+    def aside(buffer: pickle.PickleBuffer) -> bool:
+        buffers.append(bytes(buffer.raw()))
+        return False
+
+    objective = objectives_of_families(kind)
+    sent = cloudpickle.dumps(objective, buffer_callback=aside)
+    received = cloudpickle.loads(sent, buffers=buffers)
+    run(study, received, n_trials=2)
+    again = make_study("a", objective=objective, storage="memory://", seed=0)
+    run(again, objective, n_trials=2)
+    assert [trial.state.name for trial in study.trials] == ["COMPLETE"] * 2
+    assert [trial.value for trial in study.trials] == [trial.value for trial in again.trials]
