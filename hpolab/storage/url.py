@@ -274,10 +274,7 @@ def _open_database(url: str, dialect: str, driver: str, lock: str, create: bool)
             return DatabaseStorage(
                 # RDBStorage fills the URL in as a format string.
                 address.render_as_string(hide_password=False).replace("{", "{{").replace("}", "}}"),
-                # Servers and firewalls drop idle connections, and trials can take hours. A worker
-                # keeps one: a server takes 100 by default, and Optuna opens two when it starts.
-                # Threads that need more at once open them for a moment.
-                engine_kwargs={"pool_pre_ping": True, "pool_size": 1, "connect_args": patience},
+                engine_kwargs=_FEW_CONNECTIONS | {"connect_args": patience},
             )
 
     return _at_the_border(
@@ -317,6 +314,17 @@ def _open_grpc(url: str, create: bool) -> BaseStorage:
         opening, (OSError,), url, "Check that optuna.storages.run_grpc_proxy_server runs there"
     )
 
+
+# PostgreSQL takes 100 in all by default. A process keeps one, and takes a second while two of its
+# threads are in a transaction at once; others wait for these. Optuna's check of the tables, at the
+# opening, needs the second: it asks for one while it holds one.
+_FEW_CONNECTIONS = {
+    "pool_size": 1,
+    "max_overflow": 1,
+    "pool_timeout": 60,
+    # Servers and firewalls drop idle connections, and trials can take hours.
+    "pool_pre_ping": True,
+}
 
 _OPENERS: dict[str, Callable[[str, bool], BaseStorage]] = {
     "grpc": _open_grpc,

@@ -251,3 +251,23 @@ def test_a_deadlock_is_made_good(storage: Any, study: optuna.Study) -> None:
         thread.join()
     assert len(attempts) == 2
     assert study.user_attrs == {"a": 0, "b": 2}
+
+
+def test_a_process_takes_two_connections_at_most_and_keeps_one(postgres_database: str) -> None:
+    storage = open_storage(postgres_database)
+    study = optuna.create_study(storage=storage)
+    pool = storage.engine.pool  # type: ignore[attr-defined]
+    most = 0
+
+    def objective(trial: optuna.Trial) -> float:
+        nonlocal most
+        trial.report(1.0, 0)
+        trial.set_user_attr("mark", bool(trial.should_prune()))
+        most = max(most, pool.checkedin() + pool.checkedout())
+        return trial.suggest_float("x", 0, 1)
+
+    study.optimize(objective, n_trials=24, n_jobs=8)
+
+    assert most <= 2
+    assert (pool.checkedin(), pool.checkedout()) == (1, 0)
+    assert [trial.state.name for trial in study.trials] == ["COMPLETE"] * 24
