@@ -438,7 +438,7 @@ def objectives_of_families(kind: str) -> Objective:
     if kind == "lightgbm":
         return LightGBMObjective(**splits, objective="binary", metric="auc", max_rounds=3)
     if kind == "sklearn":
-        return SklearnObjective(HistGradientBoostingClassifier(max_iter=3), rows, labels, folds=2)
+        return SklearnObjective(HistGradientBoostingClassifier(max_iter=32), rows, labels, folds=2)
     splits = {name: (x.astype(np.float32), y.astype(np.int64)) for name, (x, y) in splits.items()}
     return TorchObjective(
         lambda params: torch.nn.Linear(6, 2),
