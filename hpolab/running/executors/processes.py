@@ -180,14 +180,15 @@ class _Workers:
         self._logs.relay()
         for worker in self._running:
             error = CarriedError.read(_file(self._payload, "error", worker.pid))
-            if error is None:
+            # What another has raised may have come to this one, too, as it was told to stop.
+            if error is None or error.kind == self._raised:
                 continue
             if error.while_stopping:
                 _logger.warning(
                     f"A worker could not requeue its trial ({error.brief}); the trial resumes "
                     "when the study does."
                 )
-            elif error.kind != self._raised:
+            else:
                 _logger.warning(f"Another worker ended by an error, too: {error.brief}")
         if self._plan.stop_file is not None and self._plan.stop_file.exists():
             _optuna.request_stop(self._study)

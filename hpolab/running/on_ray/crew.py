@@ -338,14 +338,15 @@ class RayCrew:
 
     def _say_other_errors(self, seen: Seen) -> None:
         for end in seen.ends.values():
-            if end.word != "error" or end.error is None:
+            # What another has raised may have come to this one, too, as it was told to stop.
+            if end.word != "error" or end.error is None or end.error.kind == self._raised:
                 continue
             if end.error.while_stopping:
                 _logger.warning(
                     f"A worker could not requeue its trial ({end.error.brief}); the trial resumes "
                     "when the study does."
                 )
-            elif end.error.kind != self._raised:
+            else:
                 _logger.warning(f"Another worker ended by an error, too: {end.error.brief}")
 
     def _kill_all(self) -> None:
