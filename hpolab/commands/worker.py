@@ -74,7 +74,12 @@ def worker(
         bool, typer.Option("--per-gpu", help="Start a worker for each GPU of this machine.")
     ] = False,
     create: Annotated[
-        bool, typer.Option("--create", help="Make the study if there is none, with the defaults.")
+        bool,
+        typer.Option(
+            "--create",
+            help="Make the study if there is none, with the defaults: of a function's values it "
+            "seeks the smallest.",
+        ),
     ] = False,
     fuse: Annotated[
         str | None,

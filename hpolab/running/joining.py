@@ -163,7 +163,11 @@ def _join(asked: Joining, say: Callable[[str], None]) -> None:
     study = _study(asked, storage, objective)
     n_trials = _budget(asked, study)
     try:
-        say(f"joins study {asked.study_name!r} in {redact(asked.storage)}, up to {n_trials} trials")
+        directions = ", ".join(direction.name.lower() for direction in study.directions)
+        say(
+            f"joins study {asked.study_name!r} ({directions}) in {redact(asked.storage)}, up to "
+            f"{n_trials} trials"
+        )
         run(
             study,
             objective,
