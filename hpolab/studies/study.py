@@ -376,9 +376,9 @@ def _stored_recipe(
     if recipe is not None:
         return recipe
     n_trials = len(study.get_trials(deepcopy=False))
-    # Once more: another process may have made the study just now, and a recipe is written before
-    # any trial.
-    recipe = read_recipe(study)
+    if n_trials:
+        # Another worker may have written it since, as it does before any trial.
+        recipe = read_recipe(study)
     # A study without a trial may be our own, killed between its creation and its recipe.
     same = _names(study.directions) == directions
     if recipe is None and (n_trials or not same):
