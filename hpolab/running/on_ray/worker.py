@@ -45,6 +45,9 @@ _LAST_SECONDS = 20.0
 _PATIENCE_SECONDS = 120.0
 _RETRY_SECONDS = 1.0
 
+# How long a worker's call of its own `work` may take before it is repeated.
+_CALL_SECONDS = 2.0
+
 # How often the keeper is told of progress.
 _PROGRESS_SECONDS = 1.0
 
@@ -118,12 +121,23 @@ class Worker:
             # Ray leaves the variable alone, and this worker would train on GPUs of others.
             os.environ.setdefault("CUDA_VISIBLE_DEVICES", "")
         self._link = _KeeperLink(index, keeper, namespace)
-        ray.get_runtime_context().current_actor.work.remote()
+        self._has_begun = threading.Event()
+        actor = ray.get_runtime_context().current_actor
+        threading.Thread(target=self._call, args=(actor,), daemon=True).start()
+
+    def _call(self, actor: Any) -> None:
+        """Call `work` until it runs: Ray drops calls of an actor that it is just starting again."""
+        while not self._has_begun.is_set():
+            actor.work.remote()
+            self._has_begun.wait(_CALL_SECONDS)
 
     def work(self) -> None:
         """Do what the keeper says; the actor ends with it, unless it is to be started again."""
         import ray
 
+        if self._has_begun.is_set():
+            return
+        self._has_begun.set()
         with suppress(_Gone):
             _obey(self._link)
         ray.actor.exit_actor()  # type: ignore[no-untyped-call]
