@@ -232,8 +232,10 @@ class RayCrew:
         try:
             seen = self._look()
             if seen.is_empty and self._bundle is not None:
-                # Its process died; workers that are in training give it back the same.
+                # Its process died, and it knows of no workers. Those that are in training give it
+                # back the same.
                 self._ask("offer", self._bundle)
+                seen = self._look()
             return seen
         except (ray.exceptions.ActorUnavailableError, ray.exceptions.GetTimeoutError):
             return self._seen_again()

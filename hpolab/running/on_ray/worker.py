@@ -45,6 +45,9 @@ _LAST_SECONDS = 20.0
 _PATIENCE_SECONDS = 120.0
 _RETRY_SECONDS = 1.0
 
+# How long the keeper's name may be missing until it counts as ended.
+_NAMELESS_SECONDS = 10.0
+
 # How long a worker's call of its own `work` may take before it is repeated.
 _CALL_SECONDS = 2.0
 
@@ -81,10 +84,16 @@ class _KeeperLink:
         """
         import ray
 
-        give_up_at = time.monotonic() + _PATIENCE_SECONDS
+        asked_at = time.monotonic()
+        give_up_at = asked_at + _PATIENCE_SECONDS
         while True:
             try:
                 return ray.get(getattr(self._actor(), method).remote(*args), timeout=60)
+            except _Gone:
+                # While Ray starts it again, its name may be missing for a moment.
+                if time.monotonic() > asked_at + _NAMELESS_SECONDS:
+                    raise
+                time.sleep(_RETRY_SECONDS)
             except (ray.exceptions.RayActorError, ray.exceptions.GetTimeoutError):
                 if time.monotonic() > give_up_at:
                     raise _Gone from None
