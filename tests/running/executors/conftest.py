@@ -57,6 +57,13 @@ class RayCluster:
             assert time.monotonic() < deadline, f"actors are left: {self.actors()}"
             time.sleep(0.1)
 
+    def wait_for_the_head_alone(self, seconds: float = 60.0) -> None:
+        """Return when Ray has noticed that a node which was killed is gone."""
+        deadline = time.monotonic() + seconds
+        while ray.cluster_resources().get("CPU") != 2:
+            assert time.monotonic() < deadline, f"there are {ray.cluster_resources()}"
+            time.sleep(0.1)
+
     def shutdown(self) -> None:
         ray.shutdown()
         self._cluster.shutdown()

@@ -311,6 +311,7 @@ def place_of(address: int) -> tuple[str, int]:
     ids=["workers", "cpus", "gpus"],
 )
 def test_what_the_cluster_does_not_have_is_refused_at_once(ray_cluster, url, executor, said):
+    ray_cluster.wait_for_the_head_alone()
     study = make_study("s", storage=url)
     with pytest.raises(InvalidArgument, match=said):
         run(study, square, n_trials=4, executor=executor)
