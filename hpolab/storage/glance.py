@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+from optuna.trial import create_trial
 
 if TYPE_CHECKING:
     from collections import Counter
+    from collections.abc import Mapping
 
     from optuna.trial import FrozenTrial, TrialState
 
-__all__ = ["Glance"]
+__all__ = ["CONSTRAINTS", "Glance", "violates"]
+
+CONSTRAINTS = "constraints"
+"""How the names of the system attributes begin in which Optuna keeps constraints."""
 
 
 @dataclass(frozen=True)
@@ -27,3 +33,17 @@ class Glance:
     n_by_state: Counter[TrialState]
     best: tuple[int, float] | None
     running: list[FrozenTrial]
+
+
+def violates(system_attrs: Mapping[str, Any]) -> bool:
+    """Tell whether a trial with these system attributes violates a constraint.
+
+    Example:
+        >>> violates({"constraints:latency": 2.0}), violates({"constraints": [0.0, -1.0]})
+        (True, False)
+    """
+    kept = {key: value for key, value in system_attrs.items() if key.startswith(CONSTRAINTS)}
+    if not kept:
+        return False
+    constraints = create_trial(value=0.0, system_attrs=kept).constraints
+    return not all(violation <= 0 for violation in constraints.values())

@@ -6,6 +6,7 @@ for.
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from functools import wraps
 from typing import TYPE_CHECKING, Any, final
@@ -21,7 +22,7 @@ from optuna.study import StudyDirection
 from hpolab._optuna import HeldTrials
 from hpolab.errors import StorageUnavailable
 from hpolab.storage.database import FinishesAgain, Interrupted, repeated
-from hpolab.storage.glance import Glance
+from hpolab.storage.glance import CONSTRAINTS, Glance, violates
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -70,12 +71,10 @@ def _said(error: Any) -> str:
     return details.partition("\n")[0].rstrip(".")
 
 
-def _is_infeasible(trial: Any) -> bool:
-    """Tell whether a trial, as the server sends it, violates a constraint."""
-    attrs = {key: text for key, text in trial.system_attributes.items() if "constraint" in key}
-    if not attrs:
-        return False
-    return any(violation > 0 for violation in _from_proto_trial(trial).constraints.values())
+def _constraints(trial: Any) -> dict[str, Any]:
+    """Return the system attributes that hold the constraints of a trial as the server sends it."""
+    attrs = trial.system_attributes.items()
+    return {key: json.loads(text) for key, text in attrs if key.startswith(CONSTRAINTS)}
 
 
 @final
@@ -122,7 +121,7 @@ class GrpcStorage(FinishesAgain, GrpcStorageProxy):
         values = [
             (trial.number, trial.values[0])
             for trial in trials
-            if trial.state == api_pb2.COMPLETE and not _is_infeasible(trial)
+            if trial.state == api_pb2.COMPLETE and not violates(_constraints(trial))
         ]
         sign = -1.0 if direction == StudyDirection.MAXIMIZE else 1.0
         best = None if others else min(values, key=lambda pair: sign * pair[1], default=None)

@@ -16,10 +16,10 @@ from optuna.storages._rdb import models
 from optuna.storages._rdb.models import BaseModel as Base
 from optuna.storages._rdb.storage import _create_scoped_session
 from optuna.study import StudyDirection
-from optuna.trial import FrozenTrial, TrialState, create_trial
+from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy import and_, bindparam, case, func, or_, select
 
-from hpolab.storage.glance import Glance
+from hpolab.storage.glance import CONSTRAINTS, Glance, violates
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Container, Mapping, Sequence
@@ -161,15 +161,11 @@ def _best(
         constrained.where(
             _SYSTEM_ATTRS.c.trial_id == _TRIALS.c.trial_id,
             _TRIALS.c.study_id == study_id,
-            _SYSTEM_ATTRS.c.key.like("constraints%"),
+            _SYSTEM_ATTRS.c.key.startswith(CONSTRAINTS),
         )
     ):
         attrs[trial_id][key] = json.loads(text)
-    broken = {
-        trial_id
-        for trial_id, found in attrs.items()
-        if any(v > 0 for v in create_trial(value=0.0, system_attrs=found).constraints.values())
-    }
+    broken = {trial_id for trial_id, found in attrs.items() if violates(found)}
     ordered = (
         select(_TRIALS.c.trial_id, _TRIALS.c.number, _VALUES.c.value, _VALUES.c.value_type)
         .where(are_complete)

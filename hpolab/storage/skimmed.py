@@ -17,7 +17,7 @@ from optuna.storages.journal._storage import JournalOperation, JournalStorageRep
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
-from hpolab.storage.glance import Glance
+from hpolab.storage.glance import Glance, violates
 from hpolab.storage.journal import ForkSafeJournalStorage
 
 if TYPE_CHECKING:
@@ -117,10 +117,8 @@ class _Skimming(JournalStorageReplayResult):
         study = self._studies.get(trial.study_id)  # None of one that was deleted
         if study is None or len(study.directions) != 1 or trial.state != TrialState.COMPLETE:
             return
-        if any("constraints" in key for key in trial.system_attrs):
-            constraints = create_trial(value=0.0, system_attrs=trial.system_attrs).constraints
-            if any(violation > 0 for violation in constraints.values()):
-                return
+        if violates(trial.system_attrs):
+            return
         (value,) = trial.values or (0.0,)
         loss = -value if study.directions[0] == StudyDirection.MAXIMIZE else value
         found = (loss, trial.number, value)

@@ -44,14 +44,8 @@ class History:
     def tally(self) -> Tally:
         """How many there are of each state."""
         with self._lock:
-            n = self._n_by_state + Counter(trial.state for trial in self.unfinished)
-        return Tally(
-            complete=n[TrialState.COMPLETE],
-            pruned=n[TrialState.PRUNED],
-            failed=n[TrialState.FAIL],
-            running=n[TrialState.RUNNING],
-            waiting=n[TrialState.WAITING],
-        )
+            unfinished = Counter(trial.state for trial in self.unfinished)
+            return Tally.of(self._n_by_state + unfinished)
 
     @property
     def running(self) -> list[FrozenTrial]:

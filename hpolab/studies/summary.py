@@ -59,16 +59,9 @@ def summarize(storage: BaseStorage, study_name: str) -> StudySummary:
     """
     study_id = storage.get_study_id_from_name(study_name)
     glance = _glance(storage, study_id)
-    n = glance.n_by_state
     return StudySummary(
         study_name=study_name,
-        tally=Tally(
-            complete=n[TrialState.COMPLETE],
-            pruned=n[TrialState.PRUNED],
-            failed=n[TrialState.FAIL],
-            running=n[TrialState.RUNNING],
-            waiting=n[TrialState.WAITING],
-        ),
+        tally=Tally.of(glance.n_by_state),
         best=glance.best,
         running=glance.running,
         user_attrs=storage.get_study_user_attrs(study_id),

@@ -47,6 +47,17 @@ class Tally:
     running: int
     waiting: int
 
+    @classmethod
+    def of(cls, n_by_state: Counter[TrialState]) -> Tally:
+        """Return the counts of states as a tally."""
+        return cls(
+            complete=n_by_state[TrialState.COMPLETE],
+            pruned=n_by_state[TrialState.PRUNED],
+            failed=n_by_state[TrialState.FAIL],
+            running=n_by_state[TrialState.RUNNING],
+            waiting=n_by_state[TrialState.WAITING],
+        )
+
     @property
     def finished(self) -> int:
         """Trials that are complete, pruned or failed."""
@@ -61,14 +72,7 @@ def tally(trials: Iterable[FrozenTrial]) -> Tally:
         >>> tally([optuna.trial.create_trial(value=1.0)])
         Tally(complete=1, pruned=0, failed=0, running=0, waiting=0)
     """
-    n = Counter(trial.state for trial in trials)
-    return Tally(
-        complete=n[TrialState.COMPLETE],
-        pruned=n[TrialState.PRUNED],
-        failed=n[TrialState.FAIL],
-        running=n[TrialState.RUNNING],
-        waiting=n[TrialState.WAITING],
-    )
+    return Tally.of(Counter(trial.state for trial in trials))
 
 
 def is_begun(trial: FrozenTrial) -> bool:

@@ -12,7 +12,7 @@ import socket
 import threading
 import time
 from dataclasses import asdict, dataclass, fields, replace
-from functools import lru_cache
+from functools import cache, lru_cache
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
@@ -301,7 +301,7 @@ def _requeue_dead_trials(
     _forget_changed(study, running)
     held = _held_here(study)
     # Asked for once a look: a worker may hold many trials.
-    is_gone = lru_cache(maxsize=None)(_process_is_dead)
+    is_gone = cache(_process_is_dead)
     for trial in running:
         lease = Lease.of(trial)
         if not _is_dead(study, trial, lease, held, is_gone):

@@ -83,7 +83,7 @@ class Storm:
             study.tell(trial, self._values() if state == TrialState.COMPLETE else None, state=state)
 
     def _add(self, study: Study) -> None:
-        attrs = {"constraints": [self._random.choice([-1.0, 1.0])]}
+        attrs = {"constraints": [self._random.choice([-1.0, 1.0, math.nan])]}
         study.add_trial(create_trial(values=self._values(), system_attrs=attrs))
 
     def _enqueue(self, study: Study) -> None:

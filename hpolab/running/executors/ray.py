@@ -110,8 +110,8 @@ class RayExecutor(Executor):
         with connected(self.address):
             from hpolab.running.on_ray.crew import RayCrew
 
-            check_room(self.n_workers, self.cpus_per_worker, self.gpus_per_worker)
             nodes = nodes_for(self.cpus_per_worker, self.gpus_per_worker)
+            check_room(nodes, self.n_workers, self.cpus_per_worker, self.gpus_per_worker)
             hosts = probe(nodes, self.runtime_env)
             if hosts - {this_host()}:
                 _check_shared(study)

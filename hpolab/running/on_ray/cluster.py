@@ -136,19 +136,12 @@ def nodes_for(cpus: float, gpus: float) -> list[Node]:
         cpus: What a worker needs.
         gpus: The same.
     """
-    import ray
-
     nodes = []
-    listed: Any = ray.nodes()  # type: ignore[no-untyped-call]
-    for node in listed:
-        if node["Alive"]:
-            held: Mapping[str, float] = node["Resources"]
-            room = min(
-                _room(held.get("CPU", 0.0), cpus),
-                _room(held.get("GPU", 0.0), gpus),
-            )
-            host = f"{node['NodeManagerHostname']} ({node['NodeManagerAddress']})"
-            nodes.append(Node(node["NodeID"], host, room))
+    for node in _alive():
+        held: Mapping[str, float] = node["Resources"]
+        room = min(_room(held.get("CPU", 0.0), cpus), _room(held.get("GPU", 0.0), gpus))
+        host = f"{node['NodeManagerHostname']} ({node['NodeManagerAddress']})"
+        nodes.append(Node(node["NodeID"], host, room))
     return [node for node in nodes if node.room >= 1]
 
 
@@ -160,15 +153,20 @@ def _room(held: float, needed: float) -> float:
     return math.floor(held / needed + 1e-9)
 
 
-def check_room(n_workers: int, cpus: float, gpus: float) -> None:
+def check_room(nodes: Sequence[Node], n_workers: int, cpus: float, gpus: float) -> None:
     """Refuse workers for which the cluster has no room, however long they wait.
+
+    Args:
+        nodes: Those that have room for one.
+        n_workers: How many are asked for.
+        cpus: What each needs.
+        gpus: The same.
 
     Raises:
         InvalidArgument: If it is so.
     """
     import ray
 
-    nodes = nodes_for(cpus, gpus)
     room = sum(node.room for node in nodes)
     if room >= n_workers:
         return
@@ -220,7 +218,7 @@ def probe(nodes: Sequence[Node], runtime_env: Mapping[str, Any] | None) -> set[s
     wrong, hosts = [], set()
     while asked:
         done, _ = ray.wait(list(asked), timeout=_LOOK_SECONDS)
-        alive = _alive()
+        alive = {node["NodeID"] for node in _alive()}
         for reference in done or list(asked):
             node = asked[reference]
             if node.node_id not in alive:
@@ -260,11 +258,11 @@ def _answer(reference: Any, node: Node, here: Mapping[str, str]) -> tuple[set[st
     return {host}, wrong
 
 
-def _alive() -> set[str]:
+def _alive() -> list[Mapping[str, Any]]:
     import ray
 
     listed: Any = ray.nodes()  # type: ignore[no-untyped-call]
-    return {node["NodeID"] for node in listed if node["Alive"]}
+    return [node for node in listed if node["Alive"]]
 
 
 def this_host() -> str:

@@ -82,7 +82,6 @@ class RayCrew:
         self._n_finished = -1
         self._raised = ""
         self._bundle: Bundle | None = None
-        self._n_left = self._n_workers
         self._has_joined = False
 
     def start(self, objective: ObjectiveFunction) -> None:
@@ -240,7 +239,6 @@ class RayCrew:
         except (ray.exceptions.ActorUnavailableError, ray.exceptions.GetTimeoutError):
             return self._seen_again()
         except ray.exceptions.RayActorError:
-            self._n_left = 0
             if self._is_spent():
                 return None
             raise WorkersDied(
@@ -264,7 +262,6 @@ class RayCrew:
         for line in seen.lines:
             self._relay.log(*line)
         self._position = seen.position
-        self._n_left = seen.n_left
         if seen.stopped:
             _optuna.request_stop(self._study)
         return seen
