@@ -34,6 +34,8 @@ if TYPE_CHECKING:
     from collections.abc import Collection
     from typing import Self, Unpack
 
+    import numpy as np
+    from numpy.typing import NDArray
     from optuna import Study, Trial
     from optuna.trial import FrozenTrial
 
@@ -248,6 +250,23 @@ class Objective(abc.ABC):
         raise NotImplementedError(
             f"{type(self).__name__} does not define `evaluate`, which scores a model on data."
         )
+
+    def row_scores(self, model: Any, data: Any) -> NDArray[np.float64] | None:
+        """Return what each row of the data contributes to the metric of a model that `fit` made.
+
+        With them, `confirm` and `compare` can say what holds on new data. Without them, they speak
+        of these rows only.
+
+        Args:
+            model: As in `evaluate`.
+            data: As in `evaluate`.
+
+        Returns:
+            (n,) scores, one for each row that was drawn independently of the others, such as a
+            user of a recommender, in the order of the rows. Their mean is the metric. None if
+            there are no such scores.
+        """
+        return None
 
     def metric_in(self, metrics: Mapping[str, float]) -> str:
         """Return the name of the optimized metric among those that `evaluate` has returned.
