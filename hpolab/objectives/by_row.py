@@ -1,0 +1,250 @@
+"""What each row contributes to a metric: numbers by row, whose mean is the metric.
+
+Where a metric is a mean over rows, they are the rows' own values. Where it is a smooth function of
+means, or a U-statistic, they are the metric plus the influence of the row on it (the infinitesimal
+jackknife: Efron, "The Jackknife, the Bootstrap and Other Resampling Plans", 1982, chapter 6): their
+spread over the root of their number is the standard error of the metric on other rows. Any other
+metric is computed again without some rows at a time; see `jackknife`.
+
+Rows have weights, (n,) of 0 or above, or None: each counts alike. All arrays are of NumPy.
+"""
+
+from __future__ import annotations
+
+import math
+import warnings
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from numpy.typing import ArrayLike, NDArray
+
+    Floats = NDArray[np.float64]
+    Weights = NDArray[np.float64] | None
+
+__all__ = [
+    "accuracy",
+    "agrees",
+    "as_row_scores",
+    "auc",
+    "balanced_accuracy",
+    "by_unit",
+    "jackknife",
+    "macro_f1",
+    "mean",
+    "r2",
+    "ratio",
+    "root_mean",
+]
+
+_N_GROUPS = 200
+# Of so many groups or more, one that alone changes a metric is the row of a maximum.
+_FEW_GROUPS = 10
+# Sums of many float32 numbers are no closer; another definition of a metric is further away.
+_ROUNDING = 1e-5
+
+
+def mean(values: ArrayLike, weights: Weights = None) -> Floats:
+    """Return contributions (n,) to the mean of values (n,).
+
+    Of weights, the sum is as random as the rows are: ``m + n * w * (values - m) / sum(w)``.
+
+    Example:
+        >>> mean([1.0, 0.0, 1.0])
+        array([1., 0., 1.])
+        >>> float(mean([1.0, 0.0, 1.0], np.array([2.0, 1.0, 1.0])).mean())
+        0.75
+    """
+    rows = np.asarray(values, np.float64)
+    return rows if weights is None else ratio(weights * rows, weights)
+
+
+def ratio(numerators: Floats, denominators: Floats) -> Floats:
+    """Return contributions (n,) to the ratio of two sums over rows."""
+    total = float(np.sum(denominators))
+    value = float(np.sum(numerators)) / total
+    contributions: Floats = value + len(numerators) * (numerators - value * denominators) / total
+    return contributions
+
+
+def root_mean(values: ArrayLike, weights: Weights = None) -> Floats:
+    """Return contributions (n,) to the root of the mean of values (n,), such as squared errors."""
+    rows = mean(values, weights)
+    center = float(rows.mean())
+    root = math.sqrt(center)
+    return np.zeros(len(rows)) if root == 0 else root + (rows - center) / (2 * root)
+
+
+def r2(predicted: ArrayLike, targets: ArrayLike, weights: Weights = None) -> Floats:
+    """Return contributions (n,) to 1 - residual / total sum of squares, of numbers (n,).
+
+    The mean of the targets is where their sum of squares is least, so a row has no influence by it.
+    """
+    guess, truth = np.asarray(predicted, np.float64), np.asarray(targets, np.float64)
+    counts = np.ones(len(truth)) if weights is None else weights
+    centered = truth - np.average(truth, weights=counts)
+    return 1 - ratio(counts * (truth - guess) ** 2, counts * centered**2)
+
+
+def accuracy(predicted: ArrayLike, targets: ArrayLike, weights: Weights = None) -> Floats:
+    """Return contributions (n,) to the share of labels (n,), or rows of labels, that are right."""
+    hits = np.asarray(predicted) == np.asarray(targets)
+    return mean(hits.reshape(len(hits), -1).all(axis=1), weights)
+
+
+def balanced_accuracy(predicted: ArrayLike, targets: ArrayLike, weights: Weights = None) -> Floats:
+    """Return contributions (n,) to the mean over classes of the share of its rows that is right."""
+    guess, truth = np.asarray(predicted), np.asarray(targets)
+    counts = np.ones(len(truth)) if weights is None else weights
+    of_classes = [
+        ratio(counts * ((guess == each) & (truth == each)), counts * (truth == each))
+        for each in np.unique(truth[counts > 0])
+    ]
+    return _average(of_classes)
+
+
+def macro_f1(predicted: ArrayLike, targets: ArrayLike, weights: Weights = None) -> Floats:
+    """Return contributions (n,) to the mean F1 over classes that either side holds."""
+    guess, truth = np.asarray(predicted), np.asarray(targets)
+    counts = np.ones(len(truth)) if weights is None else weights
+    found = np.unique(np.concatenate([guess[counts > 0], truth[counts > 0]]))
+    return _average([f1(guess == each, truth == each, weights) for each in found])
+
+
+def f1(predicted: ArrayLike, targets: ArrayLike, weights: Weights = None) -> Floats:
+    """Return contributions (n,) to the F1 of one class, 0 where neither side holds it."""
+    guess, truth = np.asarray(predicted, bool), np.asarray(targets, bool)
+    counts = np.ones(len(truth)) if weights is None else weights
+    size = counts * (guess.astype(np.float64) + truth)
+    return ratio(2 * counts * (guess & truth), size) if size.any() else np.zeros(len(truth))
+
+
+def auc(scores: ArrayLike, positive: ArrayLike, weights: Weights = None) -> Floats:
+    """Return contributions (n,) to the area under the ROC curve of scores (n,), ties by half.
+
+    They are the placements of each row among those of the other class, whose variances make that
+    of the area: DeLong, DeLong and Clarke-Pearson, "Comparing the areas under two or more
+    correlated receiver operating characteristic curves", Biometrics 44, 1988.
+
+    Example:
+        >>> float(auc([0.1, 0.4, 0.35, 0.8], [False, False, True, True]).mean())
+        0.75
+    """
+    values, is_positive = np.asarray(scores, np.float64), np.asarray(positive, bool)
+    counts = np.ones(len(values)) if weights is None else weights
+    n, placements = len(values), np.empty(len(values))
+    placements[is_positive] = _share_below(
+        values[is_positive], values[~is_positive], counts[~is_positive]
+    )
+    placements[~is_positive] = 1 - _share_below(
+        values[~is_positive], values[is_positive], counts[is_positive]
+    )
+    area = np.average(placements[is_positive], weights=counts[is_positive])
+    of_class = np.where(is_positive, counts[is_positive].sum(), counts[~is_positive].sum())
+    contributions: Floats = area + n * counts * (placements - area) / of_class
+    return contributions
+
+
+def by_unit(contributions: Floats, units: NDArray[Any]) -> Floats:
+    """Return the contributions of units that were drawn as wholes, such as a query's rows.
+
+    Args:
+        contributions: (n,) of rows.
+        units: (n,) the unit of each row.
+
+    Returns:
+        (units,) in the order in which units first appear, with the same mean.
+    """
+    _, first, codes = np.unique(units, return_index=True, return_inverse=True)
+    center = contributions.mean()
+    sums = np.bincount(codes.ravel(), contributions - center)[np.argsort(first)]
+    of_units: Floats = center + sums * len(sums) / len(contributions)
+    return of_units
+
+
+def jackknife(
+    metric: Callable[[NDArray[np.int64]], float], n_units: int, *, value: float
+) -> Floats | None:
+    """Return contributions of random groups of rows to any metric: a delete-a-group jackknife.
+
+    Each group's is ``value + G * (n - m) / n * (value - metric without the group)``, shifted so
+    that their mean is the metric (Efron 1982, chapter 2; Shao and Tu, "The Jackknife and
+    Bootstrap", 1995, section 2.3, for groups): of m of n rows each, of which sizes may differ by
+    one. The groups are the same for all models of as many rows.
+
+    Args:
+        metric: Indices of rows, sorted, (m,) -> the metric of these rows alone.
+        n_units: Rows, or what else was drawn independently.
+        value: The metric of all of them.
+
+    Returns:
+        (groups,), 200 at most; None where the metric cannot be computed without a group, or only
+        one group has any influence, as of a maximum, about which a jackknife knows nothing.
+
+    Example:
+        >>> rows = np.array([1.0, 2.0, 6.0])
+        >>> jackknife(lambda kept: rows[kept].mean(), 3, value=3.0)
+        array([1., 2., 6.])
+    """
+    if n_units < 2 or not math.isfinite(value):
+        return None
+    size = -(-n_units // _N_GROUPS)
+    n_groups = -(-n_units // size)
+    order = np.random.default_rng(0).permutation(n_units) if size > 1 else np.arange(n_units)
+    moves = np.empty(n_groups)
+    with warnings.catch_warnings(), np.errstate(all="ignore"):
+        warnings.simplefilter("ignore")
+        for place, group in enumerate(np.array_split(order, n_groups)):
+            kept = np.delete(np.arange(n_units), group)
+            try:
+                without = float(metric(kept))
+            except Exception:  # noqa: BLE001 - such as a class that only this group has
+                return None
+            moves[place] = n_groups * (n_units - len(group)) / n_units * (value - without)
+    if not np.isfinite(moves).all():
+        return None
+    if n_groups >= _FEW_GROUPS and np.count_nonzero(moves) == 1:
+        return None
+    contributions: Floats = value + moves - moves.mean()
+    return contributions
+
+
+def as_row_scores(found: Any) -> Floats | None:
+    """Return numbers as an array (n,), of one or more; None if they are no such numbers."""
+    found = found.detach().cpu() if hasattr(found, "detach") else found  # a tensor
+    try:
+        scores = np.asarray(found, np.float64)
+    except (TypeError, ValueError, RuntimeError):
+        return None
+    return scores if scores.ndim == 1 and len(scores) else None
+
+
+def agrees(contributions: Floats, value: float) -> bool:
+    """Tell whether contributions (n,) have a metric as their mean, to the rounding of float32.
+
+    Example:
+        >>> agrees(np.array([1.0, 0.0]), 0.5), agrees(np.array([1.0, 0.0]), 0.51)
+        (True, False)
+    """
+    if not (math.isfinite(value) and np.isfinite(contributions).all()):
+        return False
+    size = max(abs(value), float(np.abs(contributions).mean()))
+    return abs(float(contributions.mean()) - value) <= _ROUNDING * size
+
+
+def _share_below(values: Floats, others: Floats, weights: Floats) -> Floats:
+    """Return the weighted share of others below each value, those of the same value by half."""
+    order = np.argsort(others, kind="stable")
+    ranked = others[order]
+    mass = np.append(0.0, np.cumsum(weights[order]))
+    below, up_to = (mass[np.searchsorted(ranked, values, side)] for side in ("left", "right"))
+    share: Floats = (below + up_to) / (2 * mass[-1])
+    return share
+
+
+def _average(parts: list[Floats]) -> Floats:
+    averaged: Floats = np.mean(parts, axis=0)
+    return averaged
