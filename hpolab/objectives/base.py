@@ -287,9 +287,7 @@ class Objective(abc.ABC):
         return None
 
     @final
-    def checked_row_scores(
-        self, model: Any, data: Any, value: float
-    ) -> NDArray[np.float64] | None:
+    def checked_row_scores(self, model: Any, data: Any, value: float) -> NDArray[np.float64] | None:
         """Return `row_scores`, if their mean is the metric.
 
         Args:

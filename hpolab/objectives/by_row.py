@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from numpy.typing import ArrayLike, NDArray
 
@@ -30,8 +30,10 @@ __all__ = [
     "agrees",
     "as_row_scores",
     "auc",
+    "average",
     "balanced_accuracy",
     "by_unit",
+    "f1",
     "jackknife",
     "macro_f1",
     "mean",
@@ -103,7 +105,7 @@ def balanced_accuracy(predicted: ArrayLike, targets: ArrayLike, weights: Weights
         ratio(counts * ((guess == each) & (truth == each)), counts * (truth == each))
         for each in np.unique(truth[counts > 0])
     ]
-    return _average(of_classes)
+    return average(of_classes)
 
 
 def macro_f1(predicted: ArrayLike, targets: ArrayLike, weights: Weights = None) -> Floats:
@@ -111,7 +113,7 @@ def macro_f1(predicted: ArrayLike, targets: ArrayLike, weights: Weights = None) 
     guess, truth = np.asarray(predicted), np.asarray(targets)
     counts = np.ones(len(truth)) if weights is None else weights
     found = np.unique(np.concatenate([guess[counts > 0], truth[counts > 0]]))
-    return _average([f1(guess == each, truth == each, weights) for each in found])
+    return average([f1(guess == each, truth == each, weights) for each in found])
 
 
 def f1(predicted: ArrayLike, targets: ArrayLike, weights: Weights = None) -> Floats:
@@ -146,6 +148,12 @@ def auc(scores: ArrayLike, positive: ArrayLike, weights: Weights = None) -> Floa
     of_class = np.where(is_positive, counts[is_positive].sum(), counts[~is_positive].sum())
     contributions: Floats = area + n * counts * (placements - area) / of_class
     return contributions
+
+
+def average(parts: Sequence[Floats]) -> Floats:
+    """Return contributions (n,) to the mean of several metrics, of those to each."""
+    averaged: Floats = np.mean(parts, axis=0)
+    return averaged
 
 
 def by_unit(contributions: Floats, units: NDArray[Any]) -> Floats:
@@ -243,8 +251,3 @@ def _share_below(values: Floats, others: Floats, weights: Floats) -> Floats:
     below, up_to = (mass[np.searchsorted(ranked, values, side)] for side in ("left", "right"))
     share: Floats = (below + up_to) / (2 * mass[-1])
     return share
-
-
-def _average(parts: list[Floats]) -> Floats:
-    averaged: Floats = np.mean(parts, axis=0)
-    return averaged
