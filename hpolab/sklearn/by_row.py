@@ -176,7 +176,9 @@ def _roc_auc_ovr(model: _Remembered, targets: NDArray[Any]) -> Floats:
 def _log_loss(model: _Remembered, targets: NDArray[Any]) -> Floats:
     probabilities = np.asarray(model.all_of("predict_proba"), np.float64)
     own = probabilities[np.arange(len(targets)), np.searchsorted(model.classes_, targets)]
-    logs: Floats = np.log(own / probabilities.sum(axis=1))
+    # What scikit-learn takes for a probability of 0.
+    least = np.finfo(np.asarray(model.all_of("predict_proba")).dtype).eps
+    logs: Floats = np.log(np.clip(own / probabilities.sum(axis=1), least, 1 - least))
     return logs
 
 
