@@ -42,7 +42,7 @@ __all__ = [
     "root_mean",
 ]
 
-_N_GROUPS = 200
+_N_GROUPS = 40
 # Of so many groups or more, one that alone changes a metric is the row of a maximum.
 _FEW_GROUPS = 10
 # Sums of many float32 numbers are no closer; another definition of a metric is further away.
@@ -178,10 +178,12 @@ def jackknife(
 ) -> Floats | None:
     """Return contributions of random groups of rows to any metric: a delete-a-group jackknife.
 
-    Each group's is ``value + G * (n - m) / n * (value - metric without the group)``, shifted so
-    that their mean is the metric (Efron 1982, chapter 2; Shao and Tu, "The Jackknife and
-    Bootstrap", 1995, section 2.3, for groups): of m of n rows each, of which sizes may differ by
-    one. The groups are the same for all models of as many rows.
+    Each group's, of m of the n rows, is ``value + G * (n - m) / n * (value - metric without it)``,
+    shifted so that their mean is the metric (Efron 1982, chapter 2; of groups Shao and Tu, "The
+    Jackknife and Bootstrap", 1995, section 2.3). The groups are the same for all models of as many
+    rows. They are 40: of a metric that jumps from row to row, such as a median, a jackknife over
+    single rows is wrong at any number of rows (section 2.1 there), and more groups than that tell
+    little more of the others.
 
     Args:
         metric: Indices of rows, sorted, (m,) -> the metric of these rows alone.
@@ -189,8 +191,9 @@ def jackknife(
         value: The metric of all of them.
 
     Returns:
-        (groups,), 200 at most; None where the metric cannot be computed without a group, or only
-        one group has any influence, as of a maximum, about which a jackknife knows nothing.
+        (groups,), of single rows where they are 40 or fewer; None where the metric cannot be
+        computed without a group, or only one group has any influence, as of a maximum, about which
+        a jackknife knows nothing.
 
     Example:
         >>> rows = np.array([1.0, 2.0, 6.0])
@@ -199,22 +202,22 @@ def jackknife(
     """
     if n_units < 2 or not math.isfinite(value):
         return None
-    size = -(-n_units // _N_GROUPS)
-    n_groups = -(-n_units // size)
-    order = np.random.default_rng(0).permutation(n_units) if size > 1 else np.arange(n_units)
-    moves = np.empty(n_groups)
+    order = np.arange(n_units)
+    if n_units > _N_GROUPS:
+        order = np.random.default_rng(0).permutation(n_units)
+    groups = np.array_split(order, min(n_units, _N_GROUPS))
+    moves = np.empty(len(groups))
     with warnings.catch_warnings(), np.errstate(all="ignore"):
         warnings.simplefilter("ignore")
-        for place, group in enumerate(np.array_split(order, n_groups)):
-            kept = np.delete(np.arange(n_units), group)
+        for place, group in enumerate(groups):
             try:
-                without = float(metric(kept))
+                without = float(metric(np.delete(np.arange(n_units), group)))
             except Exception:  # noqa: BLE001 - such as a class that only this group has
                 return None
-            moves[place] = n_groups * (n_units - len(group)) / n_units * (value - without)
+            moves[place] = len(groups) * (n_units - len(group)) / n_units * (value - without)
     if not np.isfinite(moves).all():
         return None
-    if n_groups >= _FEW_GROUPS and np.count_nonzero(moves) == 1:
+    if len(groups) >= _FEW_GROUPS and np.count_nonzero(moves) == 1:
         return None
     contributions: Floats = value + moves - moves.mean()
     return contributions
