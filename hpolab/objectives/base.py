@@ -303,7 +303,9 @@ class Objective(abc.ABC):
             InvalidArgument: If ``row_scores`` of the user's own are no such numbers, or have
                 another mean.
         """
-        replaced = _is_replaced(type(self))
+        kind = type(self)
+        place = _place_of(kind, "row_scores")
+        replaced = _place_of(kind, "evaluate") < place
         try:
             found = self.row_scores(model, data)
         except Exception:
@@ -316,10 +318,10 @@ class Objective(abc.ABC):
         scores = as_row_scores(found)
         if scores is not None and agrees(scores, value):
             return scores if len(scores) > 1 else None
-        if replaced or _is_ours(_owner(type(self), "row_scores")):
+        if replaced or _is_ours(kind.__mro__[place]):
             return None
         raise InvalidArgument(
-            f"`row_scores` of {type(self).__name__} must be finite numbers of shape (n,) whose "
+            f"`row_scores` of {kind.__name__} must be finite numbers of shape (n,) whose "
             f"mean is its metric {self.metric!r}, {value:.6g} on this data, got "
             f"{_described(found, scores)}."
         )
@@ -577,19 +579,13 @@ def _family(kind: type[Objective]) -> str:
     return (ours[0] if ours else line[-1]).__name__
 
 
-def _is_ours(kind: type[Objective]) -> bool:
+def _is_ours(kind: type) -> bool:
     return kind.__module__.partition(".")[0] == __name__.partition(".")[0]
 
 
-def _owner(kind: type[Objective], name: str) -> type[Objective]:
-    """Return the class that defines what objectives of ``kind`` have by a name."""
-    return next(each for each in kind.__mro__ if name in vars(each))
-
-
-def _is_replaced(kind: type[Objective]) -> bool:
-    """Tell whether ``evaluate`` stands in a subclass of the class that ``row_scores`` stands in."""
-    evaluates, scores = _owner(kind, "evaluate"), _owner(kind, "row_scores")
-    return evaluates is not scores and issubclass(evaluates, scores)
+def _place_of(kind: type[Objective], name: str) -> int:
+    """Return the place among a class and its parents of the one that defines a method."""
+    return next(i for i, each in enumerate(kind.__mro__) if name in vars(each))
 
 
 def _described(found: Any, scores: NDArray[np.float64] | None) -> str:
