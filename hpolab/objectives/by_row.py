@@ -1,10 +1,12 @@
 """What each row contributes to a metric: numbers by row, whose mean is the metric.
 
 Where a metric is a mean over rows, they are the rows' own values. Where it is a smooth function of
-means, or a U-statistic, they are the metric plus the influence of the row on it (the infinitesimal
-jackknife: Efron, "The Jackknife, the Bootstrap and Other Resampling Plans", 1982, chapter 6): their
-spread over the root of their number is the standard error of the metric on other rows. Any other
-metric is computed again without some rows at a time; see `jackknife`.
+means, or a U-statistic, they are its jackknife's pseudo-values, ``n * metric - (n - 1) * metric
+without the row``, shifted so that their mean is the metric (Efron, "The Jackknife, the Bootstrap
+and Other Resampling Plans", 1982, chapters 2 and 3): their spread over the root of their number is
+the standard error of the metric on other rows. (The first-order influence of rows has smaller
+errors, which on few rows or rare classes are too small.) Here they have closed forms; any other
+metric is computed again without some rows at a time, see `jackknife`.
 
 Rows have weights, (n,) of 0 or above, or None: each counts alike. All arrays are of NumPy.
 """
@@ -52,7 +54,7 @@ _ROUNDING = 1e-5
 def mean(values: ArrayLike, weights: Weights = None) -> Floats:
     """Return contributions (n,) to the mean of values (n,).
 
-    Of weights, the sum is as random as the rows are: ``m + n * w * (values - m) / sum(w)``.
+    Of weights, the sum is as random as the rows are.
 
     Example:
         >>> mean([1.0, 0.0, 1.0])
@@ -66,29 +68,29 @@ def mean(values: ArrayLike, weights: Weights = None) -> Floats:
 
 def ratio(numerators: Floats, denominators: Floats) -> Floats:
     """Return contributions (n,) to the ratio of two sums over rows."""
-    total = float(np.sum(denominators))
-    value = float(np.sum(numerators)) / total
-    contributions: Floats = value + len(numerators) * (numerators - value * denominators) / total
-    return contributions
+    value = float(np.sum(numerators) / np.sum(denominators))
+    return _pseudo_values(value, _ratios_without(numerators, denominators))
 
 
 def root_mean(values: ArrayLike, weights: Weights = None) -> Floats:
     """Return contributions (n,) to the root of the mean of values (n,), such as squared errors."""
-    rows = mean(values, weights)
-    center = float(rows.mean())
-    root = math.sqrt(center)
-    return np.zeros(len(rows)) if root == 0 else root + (rows - center) / (2 * root)
+    rows = np.asarray(values, np.float64)
+    counts = np.ones(len(rows)) if weights is None else weights
+    without = np.sqrt(np.maximum(_ratios_without(counts * rows, counts), 0))
+    return _pseudo_values(math.sqrt(np.average(rows, weights=counts)), without)
 
 
 def r2(predicted: ArrayLike, targets: ArrayLike, weights: Weights = None) -> Floats:
-    """Return contributions (n,) to 1 - residual / total sum of squares, of numbers (n,).
-
-    The mean of the targets is where their sum of squares is least, so a row has no influence by it.
-    """
+    """Return contributions (n,) to 1 - residual / total sum of squares, of numbers (n,)."""
     guess, truth = np.asarray(predicted, np.float64), np.asarray(targets, np.float64)
     counts = np.ones(len(truth)) if weights is None else weights
-    centered = truth - np.average(truth, weights=counts)
-    return 1 - ratio(counts * (truth - guess) ** 2, counts * centered**2)
+    residuals = counts * (truth - guess) ** 2
+    squares = counts * (truth - np.average(truth, weights=counts)) ** 2
+    # Without a row, the mean moves, too.
+    total, weight = squares.sum(), counts.sum()
+    totals = total - squares * weight / (weight - counts)
+    without = 1 - (residuals.sum() - residuals) / totals
+    return _pseudo_values(1 - float(residuals.sum() / total), without)
 
 
 def accuracy(predicted: ArrayLike, targets: ArrayLike, weights: Weights = None) -> Floats:
@@ -127,9 +129,10 @@ def f1(predicted: ArrayLike, targets: ArrayLike, weights: Weights = None) -> Flo
 def auc(scores: ArrayLike, positive: ArrayLike, weights: Weights = None) -> Floats:
     """Return contributions (n,) to the area under the ROC curve of scores (n,), ties by half.
 
-    They are the placements of each row among those of the other class, whose variances make that
-    of the area: DeLong, DeLong and Clarke-Pearson, "Comparing the areas under two or more
-    correlated receiver operating characteristic curves", Biometrics 44, 1988.
+    They come from the placements of each row among those of the other class, whose variances make
+    that of the area: DeLong, DeLong and Clarke-Pearson, "Comparing the areas under two or more
+    correlated receiver operating characteristic curves", Biometrics 44, 1988. NaN where there is
+    no row of one of the classes.
 
     Example:
         >>> float(auc([0.1, 0.4, 0.35, 0.8], [False, False, True, True]).mean())
@@ -137,17 +140,15 @@ def auc(scores: ArrayLike, positive: ArrayLike, weights: Weights = None) -> Floa
     """
     values, is_positive = np.asarray(scores, np.float64), np.asarray(positive, bool)
     counts = np.ones(len(values)) if weights is None else weights
-    n, placements = len(values), np.empty(len(values))
-    placements[is_positive] = _share_below(
-        values[is_positive], values[~is_positive], counts[~is_positive]
-    )
-    placements[~is_positive] = 1 - _share_below(
-        values[~is_positive], values[is_positive], counts[is_positive]
-    )
-    area = np.average(placements[is_positive], weights=counts[is_positive])
-    of_class = np.where(is_positive, counts[is_positive].sum(), counts[~is_positive].sum())
-    contributions: Floats = area + n * counts * (placements - area) / of_class
-    return contributions
+    if not counts[is_positive].any() or not counts[~is_positive].any():
+        return np.full(len(values), math.nan)
+    area, without = math.nan, np.empty(len(values))
+    for rows, others in ((is_positive, ~is_positive), (~is_positive, is_positive)):
+        below = _share_below(values[rows], values[others], counts[others])
+        placements = below if rows is is_positive else 1 - below
+        area = float(np.average(placements, weights=counts[rows]))
+        without[rows] = _ratios_without(counts[rows] * placements, counts[rows])
+    return _pseudo_values(area, without)
 
 
 def average(parts: Sequence[Floats]) -> Floats:
@@ -244,6 +245,23 @@ def agrees(contributions: Floats, value: float) -> bool:
         return False
     size = max(abs(value), float(np.abs(contributions).mean()))
     return abs(float(contributions.mean()) - value) <= _ROUNDING * size
+
+
+def _pseudo_values(value: float, without: Floats) -> Floats:
+    """Return contributions (n,) to a metric, of which ``without`` (n,) is without each row."""
+    moves = (len(without) - 1) * (value - without)
+    contributions: Floats = value + moves - moves.mean()
+    return contributions
+
+
+def _ratios_without(numerators: Floats, denominators: Floats) -> Floats:
+    """Return the ratio of two sums without each row (n,); as it is without the only one of all."""
+    above, below = float(numerators.sum()), float(denominators.sum())
+    left = below - denominators
+    # Of rounding something may be left where nothing is.
+    is_left = left > 1e-12 * below
+    ratios: Floats = (above - numerators) / np.where(is_left, left, 1)
+    return np.where(is_left, ratios, above / below)
 
 
 def _share_below(values: Floats, others: Floats, weights: Floats) -> Floats:

@@ -128,7 +128,7 @@ def test_spread_of_contributions_is_that_of_leaving_each_row_out(name: str, weig
         return float(metric(guess[rows], truth[rows], None if weights is None else weights[rows]))
 
     error = error_of(contributions(guess, truth, weights))
-    assert error == pytest.approx(delete_one(of, N), rel=0.05)
+    assert error == pytest.approx(delete_one(of, N), rel=1e-9)
 
 
 @pytest.mark.parametrize("name", CLOSED)
@@ -169,10 +169,7 @@ def test_variance_of_a_difference_of_two_aucs_is_that_of_delong() -> None:
 
 def test_an_auc_without_one_of_the_classes_has_no_contributions() -> None:
     with np.errstate(all="ignore"):
-        try:
-            found = auc(np.arange(5.0), np.ones(5, bool))
-        except ZeroDivisionError:
-            return
+        found = auc(np.arange(5.0), np.ones(5, bool))
     assert not agrees(found, 1.0)
 
 
