@@ -63,13 +63,22 @@ def row_scores(
         return float(scorer(remembered.on(rows, shown), shown, take_rows(targets, rows)))
 
     value = score(np.arange(n))
-    if isinstance(metric, str) and metric in _CLOSED and math.isfinite(value):
+    closed_form = _closed_form(metric, truth)
+    if closed_form is not None and math.isfinite(value):
         with np.errstate(all="ignore"):
-            found = _CLOSED[metric](remembered, truth)
-        # Not where scikit-learn means something else by it, as of targets of several columns.
-        if found.shape == (n,) and agrees(found, value):
+            found = closed_form(remembered, truth)
+        # Not where scikit-learn means something else by it.
+        if agrees(found, value):
             return found
     return jackknife(score, n, value=value)
+
+
+def _closed_form(metric: Any, targets: NDArray[Any]) -> _Closed | None:
+    """Return the closed form of a scorer that was asked for by name, where there is one."""
+    if not isinstance(metric, str):
+        return None
+    of_columns = _OF_COLUMNS.get(metric)
+    return _OF_CLASSES.get(metric) if of_columns is None and targets.ndim == 1 else of_columns
 
 
 class _Remembered:
@@ -206,13 +215,20 @@ def _square_of_logs(guess: Floats, truth: Floats) -> Floats:
     return _square(np.log1p(guess), np.log1p(truth))
 
 
-_CLOSED: Mapping[str, _Closed] = {
-    "accuracy": _of_labels(accuracy),
+# Of targets (n,).
+_OF_CLASSES: Mapping[str, _Closed] = {
     "balanced_accuracy": _of_labels(balanced_accuracy),
     "f1": _f1,
     "f1_macro": _of_labels(macro_f1),
     "neg_brier_score": _brier,
     "neg_log_loss": _log_loss,
+    "roc_auc": _roc_auc,
+    "roc_auc_ovr": _roc_auc_ovr,
+}
+
+# Of targets (n,) or (n, columns).
+_OF_COLUMNS: Mapping[str, _Closed] = {
+    "accuracy": _of_labels(accuracy),
     "neg_mean_absolute_error": _of_numbers(_absolute),
     "neg_mean_absolute_percentage_error": _of_numbers(_percentage),
     "neg_mean_squared_error": _of_numbers(_square),
@@ -220,7 +236,4 @@ _CLOSED: Mapping[str, _Closed] = {
     "neg_root_mean_squared_error": _of_numbers(_square, root=True),
     "neg_root_mean_squared_log_error": _of_numbers(_square_of_logs, root=True),
     "r2": _r2,
-    "roc_auc": _roc_auc,
-    "roc_auc_ovr": _roc_auc_ovr,
 }
-"""Scorers whose contributions have a closed form, which need no jackknife."""
