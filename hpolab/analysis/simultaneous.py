@@ -27,8 +27,8 @@ if TYPE_CHECKING:
 
 __all__ = ["simultaneous_intervals", "simultaneous_p_values", "winner"]
 
-# Draws behind a quantile of the largest of several: its level is right to 0.1 %.
-_N_DRAWS = 50_000
+# Draws behind a quantile of the largest of several: its level is right to 0.13 %.
+_N_DRAWS = 30_000
 # A rarer chance is not counted by draws.
 _RARE = 0.001
 # What the interval of the best spends of its 5 % on never leaving the simultaneous one.
@@ -183,11 +183,15 @@ def _reach(contrasts: Contrasts, confidence: float) -> Floats:
 
 def _largest(contrasts: Contrasts) -> Floats:
     """Return draws of the largest absolute of correlated normal numbers, rising."""
-    correlations = contrasts.correlations
-    values, vectors = np.linalg.eigh(correlations)
+    return _largest_of(contrasts.correlations.tobytes(), len(contrasts.means))
+
+
+@lru_cache(maxsize=64)
+def _largest_of(correlations: bytes, k: int) -> Floats:
+    values, vectors = np.linalg.eigh(np.frombuffer(correlations).reshape(k, k))
     mixed = vectors * np.sqrt(np.maximum(values, 0.0))
     mixed /= np.linalg.norm(mixed, axis=1, keepdims=True)
-    found: Floats = np.sort(np.abs(_normal_draws(len(correlations)) @ mixed.T).max(axis=1))
+    found: Floats = np.sort(np.abs(_normal_draws(k) @ mixed.T).max(axis=1))
     return found
 
 
