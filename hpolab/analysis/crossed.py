@@ -191,9 +191,13 @@ def _as_students(mean_squares: Floats, freedom: Floats, n: int) -> tuple[Floats,
 @lru_cache(maxsize=32)
 def _chance_of_squares(*freedom: float) -> tuple[Floats, Floats]:
     """Return the same draws for each question: absolutes of normal numbers, and scales (3, n)."""
+    from scipy.special import chdtri, ndtri
+
+    # One of each of as many equal parts (Latin hypercube): far ends are as frequent as they are.
     rng = np.random.default_rng(0)
-    normal = np.abs(rng.normal(size=_N_DRAWS))
-    return normal, np.stack([each / rng.chisquare(each, _N_DRAWS) for each in freedom])
+    normal, *others = ((rng.permutation(_N_DRAWS) + 0.5) / _N_DRAWS for _ in range(4))
+    scales = [each / chdtri(each, other) for each, other in zip(freedom, others, strict=True)]
+    return np.abs(ndtri(normal)), np.stack(scales)
 
 
 def _correlations(products: Floats) -> Floats:
