@@ -48,7 +48,7 @@ _N_GROUPS = 40
 # Of so many groups or more, one that alone changes a metric is the row of a maximum.
 _FEW_GROUPS = 10
 # Sums of many float32 numbers are no closer; another definition of a metric is further away.
-_ROUNDING = 1e-5
+_ROUNDING = 1e-4
 
 
 def mean(values: ArrayLike, weights: Weights = None) -> Floats:

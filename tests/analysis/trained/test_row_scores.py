@@ -121,8 +121,12 @@ def test_many_rows_are_scored_in_random_groups():
 @pytest.mark.parametrize(
     ("objective", "groups", "words"),
     [
-        (Rows(scale=0.9), None, "The mean of `row_scores` must be the metric 'accuracy'"),
-        (Rows(scale=np.nan), None, "`row_scores` must return two or more finite numbers"),
+        (
+            Rows(scale=0.9),
+            None,
+            "must be finite numbers of shape (n,) whose mean is its metric 'accuracy'",
+        ),
+        (Rows(scale=np.nan), None, "got 300 numbers, some of them not finite"),
         (Rows(), np.arange(299), "`groups` must have one entry for each of the 300 rows"),
         (Rows(known=False), np.arange(300), "`groups` needs scores by row"),
     ],
