@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     Floats = NDArray[np.float64]
 
-__all__ = ["row_scores"]
+__all__ = ["is_by_group", "row_scores"]
 
 # Without a class, LightGBM gives each model a value of 1.
 _NEEDS_CLASSES = ("auc", "auc_mu", "average_precision")
@@ -68,6 +68,12 @@ def row_scores(
         return metrics.evaluate(table.rows(rows), raw[rows], settings)[name]
 
     return jackknife(without, int(codes.max()) + 1, value=value)
+
+
+def is_by_group(metrics: Metrics, *, ranked: bool) -> bool:
+    """Tell whether row scores are those of groups of rows, such as queries."""
+    name = metrics.optimized
+    return ranked or name in metrics.function_names or name not in _OF_ROWS
 
 
 @dataclass(frozen=True)
@@ -150,6 +156,7 @@ _OUTPUTS: Mapping[str, Callable[[Floats, float], Floats]] = {
     "binary": _sigmoid,
     "multiclassova": _sigmoid,
     "cross_entropy": lambda raw, slope: _sigmoid(raw, 1.0),
+    "cross_entropy_lambda": lambda raw, slope: np.logaddexp(0, raw),
     "multiclass": _softmax,
     "poisson": _exponential,
     "gamma": _exponential,

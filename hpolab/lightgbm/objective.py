@@ -26,7 +26,7 @@ from hpolab.lightgbm.arguments import (
 )
 from hpolab.lightgbm.bins import Bins
 from hpolab.lightgbm.boosting import Boosting, predict_raw, train_booster
-from hpolab.lightgbm.by_row import row_scores
+from hpolab.lightgbm.by_row import is_by_group, row_scores
 from hpolab.lightgbm.defaults import default_space, is_forest
 from hpolab.lightgbm.metrics import Metrics
 from hpolab.lightgbm.model import FoldModels, LightGBMModel
@@ -221,6 +221,8 @@ class LightGBMObjective(Objective):
             **watch,
         )
         self._check_search_space()
+        if is_by_group(self._metrics, ranked=self._data.labels.ranking):
+            self.scored_unit = "group"
         self.facts = {
             "objective": name,
             "metric": self.metric,

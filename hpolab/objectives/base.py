@@ -97,7 +97,7 @@ class Objective(abc.ABC):
     """The pruner, likewise."""
 
     scored_unit: str = "row"
-    """What `row_scores` scores one by one, in the singular: a row, a user."""
+    """What `row_scores` scores one by one, in the singular: a row, a user, a group of rows."""
 
     _replay: Mapping[int, float] | None = None
 
@@ -568,7 +568,16 @@ class Objective(abc.ABC):
 
 # What every objective has. It is compared by other names, or is not of the values.
 _OF_EACH = frozenset(
-    {"search_space", "direction", "max_steps", "metric", "settings", "facts", "_replay"}
+    {
+        "search_space",
+        "direction",
+        "max_steps",
+        "metric",
+        "settings",
+        "facts",
+        "scored_unit",
+        "_replay",
+    }
 )
 
 

@@ -165,6 +165,8 @@ class RecommenderObjective(Objective):
         (2, 5)
     """
 
+    scored_unit = "user"
+
     @checks_keywords(ReporterOptions)
     def __init__(
         self,

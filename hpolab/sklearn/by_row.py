@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     Floats = NDArray[np.float64]
     _Closed = Callable[["_Remembered", NDArray[Any]], Floats]
 
-__all__ = ["row_scores"]
+__all__ = ["is_by_group", "row_scores"]
 
 
 def row_scores(
@@ -71,6 +71,11 @@ def row_scores(
         if agrees(found, value):
             return found
     return jackknife(score, n, value=value)
+
+
+def is_by_group(metric: Any, model: Any, targets: NDArray[Any]) -> bool:
+    """Tell whether a scorer's row scores are those of random groups of rows."""
+    return _closed_form(name_of_score(model) if metric is None else metric, targets) is None
 
 
 def _closed_form(metric: Any, targets: NDArray[Any]) -> _Closed | None:

@@ -17,7 +17,7 @@ from hpolab.keywords import checks_keywords
 from hpolab.objectives.base import Objective
 from hpolab.objectives.folds import digest_of_folds, folds_of, make_folds
 from hpolab.seeding import check_seed
-from hpolab.sklearn.by_row import row_scores
+from hpolab.sklearn.by_row import is_by_group, row_scores
 from hpolab.sklearn.data import open_rows
 from hpolab.sklearn.estimators import find_scorer, is_pairwise, open_pair, pair_of, seeded
 from hpolab.sklearn.fidelity import FIDELITIES, Epochs, Folds, RowParts, Trees, grown_argument
@@ -203,6 +203,8 @@ class SklearnObjective(Objective):
             **options_of_reporter(settings),
         )
         self.default_pruner = _PRUNERS[fidelity]
+        if is_by_group(metric, estimator, np.asarray(rows.targets)):
+            self.scored_unit = "group"
         self.facts = {
             "estimator": type(last_step(estimator)[1]).__name__,
             "metric": self.metric,

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     # Outputs (n, ...), targets (n, ...) and weights (n,) -> contributions of each number, or row.
     Closed = Callable[[Tensor, Tensor, Weights], Floats]
 
-__all__ = ["row_scores"]
+__all__ = ["is_by_group", "row_scores"]
 
 
 def row_scores(
@@ -72,6 +72,11 @@ def row_scores(
         return value_of(outputs[rows], _taken(targets, rows))
 
     return jackknife(without, n_samples, value=value)
+
+
+def is_by_group(metric: Metric) -> bool:
+    """Tell whether a metric's row scores are those of random groups of rows."""
+    return _closed_form(metric) is None
 
 
 def _closed_form(metric: Metric) -> Closed | None:

@@ -21,6 +21,7 @@ from hpolab.objectives.epochs import train_epochs
 from hpolab.seeding import check_seed
 from hpolab.torch.batches import WeightedTargets, apply, check_unpack, values_of
 from hpolab.torch.build import build_optimizer, build_schedule
+from hpolab.torch.by_row import is_by_group
 from hpolab.torch.checks import (
     check_outputs,
     check_scores,
@@ -222,6 +223,8 @@ class TorchObjective(Objective):
             metric=name,
             **options_of_reporter(settings),
         )
+        if is_by_group(found[name]):
+            self.scored_unit = "group"
         self.facts = {
             "loss": loss if isinstance(loss, str) else name_of(loss),
             "metric": self.metric,

@@ -160,6 +160,7 @@ def test_objective_gives_scores_that_pass_its_check(objective: str, params: dict
     data: Any = inputs[150:], labels[150:]
     if ranked:
         data = lgb.Dataset(*data, group=sizes, free_raw_data=False)
+    assert made.scored_unit == ("group" if ranked else "row")
     value = made.evaluate(model, data)[made.metric]
     found = made.checked_row_scores(model, data, value)
     assert found is not None

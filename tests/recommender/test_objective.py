@@ -381,5 +381,6 @@ def test_row_scores_are_those_of_users_of_the_split(metric):
     for data in (SPLITS.valid, SPLITS.test):
         value = objective.evaluate(model, data)[metric]
         scores = objective.checked_row_scores(model, data, value)
+        assert objective.scored_unit == "user"
         assert len(scores) == len(np.unique(data.users))
         assert scores.mean() == pytest.approx(value)
