@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterable
 
     from numpy.typing import ArrayLike, NDArray
 
@@ -103,11 +103,10 @@ def balanced_accuracy(predicted: ArrayLike, targets: ArrayLike, weights: Weights
     """Return contributions (n,) to the mean over classes of the share of its rows that is right."""
     guess, truth = np.asarray(predicted), np.asarray(targets)
     counts = np.ones(len(truth)) if weights is None else weights
-    of_classes = [
+    return average(
         ratio(counts * ((guess == each) & (truth == each)), counts * (truth == each))
         for each in np.unique(truth[counts > 0])
-    ]
-    return average(of_classes)
+    )
 
 
 def macro_f1(predicted: ArrayLike, targets: ArrayLike, weights: Weights = None) -> Floats:
@@ -115,7 +114,7 @@ def macro_f1(predicted: ArrayLike, targets: ArrayLike, weights: Weights = None) 
     guess, truth = np.asarray(predicted), np.asarray(targets)
     counts = np.ones(len(truth)) if weights is None else weights
     found = np.unique(np.concatenate([guess[counts > 0], truth[counts > 0]]))
-    return average([f1(guess == each, truth == each, weights) for each in found])
+    return average(f1(guess == each, truth == each, weights) for each in found)
 
 
 def f1(predicted: ArrayLike, targets: ArrayLike, weights: Weights = None) -> Floats:
@@ -151,9 +150,14 @@ def auc(scores: ArrayLike, positive: ArrayLike, weights: Weights = None) -> Floa
     return _pseudo_values(area, without)
 
 
-def average(parts: Sequence[Floats]) -> Floats:
+def average(parts: Iterable[Floats]) -> Floats:
     """Return contributions (n,) to the mean of several metrics, of those to each."""
-    averaged: Floats = np.mean(parts, axis=0)
+    # One at a time: of a thousand classes they would fill the memory.
+    total: Floats | float = 0.0
+    n_parts = 0
+    for part in parts:
+        total, n_parts = total + part, n_parts + 1
+    averaged: Floats = np.asarray(total) / n_parts
     return averaged
 
 

@@ -149,14 +149,14 @@ def _of_numbers(error: Callable[[Floats, Floats], Floats], *, root: bool = False
 
     def contributions(model: _Remembered, targets: NDArray[Any]) -> Floats:
         errors = _columns(error(*_numbers(model, targets)))
-        return -average([root_mean(each) if root else each for each in errors])
+        return -average(root_mean(each) if root else each for each in errors)
 
     return contributions
 
 
 def _r2(model: _Remembered, targets: NDArray[Any]) -> Floats:
     guess, truth = _numbers(model, targets)
-    return average(list(map(r2, _columns(guess), _columns(truth))))
+    return average(map(r2, _columns(guess), _columns(truth)))
 
 
 def _numbers(model: _Remembered, targets: NDArray[Any]) -> tuple[Floats, Floats]:
@@ -182,9 +182,8 @@ def _roc_auc(model: _Remembered, targets: NDArray[Any]) -> Floats:
 
 def _roc_auc_ovr(model: _Remembered, targets: NDArray[Any]) -> Floats:
     columns = np.asarray(model.all_of("predict_proba")).T
-    return average(
-        [auc(column, targets == each) for each, column in zip(model.classes_, columns, strict=True)]
-    )
+    pairs = zip(model.classes_, columns, strict=True)
+    return average(auc(column, targets == each) for each, column in pairs)
 
 
 def _log_loss(model: _Remembered, targets: NDArray[Any]) -> Floats:

@@ -121,7 +121,7 @@ def _accuracy(outputs: Tensor, targets: Tensor, weights: Weights) -> Floats:
 def _macro_f1(outputs: Tensor, targets: Tensor, weights: Weights) -> Floats:
     guess, truth = _labels(outputs, targets)
     if has_labels(outputs, targets):
-        return average([by_row.f1(*each, weights) for each in zip(guess.T, truth.T, strict=True)])
+        return average(by_row.f1(*each, weights) for each in zip(guess.T, truth.T, strict=True))
     return by_row.macro_f1(guess.ravel(), truth.ravel(), _spread(weights, truth.size))
 
 
@@ -137,7 +137,7 @@ def _labels(outputs: Tensor, targets: Tensor) -> tuple[NDArray[np.int64], NDArra
 def _auc(outputs: Tensor, targets: Tensor, weights: Weights) -> Floats:
     scores, truth = (each.numpy().T for each in one_vs_rest(outputs, targets))
     mass = _spread(weights, scores.shape[1])
-    return average([by_row.auc(*each, mass) for each in zip(scores, truth, strict=True)])
+    return average(by_row.auc(*each, mass) for each in zip(scores, truth, strict=True))
 
 
 def _log_loss(outputs: Tensor, targets: Tensor, weights: Weights) -> Floats:
@@ -146,12 +146,12 @@ def _log_loss(outputs: Tensor, targets: Tensor, weights: Weights) -> Floats:
 
 def _r2(outputs: Tensor, targets: Tensor, weights: Weights) -> Floats:
     guess, truth = map(_columns, aligned(outputs, targets))
-    return average([by_row.r2(*each, weights) for each in zip(guess, truth, strict=True)])
+    return average(by_row.r2(*each, weights) for each in zip(guess, truth, strict=True))
 
 
 def _rmse(outputs: Tensor, targets: Tensor, weights: Weights) -> Floats:
     guess, truth = map(_columns, aligned(outputs, targets))
-    return average([by_row.root_mean(each**2, weights) for each in guess - truth])
+    return average(by_row.root_mean(each**2, weights) for each in guess - truth)
 
 
 def _columns(tensor: Tensor) -> Floats:

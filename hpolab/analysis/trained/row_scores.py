@@ -48,6 +48,12 @@ def rows_of_test(
             f"metric {objective.metric!r}: define `row_scores`."
         )
     if groups is not None:
+        if objective.scored_unit == "group" and groups.shape != scores.shape:
+            raise InvalidArgument(
+                f"`groups` needs a metric that is known by row, got {objective.metric!r} of "
+                f"{type(objective).__name__}, which is known by groups of rows alone: leave "
+                "`groups` out, or take another metric."
+            )
         if groups.shape != scores.shape:
             raise InvalidArgument(
                 f"`groups` must have one entry for each of the {len(scores)} rows that are scored, "

@@ -150,3 +150,10 @@ def test_scores_survive_their_text():
     scores = np.random.default_rng(0).normal(size=1000)
     assert as_rows(as_text(scores)) == pytest.approx(scores, rel=1e-6)
     assert len(as_text(scores)) < 6000
+
+
+def test_groups_of_rows_need_a_metric_that_is_known_by_row():
+    objective = Rows()
+    objective.scored_unit = "group"  # as of a metric that has no part for each row
+    with pytest.raises(TooManyFailures, match="known by groups of rows alone"):
+        confirmed(objective, groups=np.arange(500))
