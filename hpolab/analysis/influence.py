@@ -6,7 +6,7 @@ import copy
 import itertools
 import math
 from collections import Counter, defaultdict
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,7 +15,7 @@ from optuna.importance import BaseImportanceEvaluator, PedAnovaImportanceEvaluat
 from optuna.study import StudyDirection
 
 from hpolab.analysis.effects import Effect
-from hpolab.analysis.importances import Draws, Measure, judge, of_the_best
+from hpolab.analysis.importances import Draws, Measure, of_the_best, resample
 from hpolab.analysis.parameters import (
     MIN_TRIALS,
     Cell,
@@ -26,6 +26,7 @@ from hpolab.analysis.parameters import (
     ParameterInfluence,
     ValueGroup,
 )
+from hpolab.analysis.smooth_effects import Predictor, SmoothEffect, smooth_effects
 from hpolab.analysis.trials import (
     check_single_objective,
     common_ranges,
@@ -38,7 +39,7 @@ from hpolab.studies.imported import IMPORT_KEY
 from hpolab.studies.trials import is_complete
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from numpy.typing import NDArray
     from optuna import Study
@@ -55,8 +56,8 @@ _MAX_VALUES = 4
 _RESAMPLES, _RESAMPLES_OF_FORESTS = 200, 20
 # A cell of fewer trials says too little about how far its values scatter.
 _MIN_TRIALS_OF_CELL = 4
-# Differences, importances and interactions: each at a third of what the confidence leaves.
-_N_QUESTIONS = 3
+# Most of what the confidence leaves is for the parameters, the rest for interactions.
+_FOR_PARAMETERS = 0.8
 
 
 @dataclass(frozen=True)
@@ -141,24 +142,27 @@ def influence(
     cases = [_with_ranges(trial, ranges) for trial in trials]
     columns = _columns(cases, ranges, bins or {}, known={*ranges, *skipped})
     values = np.array([trial.value for trial in cases], dtype=np.float64)
-    level = (1 - confidence) / _N_QUESTIONS
-    draws = Draws(n_resamples, confidence, level, seed)
+    level = 1 - confidence
+    draws = Draws(n_resamples, confidence, seed)
     importances = _importances(study, cases, columns, evaluator, draws)
+    predictors = [_predictor(column, cases) for column in columns]
+    effects = smooth_effects(predictors, values, level=level * _FOR_PARAMETERS, seed=seed)
     maximize = study.direction == StudyDirection.MAXIMIZE
     differences = _differences(columns, values, level, maximize=maximize)
     parameters = [
         ParameterInfluence(
             name=column.name,
             n_trials=len(column.group_of),
+            smooth_effect=effects.get(column.name),
             importance=importances.get(column.name),
             groups=_groups(column, values, confidence),
-            difference=differences.get(column.name),
+            difference=_told(differences.get(column.name), effects.get(column.name)),
         )
         for column in columns
     ]
     return Influence(
-        parameters={each.name: each for each in sorted(parameters, key=_order)},
-        interaction=_interaction(columns, values, level),
+        parameters={each.name: each for each in sorted(parameters, key=_order(list(effects)))},
+        interaction=_interaction(columns, values, level * (1 - _FOR_PARAMETERS)),
         skipped=skipped,
         n_trials=len(trials),
         left_out=count_states(trial for trial in all_trials if not is_complete(trial)),
@@ -318,6 +322,19 @@ def _differences(
     return {name: max(each, key=_clarity) for name, each in found.items() if each}
 
 
+def _told(difference: Difference | None, smooth: SmoothEffect | None) -> Difference | None:
+    """Return a difference that is significant only if the parameter has an effect of its own."""
+    if difference is None or not difference.is_significant:
+        return difference
+    is_significant = smooth is not None and smooth.is_significant
+    return replace(difference, effect=replace(difference.effect, is_significant=is_significant))
+
+
+def _predictor(column: _Column, cases: Sequence[FrozenTrial]) -> Predictor:
+    values = {row: cases[row].params[column.name] for row in column.group_of}
+    return Predictor.of(column.name, column.distribution, values)
+
+
 def _clarity(difference: Difference) -> float:
     effect = difference.effect
     return effect.estimate / (effect.high - effect.low)
@@ -367,8 +384,8 @@ def _importances(
         shared = [c.name for c in columns if rows <= c.group_of.keys() and _varies(c.name, having)]
         if len({case.value for case in having}) > 1:
             measure = Measure(study, evaluator or of_the_best(len(having)), tuple(shared))
-            judged = judge(measure, having, draws.shared_by(len(alike)), rng)
-            found |= {name: judged[name] for name in names}
+            resampled = resample(measure, having, draws, rng)
+            found |= {name: resampled[name] for name in names}
     return found
 
 
@@ -471,10 +488,15 @@ def _cells(a: _Column, b: _Column, values: NDArray[np.float64]) -> tuple[Cell, .
     )
 
 
-def _order(parameter: ParameterInfluence) -> tuple[float, float]:
-    """Sort by importance, then by how clearly the groups differ."""
-    importance, difference = parameter.importance, parameter.difference
-    return (
-        -importance.share if importance else 1.0,
-        -_clarity(difference) if difference else 1.0,
-    )
+def _order(found: Sequence[str]) -> Callable[[ParameterInfluence], tuple[float, float, float]]:
+    """Sort by the order in which effects were found, then by importance and difference."""
+
+    def place(parameter: ParameterInfluence) -> tuple[float, float, float]:
+        importance, difference = parameter.importance, parameter.difference
+        return (
+            found.index(parameter.name) if parameter.is_significant else len(found),
+            -importance.share if importance else 1.0,
+            -_clarity(difference) if difference else 1.0,
+        )
+
+    return place
