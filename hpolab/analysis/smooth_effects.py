@@ -159,8 +159,9 @@ def _spline(x: NDArray[np.float64]) -> NDArray[np.float64]:
         return np.stack([z, z**2], axis=1)
 
     def cubic(knot: float) -> NDArray[np.float64]:
-        beyond: NDArray[np.float64] = np.clip(z - knot, 0, None) ** 3
-        return (beyond - np.clip(z - knots[-1], 0, None) ** 3) / (knots[-1] - knot)
+        beyond = np.clip(z - knot, 0, None) ** 3 - np.clip(z - knots[-1], 0, None) ** 3
+        column: NDArray[np.float64] = beyond / (knots[-1] - knot)
+        return column
 
     last = cubic(knots[-2])
     columns: NDArray[np.float64] = np.stack([z, *(cubic(k) - last for k in knots[:-2])], axis=1)
@@ -207,8 +208,6 @@ def smooth_effects(
     p_before = 0.0
     while tested:
         steps = _step(list(tested.values()), model, values, shuffles)
-        if not steps:
-            break
         clearest = min(steps, key=lambda name: (steps[name].p_value, -steps[name].clarity))
         # A later step's p-value is never below an earlier one's.
         p_before = max(p_before, steps[clearest].p_value)
@@ -288,15 +287,12 @@ def _step(
         shuffled -= (shuffled @ known) @ known.T
         for each in group:
             columns = _beyond(each.basis, known)
-            if _freedom(columns, known) < _MIN_RESIDUAL_FREEDOM:
-                continue
-            explained = _explained(shuffled, columns)
+            is_tested = _freedom(columns, known) >= _MIN_RESIDUAL_FREEDOM
+            explained = _explained(shuffled, columns) if is_tested else np.zeros(len(shuffled))
             tested.append(each)
             shares.append(explained[0])
-            clarity.append(-_log_p(explained, columns, known))
+            clarity.append(-_log_p(explained, columns, known) if is_tested else explained)
             even.append(_n_evenly_spread(each, known))
-    if not tested:
-        return {}
     by_draw = np.array(clarity)
     largest = by_draw.max(axis=0)
     return {
@@ -314,17 +310,45 @@ def _step(
 def _p_given_all(
     predictor: Predictor, others: Sequence[Predictor], values: NDArray[np.float64]
 ) -> float:
-    """Return the p-value given the trial's number and all others that may have an effect."""
+    """Return the p-value given the trial's number and all others that may have an effect.
+
+    Two that may have one may also interact, so their products may join the model as well.
+    """
     rows = predictor.rows
-    known, left = _given([], rows, drift=True), list(others)
+    known = _given([], rows, drift=True)
+    left = {(each.name,): _given([each], rows) for each in others}
+    joined: list[Predictor] = []
     while left and known.shape[1] < len(rows) * _MAX_SHARE_OF_MODEL:
-        given = {each.name: _given([each], rows) for each in left}
-        p_values = [_p_value(values[rows], _beyond(given[e.name], known), known) for e in left]
-        nearest = int(np.argmin(p_values))
+        p_values = {
+            key: _p_value(values[rows], _beyond(columns, known), known)
+            for key, columns in left.items()
+        }
+        nearest = min(p_values, key=lambda key: p_values[key])
         if p_values[nearest] > _MAY_MATTER:
             break
-        known = np.hstack([known, _beyond(given[left.pop(nearest).name], known)])
+        known = np.hstack([known, _beyond(left.pop(nearest), known)])
+        if len(nearest) == 1:
+            new = next(each for each in others if each.name == nearest[0])
+            left |= {(new.name, each.name): _products(new, each, rows) for each in joined}
+            joined.append(new)
     return _p_value(values[rows], _beyond(predictor.basis, known), known)
+
+
+def _products(a: Predictor, b: Predictor, rows: NDArray[np.intp]) -> NDArray[np.float64]:
+    """Return products of two parameters, zero where a trial lacks one, shape ``(n, columns)``."""
+    columns: NDArray[np.float64] = _bent(a, rows)[:, :, None] * _bent(b, rows)[:, None, :]
+    return columns.reshape(len(rows), -1)
+
+
+def _bent(predictor: Predictor, rows: NDArray[np.intp]) -> NDArray[np.float64]:
+    """Return the choices, or the place and its square, in some trials."""
+    has = np.isin(rows, predictor.rows)
+    place = predictor.place - predictor.place.mean(axis=0)
+    if place.shape[1] == 1:
+        place = np.hstack([place, place**2])
+    found = np.zeros((len(rows), place.shape[1]))
+    found[has] = place[np.isin(predictor.rows, rows)]
+    return found
 
 
 def _p_value(

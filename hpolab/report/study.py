@@ -425,8 +425,8 @@ def _importance_words(found: Influence) -> str:
     return (
         "Blue: the value depends on this parameter, by a test given the other parameters. Gray: "
         "not significant, however long the bar: the share ranks parameters, and tests nothing. "
-        f"A whisker holds the share in {percent(found.confidence)} of resamples of these trials. It "
-        "says how firm a share is here, and is no confidence interval of what others would show."
+        f"A whisker holds the share in {percent(found.confidence)} of resamples of these trials: "
+        "it says how firm a share is here, not where that of other trials would be."
     )
 
 
