@@ -39,8 +39,8 @@ _MAY_MATTER = 0.2
 _MAX_SHARE_OF_MODEL = 2 / 3
 # What is left of a column of length one, if it depends on others but for rounding.
 _DEPENDENT = 1e-3
-# Below this, evenly spread trials would say little; so would a third of the study's own.
-_FEW_TRIALS, _FEW_OF_ALL = 20, 1 / 3
+# Below this, evenly spread trials would say little; so would a fourth of the study's own.
+_FEW_TRIALS, _FEW_OF_ALL = 20, 1 / 4
 
 
 @dataclass(frozen=True)
@@ -316,7 +316,9 @@ def _p_given_all(
     """
     rows = predictor.rows
     known = _given([], rows, drift=True)
-    left = {(each.name,): _given([each], rows) for each in others}
+    left: dict[tuple[str, ...], NDArray[np.float64]] = {
+        (each.name,): _given([each], rows) for each in others
+    }
     joined: list[Predictor] = []
     while left and known.shape[1] < len(rows) * _MAX_SHARE_OF_MODEL:
         p_values = {
