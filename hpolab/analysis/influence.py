@@ -26,7 +26,12 @@ from hpolab.analysis.parameters import (
     ParameterInfluence,
     ValueGroup,
 )
-from hpolab.analysis.smooth_effects import Predictor, SmoothEffect, smooth_effects
+from hpolab.analysis.smooth_effects import (
+    Predictor,
+    SmoothEffect,
+    interact_given_all,
+    smooth_effects,
+)
 from hpolab.analysis.trials import (
     check_single_objective,
     common_ranges,
@@ -52,8 +57,9 @@ __all__ = ["Influence", "influence"]
 _MIN_TRIALS_OF_THREE_GROUPS = 30
 # Up to this many values are groups by themselves.
 _MAX_VALUES = 4
-# A forest takes about a second, so 200 of them would take minutes.
-_RESAMPLES, _RESAMPLES_OF_FORESTS = 200, 20
+# A forest takes about a second, so many of them would take minutes. With fewer than sixty, the
+# upper end would be the largest resample rather than a quantile.
+_RESAMPLES, _RESAMPLES_OF_FORESTS = 60, 20
 # A cell of fewer trials says too little about how far its values scatter.
 _MIN_TRIALS_OF_CELL = 4
 # Most of what the confidence leaves is for the parameters, the rest for interactions.
@@ -82,26 +88,34 @@ def influence(
 ) -> Influence:
     """Estimate each parameter's effect on the value, and its uncertainty.
 
-    Three questions are asked. If values do not depend on the parameters at all, each answer is
-    wrong with a third of the probability that ``confidence`` leaves, over all parameters together:
-
-    - *Do groups of trials differ?* Trials are grouped by a parameter's value, and means compared.
-      A difference is **significant** if its Welch t interval, widened for the number of pairs
-      compared (Bonferroni), excludes zero. Intervals of single means are not widened.
-    - *Is a parameter important?* Optuna's importance is **significant** if it is above what
-      parameters reach, each on its own scale, when the values are shuffled among the trials. Its
-      interval comes from resamples of the trials (bootstrap). It says how firm the share is, not
-      whether it is real: shares sum to one in pure noise as well.
+    - *Does the value depend on a parameter?* `SmoothEffect`: a smooth effect (a cubic spline on the
+      range's own scale, or one mean for each choice) is compared with what any parameter reaches
+      when residuals are shuffled among the trials, given the parameters that were found before it.
+      Nothing else makes a parameter **significant**.
+    - *Which parameters matter most?* Optuna's importance ranks them. It is no test: shares sum to
+      one in pure noise as well. Its range comes from resamples of the trials (bootstrap) and says
+      how firm a share is for these trials, not which share other trials would have.
+    - *Which values are better?* Trials are grouped by a parameter's value, and means compared.
+      Intervals of single means are not widened for their number; that of a difference is, for all
+      pairs of groups (Welch, Bonferroni). They treat the trials of a group as independent draws.
     - *Do two parameters act together?* Means by both are compared with the sum of what either
       does: a Welch-James test over cells of four trials or more, times the number of pairs.
+
+    If values depend on no parameter, anything is called significant with the probability that
+    ``confidence`` leaves, over all parameters and pairs together: four fifths of it for parameters.
+
+    The later trials of a sampler that learns are better, and closer together in every parameter.
+    So a parameter without any effect is associated with the value, through those that have one. The
+    test allows for that: a significant parameter has an effect given the trial's number and all
+    others that may have one, and their products. Means by group do not: a difference includes
+    whatever else was different. In simulations with random, TPE and CMA-ES studies of 30 to 100
+    trials, a parameter without effect was significant in 1 to 6 % of them. Where a sampler stayed
+    in one place, there is **too little spread** to tell, and the verdict says so.
 
     If no configuration was run twice, the noise is that among different configurations, which
     includes whatever else varied. Only complete trials that violate no constraint are read. A
     conditional parameter, or one that some runs lack, is judged by the trials that have it. Names
     and values are those of the trials (``one_minus_beta2``).
-
-    The later trials of a sampler that learns are better, and closer together in every parameter, so
-    a parameter without any effect may seem to have one. Random trials do not have this bias.
 
     Args:
         study: A study with one objective value. It is only read.
@@ -112,11 +126,11 @@ def influence(
             ``FanovaImportanceEvaluator(seed=0)``. None: PED-ANOVA, Optuna's default, for what
             distinguishes the best tenth of the trials, or the best ten, from all others. With fewer
             than 20 trials there is no importance.
-        n_resamples: The number of resamples, and of shuffles. None: 200, or 20 with another
-            evaluator, which grows a forest for each, in about a second. With 20 shuffles, chance
-            is taken for importance in one case of 21, whatever the ``confidence``.
-        confidence: The confidence of all intervals, in (0, 1).
-        seed: Seeds resamples and shuffles.
+        n_resamples: The number of resamples for the range of an importance. None: 60, or 20 with
+            another evaluator, which grows a forest for each, in about a second.
+        confidence: The confidence of all intervals, in (0, 1). One minus it is the probability that
+            anything is significant by chance.
+        seed: Seeds resamples and permutations.
 
     Raises:
         InvalidArgument: If the study has several objective values, a parameter of ``bins`` is
@@ -162,7 +176,7 @@ def influence(
     ]
     return Influence(
         parameters={each.name: each for each in sorted(parameters, key=_order(list(effects)))},
-        interaction=_interaction(columns, values, level * (1 - _FOR_PARAMETERS)),
+        interaction=_interaction(columns, predictors, values, level * (1 - _FOR_PARAMETERS)),
         skipped=skipped,
         n_trials=len(trials),
         left_out=count_states(trial for trial in all_trials if not is_complete(trial)),
@@ -394,7 +408,10 @@ def _varies(name: str, cases: Sequence[FrozenTrial]) -> bool:
 
 
 def _interaction(
-    columns: Sequence[_Column], values: NDArray[np.float64], level: float
+    columns: Sequence[_Column],
+    predictors: Sequence[Predictor],
+    values: NDArray[np.float64],
+    level: float,
 ) -> Interaction | None:
     """Return the interaction of the pair with the smallest p-value."""
     tested = [
@@ -407,11 +424,14 @@ def _interaction(
         return None
     p_value, share, pair = min(tested, key=lambda test: (test[0], -test[1]))
     p_value = min(1.0, p_value * len(tested))
+    names = pair[0].name, pair[1].name
+    if p_value <= level:
+        p_value = max(p_value, interact_given_all(names, predictors, values))
     return Interaction(
-        parameters=(pair[0].name, pair[1].name),
+        parameters=names,
         share=share,
         p_value=p_value,
-        is_significant=p_value < level,
+        is_significant=p_value <= level,
         cells=_cells(*pair, values),
     )
 

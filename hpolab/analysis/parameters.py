@@ -52,7 +52,11 @@ class Importance:
     high: float
 
     def __str__(self) -> str:
-        return f"importance {self.share:.2f} ({self.low:.2f} to {self.high:.2f} over resamples)"
+        return f"importance {self.in_brief()} over resamples"
+
+    def in_brief(self) -> str:
+        """Return the share and its range over resamples."""
+        return f"{self.share:.2f}, {self.low:.2f} to {self.high:.2f}"
 
 
 @dataclass(frozen=True)
@@ -103,7 +107,7 @@ class Difference:
     def __str__(self) -> str:
         interval = f"{signed(self.effect.low)} to {signed(self.effect.high)}"
         amount = short(self.effect.estimate, 3)
-        return f"mean of {self.better} better than of {self.worse} by {amount} ({interval})"
+        return f"the mean of {self.better} is better than that of {self.worse} by {amount} ({interval})"
 
 
 @dataclass(frozen=True)
@@ -124,7 +128,8 @@ class Interaction:
         share: The share of the values' variance, 0 to 1, that means by cell explain beyond the sum
             of the means by either parameter.
         p_value: The test's p-value, multiplied by the number of pairs tested.
-        is_significant: Whether the test finds an interaction.
+        is_significant: Whether the test finds an interaction, and the product of the two explains
+            something given smooth effects of them and of all others that may have one.
         cells: Means by both groups; cells without a trial are left out.
     """
 
@@ -225,7 +230,7 @@ class Influence(Result):
 
     def _parts(self) -> list[str | TextTable]:
         interval = f"{percent(self.confidence)} interval"
-        head = ["parameter", "values", "trials", "mean", interval, "importance"]
+        head = ["parameter", "values", "trials", "mean", interval, "importance, range"]
         rows = [
             [
                 each.name if place == 0 else "",

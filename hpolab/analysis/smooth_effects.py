@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from optuna.distributions import BaseDistribution
 
-__all__ = ["Predictor", "SmoothEffect", "smooth_effects"]
+__all__ = ["Predictor", "SmoothEffect", "interact_given_all", "smooth_effects"]
 
 N_PERMUTATIONS = 999
 _MIN_TRIALS = 8
@@ -31,9 +31,10 @@ _MIN_TRIALS = 8
 _MIN_TRIALS_OF_SPLINE = 20
 _N_KNOTS = 4
 _MIN_RESIDUAL_FREEDOM = 4
-# Values beyond so many interquartile ranges from the quartiles are outliers ("far out", Tukey 1977,
-# "Exploratory data analysis").
-_FENCE = 3.0
+# Values beyond so many interquartile ranges from the quartiles are outliers (Tukey 1977,
+# "Exploratory data analysis"). One quartile may be so many times as far from the median as the
+# other.
+_FENCE, _MAX_SKEWNESS = 1.5, 3.0
 # An unadjusted p-value up to this makes a parameter one that may matter.
 _MAY_MATTER = 0.2
 _MAX_SHARE_OF_MODEL = 2 / 3
@@ -45,12 +46,13 @@ _FEW_TRIALS, _FEW_OF_ALL = 20, 1 / 4
 
 @dataclass(frozen=True)
 class SmoothEffect:
-    """A parameter's smooth effect on the ranked values, given the parameters found before it.
+    """A parameter's smooth effect on the value, given the parameters found before it.
 
     Attributes:
-        explained: The share of the variance of the ranked values that it explains beyond the
-            parameters found before it, 0 to 1.
-        p_value: How probable it is that any parameter without an effect explains as much.
+        explained: The share of the variance that it explains of what the parameters found before it
+            leave, 0 to 1. Outliers are pulled in.
+        p_value: How probable it is that any parameter explains as much by chance, if none that is
+            tested with it has an effect.
         level: It is significant if its p-value is at most this.
         n_trials: The number of trials that have the parameter.
         n_evenly_spread: How many trials that are spread evenly over the range would say as much
@@ -81,9 +83,9 @@ class SmoothEffect:
                 f"as much as {max(1, round(self.n_evenly_spread))} spread evenly over its range"
             )
         if self.is_significant:
-            words = "an effect that is significant"
+            words = "significant effect"
         else:
-            words = "no effect that is significant"
+            words = "no significant effect"
         return f"{words} ({p_words(self.p_value)}, {percent(self.explained)} of the variance)"
 
 
@@ -177,8 +179,8 @@ def smooth_effects(
 ) -> dict[str, SmoothEffect]:
     """Test which parameters the values depend on, over all parameters together.
 
-    Values beyond three interquartile ranges from the quartiles are pulled in to there, so that no
-    failed trial outweighs the others. Then, step by step:
+    Values beyond one and a half interquartile ranges from the quartiles are pulled in to there, so
+    that no failed trial outweighs the others. Then, step by step:
 
     - The parameter whose smooth effect is the clearest is compared with the clearest effect that
       any parameter has after the residuals are shuffled among the trials. If it is significant, it
@@ -240,13 +242,20 @@ def _effect(step: _Step, p_value: float, level: float) -> SmoothEffect:
 
 
 def _pulled_in(values: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return values without outliers, in units of their standard deviation."""
+    """Return values with outliers at the fences, in units of their standard deviation."""
     from scipy.stats import rankdata
 
-    low, high = np.quantile(values, [0.25, 0.75])
-    reach = _FENCE * (high - low)
-    # If half of the values are the same, any other would be an outlier.
-    pulled = np.clip(values, low - reach, high + reach) if reach > 0 else rankdata(values)
+    low, middle, high = np.quantile(values, [0.25, 0.5, 0.75])
+    below, above = middle - low, high - middle
+    if below + above > 0:
+        # More than a quarter of failed trials would stretch one side.
+        longest = _MAX_SKEWNESS * min(below, above) or max(below, above)
+        below, above = min(below, longest), min(above, longest)
+        reach = _FENCE * (below + above)
+        pulled = np.clip(values, middle - below - reach, middle + above + reach)
+    else:
+        # Half of the values are the same, and any other would be an outlier.
+        pulled = rankdata(values)
     centered: NDArray[np.float64] = pulled - pulled.mean()
     return centered / (centered.std() or 1.0)
 
@@ -315,7 +324,17 @@ def _p_given_all(
     Two that may have one may also interact, so their products may join the model as well.
     """
     rows = predictor.rows
-    known = _given([], rows, drift=True)
+    known = _joined_by_others(_given([], rows, drift=True), others, values, rows)
+    return _p_value(values[rows], _beyond(predictor.basis, known), known)
+
+
+def _joined_by_others(
+    known: NDArray[np.float64],
+    others: Sequence[Predictor],
+    values: NDArray[np.float64],
+    rows: NDArray[np.intp],
+) -> NDArray[np.float64]:
+    """Return known columns and those of other parameters that may have an effect beyond them."""
     left: dict[tuple[str, ...], NDArray[np.float64]] = {
         (each.name,): _given([each], rows) for each in others
     }
@@ -333,7 +352,23 @@ def _p_given_all(
             new = next(each for each in others if each.name == nearest[0])
             left |= {(new.name, each.name): _products(new, each, rows) for each in joined}
             joined.append(new)
-    return _p_value(values[rows], _beyond(predictor.basis, known), known)
+    return known
+
+
+def interact_given_all(
+    pair: tuple[str, str], predictors: Sequence[Predictor], values: NDArray[np.float64]
+) -> float:
+    """Return the p-value of the product of two parameters, given all that may have an effect.
+
+    Means of a few groups may look like an interaction where a smooth effect varies within groups.
+    """
+    first, second = (next(e for e in predictors if e.name == name) for name in pair)
+    rows = np.intersect1d(first.rows, second.rows)
+    values = _pulled_in(values)
+    others = [each for each in predictors if each.name not in pair]
+    known = _given([first, second], rows, drift=True)
+    known = _joined_by_others(known, others, values, rows)
+    return _p_value(values[rows], _beyond(_products(first, second, rows), known), known)
 
 
 def _products(a: Predictor, b: Predictor, rows: NDArray[np.intp]) -> NDArray[np.float64]:
