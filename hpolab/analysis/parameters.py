@@ -107,7 +107,7 @@ class Difference:
     def __str__(self) -> str:
         interval = f"{signed(self.effect.low)} to {signed(self.effect.high)}"
         amount = short(self.effect.estimate, 3)
-        return f"the mean of {self.better} is better than that of {self.worse} by {amount} ({interval})"
+        return f"mean of {self.better} better by {amount} ({interval}) than that of {self.worse}"
 
 
 @dataclass(frozen=True)

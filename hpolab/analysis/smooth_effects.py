@@ -82,10 +82,7 @@ class SmoothEffect:
                 f"too little spread to tell ({p_words(self.p_value)}), {self.n_trials} trials say "
                 f"as much as {max(1, round(self.n_evenly_spread))} spread evenly over its range"
             )
-        if self.is_significant:
-            words = "significant effect"
-        else:
-            words = "no significant effect"
+        words = "significant effect" if self.is_significant else "no significant effect"
         return f"{words} ({p_words(self.p_value)}, {percent(self.explained)} of the variance)"
 
 
@@ -379,12 +376,22 @@ def _products(a: Predictor, b: Predictor, rows: NDArray[np.intp]) -> NDArray[np.
 
 def _bent(predictor: Predictor, rows: NDArray[np.intp]) -> NDArray[np.float64]:
     """Return the choices, or the place and its square, in some trials."""
-    has = np.isin(rows, predictor.rows)
     place = predictor.place - predictor.place.mean(axis=0)
     if place.shape[1] == 1:
         place = np.hstack([place, place**2])
-    found = np.zeros((len(rows), place.shape[1]))
-    found[has] = place[np.isin(predictor.rows, rows)]
+    return _in_trials(predictor, place, rows)
+
+
+def _in_trials(
+    predictor: Predictor, columns: NDArray[np.float64], rows: NDArray[np.intp]
+) -> NDArray[np.float64]:
+    """Return centered columns of a parameter in some trials; zero where a trial lacks it.
+
+    So a conditional parameter takes nothing from the one that it depends on.
+    """
+    found = np.zeros((len(rows), columns.shape[1]))
+    has = np.isin(rows, predictor.rows)
+    found[has] = (columns - columns.mean(axis=0))[np.isin(predictor.rows, rows)]
     return found
 
 
@@ -401,15 +408,8 @@ def _given(
     model: Sequence[Predictor], rows: NDArray[np.intp], *, drift: bool = False
 ) -> NDArray[np.float64]:
     """Return orthonormal columns of what is known in some trials, shape ``(n, columns)``."""
-    columns = [np.ones((len(rows), 1))]
-    if drift:
-        columns.append(rows[:, None].astype(np.float64))
-    for each in model:
-        # Zero where a trial lacks the parameter; that it does is a column of its own.
-        has = np.isin(rows, each.rows)
-        basis = np.zeros((len(rows), each.basis.shape[1]))
-        basis[has] = each.basis[np.isin(each.rows, rows)]
-        columns += [has[:, None].astype(np.float64), basis]
+    columns = [rows[:, None].astype(np.float64)] if drift else [np.empty((len(rows), 0))]
+    columns += [_in_trials(each, each.basis, rows) for each in model]
     known = np.full((len(rows), 1), len(rows) ** -0.5)
     return np.hstack([known, _beyond(np.hstack(columns), known)])
 
