@@ -62,8 +62,9 @@ _MAX_VALUES = 4
 _RESAMPLES, _RESAMPLES_OF_FORESTS = 60, 20
 # A cell of fewer trials says too little about how far its values scatter.
 _MIN_TRIALS_OF_CELL = 4
-# Most of what the confidence leaves is for the parameters, the rest for interactions.
-_FOR_PARAMETERS = 0.8
+# Shares of what the confidence leaves. The rest is for what permutations do not know: a sampler that
+# learns chases good luck, so that in pure noise, too, its trials are not exchangeable.
+_FOR_PARAMETERS, _FOR_PAIRS = 0.6, 0.2
 
 
 @dataclass(frozen=True)
@@ -101,16 +102,15 @@ def influence(
     - *Do two parameters act together?* Means by both are compared with the sum of what either
       does: a Welch-James test over cells of four trials or more, times the number of pairs.
 
-    If values depend on no parameter, anything is called significant with the probability that
-    ``confidence`` leaves, over all parameters and pairs together: four fifths of it for parameters.
-
-    The later trials of a sampler that learns are better, and closer together in every parameter.
-    So a parameter without any effect is associated with the value, through those that have one. The
-    test allows for that: a significant parameter has an effect given the trial's number and all
-    others that may have one, and their products. Means by group do not: a difference includes
-    whatever else was different. In simulations with random, TPE and CMA-ES studies of 30 to 100
-    trials, a parameter without effect was significant in 1 to 6 % of them. Where a sampler stayed
-    in one place, there is **too little spread** to tell, and the verdict says so.
+    Anything without an effect is called significant with at most the probability that
+    ``confidence`` leaves, over all parameters and pairs together. P-values of parameters must be
+    within three fifths of it and those of pairs within a fifth; the rest is for samplers that
+    learn. These chase good luck, and their later trials are better, and closer together in every
+    parameter. So a parameter without any effect is associated with the value, through those that
+    have one. The test allows for that: a significant parameter has an effect given all others that
+    may have one, and their products. Means by group do not: a difference includes whatever else was
+    different. Where a sampler stayed in one place, there is **too little spread** to tell, and the
+    verdict says so.
 
     If no configuration was run twice, the noise is that among different configurations, which
     includes whatever else varied. Only complete trials that violate no constraint are read. A
@@ -176,7 +176,7 @@ def influence(
     ]
     return Influence(
         parameters={each.name: each for each in sorted(parameters, key=_order(list(effects)))},
-        interaction=_interaction(columns, predictors, values, level * (1 - _FOR_PARAMETERS)),
+        interaction=_interaction(columns, predictors, values, level * _FOR_PAIRS),
         skipped=skipped,
         n_trials=len(trials),
         left_out=count_states(trial for trial in all_trials if not is_complete(trial)),

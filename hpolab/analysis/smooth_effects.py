@@ -185,8 +185,8 @@ def smooth_effects(
       1993, "Resampling-based multiple testing"; residuals of the reduced model: Freedman & Lane
       1983, "A nonstochastic interpretation of reported significance levels"; Winkler et al. 2014,
       "Permutation inference for the general linear model").
-    - A parameter so found must also have an effect given the trial's number and each other
-      parameter that may have one, significant or not: what these do is no effect of its own.
+    - A parameter so found must also have an effect given each other parameter that may have
+      one, significant or not, and their products: what these do is no effect of its own.
 
     Args:
         predictors: The parameters.
@@ -316,12 +316,12 @@ def _step(
 def _p_given_all(
     predictor: Predictor, others: Sequence[Predictor], values: NDArray[np.float64]
 ) -> float:
-    """Return the p-value given the trial's number and all others that may have an effect.
+    """Return the p-value given all others that may have an effect.
 
     Two that may have one may also interact, so their products may join the model as well.
     """
     rows = predictor.rows
-    known = _joined_by_others(_given([], rows, drift=True), others, values, rows)
+    known = _joined_by_others(_given([], rows), others, values, rows)
     return _p_value(values[rows], _beyond(predictor.basis, known), known)
 
 
@@ -363,7 +363,7 @@ def interact_given_all(
     rows = np.intersect1d(first.rows, second.rows)
     values = _pulled_in(values)
     others = [each for each in predictors if each.name not in pair]
-    known = _given([first, second], rows, drift=True)
+    known = _given([first, second], rows)
     known = _joined_by_others(known, others, values, rows)
     return _p_value(values[rows], _beyond(_products(first, second, rows), known), known)
 
@@ -404,12 +404,9 @@ def _p_value(
     return float(np.exp(_log_p(explained, columns, known)[0]))
 
 
-def _given(
-    model: Sequence[Predictor], rows: NDArray[np.intp], *, drift: bool = False
-) -> NDArray[np.float64]:
+def _given(model: Sequence[Predictor], rows: NDArray[np.intp]) -> NDArray[np.float64]:
     """Return orthonormal columns of what is known in some trials, shape ``(n, columns)``."""
-    columns = [rows[:, None].astype(np.float64)] if drift else [np.empty((len(rows), 0))]
-    columns += [_in_trials(each, each.basis, rows) for each in model]
+    columns = [np.empty((len(rows), 0)), *(_in_trials(each, each.basis, rows) for each in model)]
     known = np.full((len(rows), 1), len(rows) ** -0.5)
     return np.hstack([known, _beyond(np.hstack(columns), known)])
 
