@@ -62,8 +62,8 @@ _MAX_VALUES = 4
 _RESAMPLES, _RESAMPLES_OF_FORESTS = 60, 20
 # A cell of fewer trials says too little about how far its values scatter.
 _MIN_TRIALS_OF_CELL = 4
-# Shares of what the confidence leaves. The rest is for what permutations do not know: a sampler that
-# learns chases good luck, so that in pure noise, too, its trials are not exchangeable.
+# Shares of what the confidence leaves. The rest is for what permutations do not know: a sampler
+# that learns chases good luck, so that in pure noise, too, its trials are not exchangeable.
 _FOR_PARAMETERS, _FOR_PAIRS = 0.6, 0.2
 
 
