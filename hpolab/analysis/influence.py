@@ -95,7 +95,7 @@ def influence(
       Nothing else makes a parameter **significant**.
     - *Which parameters matter most?* Optuna's importance ranks them. It is no test: shares sum to
       one in pure noise as well. Its range comes from resamples of the trials (bootstrap) and says
-      how firm a share is for these trials, not which share other trials would have.
+      how firm a share is for these trials, not which share many more would have.
     - *Which values are better?* Trials are grouped by a parameter's value, and means compared.
       Intervals of single means are not widened for their number; that of a difference is, for all
       pairs of groups (Welch, Bonferroni). They treat the trials of a group as independent draws.

@@ -42,8 +42,8 @@ class Importance:
         mean: The mean share over resamples of the trials.
         low: Lower end of the range over resamples.
         high: Upper end of the range over resamples. The range says how firm the share is for these
-            trials, one parameter at a time. It is no confidence interval: other trials may well
-            have a share outside.
+            trials, one parameter at a time. It is no confidence interval: few trials draw shares
+            towards each other, and the share that thousands have is mostly outside.
     """
 
     share: float
