@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from hpolab.analysis.results import Result
-from hpolab.analysis.wording import count, ends, p_words, percent, short, signed
+from hpolab.analysis.wording import count, ends, estimated, p_words, percent, short
 from hpolab.errors import one_of
 from hpolab.tables import TextTable
 
@@ -105,9 +105,7 @@ class Difference:
         return self.effect.is_significant
 
     def __str__(self) -> str:
-        interval = f"{signed(self.effect.low)} to {signed(self.effect.high)}"
-        amount = short(self.effect.estimate, 3)
-        return f"mean of {self.better} better by {amount} ({interval}) than that of {self.worse}"
+        return f"mean of {self.better} better by {estimated(self.effect)} than that of {self.worse}"
 
 
 @dataclass(frozen=True)
