@@ -67,7 +67,8 @@ class ValueGroup:
         label: The parameter's values in this group.
         n_trials: The number of trials.
         mean: Their mean value.
-        low: Lower end of the mean's t interval; None for a single trial.
+        low: Lower end of the mean's t interval; None for a single trial. It is for one mean at a
+            time, as if the trials were independent draws.
         high: Upper end of the mean's t interval; None for a single trial.
     """
 
@@ -105,7 +106,10 @@ class Difference:
         return self.effect.is_significant
 
     def __str__(self) -> str:
-        return f"mean of {self.better} better by {estimated(self.effect)} than that of {self.worse}"
+        amount = estimated(self.effect)
+        if self.is_significant:
+            return f"{self.better} is better than {self.worse} by {amount}"
+        return f"the means of {self.better} and {self.worse} differ by {amount}"
 
 
 @dataclass(frozen=True)
