@@ -7,6 +7,7 @@ parameter is tested given those that were found before it, which takes this asso
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -25,7 +26,9 @@ if TYPE_CHECKING:
 
 __all__ = ["Predictor", "SmoothEffect", "interact_given_all", "smooth_effects"]
 
-N_PERMUTATIONS = 999
+# At most 40 MB of shuffled values.
+N_PERMUTATIONS, _FEWEST_PERMUTATIONS = 999, 199
+_MAX_SHUFFLED = 5_000_000
 _MIN_TRIALS = 8
 # Fewer trials than this have room for a line and a bend only.
 _MIN_TRIALS_OF_SPLINE = 20
@@ -201,7 +204,8 @@ def smooth_effects(
     if not tested:
         return {}
     values = _pulled_in(values)
-    shuffles = _Shuffles(np.random.default_rng(derive_seed(seed, "smooth effects")))
+    rng = np.random.default_rng(derive_seed(seed, "smooth effects"))
+    shuffles = _Shuffles(rng, _n_permutations(len(values), level))
     found: dict[str, SmoothEffect] = {}
     model: list[Predictor] = []
     p_before = 0.0
@@ -257,18 +261,24 @@ def _pulled_in(values: NDArray[np.float64]) -> NDArray[np.float64]:
     return centered / (centered.std() or 1.0)
 
 
+def _n_permutations(n_trials: int, level: float) -> int:
+    """Return a number that lets a p-value reach half of the level, as far as memory allows."""
+    wanted = max(N_PERMUTATIONS, math.ceil(2 / level))
+    return max(_FEWEST_PERMUTATIONS, min(wanted, _MAX_SHUFFLED // n_trials))
+
+
 class _Shuffles:
     """The same permutations for all parameters that the same trials have."""
 
-    def __init__(self, rng: np.random.Generator) -> None:
-        self._rng = rng
+    def __init__(self, rng: np.random.Generator, n_permutations: int) -> None:
+        self._rng, self._n = rng, n_permutations
         self._known: dict[bytes, NDArray[np.intp]] = {}
 
     def of(self, rows: NDArray[np.intp]) -> NDArray[np.intp]:
         """Return permutations of the rows, shape ``(n_permutations, n)``."""
         key = rows.tobytes()
         if key not in self._known:
-            drawn = self._rng.random((N_PERMUTATIONS, len(rows)))
+            drawn = self._rng.random((self._n, len(rows)))
             self._known[key] = np.argsort(drawn, axis=1)
         return self._known[key]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+import tracemalloc
 
 import numpy as np
 import optuna
@@ -232,3 +233,25 @@ def test_many_trials_of_many_parameters_take_a_second():
     effects_of(x, y)
     # A third of a second; the rest is for slow machines.
     assert time.process_time() - start < 3
+
+
+def test_strict_level_can_be_reached():
+    rng = np.random.default_rng(0)
+    x = rng.random((50, 2))
+    predictors = [
+        Predictor.of(f"x{j}", UNIT, dict(enumerate(column.tolist())))
+        for j, column in enumerate(x.T)
+    ]
+    found = smooth_effects(predictors, x[:, 0] + 0.1 * rng.normal(size=50), level=3e-4, seed=0)
+    assert found["x0"].is_significant
+    assert not found["x1"].is_significant
+
+
+def test_tens_of_thousands_of_trials_fit_into_memory():
+    rng = np.random.default_rng(0)
+    x = rng.random((20_000, 2))
+    tracemalloc.start()
+    assert found_in(x, x[:, 1] + rng.normal(size=20_000)) == {"x1"}
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 400e6
