@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import optuna
 from _known_truth import Draws, Rows, confirmed
+from _laws_of_studies import expected, of_influence, raced
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -47,7 +48,7 @@ class Question:
 
     law: Callable[[int], Outcomes]
     promised: Mapping[str, tuple[float, float]]
-    n_studies: int = 1000
+    n_studies: int = 400
 
 
 # ----- Laws. All configurations have the same true score but where a gain is named.
@@ -171,19 +172,19 @@ _CONFIRMED = {
 }
 
 QUESTIONS: Mapping[str, Question] = {
-    "confirm on new data, five of 500 rows": Question(new_rows, _CONFIRMED),
+    "confirm on new data, five of 500 rows": Question(new_rows, _CONFIRMED, 1000),
     "confirm on new data, one of 200 rows": Question(
         partial(new_rows, n_rows=200, own=0.1, jitter=0.2), _CONFIRMED
     ),
     "confirm, trainings that hardly vary": Question(
-        partial(new_rows, own=0.05, jitter=0.002), _CONFIRMED
+        partial(new_rows, own=0.05, jitter=0.002), _CONFIRMED, 1000
     ),
     "confirm, trainings without chance": Question(partial(new_rows, jitter=0.0), _CONFIRMED),
     "confirm, groups of ten rows": Question(partial(new_rows, n_rows=1000, groups=10), _CONFIRMED),
     "confirm on new data, gain of 0.05": Question(
         partial(new_rows, gain=0.05), {**_CONFIRMED, "better, found": ANY}, 300
     ),
-    "confirm, seeds alone": Question(partial(draws, law=equal, truth=0.0), _CONFIRMED),
+    "confirm, seeds alone": Question(partial(draws, law=equal, truth=0.0), _CONFIRMED, 1000),
     "confirm, as many seeds as it takes": Question(
         partial(draws, law=equal, truth=0.0, n_seeds=20, min_seeds=None), _CONFIRMED
     ),
@@ -194,6 +195,7 @@ QUESTIONS: Mapping[str, Question] = {
     "confirm, a lead of half a deviation": Question(
         partial(draws, law=partial(steady_default, gain=0.5), truth=0.5),
         {**_CONFIRMED, "given 'better', its interval holds": (0.90, 1.0)},
+        1000,
     ),
     "confirm, a difference that just matters": Question(
         partial(same, truth=0.5), {"practically the same, falsely": FALSE}
@@ -222,6 +224,38 @@ QUESTIONS: Mapping[str, Question] = {
             "then, the assumption is named": FOUND,
             "then, a warning of uneven or skewed scores": ANY,
         },
+    ),
+    **{
+        f"influence, {sampler}, {what}": Question(
+            partial(of_influence, sampler=sampler, strength=strength),
+            {
+                "an idle parameter is significant": FALSE,
+                **({"the parameter is found": FOUND} if strength else {}),
+            },
+            300,
+        )
+        for sampler in ("random", "tpe")
+        for what, strength in (("noise alone", 0.0), ("one parameter decides", 10.0))
+    },
+    **{
+        f"recommend, {sampler}, {n_trials} trials, noise {noise}": Question(
+            partial(expected, sampler=sampler, noise=noise, n_trials=n_trials),
+            {"expected of best holds": INTERVAL, "expected of robust holds": INTERVAL},
+            300,
+        )
+        for sampler, n_trials, noise in (
+            ("tpe", 100, 0.005),
+            ("tpe", 50, 0.05),
+            ("random", 50, 0.02),
+        )
+    },
+    "race of 30 trials over ten folds": Question(
+        raced,
+        {
+            "the best over all folds is stopped": (0.0, 0.20),
+            "share of the folds that are trained": ANY,
+        },
+        500,
     ),
 }
 

@@ -1,4 +1,4 @@
-"""Which configurations a confirmation trains: a baseline, and the best of a study or those named."""
+"""Which configurations a confirmation trains: a baseline, and the best ones or those named."""
 
 from __future__ import annotations
 
