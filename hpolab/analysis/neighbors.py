@@ -163,6 +163,23 @@ class Landscape:
         source = "what a smooth function of the parameters leaves"
         return Noise(process.noise, process.freedom, source)
 
+    def chance_worse(self, row: int, other: int) -> float | None:
+        """Return the chance that one trial's true value is worse than another's; None if unknown.
+
+        Args:
+            row: A trial's place among the trials, such as the best one's.
+            other: Another's, such as the default's.
+        """
+        if self._process is None:
+            return None
+        process, rows = self._process
+        places = [int(np.searchsorted(rows, each)) for each in (row, other)]
+        if any(place == len(rows) for place in places):
+            return None
+        if [int(rows[place]) for place in places] != [row, other]:
+            return None
+        return process.chance_below(*places)
+
     def at_ends(self, params: Mapping[str, Any]) -> list[str]:
         """Return the numbers in the last fiftieth of their range, at either end.
 

@@ -118,6 +118,31 @@ class Process:
         stacked: Floats = self._center + self._scale * ends
         return stacked
 
+    def chance_below(self, one: int, other: int) -> float:
+        """Return the chance that one trial's true value is below another's.
+
+        That one was chosen as the best of all, by values with noise, needs no correction: the
+        posterior distribution knows all values (Dawid 1994, "Selection paradoxes of Bayesian
+        inference").
+
+        Args:
+            one: A trial's place among those of the process.
+            other: Another's.
+        """
+        from scipy.special import stdtr
+
+        rows = [one, other]
+        freedom = len(self._values) - 1
+        chances = []
+        for draw, fit in self._draws:
+            kernel = _kernel(_distances(draw, self._squares[:, rows]))
+            behind = kernel[0] - kernel[1]
+            sums = fit.inverse.sum(axis=1)
+            left = 2 - 2 * kernel[0, other] - behind @ fit.inverse @ behind
+            variance = fit.variance * (max(left, 1e-12) + (behind @ sums) ** 2 / sums.sum())
+            chances.append(float(stdtr(freedom, -(behind @ fit.weights) / math.sqrt(variance))))
+        return float(self._shares @ chances)
+
     def _fit(self, lengths_and_noise: Floats) -> _Fit:
         return _fit(lengths_and_noise, self._squares, self._values)
 
