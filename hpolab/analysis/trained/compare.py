@@ -198,7 +198,7 @@ class Comparison(Result):
         if not found:
             return ""
         words = "; it ".join(
-            compared(effect, rival, corrected_for=len(found)) for rival, effect in found.items()
+            compared(effect, rival, n_compared=len(found)) for rival, effect in found.items()
         )
         return f"On the test data ({n} seeds), {leader.name} {words}."
 
