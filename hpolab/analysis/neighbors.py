@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
-from hpolab.analysis.process import Process
+from hpolab.analysis.process import HALF_WIDTH, Process, chance_worse
 from hpolab.analysis.statistics import CONFIDENCE, Estimate
 
 if TYPE_CHECKING:
@@ -179,6 +179,20 @@ class Landscape:
         if [int(rows[place]) for place in places] != [row, other]:
             return None
         return process.chance_below(*places)
+
+    def chance_below_value(self, row: int, value: float) -> float | None:
+        """Return the chance that a trial's true value is below another's, known by one value.
+
+        Args:
+            row: A trial's place among the trials.
+            value: The other's value, where more is better: noise and all.
+        """
+        if self._process is None or self._expected is None:
+            return None
+        process, _ = self._process
+        mean, low, high = self._expected[row].tolist()
+        error = math.hypot((high - low) / (2 * HALF_WIDTH), process.noise)
+        return chance_worse(mean - value, error, process.freedom)
 
     def at_ends(self, params: Mapping[str, Any]) -> list[str]:
         """Return the numbers in the last fiftieth of their range, at either end.

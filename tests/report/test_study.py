@@ -21,7 +21,7 @@ def test_study_shows_each_part(page, tuned):
     shown = page(tuned)
     for words in (
         "Trial 0 is the default configuration",
-        "Confirmed on test data",
+        "Trained again on",
         load_confirmation(
             optuna.load_study(study_name="curve-confirm", storage=tuned._storage)
         ).verdict,
