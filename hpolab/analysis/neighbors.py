@@ -63,9 +63,9 @@ class Noise:
         Args:
             n_chosen_from: The number of values that the better one is the best of (Bonferroni).
         """
-        from scipy.stats import t
+        from scipy.special import stdtrit
 
-        quantile = t.ppf(1 - (1 - CONFIDENCE) / 2 / n_chosen_from, self.freedom)
+        quantile = stdtrit(self.freedom, 1 - (1 - CONFIDENCE) / 2 / n_chosen_from)
         return float(quantile * self.deviation * math.sqrt(2))
 
 
@@ -220,7 +220,7 @@ class Landscape:
         In units where more is better. It orders configurations: the plane has a bias at a peak, so
         it is not an interval of the true value.
         """
-        from scipy.stats import t
+        from scipy.special import stdtrit
 
         weights = _plane(offsets, kernel, self._bandwidth)
         mean = float(weights @ self._values)
@@ -228,7 +228,7 @@ class Landscape:
         n = float(kernel.sum() ** 2 / (kernel**2).sum())
         spread = float(np.average((self._values - mean) ** 2, weights=kernel)) * n / max(n - 1, 1)
         deviation = max(noise.deviation, math.sqrt(spread)) * float(np.linalg.norm(weights))
-        return mean - float(t.ppf((1 + CONFIDENCE) / 2, noise.freedom)) * deviation
+        return mean - float(stdtrit(noise.freedom, (1 + CONFIDENCE) / 2)) * deviation
 
     @cached_property
     def _process(self) -> tuple[Process, NDArray[np.intp]] | None:

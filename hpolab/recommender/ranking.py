@@ -207,9 +207,44 @@ class Ranking:
         kind, cut = _parse(name)
         if kind == "coverage":
             return _coverage(self.top[:, : int(cut)], self.n_items)
-        values = self.metric(name)
-        error = values.std(ddof=1) / math.sqrt(len(values)) if len(values) > 1 else math.nan
-        return RankingEstimate(float(values.mean()), float(error))
+        return _mean_of(self.metric(name))
+
+    def difference(self, other: Ranking, name: str) -> RankingEstimate:
+        """Return by how much a metric is above another model's on the same users.
+
+        The standard error is that of the paired differences. Users that are hard for one model are
+        mostly hard for the other, so the two models' own errors are too large to compare them.
+
+        Args:
+            other: The other model's ranks, of the same task.
+            name: As in `estimate`.
+
+        Raises:
+            InvalidArgument: If the two are not of the same task, or as in `metric`.
+
+        Example:
+            >>> from hpolab import Interactions
+            >>> past = Interactions.of(["ann", "bob", "eve"], ["x", "y", "z"])
+            >>> future = Interactions.of(["ann", "bob", "eve"], ["z", "x", "y"], like=past)
+            >>> task = RankingTask(seen=past, held_out=future)
+            >>> one = task.rank(lambda users: np.array([[0.3, 0.2, 0.1]])[[0] * len(users)])
+            >>> other = task.rank(lambda users: np.array([[0.1, 0.2, 0.3]])[[0] * len(users)])
+            >>> round(one.difference(other, "mrr").mean, 3)
+            -0.167
+        """
+        is_same_task = (
+            self.n_items == other.n_items
+            and np.array_equal(self.users, other.users)
+            and np.array_equal(self.n_candidates, other.n_candidates)
+        )
+        if not is_same_task:
+            raise InvalidArgument(
+                "`other` must rank the same held-out items, got one of another task."
+            )
+        kind, cut = _parse(name)
+        if kind == "coverage":
+            return _difference_of_coverage(self, other, int(cut))
+        return _mean_of(self.metric(name) - other.metric(name))
 
     def _by_user(self) -> _ByUser:
         _, starts, counts = np.unique(self.users, return_index=True, return_counts=True)
@@ -286,13 +321,36 @@ def _log_loss(of: _ByUser, cut: float) -> Floats:
     return of.log_losses
 
 
+def _mean_of(values: Floats) -> RankingEstimate:
+    error = values.std(ddof=1) / math.sqrt(len(values)) if len(values) > 1 else math.nan
+    return RankingEstimate(float(values.mean()), float(error))
+
+
 def _coverage(top: Ints, n_items: int) -> RankingEstimate:
     """Return the part of the catalog that is in any user's best items."""
+    share, lost = _share_and_lost(top, n_items)
+    return RankingEstimate(share, _jackknife(lost) / n_items)
+
+
+def _difference_of_coverage(one: Ranking, other: Ranking, cut: int) -> RankingEstimate:
+    share, lost = _share_and_lost(one.top[:, :cut], one.n_items)
+    other_share, other_lost = _share_and_lost(other.top[:, :cut], other.n_items)
+    return RankingEstimate(share - other_share, _jackknife(lost - other_lost) / one.n_items)
+
+
+def _share_and_lost(top: Ints, n_items: int) -> tuple[float, Floats]:
+    """Return the part of the catalog in anybody's best items, and what each user takes along.
+
+    Left out, a user takes along the items that nobody else was given, (u,).
+    """
     counts = np.bincount(top.ravel(), minlength=n_items)
-    # Left out, a user takes along the items that nobody else was given.
-    lost = (counts[top] == 1).sum(axis=1)
-    error = math.sqrt((len(top) - 1) / len(top) * float(((lost - lost.mean()) ** 2).sum()))
-    return RankingEstimate(float((counts > 0).mean()), error / n_items)
+    lost = (counts[top] == 1).sum(axis=1).astype(np.float64)
+    return float((counts > 0).mean()), lost
+
+
+def _jackknife(lost: Floats) -> float:
+    n = len(lost)
+    return math.sqrt((n - 1) / n * float(((lost - lost.mean()) ** 2).sum()))
 
 
 _BY_USER: Mapping[str, Callable[[_ByUser, float], Floats]] = {

@@ -76,5 +76,6 @@ def _unconfirmed_tile(reading: Reading, better: float, noise: Noise | None) -> T
     name = f"gain on {reading.baseline_name}"
     if not better:
         return (name, "none", f"{reading.baseline_name} has the best value")
-    said = f"{chance_words(noise, len(reading.complete))}; {signed(better)} in one run each"
+    chance = chance_words(noise, len(reading.complete)).removeprefix("unconfirmed: ")
+    said = f"{signed(better)} in one run each, but {chance}"
     return (name, "unconfirmed", said)
