@@ -16,6 +16,7 @@ from hpolab import _optuna
 from hpolab.analysis.confirmation import CONFIRMED
 from hpolab.analysis.influence import influence
 from hpolab.analysis.overtuning import of_confirmation
+from hpolab.analysis.race import expected_losses
 from hpolab.analysis.recommend import recommend
 from hpolab.analysis.trained.confirm import load_confirmation
 from hpolab.analysis.wording import change, count, duration, estimated, percent, short
@@ -532,7 +533,23 @@ def _ended_early(reading: Reading) -> list[Section]:
     n_more = len(reading.reasons) - len(rows)
     note = f"And {count(n_more, 'other reason')}." if n_more > 0 else ""
     table = TextTable(["trials were", "why", "how many"], rows, note=note)
-    return [Section("early", "Pruned and failed", [table], for_terminal=True)]
+    blocks: list[Block] = [table, *_losses_of_race(reading)]
+    return [Section("early", "Pruned and failed", blocks, for_terminal=True)]
+
+
+def _losses_of_race(reading: Reading) -> list[Block]:
+    is_race = reading.recipe is not None and str(reading.recipe.pruner).startswith("race")
+    if not is_race or not reading.is_single:
+        return []
+    losses = expected_losses(reading.trials, reading.study.direction)
+    if losses is None:
+        return []
+    words = (
+        "Of the trials that the race has stopped, "
+        f"{'fewer than 0.01' if losses < 0.01 else f'{losses:.2g}'} are expected to have become "
+        "better than the best trial."
+    )
+    return [Text([words])]
 
 
 def _made_by(reading: Reading) -> Section:
