@@ -39,8 +39,8 @@ _TRIALS_OF_A_PARAMETER = 4
 _MOST_IN_PROCESS = 600
 # Values further below the best than four times as far as a usual one's are behind a cliff.
 _USUAL, _FAR = 0.6, 4
-# Noise below a thousandth of the values' spread is none.
-_EXACT = 1e-3
+# Noise below a twentieth of the values' spread may be none: kinks that are taken for it.
+_EXACT = 0.05
 # At most so many trials choose the kernel's width.
 _MOST_JUDGED = 300
 
@@ -268,7 +268,7 @@ class Landscape:
             assert self._expected is not None
             mean, low, high = self._expected[row].tolist()
             if self._process[0].noise < _EXACT * float(self._values.std()):
-                # Values are as good as exact: what differs from them is the smooth function.
+                # Perhaps the value is exact, and what differs from it is the smooth function.
                 value = float(self._values[row])
                 low, high = min(low, value), max(high, value)
         else:

@@ -182,8 +182,16 @@ def _reach(contrasts: Contrasts, confidence: float) -> Floats:
 
 
 def _largest(contrasts: Contrasts) -> Floats:
-    """Return draws of the largest absolute of correlated normal numbers, rising."""
-    return _largest_of(contrasts.correlations.tobytes(), len(contrasts.means))
+    """Return draws of the largest absolute of correlated normal numbers, rising.
+
+    Few seeds know correlations badly, and too large ones make intervals too short: they count for
+    less. Without that, ten configurations of three to ten seeds held together in 93 % instead of
+    94.5 %.
+    """
+    known = max(0.0, 1 - 2 / float(contrasts.freedom.min()))
+    correlations = known * contrasts.correlations
+    np.fill_diagonal(correlations, 1.0)
+    return _largest_of(correlations.tobytes(), len(correlations))
 
 
 @lru_cache(maxsize=64)

@@ -241,10 +241,22 @@ class Ranking:
             raise InvalidArgument(
                 "`other` must rank the same held-out items, got one of another task."
             )
+        return _mean_of(self.by_user(name) - other.by_user(name))
+
+    def by_user(self, name: str) -> Floats:
+        """Return what each user contributes to a metric, (u,), in the order of users.
+
+        Their mean is the metric, also of coverage, which no user has alone: they are its jackknife
+        over users (Efron, "The Jackknife, the Bootstrap and Other Resampling Plans", 1982).
+        """
         kind, cut = _parse(name)
-        if kind == "coverage":
-            return _difference_of_coverage(self, other, int(cut))
-        return _mean_of(self.metric(name) - other.metric(name))
+        if kind != "coverage":
+            return self.metric(name)
+        top = self.top[:, : int(cut)]
+        lost, n = _lost_without(top, self.n_items), len(top)
+        coverage = _coverage(top, self.n_items).mean
+        by_user: Floats = coverage + (n - 1) * (lost - lost.mean()) / self.n_items
+        return by_user
 
     def _by_user(self) -> _ByUser:
         _, starts, counts = np.unique(self.users, return_index=True, return_counts=True)
@@ -328,29 +340,17 @@ def _mean_of(values: Floats) -> RankingEstimate:
 
 def _coverage(top: Ints, n_items: int) -> RankingEstimate:
     """Return the part of the catalog that is in any user's best items."""
-    share, lost = _share_and_lost(top, n_items)
-    return RankingEstimate(share, _jackknife(lost) / n_items)
-
-
-def _difference_of_coverage(one: Ranking, other: Ranking, cut: int) -> RankingEstimate:
-    share, lost = _share_and_lost(one.top[:, :cut], one.n_items)
-    other_share, other_lost = _share_and_lost(other.top[:, :cut], other.n_items)
-    return RankingEstimate(share - other_share, _jackknife(lost - other_lost) / one.n_items)
-
-
-def _share_and_lost(top: Ints, n_items: int) -> tuple[float, Floats]:
-    """Return the part of the catalog in anybody's best items, and what each user takes along.
-
-    Left out, a user takes along the items that nobody else was given, (u,).
-    """
     counts = np.bincount(top.ravel(), minlength=n_items)
-    lost = (counts[top] == 1).sum(axis=1).astype(np.float64)
-    return float((counts > 0).mean()), lost
+    lost = _lost_without(top, n_items)
+    error = math.sqrt((len(top) - 1) / len(top) * float(((lost - lost.mean()) ** 2).sum()))
+    return RankingEstimate(float((counts > 0).mean()), error / n_items)
 
 
-def _jackknife(lost: Floats) -> float:
-    n = len(lost)
-    return math.sqrt((n - 1) / n * float(((lost - lost.mean()) ** 2).sum()))
+def _lost_without(top: Ints, n_items: int) -> Ints:
+    """Return how many items each user (u,) takes along if left out: nobody else was given them."""
+    counts = np.bincount(top.ravel(), minlength=n_items)
+    lost: Ints = (counts[top] == 1).sum(axis=1)
+    return lost
 
 
 _BY_USER: Mapping[str, Callable[[_ByUser, float], Floats]] = {

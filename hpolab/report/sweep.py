@@ -48,11 +48,12 @@ def sweep_document(sweep: Sweep) -> Document:
 def _stages(sweep: Sweep) -> Section:
     table = sweep.table()
     words = [
-        f"The best value is {short(sweep.best.value)}, in stage {_stage_of(sweep.best, sweep)!r}.",
+        f"The best value is {short(sweep.best.value)}, in one run of stage "
+        f"{_stage_of(sweep.best, sweep)!r}: unconfirmed.",
         "Each configuration was trained once, so the best of a stage is an overestimate. What two "
         "parameters only do together shows only if one stage has both.",
     ]
-    note = "Emphasized: stages with a gain." if table.strong else ""
+    note = f"{table.note} Emphasized: stages with a gain." if table.strong else table.note
     blocks: list[Block] = [Text(words, "finding"), replace(table, note=note)]
     return Section("stages", "Stages", blocks, for_terminal=True)
 

@@ -282,3 +282,15 @@ def test_difference_of_two_tasks_is_refused():
     part = interactions([(0, 3)], 40, 60)
     with pytest.raises(InvalidArgument, match="`other` must rank the same held-out items"):
         ranking.difference(ranked(table, seen, part), "mrr")
+
+
+@pytest.mark.parametrize("metric", [*ORACLES, "mrr@3", "log_loss", "coverage@3"])
+def test_mean_over_users_is_the_metric_and_their_spread_its_standard_error(metric):
+    table, seen, held = random_case()
+    ranking = RankingTask(seen=seen, held_out=held).rank(lambda u: table[u], metrics=[metric])
+    by_user = ranking.by_user(metric)
+    estimate = ranking.estimate(metric)
+    assert by_user.shape == (len(np.unique(ranking.users)),)
+    assert by_user.mean() == pytest.approx(estimate.mean)
+    error = by_user.std(ddof=1) / np.sqrt(len(by_user))
+    assert error == pytest.approx(estimate.standard_error)
