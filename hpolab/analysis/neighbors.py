@@ -39,8 +39,8 @@ _TRIALS_OF_A_PARAMETER = 4
 _MOST_IN_PROCESS = 600
 # Values further below the best than four times as far as a usual one's are behind a cliff.
 _USUAL, _FAR = 0.6, 4
-# Noise below a twentieth of the values' spread may be none: kinks that are taken for it.
-_EXACT = 0.05
+# Noise below a tenth of the values' spread may be none: kinks that are taken for it.
+_EXACT = 0.1
 # At most so many trials choose the kernel's width.
 _MOST_JUDGED = 300
 
