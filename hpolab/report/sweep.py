@@ -6,6 +6,7 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
+from hpolab.analysis.overtuning import Overtuning
 from hpolab.analysis.wording import count, listed, short
 from hpolab.report import figures, plots
 from hpolab.report.blocks import Document, Plot, Plots, Section, Text
@@ -52,6 +53,7 @@ def _stages(sweep: Sweep) -> Section:
         f"{_stage_of(sweep.best, sweep)!r}: unconfirmed.",
         "Each configuration was trained once, so the best of a stage is an overestimate. What two "
         "parameters only do together shows only if one stage has both.",
+        str(Overtuning(None, "the start", "each configuration was trained once")),
     ]
     note = f"{table.note} Emphasized: stages with a gain." if table.strong else table.note
     blocks: list[Block] = [Text(words, "finding"), replace(table, note=note)]
