@@ -15,7 +15,7 @@ from hpolab.analysis.overtuning import of_confirmation
 from hpolab.analysis.results import Result
 from hpolab.analysis.risks import risk_of
 from hpolab.analysis.trials import check_single_objective
-from hpolab.analysis.wording import ends, short, signed
+from hpolab.analysis.wording import ends, measured, short
 from hpolab.errors import InvalidArgument, one_of
 from hpolab.keywords import checks_keywords
 from hpolab.studies.export import (
@@ -443,8 +443,14 @@ def _origin(each: Recommended) -> str:
 
 
 def _reached(each: Recommended) -> str:
-    improvement = "" if each.improvement is None else f" ({signed(each.improvement)})"
-    return f"{short(each.value)}{improvement}"
+    if each.value is None:
+        return "-"
+    half = 0.0 if each.expected is None else (each.expected.high - each.expected.low) / 2
+    improvement = each.improvement
+    if improvement is None:
+        return measured(each.value, half)
+    sign = "+" if improvement > 0 else ""
+    return f"{measured(each.value, half)} ({sign}{measured(improvement, half)})"
 
 
 def _expected(each: Recommended) -> str:

@@ -19,7 +19,7 @@ from hpolab.analysis.overtuning import of_confirmation
 from hpolab.analysis.race import expected_losses
 from hpolab.analysis.recommend import recommend
 from hpolab.analysis.trained.confirm import load_confirmation
-from hpolab.analysis.wording import change, count, duration, estimated, percent, short
+from hpolab.analysis.wording import change, count, duration, estimated, measured, percent, short
 from hpolab.errors import HpolabError, InvalidArgument
 from hpolab.report import figures, plots
 from hpolab.report.blocks import (
@@ -327,11 +327,23 @@ def _leader(
 def _recommendation(reading: Reading, confirmation: Confirmation | None) -> Recommendation | None:
     study = reading.study
     if len(reading.complete) > _MAX_NEIGHBORS:
-        study = _optuna.with_trials(study, plots.best_and_evenly(reading, _MAX_NEIGHBORS))
+        study = _optuna.with_trials(study, _some_trials(reading))
     try:
         return recommend(study, confirmation)
     except InvalidArgument:
         return None  # such as a study whose complete trials all violate a constraint
+
+
+def _some_trials(reading: Reading) -> list[FrozenTrial]:
+    """Return trials of a long study, none of them but the best for its value.
+
+    Were the best half kept, its luck would be taken for the true values around it.
+    """
+    kept = {trial.number: trial for trial in plots.evenly(reading.complete, _MAX_NEIGHBORS)}
+    for trial in (reading.best, reading.baseline):
+        if trial is not None and trial.state == TrialState.COMPLETE:
+            kept[trial.number] = trial
+    return [kept[number] for number in sorted(kept)]
 
 
 def _recommended(
@@ -351,8 +363,9 @@ def _recommended(
 def _snippets(alike: Sequence[Recommended], prefixes: Mapping[str, str | None] | None) -> Snippets:
     one = alike[0]
     origin = f"Trial {one.trial}" if one.trial is not None else "Not yet tried"
-    reached = "" if one.value is None else f", reached {short(one.value)}"
     expected = one.expected
+    half = 0.0 if expected is None else (expected.high - expected.low) / 2
+    reached = "" if one.value is None else f", reached {measured(one.value, half)}"
     interval = "" if expected is None else f", expected {estimated(expected)}"
     changes = ", ".join(map(str, one.changes))
     notes = [f"{origin}{reached}{interval}."]
