@@ -255,8 +255,10 @@ def recommend(
     between them.
 
     True values are those of a Gaussian process over the study's trials. Their 95 % intervals held
-    the true value in 93 % or more of simulated studies (90 % or more beside cliffs and kinks). With
-    fewer than four trials for each parameter and four more, no value is expected.
+    the true value in 92 % or more of simulated studies of each kind: bowls of 2 to 6 parameters,
+    ridges, cliffs, kinks and nothing but noise, under random search, TPE and CMA-ES. In most kinds
+    they held it in nearly all, so they are rather wide. With fewer than four trials for each
+    parameter and four more, no value is expected.
 
     Without a confirmation, the noise is that among repeated trials of one configuration, or else
     what the trials' neighbors do not explain, and the risk says that nothing was confirmed.
