@@ -1,10 +1,9 @@
-"""Optuna's importances of parameters, with intervals over resamples and what chance reaches."""
+"""Optuna's importances of parameters, with their range over resamples."""
 
 from __future__ import annotations
 
-import copy
 import warnings
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -24,7 +23,7 @@ if TYPE_CHECKING:
     from optuna import Study
     from optuna.trial import FrozenTrial
 
-__all__ = ["Draws", "Measure", "judge", "of_the_best"]
+__all__ = ["Draws", "Measure", "of_the_best", "resample"]
 
 
 def of_the_best(n_trials: int) -> BaseImportanceEvaluator:
@@ -34,16 +33,11 @@ def of_the_best(n_trials: int) -> BaseImportanceEvaluator:
 
 @dataclass(frozen=True)
 class Draws:
-    """How many resamples and shuffles to draw, at which confidence and level."""
+    """How many resamples to draw, and which share of them the range holds."""
 
     n: int
     confidence: float
-    level: float
     seed: int
-
-    def shared_by(self, n_tests: int) -> Draws:
-        """Return the draws for one of several tests that share the chance of a false alarm."""
-        return replace(self, level=self.level / n_tests)
 
 
 @dataclass(frozen=True)
@@ -68,19 +62,17 @@ class Measure:
         return np.array([found[name] for name in self.names])
 
 
-def judge(
+def resample(
     measure: Measure,
     cases: Sequence[FrozenTrial],
     draws: Draws,
     rng: np.random.Generator,
 ) -> dict[str, Importance]:
-    """Return importances by name, with intervals over resamples and what shuffles reach."""
+    """Return importances by name, with their range over resamples of the trials."""
     raw = measure(cases)
     total = float(raw.sum()) or 1.0
     drawn = np.array([measure(_resampled(cases, rng)) for _ in range(draws.n)])
     shares = drawn / np.maximum(drawn.sum(axis=1, keepdims=True), np.finfo(float).tiny)
-    shuffled = np.array([measure(_shuffled(cases, rng)) for _ in range(draws.n)])
-    noise = _reached_by_chance(shuffled, draws.level) / total
     ends = (1 - draws.confidence) / 2, (1 + draws.confidence) / 2
     low, high = np.quantile(shares, ends, axis=0)
     return {
@@ -89,22 +81,9 @@ def judge(
             float(shares[:, place].mean()),
             float(low[place]),
             float(high[place]),
-            min(1.0, float(noise[place])),
         )
         for place, name in enumerate(measure.names)
     }
-
-
-def _reached_by_chance(shuffled: NDArray[np.float64], level: float) -> NDArray[np.float64]:
-    """Return what each parameter's importance, (shuffles, parameters), passes by chance.
-
-    In a share ``level`` of the shuffles any of them does (Westfall & Young 1993, "Resampling-based
-    multiple testing": the largest of all, each on the scale of its own chance).
-    """
-    center, scale = shuffled.mean(axis=0), shuffled.std(axis=0)
-    largest = ((shuffled - center) / np.where(scale > 0, scale, 1.0)).max(axis=1)
-    reached: NDArray[np.float64] = center + scale * np.quantile(largest, 1 - level, method="higher")
-    return reached
 
 
 def _resampled(cases: Sequence[FrozenTrial], rng: np.random.Generator) -> list[FrozenTrial]:
@@ -113,12 +92,3 @@ def _resampled(cases: Sequence[FrozenTrial], rng: np.random.Generator) -> list[F
         drawn = [cases[row] for row in rng.integers(len(cases), size=len(cases))]
         if len({case.value for case in drawn}) > 1:
             return drawn
-
-
-def _shuffled(cases: Sequence[FrozenTrial], rng: np.random.Generator) -> list[FrozenTrial]:
-    shuffled = []
-    for case, row in zip(cases, rng.permutation(len(cases)), strict=True):
-        other = copy.copy(case)
-        other.value = cases[row].value
-        shuffled.append(other)
-    return shuffled

@@ -6,7 +6,7 @@ import copy
 import itertools
 import math
 from collections import Counter, defaultdict
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,7 +15,7 @@ from optuna.importance import BaseImportanceEvaluator, PedAnovaImportanceEvaluat
 from optuna.study import StudyDirection
 
 from hpolab.analysis.effects import Effect
-from hpolab.analysis.importances import Draws, Measure, judge, of_the_best
+from hpolab.analysis.importances import Draws, Measure, of_the_best, resample
 from hpolab.analysis.parameters import (
     MIN_TRIALS,
     Cell,
@@ -25,6 +25,12 @@ from hpolab.analysis.parameters import (
     Interaction,
     ParameterInfluence,
     ValueGroup,
+)
+from hpolab.analysis.smooth_effects import (
+    Predictor,
+    SmoothEffect,
+    interact_given_all,
+    smooth_effects,
 )
 from hpolab.analysis.trials import (
     check_single_objective,
@@ -38,7 +44,7 @@ from hpolab.studies.imported import IMPORT_KEY
 from hpolab.studies.trials import is_complete
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from numpy.typing import NDArray
     from optuna import Study
@@ -51,12 +57,14 @@ __all__ = ["Influence", "influence"]
 _MIN_TRIALS_OF_THREE_GROUPS = 30
 # Up to this many values are groups by themselves.
 _MAX_VALUES = 4
-# A forest takes about a second, so 200 of them would take minutes.
-_RESAMPLES, _RESAMPLES_OF_FORESTS = 200, 20
+# A forest takes about a second, so many of them would take minutes. With fewer than sixty, the
+# upper end would be the largest resample rather than a quantile.
+_RESAMPLES, _RESAMPLES_OF_FORESTS = 60, 20
 # A cell of fewer trials says too little about how far its values scatter.
 _MIN_TRIALS_OF_CELL = 4
-# Differences, importances and interactions: each at a third of what the confidence leaves.
-_N_QUESTIONS = 3
+# Shares of what the confidence leaves. The rest is for what permutations do not know: a sampler
+# that learns chases good luck, so that in pure noise, too, its trials are not exchangeable.
+_FOR_PARAMETERS, _FOR_PAIRS = 0.6, 0.2
 
 
 @dataclass(frozen=True)
@@ -81,26 +89,33 @@ def influence(
 ) -> Influence:
     """Estimate each parameter's effect on the value, and its uncertainty.
 
-    Three questions are asked. If values do not depend on the parameters at all, each answer is
-    wrong with a third of the probability that ``confidence`` leaves, over all parameters together:
-
-    - *Do groups of trials differ?* Trials are grouped by a parameter's value, and means compared.
-      A difference is **significant** if its Welch t interval, widened for the number of pairs
-      compared (Bonferroni), excludes zero. Intervals of single means are not widened.
-    - *Is a parameter important?* Optuna's importance is **significant** if it is above what
-      parameters reach, each on its own scale, when the values are shuffled among the trials. Its
-      interval comes from resamples of the trials (bootstrap). It says how firm the share is, not
-      whether it is real: shares sum to one in pure noise as well.
+    - *Does the value depend on a parameter?* `SmoothEffect`: a smooth effect (a cubic spline on the
+      range's own scale, or one mean for each choice) is compared with what any parameter reaches
+      when residuals are shuffled among the trials, given the parameters that were found before it.
+      Nothing else makes a parameter **significant**.
+    - *Which parameters matter most?* Optuna's importance ranks them. It is no test: shares sum to
+      one in pure noise as well. Its range comes from resamples of the trials (bootstrap) and says
+      how firm a share is for these trials, not which share many more would have.
+    - *Which values are better?* Trials are grouped by a parameter's value, and means compared.
+      Intervals of single means are not widened for their number; that of a difference is, for all
+      pairs of groups (Welch, Bonferroni). They treat the trials of a group as independent draws.
     - *Do two parameters act together?* Means by both are compared with the sum of what either
       does: a Welch-James test over cells of four trials or more, times the number of pairs.
+
+    Anything without an effect is called significant with at most the probability that
+    ``confidence`` leaves, over all parameters and pairs together. P-values of parameters must be
+    within three fifths of it and those of pairs within a fifth; the rest is for samplers that
+    learn. These chase good luck, and their later trials are better, and closer together in every
+    parameter. So a parameter without any effect is associated with the value, through those that
+    have one. The test allows for that: a significant parameter has an effect given all others that
+    may have one, and their products. Means by group do not: a difference includes whatever else was
+    different. Where a sampler stayed in one place, there is **too little spread** to tell, and the
+    verdict says so.
 
     If no configuration was run twice, the noise is that among different configurations, which
     includes whatever else varied. Only complete trials that violate no constraint are read. A
     conditional parameter, or one that some runs lack, is judged by the trials that have it. Names
     and values are those of the trials (``one_minus_beta2``).
-
-    The later trials of a sampler that learns are better, and closer together in every parameter, so
-    a parameter without any effect may seem to have one. Random trials do not have this bias.
 
     Args:
         study: A study with one objective value. It is only read.
@@ -111,11 +126,11 @@ def influence(
             ``FanovaImportanceEvaluator(seed=0)``. None: PED-ANOVA, Optuna's default, for what
             distinguishes the best tenth of the trials, or the best ten, from all others. With fewer
             than 20 trials there is no importance.
-        n_resamples: The number of resamples, and of shuffles. None: 200, or 20 with another
-            evaluator, which grows a forest for each, in about a second. With 20 shuffles, chance
-            is taken for importance in one case of 21, whatever the ``confidence``.
-        confidence: The confidence of all intervals, in (0, 1).
-        seed: Seeds resamples and shuffles.
+        n_resamples: The number of resamples for the range of an importance. None: 60, or 20 with
+            another evaluator, which grows a forest for each, in about a second.
+        confidence: The confidence of all intervals, in (0, 1). One minus it is the probability that
+            anything is significant by chance.
+        seed: Seeds resamples and permutations.
 
     Raises:
         InvalidArgument: If the study has several objective values, a parameter of ``bins`` is
@@ -141,24 +156,27 @@ def influence(
     cases = [_with_ranges(trial, ranges) for trial in trials]
     columns = _columns(cases, ranges, bins or {}, known={*ranges, *skipped})
     values = np.array([trial.value for trial in cases], dtype=np.float64)
-    level = (1 - confidence) / _N_QUESTIONS
-    draws = Draws(n_resamples, confidence, level, seed)
+    level = 1 - confidence
+    draws = Draws(n_resamples, confidence, seed)
     importances = _importances(study, cases, columns, evaluator, draws)
+    predictors = [_predictor(column, cases) for column in columns]
+    effects = smooth_effects(predictors, values, level=level * _FOR_PARAMETERS, seed=seed)
     maximize = study.direction == StudyDirection.MAXIMIZE
     differences = _differences(columns, values, level, maximize=maximize)
     parameters = [
         ParameterInfluence(
             name=column.name,
             n_trials=len(column.group_of),
+            smooth_effect=effects.get(column.name),
             importance=importances.get(column.name),
             groups=_groups(column, values, confidence),
-            difference=differences.get(column.name),
+            difference=_told(differences.get(column.name), effects.get(column.name)),
         )
         for column in columns
     ]
     return Influence(
-        parameters={each.name: each for each in sorted(parameters, key=_order)},
-        interaction=_interaction(columns, values, level),
+        parameters={each.name: each for each in sorted(parameters, key=_order(list(effects)))},
+        interaction=_interaction(columns, predictors, values, level * _FOR_PAIRS),
         skipped=skipped,
         n_trials=len(trials),
         left_out=count_states(trial for trial in all_trials if not is_complete(trial)),
@@ -318,6 +336,19 @@ def _differences(
     return {name: max(each, key=_clarity) for name, each in found.items() if each}
 
 
+def _told(difference: Difference | None, smooth: SmoothEffect | None) -> Difference | None:
+    """Return a difference that is significant only if the parameter has an effect of its own."""
+    if difference is None or not difference.is_significant:
+        return difference
+    is_significant = smooth is not None and smooth.is_significant
+    return replace(difference, effect=replace(difference.effect, is_significant=is_significant))
+
+
+def _predictor(column: _Column, cases: Sequence[FrozenTrial]) -> Predictor:
+    values = {row: cases[row].params[column.name] for row in column.group_of}
+    return Predictor.of(column.name, column.distribution, values)
+
+
 def _clarity(difference: Difference) -> float:
     effect = difference.effect
     return effect.estimate / (effect.high - effect.low)
@@ -367,8 +398,8 @@ def _importances(
         shared = [c.name for c in columns if rows <= c.group_of.keys() and _varies(c.name, having)]
         if len({case.value for case in having}) > 1:
             measure = Measure(study, evaluator or of_the_best(len(having)), tuple(shared))
-            judged = judge(measure, having, draws.shared_by(len(alike)), rng)
-            found |= {name: judged[name] for name in names}
+            resampled = resample(measure, having, draws, rng)
+            found |= {name: resampled[name] for name in names}
     return found
 
 
@@ -377,7 +408,10 @@ def _varies(name: str, cases: Sequence[FrozenTrial]) -> bool:
 
 
 def _interaction(
-    columns: Sequence[_Column], values: NDArray[np.float64], level: float
+    columns: Sequence[_Column],
+    predictors: Sequence[Predictor],
+    values: NDArray[np.float64],
+    level: float,
 ) -> Interaction | None:
     """Return the interaction of the pair with the smallest p-value."""
     tested = [
@@ -390,11 +424,14 @@ def _interaction(
         return None
     p_value, share, pair = min(tested, key=lambda test: (test[0], -test[1]))
     p_value = min(1.0, p_value * len(tested))
+    names = pair[0].name, pair[1].name
+    if p_value <= level:
+        p_value = max(p_value, interact_given_all(names, predictors, values))
     return Interaction(
-        parameters=(pair[0].name, pair[1].name),
+        parameters=names,
         share=share,
         p_value=p_value,
-        is_significant=p_value < level,
+        is_significant=p_value <= level,
         cells=_cells(*pair, values),
     )
 
@@ -471,10 +508,15 @@ def _cells(a: _Column, b: _Column, values: NDArray[np.float64]) -> tuple[Cell, .
     )
 
 
-def _order(parameter: ParameterInfluence) -> tuple[float, float]:
-    """Sort by importance, then by how clearly the groups differ."""
-    importance, difference = parameter.importance, parameter.difference
-    return (
-        -importance.share if importance else 1.0,
-        -_clarity(difference) if difference else 1.0,
-    )
+def _order(found: Sequence[str]) -> Callable[[ParameterInfluence], tuple[float, float, float]]:
+    """Sort by the order in which effects were found, then by importance and difference."""
+
+    def place(parameter: ParameterInfluence) -> tuple[float, float, float]:
+        importance, difference = parameter.importance, parameter.difference
+        return (
+            found.index(parameter.name) if parameter.is_significant else len(found),
+            -importance.share if importance else 1.0,
+            -_clarity(difference) if difference else 1.0,
+        )
+
+    return place

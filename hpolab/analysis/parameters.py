@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from hpolab.analysis.results import Result
-from hpolab.analysis.wording import count, ends, p_words, percent, short, signed
+from hpolab.analysis.wording import count, ends, estimated, p_words, percent, short
 from hpolab.errors import one_of
 from hpolab.tables import TextTable
 
@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from hpolab.analysis.effects import Effect
+    from hpolab.analysis.smooth_effects import SmoothEffect
 
 __all__ = [
     "MIN_TRIALS",
@@ -34,32 +35,28 @@ MIN_TRIALS = 20
 class Importance:
     """A parameter's share of the importance of all parameters that its trials have in common.
 
+    It ranks parameters and is no test: shares sum to one in pure noise as well.
+
     Attributes:
         share: The share in the trials as they are, 0 to 1.
         mean: The mean share over resamples of the trials.
-        low: Lower end of the interval over resamples.
-        high: Upper end of the interval over resamples.
-        noise: The share that chance alone reaches, found by shuffling the values among the trials.
+        low: Lower end of the range over resamples.
+        high: Upper end of the range over resamples. The range says how firm the share is for these
+            trials, one parameter at a time. It is no confidence interval: few trials draw shares
+            towards each other, and the share that thousands have is mostly outside.
     """
 
     share: float
     mean: float
     low: float
     high: float
-    noise: float
-
-    @property
-    def is_significant(self) -> bool:
-        """Whether the share is above what shuffled values reach."""
-        return self.share > self.noise
 
     def __str__(self) -> str:
-        place = "above" if self.is_significant else "within"
-        return f"{self.in_brief()}, {place} the {self.noise:.2f} that shuffled values reach"
+        return f"importance {self.in_brief()} over resamples"
 
     def in_brief(self) -> str:
-        """Return the share and its interval."""
-        return f"importance {self.share:.2f} ({self.low:.2f} to {self.high:.2f})"
+        """Return the share and its range over resamples."""
+        return f"{self.share:.2f}, {self.low:.2f} to {self.high:.2f}"
 
 
 @dataclass(frozen=True)
@@ -70,7 +67,8 @@ class ValueGroup:
         label: The parameter's values in this group.
         n_trials: The number of trials.
         mean: Their mean value.
-        low: Lower end of the mean's t interval; None for a single trial.
+        low: Lower end of the mean's t interval; None for a single trial. It is for one mean at a
+            time, as if the trials were independent draws.
         high: Upper end of the mean's t interval; None for a single trial.
     """
 
@@ -83,12 +81,19 @@ class ValueGroup:
 
 @dataclass(frozen=True)
 class Difference:
-    """How much better one group of trials is than another.
+    """How much better the mean of one group of trials is than that of another.
+
+    It includes whatever else was different between the two groups. With a sampler that learns, most
+    of a difference may come from other parameters: the later trials are better, and closer together
+    in every parameter. Whether the parameter itself has an effect is what `SmoothEffect` tests.
 
     Attributes:
         better: The better group's label.
         worse: The other group's label.
-        effect: How much better its mean is. It is significant if the interval excludes zero.
+        effect: How much better its mean is, with a Welch t interval that is widened for all pairs
+            of groups that were compared, over all parameters (Bonferroni). It holds the difference
+            of such groups if the trials were drawn at random. It is significant if it excludes zero
+            and the parameter's smooth effect is significant.
     """
 
     better: str
@@ -97,16 +102,14 @@ class Difference:
 
     @property
     def is_significant(self) -> bool:
-        """Whether the interval excludes zero."""
+        """Whether the interval excludes zero, and the parameter's smooth effect is significant."""
         return self.effect.is_significant
 
     def __str__(self) -> str:
-        found = "significant" if self.is_significant else "not significant, zero is in the interval"
-        interval = f"{signed(self.effect.low)} to {signed(self.effect.high)}"
-        return (
-            f"{self.better} is better than {self.worse} by {short(self.effect.estimate, 3)} "
-            f"({interval}): {found}"
-        )
+        amount = estimated(self.effect)
+        if self.is_significant:
+            return f"{self.better} is better than {self.worse} by {amount}"
+        return f"the means of {self.better} and {self.worse} differ by {amount}"
 
 
 @dataclass(frozen=True)
@@ -127,7 +130,8 @@ class Interaction:
         share: The share of the values' variance, 0 to 1, that means by cell explain beyond the sum
             of the means by either parameter.
         p_value: The test's p-value, multiplied by the number of pairs tested.
-        is_significant: Whether the test finds an interaction.
+        is_significant: Whether the test finds an interaction, and the product of the two explains
+            something given smooth effects of them and of all others that may have one.
         cells: Means by both groups; cells without a trial are left out.
     """
 
@@ -152,6 +156,8 @@ class ParameterInfluence:
     Attributes:
         name: Its name in the trials.
         n_trials: The number of complete trials that have it.
+        smooth_effect: The test of whether the value depends on it; None where there are too few
+            trials.
         importance: None where there are too few trials.
         groups: Mean values by the parameter's value, in order.
         difference: Between the two groups that differ most clearly; None where no two groups have
@@ -160,22 +166,29 @@ class ParameterInfluence:
 
     name: str
     n_trials: int
+    smooth_effect: SmoothEffect | None
     importance: Importance | None
     groups: tuple[ValueGroup, ...]
     difference: Difference | None
 
     @property
     def is_significant(self) -> bool:
-        """Whether its difference or its importance is significant."""
-        found = (self.difference, self.importance)
-        return any(each.is_significant for each in found if each is not None)
+        """Whether the value depends on it: its smooth effect is significant."""
+        return self.smooth_effect is not None and self.smooth_effect.is_significant
+
+    @property
+    def has_too_little_spread(self) -> bool:
+        """Whether nothing was found and its trials are too close together to expect that."""
+        return self.smooth_effect is not None and self.smooth_effect.has_too_little_spread
 
     def __str__(self) -> str:
+        tested = "too few trials to test it" if self.smooth_effect is None else self.smooth_effect
         if self.difference is None:
-            words = "too few trials: no two groups vary and have two trials or more"
+            means = "too few trials: no two groups vary and have two trials or more"
         else:
-            words = str(self.difference)
-        return f"{self.name}: {words}" + (f"; {self.importance}" if self.importance else "") + "."
+            means = str(self.difference)
+        parts = [tested, means, *([self.importance] if self.importance else [])]
+        return f"{self.name}: {'; '.join(map(str, parts))}."
 
 
 @dataclass(frozen=True)
@@ -183,14 +196,16 @@ class Influence(Result):
     """What each parameter does to the value.
 
     Attributes:
-        parameters: By name, the most important first.
+        parameters: By name, significant ones first, in the order in which they were found, then by
+            importance.
         interaction: The strongest interaction of two parameters; None where there are too few
             trials.
         skipped: Parameters that are not judged, and why.
         n_trials: The number of complete trials.
         left_out: The number of trials that were left out, by state.
         n_repeated: The number of complete trials whose configuration was run more than once.
-        confidence: The confidence of the intervals.
+        confidence: The confidence of the intervals, and one minus the probability that anything is
+            called significant that is not.
         imported: Whether the runs were made elsewhere, maybe by hand: then nobody knows whether
             parameters were varied independently of each other.
     """
@@ -210,14 +225,14 @@ class Influence(Result):
         each = [str(parameter) for parameter in self.parameters.values()]
         skipped = [f"{name}: not judged, {reason}." for name, reason in self.skipped.items()]
         together = [f"{self.interaction}."] if self.interaction else []
-        return (self._counted(), *each, *skipped, *together, self._summary())
+        return (self._counted(), *each, *skipped, *together, *self.spread_words, self._summary())
 
     def __getitem__(self, name: str) -> ParameterInfluence:
         return self.parameters[one_of("name", name, self.parameters)]
 
     def _parts(self) -> list[str | TextTable]:
         interval = f"{percent(self.confidence)} interval"
-        head = ["parameter", "values", "trials", "mean", interval, "importance"]
+        head = ["parameter", "values", "trials", "mean", interval, "importance, range"]
         rows = [
             [
                 each.name if place == 0 else "",
@@ -225,9 +240,7 @@ class Influence(Result):
                 str(group.n_trials),
                 short(group.mean),
                 "-" if group.low is None or group.high is None else ends(group.low, group.high),
-                each.importance.in_brief().partition(" ")[2]
-                if place == 0 and each.importance
-                else "",
+                str(each.importance).partition(" ")[2] if place == 0 and each.importance else "",
             ]
             for each in self.parameters.values()
             for place, group in enumerate(each.groups)
@@ -247,6 +260,7 @@ class Influence(Result):
                     "low": group.low,
                     "high": group.high,
                     "importance": None if importance is None else importance.share,
+                    "p_value": None if each.smooth_effect is None else each.smooth_effect.p_value,
                     "is_significant": each.is_significant,
                 }
 
@@ -256,13 +270,25 @@ class Influence(Result):
         few = ", too few for importances" if self.n_trials < MIN_TRIALS else ""
         return f"{count(self.n_trials, 'complete trial')}{few}{left_out}."
 
+    @property
+    def spread_words(self) -> tuple[str, ...]:
+        """In which parameters the trials are too close together to tell; empty if in none."""
+        narrow = [name for name, each in self.parameters.items() if each.has_too_little_spread]
+        if not narrow:
+            return ()
+        who = "These runs have" if self.imported else "The sampler has left"
+        return (
+            f"{who} too little spread in {', '.join(narrow)} to tell. Trials that are spread "
+            "evenly, as random ones are, would tell.",
+        )
+
     def _summary(self) -> str:
         once = "" if self.n_repeated else " at one run each"
         found = [name for name, each in self.parameters.items() if each.is_significant]
         if self.interaction is not None and self.interaction.is_significant:
             found.append(" with ".join(self.interaction.parameters))
         if not found:
-            return f"None of these differences is significant{once}."
+            return f"No effect of a parameter is significant{once}."
         by_hand = (
             " These runs were made elsewhere. If their parameters were not drawn at random, the "
             "cause may be another parameter that was changed at the same time."

@@ -260,7 +260,7 @@ def draw_slice_of_many(shown: SliceOfMany, colors: Mapping[str, str]) -> Figure:
 
 
 def draw_importances(found: Influence, titles: Mapping[str, str]) -> Figure:
-    """Draw each parameter's share of the importance, its interval, and what noise reaches."""
+    """Draw each parameter's share of the importance, and its range over resamples."""
     known = [each for each in found.parameters.values() if each.importance is not None]
     known = sorted(known, key=_share)[-_MAX_BARS:]
     shares = [each.importance for each in known if each.importance is not None]
@@ -270,7 +270,7 @@ def draw_importances(found: Influence, titles: Mapping[str, str]) -> Figure:
         "orientation": "h",
         "y": names,
         "x": _rounded([share.share for share in shares]),
-        "marker": {"color": [_BLUE if share.is_significant else _GRAY for share in shares]},
+        "marker": {"color": [_BLUE if each.is_significant else _GRAY for each in known]},
         "error_x": {
             "type": "data",
             "symmetric": False,
@@ -283,20 +283,11 @@ def draw_importances(found: Influence, titles: Mapping[str, str]) -> Figure:
         "name": "importance",
         "hovertemplate": "%{y}: %{x:.3g}<extra></extra>",
     }
-    noise = {
-        "type": "scatter",
-        "mode": "markers",
-        "x": _rounded([share.noise for share in shares]),
-        "y": names,
-        "name": "reached by shuffled values",
-        "marker": {"symbol": "line-ns", "size": 18, "line": {"color": _RED, "width": 2}},
-        "hovertemplate": "shuffled values reach %{x:.3g}<extra></extra>",
-    }
     layout = _layout(110 + _ROW_HEIGHT * len(known), x="share of the importance", y="")
     layout["xaxis"]["rangemode"] = "tozero"
     layout["yaxis"] |= {"type": "category", "showgrid": False, "ticksuffix": "  "}
     layout["bargap"] = 0.4
-    return {"data": [bars, noise], "layout": layout}
+    return {"data": [bars], "layout": layout}
 
 
 def draw_parallel(study: Study, names: Mapping[str, str]) -> Figure:

@@ -445,18 +445,21 @@ def _importances(reading: Reading, found: Influence | None) -> Section:
     titles = {name: plots.stored_title(reading, name) for name in found.parameters}
     plot = Plot(
         name="importance",
-        title="Share of the importance, with intervals over resamples of the trials",
+        title="Share of the importance, with its range over resamples of the trials",
         draw=partial(figures.draw_importances, found, titles),
         note=_joined([_importance_words(found), judged]),
     )
     details = Details("What each parameter does, and whether it is significant", str(found))
-    return Section("importance", "Importance", [plot, Text([found.verdict[-1]]), details])
+    lines = [*found.spread_words, found.verdict[-1]]
+    return Section("importance", "Importance", [plot, Text(lines), details])
 
 
 def _importance_words(found: Influence) -> str:
     return (
-        "A bar that does not pass the red mark is not significant: shuffled values reach as much. "
-        f"Intervals have {percent(found.confidence)} confidence."
+        "Blue: the value depends on this parameter, by a test given the other parameters. Gray: "
+        "not significant, however long the bar: the share ranks parameters, and tests nothing. "
+        f"A whisker holds the share in {percent(found.confidence)} of resamples of these trials: "
+        "it says how firm a share is here, not where that of other trials would be."
     )
 
 

@@ -18,7 +18,8 @@ def test_planted_parameter_is_found_and_the_others_are_not(study_of, draw, plant
     )
     assert [name for name, each in found.parameters.items() if each.is_significant] == ["lr"]
     assert next(iter(found.parameters)) == "lr"
-    assert found["lr"].importance.is_significant
+    assert found["lr"].smooth_effect.is_significant
+    assert found["lr"].importance.share > 0.5
     assert found["lr"].difference.better == ">= 0.001"
     assert "Significant" in found.verdict[-1]
     assert "lr" in found.verdict[-1]
@@ -48,7 +49,7 @@ def test_planted_interaction_is_found(study_of, draw, noise):
 def test_pure_noise_is_called_noise(study_of, draw, noise):
     found = influence(study_of(noise(70).tolist(), draw(70)))
     assert not any(each.is_significant for each in found.parameters.values())
-    assert "None of these differences is significant at one run each." in str(found)
+    assert "No effect of a parameter is significant at one run each." in str(found)
 
 
 @pytest.mark.long
@@ -57,7 +58,7 @@ def test_false_alarms_are_as_rare_as_the_confidence_says(study_of, draw, noise):
     for seed in range(20):
         study = study_of(noise(30, seed).tolist(), draw(30, seed))
         found = influence(study, n_resamples=60, seed=seed)
-        alarms += "None of" not in found.verdict[-1]
+        alarms += "No effect" not in found.verdict[-1]
     # At one in twenty, five or more of twenty happen in three of a thousand cases.
     assert alarms < 5
 
@@ -71,8 +72,8 @@ def test_intervals_of_differences_hold_the_true_one(study_of, noise):
             "layers"
         ].difference
         held += 0.3 in difference.effect
-    # A third of the error of 0.7 is asked of it: 90 of 100, give or take 3.
-    assert 80 <= held <= 99
+    # 70 of 100, give or take 4.6.
+    assert 56 <= held <= 84
 
 
 def test_groups_have_counts_means_and_t_intervals(study_of):

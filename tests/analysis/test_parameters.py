@@ -22,7 +22,7 @@ def test_runs_made_elsewhere_have_a_caveat():
 def test_too_few_trials_are_said_to_be_too_few(study_of, draw, noise, n, words):
     found = influence(study_of(noise(n).tolist(), draw(n)))
     assert words in str(found)
-    assert "None of these differences" in found.verdict[-1]
+    assert "No effect of a parameter" in found.verdict[-1]
 
 
 def test_repeated_configurations_are_no_single_runs(study_of, draw, noise):

@@ -7,38 +7,39 @@ way, does not flatter it either.
 
 from __future__ import annotations
 
-import json
-import math
-from dataclasses import asdict, dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import optuna
-from optuna.study import get_all_study_names
-from optuna.trial import TrialState
 
 from hpolab import _optuna
 from hpolab.analysis.confirmation import CONFIRMED, Configuration, Confirmation
 from hpolab.analysis.judge import Scored, judge, mean_of, share_of_seeds
 from hpolab.analysis.needed import Needed, needed
-from hpolab.analysis.statistics import Seeds, seeds_to_run
+from hpolab.analysis.trained.choosing import choose
+from hpolab.analysis.trained.confirm_plan import (
+    PLAN_KEY,
+    Plan,
+    make_way,
+    open_places,
+    seeds_of,
+    store_plan,
+)
 from hpolab.analysis.trained.trainings import (
     FitAndEvaluate,
-    Outcome,
-    QueuedParams,
     TrainingQueue,
     check_n_seeds,
     metric_of,
     outcomes_of,
 )
-from hpolab.errors import InvalidArgument, InvalidType, RecipeMismatch, check_count, one_of
+from hpolab.errors import InvalidArgument, InvalidType, check_count, one_of
 from hpolab.fingerprint import data_fingerprint
 from hpolab.keywords import checks_keywords
 from hpolab.objectives.base import Objective
 from hpolab.running.run import RunOptions
-from hpolab.seeding import derive_seed
 from hpolab.studies.recipe import study_seed
-from hpolab.studies.trials import METRICS_KEY, ranked, sign_of
+from hpolab.studies.trials import sign_of
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
@@ -47,15 +48,11 @@ if TYPE_CHECKING:
     from numpy.typing import ArrayLike
     from optuna import Study
     from optuna.storages import BaseStorage
-    from optuna.trial import FrozenTrial
 
-    from hpolab.analysis.statistics import Estimate
-    from hpolab.analysis.trained.trainings import Key
-    from hpolab.search_space.space import SearchSpace
+    from hpolab.analysis.statistics import Estimate, Seeds
+    from hpolab.analysis.trained.trainings import Outcome
 
 __all__ = ["confirm", "load_confirmation", "studies_of_confirmations"]
-
-_PLAN_KEY = "hpolab:confirm"
 
 _MIN_SEEDS = 6
 
@@ -174,8 +171,8 @@ def confirm(
     if fuse is not None:
         objective.check_fuse(fuse)
     seed = study_seed(study) if seed is None else seed
-    chosen = _choose(study, objective, top_k, trials, baseline, name)
-    plan = _Plan(
+    chosen = choose(study, objective, top_k, trials, baseline, name)
+    plan = Plan(
         study_name=study.study_name,
         configurations=tuple(each.as_planned() for each in chosen),
         baseline_name="the default" if baseline is None else "the baseline",
@@ -191,11 +188,11 @@ def confirm(
     )
     place = f"{study.study_name}{CONFIRMED}" if study_name is None else study_name
     storage = _optuna.storage_of(study)
-    _make_way(place, storage, plan)
+    make_way(place, storage, plan)
     confirmation_study = TrainingQueue.make_study(
         place, storage=storage, direction=direction, seed=seed
     )
-    _store_plan(confirmation_study, plan, objective.search_space)
+    store_plan(confirmation_study, plan, objective.search_space)
     places = range(len(chosen))
     queue = TrainingQueue(
         study=confirmation_study,
@@ -223,15 +220,15 @@ def load_confirmation(study: Study) -> Confirmation:
         InvalidArgument: If `confirm` has not made ``study``, or not finished it: intervals hold
             what they estimate at the planned number of seeds, not before.
     """
-    if _PLAN_KEY not in study.user_attrs:
+    if PLAN_KEY not in study.user_attrs:
         raise InvalidArgument(
             f"`study` must be one that `confirm` has made, got {study.study_name!r}."
         )
-    plan = _Plan.from_dict(study.user_attrs[_PLAN_KEY])
+    plan = Plan.from_dict(study.user_attrs[PLAN_KEY])
     trials = study.get_trials(deepcopy=False)
     outcomes = plan.ordered(outcomes_of(trials))
-    seeds = _seeds(plan, outcomes)
-    n_open = len(_open_places(outcomes, seeds)) + sum(len(each.pending) for each in outcomes)
+    seeds = seeds_of(plan, outcomes)
+    n_open = len(open_places(outcomes, seeds)) + sum(len(each.pending) for each in outcomes)
     if n_open:
         raise InvalidArgument(
             f"`study` must be a finished confirmation, got {study.study_name!r}, which lacks "
@@ -248,115 +245,12 @@ def studies_of_confirmations(study_name: str, storage: BaseStorage) -> list[str]
         storage: An open storage.
     """
     summaries = optuna.get_all_study_summaries(storage, include_best_trial=False)
-    plans = {each.study_name: each.user_attrs.get(_PLAN_KEY) for each in summaries}
+    plans = {each.study_name: each.user_attrs.get(PLAN_KEY) for each in summaries}
     return [name for name, plan in plans.items() if plan and plan["study_name"] == study_name]
 
 
-@dataclass(frozen=True)
-class _Chosen:
-    """A configuration that was chosen: as the trainer takes it, and as a trial stores it."""
-
-    params: dict[str, Any]
-    queued: QueuedParams
-    trial: int | None
-    value: float | None
-
-    def as_planned(self) -> dict[str, Any]:
-        return {"params": self.params, "trial": self.trial, "value": self.value}
-
-
-@dataclass(frozen=True)
-class _Plan:
-    """Everything that a confirmation's result depends on; stored with its study.
-
-    Attributes:
-        study_name: The tuning study.
-        configurations: Params, trial number and tuning value of each, the baseline's first.
-        baseline_name: What to call the baseline.
-        metric: The test score; None for the metric that was tuned.
-        direction: "minimize" or "maximize".
-        n_seeds: The largest number of seeds.
-        min_seeds: The smallest.
-        min_difference: The improvement to find; None for those of the tuning.
-        seed: The fresh seeds are derived from it.
-        test: The test data's fingerprint; None of a plan that an older version has stored.
-        groups: The fingerprint of the groups of test rows, if there are any.
-        unit: What is scored one by one.
-    """
-
-    study_name: str
-    configurations: tuple[dict[str, Any], ...]
-    baseline_name: str
-    metric: str | None
-    direction: str
-    n_seeds: int
-    min_seeds: int
-    min_difference: float | None
-    seed: int
-    test: str | None = None
-    groups: str | None = None
-    unit: str = "row"
-
-    @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> _Plan:
-        return cls(**{**values, "configurations": tuple(values["configurations"])})
-
-    def to_dict(self) -> dict[str, Any]:
-        stored: dict[str, Any] = json.loads(json.dumps(asdict(self)))
-        return stored
-
-    @property
-    def sign(self) -> float:
-        return sign_of(self.direction)
-
-    def seed_of(self, index: int) -> int:
-        return derive_seed(self.seed, "confirm", index)
-
-    def ordered(self, outcomes: Mapping[Key, Outcome]) -> list[Outcome]:
-        """Return the outcomes in the order of the configurations, the baseline's first."""
-        return [outcomes[place] for place in range(len(self.configurations))]
-
-    def due(self, outcomes: Mapping[Key, Outcome]) -> list[tuple[Key, int]]:
-        """Return the trainings to enqueue next: (configuration, index of the seed)."""
-        ordered = self.ordered(outcomes)
-        return _open_places(ordered, _seeds(self, ordered))
-
-    def tuning_improvement(self, place: int) -> float | None:
-        value, baseline = (self.configurations[i]["value"] for i in (place, 0))
-        return None if value is None or baseline is None else self.sign * (value - baseline)
-
-    def improvement_to_find(self, place: int) -> float:
-        """Return the improvement that the seeds must suffice for; 0 if none is known."""
-        return self.min_difference or self.tuning_improvement(place) or 0.0
-
-
-def _seeds(plan: _Plan, outcomes: Sequence[Outcome]) -> Seeds:
-    """Return how many seeds the configurations take that have lost none."""
-    baseline, *others = outcomes
-    left = [place for place, each in enumerate(others, start=1) if not each.lost]
-    compared = [baseline, *(outcomes[place] for place in left)]
-    if baseline.lost or not left:  # nothing is left to compare
-        return Seeds(max((each.n for each in outcomes if not each.lost), default=0), 1)
-    n = min(each.n for each in compared)
-    scores = [each.first(n) for each in compared]
-    # Those lost keep their share of the 5 %, and any number of seeds suffices for them.
-    scores += [scores[0]] * (len(others) - len(left))
-    to_find = [plan.improvement_to_find(place) for place in left]
-    to_find += [math.inf] * (len(others) - len(left))
-    return seeds_to_run(scores, to_find, min_seeds=plan.min_seeds, n_seeds=plan.n_seeds)
-
-
-def _open_places(outcomes: Sequence[Outcome], seeds: Seeds) -> list[tuple[Key, int]]:
-    return [
-        (place, index)
-        for index in range(seeds.n)
-        for place, outcome in enumerate(outcomes)
-        if not outcome.lost and not outcome.is_known(index)
-    ]
-
-
 def _confirmation(
-    plan: _Plan, outcomes: Sequence[Outcome], seeds: Seeds, metric: str
+    plan: Plan, outcomes: Sequence[Outcome], seeds: Seeds, metric: str
 ) -> Confirmation:
     baseline, *configurations = (
         Configuration(
@@ -450,70 +344,6 @@ def _mean(outcome: Outcome, seeds: Seeds) -> Estimate | None:
     return mean_of(_scored(outcome, seeds), n_spent=seeds.n_spent)
 
 
-def _choose(
-    study: Study,
-    objective: Objective,
-    top_k: int,
-    numbers: Collection[int] | None,
-    baseline: Mapping[str, Any] | None,
-    metric: str | None,
-) -> list[_Chosen]:
-    """Return the baseline and the best configurations, or those named, that differ from it."""
-    space = objective.search_space
-    trial_params = space.to_trial(space.defaults() if baseline is None else baseline)
-    candidates = ranked(study.get_trials(deepcopy=False), study.direction)
-    same = [trial for trial in candidates if trial.params == trial_params]
-    tried = min(same, key=lambda trial: trial.number, default=None)
-    distributions = space.distributions()
-    rows = [
-        _Chosen(
-            # As its trial has trained it: a default may be rounded on its way to the trial.
-            params=space.from_trial(trial_params),
-            queued=QueuedParams(trial_params, {name: distributions[name] for name in trial_params}),
-            trial=None if tried is None else tried.number,
-            value=None if tried is None else _value(tried, metric),
-        )
-    ]
-    chosen = [trial_params]
-    most = top_k if numbers is None else len(candidates)
-    for trial in candidates if numbers is None else _named(candidates, numbers):
-        if len(rows) <= most and trial.params not in chosen:
-            chosen.append(trial.params)
-            rows.append(
-                _Chosen(
-                    params=space.from_trial(trial.params),
-                    queued=QueuedParams(trial.params, trial.distributions),
-                    trial=trial.number,
-                    value=_value(trial, metric),
-                )
-            )
-    if len(rows) == 1:
-        raise InvalidArgument(
-            "`study` must have a complete trial of another configuration than the baseline, got "
-            f"none in {study.study_name!r}."
-        )
-    return rows
-
-
-def _named(candidates: Sequence[FrozenTrial], numbers: Collection[int]) -> list[FrozenTrial]:
-    known = [trial.number for trial in candidates]
-    for number in numbers:
-        if number not in known:
-            raise InvalidArgument(
-                "`trials` must be numbers of complete trials that violate no constraint, got "
-                f"{number!r}."
-            )
-    return [trial for trial in candidates if trial.number in numbers]
-
-
-def _value(trial: FrozenTrial, metric: str | None) -> float | None:
-    """Return what a trial of the tuning has of a metric; by default its value."""
-    if metric is None:
-        return trial.value
-    value: float | None = trial.user_attrs.get(METRICS_KEY, {}).get(metric)
-    return value
-
-
 def _check_counts(
     top_k: int, n_seeds: int, min_seeds: int | None, min_difference: float | None
 ) -> int:
@@ -563,70 +393,3 @@ def _check_objective(study: Study, objective: Objective) -> None:
     objective.check_direction(study)
     objective.check()
     objective.compare_facts(study)
-
-
-def _store_plan(study: Study, plan: _Plan, search_space: SearchSpace) -> None:
-    """Store the plan, or compare it with the plan that the confirmation was begun with.
-
-    Raises:
-        RecipeMismatch: If they differ, or the study has trials and no plan.
-    """
-    asked, stored = plan.to_dict(), study.user_attrs.get(_PLAN_KEY)
-    if stored is not None:
-        if "unit" not in stored:  # of an older version, which knew nothing of rows
-            stored = {**stored, "groups": asked["groups"], "unit": asked["unit"]}
-        if stored.get("test") is None:  # of an older version still
-            stored = {**stored, "test": asked["test"]}
-        whole = _with_fixed_values(stored, asked, search_space)
-        if whole == asked and stored != study.user_attrs[_PLAN_KEY]:
-            study.set_user_attr(_PLAN_KEY, stored)
-        stored = whole
-    if stored == asked:
-        return
-    if stored is None and not study.get_trials(deepcopy=False):
-        study.set_user_attr(_PLAN_KEY, asked)
-        return
-    differ = [
-        f"{name}: stored {_shown(name, (stored or {}).get(name))}, asked for {_shown(name, value)}"
-        for name, value in asked.items()
-        if (stored or {}).get(name) != value
-    ]
-    raise RecipeMismatch(
-        f"Study {study.study_name!r} has another confirmation; nothing was changed.\n  "
-        + "\n  ".join(differ),
-        "\nMore seeds, or other configurations, after a look at the result would make its "
-        "intervals wrong. Take another `study_name`, and another `seed` for fresh seeds.",
-    )
-
-
-def _make_way(study_name: str, storage: BaseStorage, plan: _Plan) -> None:
-    """Delete a confirmation of another plan that no training has succeeded of: it was a mistake."""
-    if study_name not in get_all_study_names(storage):
-        return
-    study = optuna.load_study(study_name=study_name, storage=storage)
-    stored = study.user_attrs.get(_PLAN_KEY)
-    states = {trial.state for trial in study.get_trials(deepcopy=False)}
-    is_other = stored is not None and stored != plan.to_dict()
-    if is_other and states <= {TrialState.WAITING, TrialState.FAIL}:
-        optuna.delete_study(study_name=study_name, storage=storage)
-
-
-def _with_fixed_values(
-    stored: Mapping[str, Any], asked: Mapping[str, Any], search_space: SearchSpace
-) -> dict[str, Any]:
-    """Return a stored plan with fixed values that its version did not list among the params.
-
-    A value that the plan does list is compared as any other.
-    """
-    fixed = set(search_space.trainer_names()) - set(search_space.names().values())
-    configurations = [dict(each) for each in stored["configurations"]]
-    for mine, other in zip(configurations, asked["configurations"], strict=False):
-        unlisted = (fixed & other["params"].keys()) - mine["params"].keys()
-        mine["params"] = mine["params"] | {name: other["params"][name] for name in unlisted}
-    return {**stored, "configurations": configurations}
-
-
-def _shown(name: str, value: Any) -> str:
-    if name != "configurations" or value is None:
-        return repr(value)
-    return ", ".join("no trial" if c["trial"] is None else f"trial {c['trial']}" for c in value)

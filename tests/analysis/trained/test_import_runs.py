@@ -394,7 +394,7 @@ def test_detection_sweep_has_its_means_by_group(sweep, parameter, edges, means):
 
 def test_detection_sweep_says_that_nothing_is_significant(sweep):
     found = influence(sweep, bins={"lr": [0.00048], "weight_decay": [9e-5]})
-    assert found.verdict[-1] == "None of these differences is significant at one run each."
+    assert found.verdict[-1] == "No effect of a parameter is significant at one run each."
     assert "9 complete trials, too few for importances." in found.verdict
 
 
