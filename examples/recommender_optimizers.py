@@ -21,7 +21,6 @@ from hpolab import (
     run,
     write_report,
 )
-from hpolab.studies.trials import METRICS_KEY
 
 OPTIMIZERS = [
     "adam",
@@ -49,11 +48,16 @@ METRICS = ["hr@10", "ndcg@10"]
 TUNED = "ndcg@100"
 
 
-def n_tied(comparison):
-    """Return how many are within a standard error, over users, of the best."""
-    first, *others = comparison.ranking()
-    error = first.study.best_trial.user_attrs[METRICS_KEY][f"{TUNED} (error)"]
-    return sum(first.best_value - each.best_value <= error for each in others)
+def print_differences(rankings):
+    """Print by how much the first is better than the others on the same users."""
+    (first, best), *others = rankings.items()
+    print(f"\nOn the test items, {first} is better than another by (± standard error, by user)")
+    for name, other in others:
+        found = [best.difference(other, metric) for metric in METRICS]
+        print(
+            f"{name:24} {'':6}   "
+            + "  ".join(f"{d.mean:+.4f} ± {d.standard_error:.4f}" for d in found)
+        )
 
 
 def print_rankings(shared, own):
@@ -67,8 +71,6 @@ def print_rankings(shared, own):
     up = max(moved, key=moved.get)
     n_moved = sum(map(bool, moved.values()))
     print(f"{n_moved} of {len(moved)} have another place; {up} gains {moved[up]} places.")
-    tied = f"{n_tied(shared)} others at the shared rate, {n_tied(own)} when tuned"
-    print(f"Within a standard error of the first are {tied}.")
 
 
 def main(
@@ -101,6 +103,7 @@ def main(
         test = objective.estimates(model, splits.test)
         figures = "  ".join(f"{test[m].mean:.4f} ± {test[m].standard_error:.4f}" for m in METRICS)
         print(f"{label:24} {trial.value:.4f}   {figures}   {model.n_epochs:3} epochs")
+        return objective.ranking(model, splits.test)
 
     def table(title):
         print(f"\n{title}\n{'':24} valid    test: {'          '.join(METRICS)}")
@@ -126,15 +129,18 @@ def main(
 
     # 2. Each in its own space, for the same number of trials.
     table(f"2. Each in its own space, {n_trials} trials")
-    own = {}
+    own, rankings = {}, {}
     for name, space in spaces.items():
         objective, study = tune(f"own-{name}", space)
         own[name] = study
         params = space.from_trial(study.best_params)
-        row(f"{name} (lr {params['lr']:.2g})", objective, study.best_trial, params)
+        label = f"{name} (lr {params['lr']:.2g})"
+        rankings[name] = row(label, objective, study.best_trial, params)
 
     shared, own = Comparison.of(f"at lr {shared_lr:g}", shared), Comparison.of("each tuned", own)
     print_rankings(shared, own)
+    order = [each.name for each in own.ranking()]
+    print_differences({name: rankings[name] for name in order})
     winner, params = own.ranking()[0].name, own.ranking()[0].best_params
     settings = spaces[winner].override(**params)
 

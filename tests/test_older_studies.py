@@ -80,6 +80,8 @@ if TYPE_CHECKING:
 
 FIXTURES = Path(__file__).parent / "fixtures" / "v0_1_0"
 EXPECTED = json.loads((FIXTURES / "expected.json").read_text())
+# Since then a race asks for more after few folds, and stops this trial one fold later.
+EXPECTED["studies"]["sklearn"][2] |= {"values": [0.9], "reports": {"0": 0.95, "1": 0.9}}
 
 # ----- What the studies were made with: as in `make_v0_1_0.py`, word for word.
 

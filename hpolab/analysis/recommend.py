@@ -5,49 +5,43 @@ from __future__ import annotations
 import math
 import shlex
 from dataclasses import dataclass, field
-from os import PathLike
 from typing import TYPE_CHECKING, Any
 
 from optuna.distributions import FloatDistribution, IntDistribution
 from optuna.trial import create_trial
 
-from hpolab.analysis.neighbors import Landscape
+from hpolab.analysis.candidates import Baseline, Source, baseline_of, space_of
+from hpolab.analysis.overtuning import of_confirmation
 from hpolab.analysis.results import Result
-from hpolab.analysis.trials import check_single_objective, common_ranges
-from hpolab.analysis.wording import ends, short, signed
-from hpolab.errors import InvalidArgument, InvalidType, one_of
+from hpolab.analysis.risks import risk_of
+from hpolab.analysis.trials import check_single_objective
+from hpolab.analysis.wording import ends, measured, short
+from hpolab.errors import InvalidArgument, one_of
 from hpolab.keywords import checks_keywords
-from hpolab.search_space.space import UNKNOWN_SPACE, SearchSpace
 from hpolab.studies.export import (
     as_json,
     as_overrides,
     as_python,
     as_yaml,
-    params_of_yaml,
-    trainer_params,
 )
-from hpolab.studies.imported import IMPORT_KEY, RUN_KEY, imported_baseline
-from hpolab.studies.recipe import read_recipe
-from hpolab.studies.trials import is_complete, sign_of
 from hpolab.tables import TextTable
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
+    from os import PathLike
 
     from optuna import Study
     from optuna.distributions import BaseDistribution
-    from optuna.trial import FrozenTrial
 
-    from hpolab.analysis.confirmation import Configuration, Confirmation
-    from hpolab.analysis.neighbors import Around, Noise
+    from hpolab.analysis.candidates import Candidate
+    from hpolab.analysis.confirmation import Confirmation
+    from hpolab.analysis.neighbors import Noise
+    from hpolab.analysis.overtuning import Overtuning
     from hpolab.analysis.statistics import Estimate
 
 __all__ = ["Change", "Recommendation", "Recommended", "recommend"]
 
 _NAMES = ("best", "robust", "hybrid")
-
-# Fewer trials do not show that a configuration is on a plateau.
-_FEW_NEAR = 3
 
 
 @dataclass(frozen=True)
@@ -85,12 +79,13 @@ class Recommended:
         trial: Its trial's number; None if it has no trial.
         run: The id of the run that this trial was imported from; None for all others.
         tried: Whether it has been trained.
-        value: If it was confirmed, its mean on test data over seeds; otherwise its trial's value;
-            None if it was not tried.
+        value: If it was trained again, its mean on test data over seeds; otherwise its trial's
+            value; None if it was not tried.
         expected: The value to expect, with its 95 % interval: from the confirmation if it was
-            confirmed, otherwise from the trials around it; None if nothing is known.
+            trained again, otherwise from the trials around it; None if nothing is known.
         improvement: By how much ``value`` is better than the baseline's, below 0 if worse; None if
-            one of the two is unknown.
+            one of the two is unknown. Without a confirmation it is that of single runs, and that
+            of the best of many is an overestimate.
         changes: The parameters in which it differs from the baseline.
         risk: The reasons against it, in words.
     """
@@ -113,12 +108,14 @@ class Recommendation(Result):
     """Three configurations to train with.
 
     Attributes:
-        best: The best mean on test data, or the best value if nothing was confirmed.
+        best: The best mean on test data, or the best value if nothing was trained again.
         robust: The best lower bound, with neighbors that are as good.
         hybrid: In between: numbers half way, on the range's own scale; choices as in ``best``.
         baseline: The configuration that they are compared with, in trainer units; None if there is
             none.
-        confirmed: Whether they were confirmed.
+        trained_again: Whether they were trained again on fresh seeds, by a confirmation.
+        overtuning: The chance that the study's best trial is worse than the baseline; None if
+            there is no baseline.
         noise: How much values of one configuration vary, and how that is known; None if it is not
             known.
         prefixes: Parameter -> what the trainer calls it, for `to_overrides`.
@@ -128,7 +125,8 @@ class Recommendation(Result):
     robust: Recommended
     hybrid: Recommended
     baseline: Mapping[str, Any] | None
-    confirmed: bool
+    trained_again: bool
+    overtuning: Overtuning | None
     noise: Noise | None
     prefixes: Mapping[str, str | None] = field(default_factory=dict)
 
@@ -205,14 +203,18 @@ class Recommendation(Result):
         rows = [[name, *(_cell(each, name) for each in params)] for name in names]
         for title, word_of in [("trial", _origin), ("value", _reached), ("expected", _expected)]:
             rows.append([title, *gap, *(word_of(each) for each in three)])
-        return TextTable(["", *(["baseline"] if gap else []), *_NAMES], rows)
+        unconfirmed = not self.trained_again and any(each.improvement for each in three)
+        note = "Improvements in brackets are those of single runs: unconfirmed."
+        head = ["", *(["baseline"] if gap else []), *_NAMES]
+        return TextTable(head, rows, note=note if unconfirmed else "")
 
     def _parts(self) -> list[str | TextTable]:
         words: dict[str, list[str]] = {}
         for each in (self[name] for name in _NAMES):
             words.setdefault(f"{_changed(each)}{each.risk}", []).append(each.name)
         lines = [f"{', '.join(names)}: {said}" for said, names in words.items()]
-        return [self.table(), "\n".join(lines)]
+        doubt = [] if self.overtuning is None else [str(self.overtuning)]
+        return [self.table(), "\n".join([*lines, *doubt])]
 
     def _records(self) -> Iterator[dict[str, Any]]:
         for each in (self[name] for name in _NAMES):
@@ -248,9 +250,15 @@ def recommend(
     included: ``best`` has the best mean score on test data; ``robust`` has the best lower end of
     its interval, minus what its neighbors in the study are worse than its own trial. Without one,
     the candidates are the study's complete trials: ``best`` has the best value; ``robust`` has the
-    best lower end of the interval of the value that the trials around it predict. A peak, a lucky
-    run, or a place where values scatter or nothing is near, has no good lower end. ``hybrid`` is
-    half way between them.
+    best lower end of an interval of the mean value of the trials around it. A peak, a lucky run, or
+    a place where values scatter or nothing is near, has no good lower end. ``hybrid`` is half way
+    between them.
+
+    True values are those of a Gaussian process over the study's trials. Their 95 % intervals held
+    the true value in 92 % or more of simulated studies of each kind: bowls of 2 to 6 parameters,
+    ridges, cliffs, kinks and nothing but noise, under random search, TPE and CMA-ES. In most kinds
+    they held it in nearly all, so they are rather wide. With fewer than four trials for each
+    parameter and four more, no value is expected.
 
     Without a confirmation, the noise is that among repeated trials of one configuration, or else
     what the trials' neighbors do not explain, and the risk says that nothing was confirmed.
@@ -285,20 +293,24 @@ def recommend(
         lr -99.9 %
     """
     check_single_objective(study)
-    source = _Source.of(study)
+    source = Source.of(study)
     if confirmation is None:
-        candidates, before = source.tried(), _baseline(source, baseline, prefixes)
+        candidates, before = source.tried(), baseline_of(source, baseline, prefixes)
     else:
         if baseline is not None:
             raise InvalidArgument("`baseline` must be left out: the confirmation has its own.")
         candidates = source.confirmed(confirmation)
-        before = _Baseline(dict(confirmation.baseline.params), None)
+        before = Baseline(dict(confirmation.baseline.params), None)
+    if confirmation is not None:
+        overtuning: Overtuning | None = of_confirmation(confirmation)
+    else:
+        overtuning = None if before is None else source.overtuning(before)
     best = max(candidates, key=lambda each: each.goodness)
     robust = max(candidates, key=lambda each: each.robustness)
     between = _between(source.ranges, best, robust)
     hybrid = source.find([best, robust, *candidates], between)
     three = [
-        _recommended(name, each, before, source, candidates)
+        _recommended(name, each, before, source, candidates, confirmation)
         for name, each in zip(_NAMES, (best, robust, hybrid), strict=True)
     ]
     _check_prefixes(prefixes or {}, three)
@@ -307,7 +319,8 @@ def recommend(
         robust=three[1],
         hybrid=three[2],
         baseline=None if before is None else before.params,
-        confirmed=confirmation is not None,
+        trained_again=confirmation is not None,
+        overtuning=overtuning,
         noise=source.landscape.noise,
         prefixes=dict(prefixes or {}),
     )
@@ -319,212 +332,8 @@ def _check_prefixes(prefixes: Mapping[str, str | None], three: Sequence[Recommen
         one_of("prefixes", param, known)
 
 
-@dataclass(frozen=True)
-class _Baseline:
-    """The configuration to compare with: its params in trainer units, and its trial's value."""
-
-    params: dict[str, Any]
-    value: float | None
-
-
-@dataclass(frozen=True)
-class _Candidate:
-    """A configuration that may be recommended.
-
-    Attributes:
-        trial_params: The configuration as a trial stores it.
-        params: The configuration in trainer units.
-        trial: Its trial's number, if it has one.
-        value: What it reached; None if it was not tried.
-        sign: 1 if more is better, -1 otherwise.
-        around: What the trials around it show.
-        run: The id of the run that its trial was imported from.
-        configuration: What the confirmation found; None if it was not confirmed.
-    """
-
-    trial_params: dict[str, Any]
-    params: dict[str, Any]
-    trial: int | None
-    value: float | None
-    sign: float
-    around: Around
-    run: str | None = None
-    configuration: Configuration | None = None
-
-    @property
-    def goodness(self) -> float:
-        return -math.inf if self.value is None else self.sign * self.value
-
-    @property
-    def expected(self) -> Estimate | None:
-        return self.around.estimate if self.configuration is None else self.configuration.mean
-
-    @property
-    def robustness(self) -> tuple[bool, float, float]:
-        """Sorts by the worse end of what to expect, then by value.
-
-        A configuration with nothing near it comes last: nobody knows whether it is on a plateau.
-        """
-        expected = self.expected
-        if expected is None:
-            return False, -math.inf, self.goodness
-        bound = min(self.sign * expected.low, self.sign * expected.high)
-        # The estimate around a trial is a mean over its neighbors already.
-        drop = 0.0 if self.configuration is None else self.around.drop or 0.0
-        return self.around.n_near > 0, bound - max(drop, 0.0), self.goodness
-
-
-@dataclass(frozen=True)
-class _Source:
-    """A study and what its trials show of the landscape."""
-
-    study: Study
-    trials: tuple[FrozenTrial, ...]
-    ranges: Mapping[str, BaseDistribution]
-    landscape: Landscape
-    sign: float
-    space: SearchSpace | None
-
-    @classmethod
-    def of(cls, study: Study) -> _Source:
-        trials = [trial for trial in study.get_trials(deepcopy=False) if is_complete(trial)]
-        if not trials:
-            raise InvalidArgument(
-                f"`study` must have a complete trial, got {study.study_name!r}, which has none."
-            )
-        ranges, _ = common_ranges(trials)
-        sign = sign_of(study.direction)
-        return cls(
-            study=study,
-            trials=tuple(trials),
-            ranges=ranges,
-            landscape=Landscape(trials, ranges, maximize=sign > 0),
-            sign=sign,
-            space=_space_of(study),
-        )
-
-    def tried(self) -> list[_Candidate]:
-        """Return the trials as candidates, the first among equals."""
-        return [self._candidate(row) for row in range(len(self.trials))]
-
-    def confirmed(self, confirmation: Confirmation) -> list[_Candidate]:
-        """Return the configurations that a confirmation has trained on all its seeds."""
-        if not hasattr(confirmation, "configurations"):
-            raise InvalidType(
-                f"`confirmation` must be a Confirmation, got {type(confirmation).__name__}."
-            )
-        if confirmation.study_name != self.study.study_name:
-            raise InvalidArgument(
-                f"`confirmation` must be of the study {self.study.study_name!r}, got one of "
-                f"{confirmation.study_name!r}."
-            )
-        sign = sign_of(confirmation.direction)
-        trained = (confirmation.baseline, *confirmation.configurations)
-        found = [self._confirmed(each, sign) for each in trained if each.mean is not None]
-        if not found:
-            raise InvalidArgument(
-                "`confirmation` must have a configuration without a lost seed, got none."
-            )
-        return found
-
-    def find(self, candidates: Iterable[_Candidate], trial_params: dict[str, Any]) -> _Candidate:
-        """Return the candidate with these params, the trial that has them, or a new candidate."""
-        for candidate in candidates:
-            if candidate.trial_params == trial_params:
-                return candidate
-        for row, trial in enumerate(self.trials):
-            if trial.params == trial_params:
-                return self._candidate(row)
-        around = self.landscape.around(trial_params)
-        params = self._trainer_params(trial_params)
-        return _Candidate(trial_params, params, None, None, self.sign, around)
-
-    def _candidate(self, row: int) -> _Candidate:
-        trial = self.trials[row]
-        return _Candidate(
-            trial_params=dict(trial.params),
-            params=trainer_params(self.study, trial),
-            trial=trial.number,
-            value=trial.value,
-            sign=self.sign,
-            around=self.landscape.around(trial.params, row=row),
-            run=trial.user_attrs.get(RUN_KEY),
-        )
-
-    def _confirmed(self, configuration: Configuration, sign: float) -> _Candidate:
-        assert configuration.mean is not None
-        rows = [r for r, t in enumerate(self.trials) if t.number == configuration.trial]
-        row = rows[0] if rows else None
-        params = dict(configuration.params)
-        if row is not None:
-            trial_params = dict(self.trials[row].params)
-        else:
-            trial_params = params if self.space is None else self.space.to_trial(params)
-        return _Candidate(
-            trial_params=trial_params,
-            params=params,
-            trial=configuration.trial,
-            value=configuration.mean.mean,
-            sign=sign,
-            around=self.landscape.around(trial_params, row=row),
-            configuration=configuration,
-        )
-
-    def _trainer_params(self, trial_params: dict[str, Any]) -> dict[str, Any]:
-        return trial_params if self.space is None else self.space.from_trial(trial_params)
-
-
-def _space_of(study: Study) -> SearchSpace | None:
-    """Return the study's search space; None if its trials are in trainer units already."""
-    recipe = read_recipe(study)
-    if recipe is None or recipe.search_space is None or IMPORT_KEY in study.user_attrs:
-        return None
-    return SearchSpace.from_dict(recipe.search_space)
-
-
-def _baseline(
-    source: _Source, asked: Any, prefixes: Mapping[str, str | None] | None
-) -> _Baseline | None:
-    if asked is None:
-        imported = imported_baseline(source.study)
-        if imported is not None:
-            return _Baseline(trainer_params(source.study, imported), imported.value)
-        asked = None if source.space is None else source.space.defaults()
-    if asked is None:
-        return None
-    if isinstance(asked, int) and not isinstance(asked, bool):
-        found = [trial for trial in source.trials if trial.number == asked]
-        if not found:
-            numbers = [trial.number for trial in source.trials]
-            raise InvalidArgument(
-                f"`baseline` must be the number of a complete trial, {numbers}, got {asked}."
-            )
-        return _Baseline(trainer_params(source.study, found[0]), found[0].value)
-    if isinstance(asked, str | PathLike):
-        asked = _params_of_file(source, asked, prefixes or {})
-    if not isinstance(asked, dict):
-        raise InvalidType(
-            f"`baseline` must be a number, a dict or a path, got {type(asked).__name__}."
-        )
-    values = [t.value for t in source.trials if trainer_params(source.study, t) == asked]
-    return _Baseline(dict(asked), values[0] if values else None)
-
-
-def _params_of_file(
-    source: _Source, path: str | PathLike[str], prefixes: Mapping[str, str | None]
-) -> dict[str, Any]:
-    """Return the study's parameters with a file's values; fixed ones are the study's own."""
-    first = source.trials[0]
-    params = trainer_params(source.study, first)
-    spelling = UNKNOWN_SPACE if source.space is None else source.space
-    tuned = {spelling.trainer_name(name) for name in first.params}
-    asked = [name for name in params if name in tuned and prefixes.get(name, name) is not None]
-    named = {name: prefix for name, prefix in prefixes.items() if name in asked and prefix}
-    return params | params_of_yaml(path, asked, prefixes=named)
-
-
 def _between(
-    ranges: Mapping[str, BaseDistribution], best: _Candidate, robust: _Candidate
+    ranges: Mapping[str, BaseDistribution], best: Candidate, robust: Candidate
 ) -> dict[str, Any]:
     """Return the params half way between two candidates, as a trial stores them."""
     other = robust.trial_params
@@ -548,21 +357,23 @@ def _middle(distribution: BaseDistribution, one: Any, other: Any) -> Any:
 
 def _recommended(
     name: str,
-    each: _Candidate,
-    before: _Baseline | None,
-    source: _Source,
-    candidates: Sequence[_Candidate],
+    each: Candidate,
+    before: Baseline | None,
+    source: Source,
+    candidates: Sequence[Candidate],
+    confirmation: Confirmation | None,
 ) -> Recommended:
     improvement = _improvement(each, before)
     changes = () if before is None else _changes(before.params, each.params)
-    sentences = [
-        *_risk_of_being(each, before),
-        *_risk_of_value(each, candidates),
-        *_risk_of_improvement(each, improvement, source.landscape.noise, len(candidates)),
-        *_risk_around(each),
-        *_risk_at_ends(each, source.landscape),
-        *_risk_of_changes(changes),
-    ]
+    risk = risk_of(
+        each,
+        candidates,
+        before=before,
+        improvement=improvement,
+        n_changes=len(changes),
+        landscape=source.landscape,
+        confirmation=confirmation,
+    )
     return Recommended(
         name=name,
         params=each.params,
@@ -574,11 +385,11 @@ def _recommended(
         expected=each.expected,
         improvement=improvement,
         changes=changes,
-        risk=" ".join(sentences),
+        risk=risk,
     )
 
 
-def _improvement(each: _Candidate, before: _Baseline | None) -> float | None:
+def _improvement(each: Candidate, before: Baseline | None) -> float | None:
     if each.configuration is not None:
         effect = each.configuration.improvement
         return None if effect is None else effect.estimate
@@ -601,75 +412,9 @@ def _percent(was: Any, now: Any) -> float | None:
     return None if was == 0 else 100 * (now - was) / abs(was)
 
 
-def _risk_of_being(each: _Candidate, before: _Baseline | None) -> list[str]:
-    return ["It is the baseline."] if before is not None and each.params == before.params else []
-
-
-def _risk_of_value(each: _Candidate, candidates: Sequence[_Candidate]) -> list[str]:
-    if each.value is None:
-        return ["Not yet tried."]
-    if each.configuration is not None:
-        n_seeds = len(each.configuration.scores)
-        return [f"Confirmed on {n_seeds} seeds."]
-    others = [
-        short(other.value)
-        for other in candidates
-        if other.trial_params == each.trial_params and other.trial != each.trial
-    ]
-    again = [f"When run again, it reached {', '.join(others)}."] if others else []
-    if each.goodness < max(other.goodness for other in candidates):
-        return ["Not confirmed: train it again on fresh seeds.", *again]
-    flattered = f"it is the best of {len(candidates)} runs, so its value is an overestimate"
-    return [f"Not confirmed: {flattered}; train it again on fresh seeds.", *again]
-
-
-def _risk_of_improvement(
-    each: _Candidate, improvement: float | None, noise: Noise | None, n_candidates: int
-) -> list[str]:
-    if not improvement:
-        return []
-    words = f"Its improvement over the baseline, {improvement:+.3g}, is"
-    if each.configuration is not None:
-        effect = each.configuration.improvement
-        is_significant = effect is not None and effect.is_significant
-        return [f"{words} significant." if is_significant else f"{words} not significant."]
-    if noise is None:
-        return [f"{words} of unknown significance: nothing shows the noise of one run."]
-    bound = noise.of_difference(n_candidates)
-    if abs(improvement) > bound:
-        return [f"{words} more than the noise of one run each (±{bound:.2g})."]
-    return [f"{words} within the noise of one run each (±{bound:.2g}, from {noise.source})."]
-
-
-def _risk_around(each: _Candidate) -> list[str]:
-    around = each.around
-    if not around.n_near:
-        return ["Nothing near it was tried, so nobody knows what a small change costs."]
-    near = "one trial" if around.n_near == 1 else f"{around.n_near} trials"
-    verb = "is" if around.n_near == 1 else "are"
-    if around.is_flat is None or around.drop is None:
-        return [f"There {verb} {near} near it."]
-    if around.is_flat and around.n_near < _FEW_NEAR:
-        return [f"Little was tried near it: {near}, as good within the noise."]
-    if around.is_flat:
-        return [f"It is on a plateau: {near} near it {verb} as good, within the noise."]
-    return [f"It is a peak or a lucky run: {near} near it {verb} {around.drop:.2g} worse."]
-
-
-def _risk_at_ends(each: _Candidate, landscape: Landscape) -> list[str]:
-    names = landscape.at_ends(each.trial_params)
-    return [f"At the end of its range: {', '.join(names)}."] if names else []
-
-
-def _risk_of_changes(changes: Sequence[Change]) -> list[str]:
-    if len(changes) < 2:
-        return []
-    return [f"It changes {len(changes)} parameters of the baseline at once."]
-
-
 def _held_by(study: Study, each: Recommended) -> dict[str, Any]:
     """Return a configuration as trials of a study store it."""
-    space = _space_of(study)
+    space = space_of(study)
     if space is not None:
         return space.to_trial(each.params)
     known: dict[str, BaseDistribution] = {}
@@ -700,8 +445,14 @@ def _origin(each: Recommended) -> str:
 
 
 def _reached(each: Recommended) -> str:
-    improvement = "" if each.improvement is None else f" ({signed(each.improvement)})"
-    return f"{short(each.value)}{improvement}"
+    if each.value is None:
+        return "-"
+    half = 0.0 if each.expected is None else (each.expected.high - each.expected.low) / 2
+    improvement = each.improvement
+    if improvement is None:
+        return measured(each.value, half)
+    sign = "+" if improvement > 0 else ""
+    return f"{measured(each.value, half)} ({sign}{measured(improvement, half)})"
 
 
 def _expected(each: Recommended) -> str:

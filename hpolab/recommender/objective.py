@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from hpolab.recommender.interactions import Interactions
-    from hpolab.recommender.ranking import RankingEstimate
+    from hpolab.recommender.ranking import Ranking, RankingEstimate
     from hpolab.recommender.splits import Splits
     from hpolab.recommender.trainer import RecommenderTraining
     from hpolab.search_space.space import SearchSpace
@@ -272,6 +272,13 @@ class RecommenderObjective(Objective):
                 `test` is seen.
         """
         return self._task(data).estimate(model.scores, self._metrics)
+
+    def ranking(self, model: Recommender, data: Interactions) -> Ranking:
+        """Return the ranks that a model gives to held-out items, as in `estimates`.
+
+        `Ranking.difference` compares two models on the same users.
+        """
+        return self._task(data).rank(model.scores, metrics=self._metrics)
 
     def row_scores(self, model: Recommender, data: Interactions) -> NDArray[np.float64]:
         """Return the metric of each user with an item to find, in the order of their codes.

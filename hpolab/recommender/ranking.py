@@ -207,9 +207,41 @@ class Ranking:
         kind, cut = _parse(name)
         if kind == "coverage":
             return _coverage(self.top[:, : int(cut)], self.n_items)
-        values = self.metric(name)
-        error = values.std(ddof=1) / math.sqrt(len(values)) if len(values) > 1 else math.nan
-        return RankingEstimate(float(values.mean()), float(error))
+        return _mean_of(self.metric(name))
+
+    def difference(self, other: Ranking, name: str) -> RankingEstimate:
+        """Return by how much a metric is above another model's on the same users.
+
+        The standard error is that of the paired differences. Users that are hard for one model are
+        mostly hard for the other, so the two models' own errors are too large to compare them.
+
+        Args:
+            other: The other model's ranks, of the same task.
+            name: As in `estimate`.
+
+        Raises:
+            InvalidArgument: If the two are not of the same task, or as in `metric`.
+
+        Example:
+            >>> from hpolab import Interactions
+            >>> past = Interactions.of(["ann", "bob", "eve"], ["x", "y", "z"])
+            >>> future = Interactions.of(["ann", "bob", "eve"], ["z", "x", "y"], like=past)
+            >>> task = RankingTask(seen=past, held_out=future)
+            >>> one = task.rank(lambda users: np.array([[0.3, 0.2, 0.1]])[[0] * len(users)])
+            >>> other = task.rank(lambda users: np.array([[0.1, 0.2, 0.3]])[[0] * len(users)])
+            >>> round(one.difference(other, "mrr").mean, 3)
+            -0.167
+        """
+        is_same_task = (
+            self.n_items == other.n_items
+            and np.array_equal(self.users, other.users)
+            and np.array_equal(self.n_candidates, other.n_candidates)
+        )
+        if not is_same_task:
+            raise InvalidArgument(
+                "`other` must rank the same held-out items, got one of another task."
+            )
+        return _mean_of(self.by_user(name) - other.by_user(name))
 
     def by_user(self, name: str) -> Floats:
         """Return what each user contributes to a metric, (u,), in the order of users.
@@ -299,6 +331,11 @@ def _auc(of: _ByUser, cut: float) -> Floats:
 
 def _log_loss(of: _ByUser, cut: float) -> Floats:
     return of.log_losses
+
+
+def _mean_of(values: Floats) -> RankingEstimate:
+    error = values.std(ddof=1) / math.sqrt(len(values)) if len(values) > 1 else math.nan
+    return RankingEstimate(float(values.mean()), float(error))
 
 
 def _coverage(top: Ints, n_items: int) -> RankingEstimate:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING
 
+from hpolab.analysis.overtuning import of_confirmation
 from hpolab.analysis.wording import INTERVAL, count, estimated
 from hpolab.report import figures
 from hpolab.report.blocks import Document, Plot, Section, Text
@@ -25,7 +26,12 @@ def confirmation_document(confirmation: Confirmation) -> Document:
         f"{confirmation.baseline_name} · {count(confirmation.n_seeds, 'seed')}"
     )
     sections = [
-        Section("verdict", "Verdict", confirmation_blocks(confirmation), for_terminal=True),
+        Section(
+            "verdict",
+            "Verdict",
+            [*confirmation_blocks(confirmation), Text([str(of_confirmation(confirmation))])],
+            for_terminal=True,
+        ),
         Section("configurations", "Configurations", _snippets(confirmation)),
     ]
     return Document(confirmation.study_name, subtitle, sections)

@@ -38,7 +38,6 @@ __all__ = [
     "Slice",
     "SliceOfMany",
     "View",
-    "best_and_evenly",
     "best_curves",
     "course",
     "curves",
@@ -482,11 +481,6 @@ def _curve(trial: FrozenTrial, reading: Reading) -> Curve:
     elif reading.baseline is not None and trial.number == reading.baseline.number:
         kind = "baseline"
     return Curve(trial.number, kind, steps, [trial.intermediate_values[step] for step in steps])
-
-
-def best_and_evenly(reading: Reading, limit: int) -> list[FrozenTrial]:
-    """Return up to ``limit`` complete trials: the best, and as many of the others, evenly."""
-    return _best_and_evenly(reading.complete, reading, limit)
 
 
 def stored_title(reading: Reading, name: str) -> str:

@@ -57,7 +57,7 @@ def references_section(reading: Reading, trials: Mapping[str, FrozenTrial]) -> l
     strong = frozenset(place for place, row in enumerate(rows) if row.is_tuned)
     blocks: list[Block] = [
         Text([_words(rows, metric)], "finding"),
-        TextTable(["", *columns], cells, strong, _note(references)),
+        TextTable(["", *columns], cells, strong, _note(rows, references)),
     ]
     return [Section("references", "Beside simple solutions", blocks, for_terminal=True)]
 
@@ -85,10 +85,15 @@ def _words(rows: Sequence[_ReferenceRow], metric: str) -> str:
     return f"{words}; of the {kind} {other.name} comes first with {_cell(other, metric)}."
 
 
-def _note(references: Mapping[str, Any]) -> str:
+def _note(rows: Sequence[_ReferenceRow], references: Mapping[str, Any]) -> str:
     notes = [
         "Emphasized: the best trial, an overestimate if there were many. Simple solutions are at "
         "their defaults."
     ]
+    if any(row.metrics.get(f"{name}{_ERROR}") is not None for row in rows for name in row.metrics):
+        notes.append(
+            "Errors are those of one row alone; two rows on the same users differ by less chance: "
+            "`Ranking.difference`."
+        )
     notes += [f"{name}: {why}." for name, why in references.items() if isinstance(why, str)]
     return " ".join(notes)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import platform
+from dataclasses import dataclass
 from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any
@@ -14,9 +15,11 @@ from optuna.trial import TrialState
 from hpolab import _optuna
 from hpolab.analysis.confirmation import CONFIRMED
 from hpolab.analysis.influence import influence
+from hpolab.analysis.overtuning import of_confirmation
+from hpolab.analysis.race import expected_losses
 from hpolab.analysis.recommend import recommend
 from hpolab.analysis.trained.confirm import load_confirmation
-from hpolab.analysis.wording import change, count, duration, percent, short
+from hpolab.analysis.wording import change, count, duration, estimated, measured, percent, short
 from hpolab.errors import HpolabError, InvalidArgument
 from hpolab.report import figures, plots
 from hpolab.report.blocks import (
@@ -30,7 +33,8 @@ from hpolab.report.blocks import (
     Tiles,
 )
 from hpolab.report.confirmation import confirmation_blocks
-from hpolab.report.reading import read, value_of
+from hpolab.report.gains import gain_tiles
+from hpolab.report.reading import read
 from hpolab.report.references import references_section
 from hpolab.report.sparkline import sparkline
 from hpolab.report.spelling import spelled
@@ -49,6 +53,7 @@ if TYPE_CHECKING:
     from optuna.trial import FrozenTrial
 
     from hpolab.analysis.confirmation import Confirmation
+    from hpolab.analysis.overtuning import Overtuning
     from hpolab.analysis.parameters import Influence
     from hpolab.analysis.recommend import Recommendation, Recommended
     from hpolab.report.blocks import Block, Snippets
@@ -70,29 +75,57 @@ _RESAMPLES, _RESAMPLES_OF_MANY, _MANY = 100, 60, 8
 def study_document(study: Study, prefixes: Mapping[str, str | None] | None = None) -> Document:
     """Return the report of a study; ``prefixes`` are the params' names in the trainer's command."""
     reading = read(study)
-    sections = [_overview(reading)]
-    if not reading.complete:
-        sections += [_nothing_complete(reading)]
-    elif reading.is_single:
-        sections += _single_sections(reading, prefixes)
+    if reading.is_single and reading.complete:
+        found = _find(reading)
+        sections = [_overview(reading, found), *_single_sections(reading, found, prefixes)]
+    elif not reading.complete:
+        sections = [_overview(reading), _nothing_complete(reading)]
     else:
+        sections = [_overview(reading)]
         sections += _sections_of_several_values(reading)
     sections += [*_ended_early(reading), _made_by(reading)]
     return Document(reading.name, _subtitle(reading), sections)
 
 
-def _single_sections(reading: Reading, prefixes: Mapping[str, str | None] | None) -> list[Section]:
+@dataclass(frozen=True)
+class _Found:
+    """What is known of a study's best configuration.
+
+    Attributes:
+        confirmation: The study's confirmation; None if there is none, or it is not finished.
+        unfinished: Why a confirmation cannot be read yet; "" if there is none.
+        recommendation: What it recommends; None if it cannot.
+    """
+
+    confirmation: Confirmation | None
+    unfinished: str
+    recommendation: Recommendation | None
+
+    @property
+    def overtuning(self) -> Overtuning | None:
+        """The chance that the best trial is worse than the baseline; None without a baseline."""
+        if self.recommendation is not None:
+            return self.recommendation.overtuning
+        return None if self.confirmation is None else of_confirmation(self.confirmation)
+
+
+def _find(reading: Reading) -> _Found:
     confirmation, unfinished = _find_confirmation(reading)
+    return _Found(confirmation, unfinished, _recommendation(reading, confirmation))
+
+
+def _single_sections(
+    reading: Reading, known: _Found, prefixes: Mapping[str, str | None] | None
+) -> list[Section]:
     found = _influence(reading)
     important = [] if found is None else list(found.parameters)
-    recommendation = _recommendation(reading, confirmation)
     return [
-        *_confirmed(confirmation, unfinished),
+        *_trained_again(known),
         *ensemble_section(reading),
         _against_baseline(reading),
         *_references(reading),
         _leaderboard(reading),
-        *_recommended(recommendation, prefixes),
+        *_recommended(known.recommendation, prefixes),
         *post_section(reading),
         _history(reading),
         *_reports(reading),
@@ -113,37 +146,26 @@ def _subtitle(reading: Reading) -> str:
     return f"{what} · {values} {aims} · {count(len(reading.trials), 'trial')}{since}"
 
 
-def _overview(reading: Reading) -> Section:
+def _overview(reading: Reading, found: _Found | None = None) -> Section:
     n = tally(reading.trials)
     budget = budget_of(reading.user_attrs, n.finished)
     states = f"{n.complete} complete, {n.pruned} pruned, {n.failed} failed"
     if n.running or n.waiting:
         states += f", {n.running} running, {n.waiting} waiting"
     of_budget = "" if budget is None else f" of {budget:,}"
-    tiles = [*_value_tiles(reading), ("trials finished", f"{n.finished:,}{of_budget}", states)]
+    gained = [] if found is None else gain_tiles(reading, found.confirmation, found.recommendation)
+    tiles = [*gained, ("trials finished", f"{n.finished:,}{of_budget}", states)]
     if reading.training_seconds:
         wall = reading.wall_seconds or 0.0
         tiles.append(("training time", duration(reading.training_seconds), _within(wall)))
     blocks: list[Block] = [Tiles(tiles)]
     if reading.is_single and reading.complete:
         blocks.append(Text([_baseline_words(reading)]))
+    if found is not None and found.overtuning is not None:
+        blocks.append(Text([str(found.overtuning)]))
     if IMPORT_KEY in reading.user_attrs:
         blocks.append(Text([_imported_words(reading.user_attrs[IMPORT_KEY])]))
     return Section("overview", "Overview", blocks, for_terminal=True)
-
-
-def _value_tiles(reading: Reading) -> list[tuple[str, str, str]]:
-    best, baseline = reading.best, reading.baseline
-    if best is None:
-        return []
-    tiles = [("best value", short(best.value), f"trial {best.number}")]
-    if baseline is not None and baseline.state == TrialState.COMPLETE:
-        gain = value_of(best) - value_of(baseline)
-        hint = f"{reading.baseline_name} has {short(baseline.value)}"
-        better = gain if reading.maximize else -gain
-        gained = f"{better:+.3g}" if better else "none"
-        tiles.append((f"gain on {reading.baseline_name}", gained, hint))
-    return tiles
 
 
 def _within(wall_seconds: float) -> str:
@@ -198,11 +220,13 @@ def _find_confirmation(reading: Reading) -> tuple[Confirmation | None, str]:
         return None, f"{name!r} is in the storage, but cannot be read yet: {error}"
 
 
-def _confirmed(confirmation: Confirmation | None, unfinished: str) -> list[Section]:
+def _trained_again(found: _Found) -> list[Section]:
+    confirmation = found.confirmation
     if confirmation is not None:
+        title = f"Trained again on {count(confirmation.n_seeds, 'seed')}"
         blocks = confirmation_blocks(confirmation)
-        return [Section("confirmation", "Confirmed on test data", blocks, for_terminal=True)]
-    words = unfinished or (
+        return [Section("confirmation", title, blocks, for_terminal=True)]
+    words = found.unfinished or (
         "Nothing has been confirmed, and the best of many noisy values is an overestimate. "
         "`hpolab.confirm` trains the best configurations and the baseline again with fresh seeds, "
         "and scores them on data that no trial has seen."
@@ -231,7 +255,7 @@ def _against_baseline(reading: Reading) -> Section:
     names = list(dict.fromkeys([*before, *params]))
     known = baseline.value if baseline.state == TrialState.COMPLETE else None
     gained = [] if known is None else [change(known, best.value)]
-    rows = [["value", short(known), short(best.value), *(gained or ["-"])]]
+    rows = [["value (one run each)", short(known), short(best.value), *(gained or ["-"])]]
     rows += [_compared(name, before, params) for name in names]
     head = ["parameter", f"baseline (trial {baseline.number})", f"best (trial {best.number})"]
     table = TextTable([*head, "change"], rows, frozenset([0]))
@@ -303,11 +327,23 @@ def _leader(
 def _recommendation(reading: Reading, confirmation: Confirmation | None) -> Recommendation | None:
     study = reading.study
     if len(reading.complete) > _MAX_NEIGHBORS:
-        study = _optuna.with_trials(study, plots.best_and_evenly(reading, _MAX_NEIGHBORS))
+        study = _optuna.with_trials(study, _some_trials(reading))
     try:
         return recommend(study, confirmation)
     except InvalidArgument:
         return None  # such as a study whose complete trials all violate a constraint
+
+
+def _some_trials(reading: Reading) -> list[FrozenTrial]:
+    """Return trials of a long study, none of them but the best for its value.
+
+    Were the best half kept, its luck would be taken for the true values around it.
+    """
+    kept = {trial.number: trial for trial in plots.evenly(reading.complete, _MAX_NEIGHBORS)}
+    for trial in (reading.best, reading.baseline):
+        if trial is not None and trial.state == TrialState.COMPLETE:
+            kept[trial.number] = trial
+    return [kept[number] for number in sorted(kept)]
 
 
 def _recommended(
@@ -327,13 +363,10 @@ def _recommended(
 def _snippets(alike: Sequence[Recommended], prefixes: Mapping[str, str | None] | None) -> Snippets:
     one = alike[0]
     origin = f"Trial {one.trial}" if one.trial is not None else "Not yet tried"
-    reached = "" if one.value is None else f", reached {short(one.value)}"
     expected = one.expected
-    interval = (
-        ""
-        if expected is None
-        else f", expected {short(expected.mean)} ({short(expected.low)} to {short(expected.high)})"
-    )
+    half = 0.0 if expected is None else (expected.high - expected.low) / 2
+    reached = "" if one.value is None else f", reached {measured(one.value, half)}"
+    interval = "" if expected is None else f", expected {estimated(expected)}"
     changes = ", ".join(map(str, one.changes))
     notes = [f"{origin}{reached}{interval}."]
     if changes:
@@ -516,7 +549,23 @@ def _ended_early(reading: Reading) -> list[Section]:
     n_more = len(reading.reasons) - len(rows)
     note = f"And {count(n_more, 'other reason')}." if n_more > 0 else ""
     table = TextTable(["trials were", "why", "how many"], rows, note=note)
-    return [Section("early", "Pruned and failed", [table], for_terminal=True)]
+    blocks: list[Block] = [table, *_losses_of_race(reading)]
+    return [Section("early", "Pruned and failed", blocks, for_terminal=True)]
+
+
+def _losses_of_race(reading: Reading) -> list[Block]:
+    is_race = reading.recipe is not None and str(reading.recipe.pruner).startswith("race")
+    if not is_race or not reading.is_single:
+        return []
+    losses = expected_losses(reading.trials, reading.study.direction)
+    if losses is None:
+        return []
+    words = (
+        "Of the trials that the race has stopped, "
+        f"{'fewer than 0.01' if losses < 0.01 else f'{losses:.2g}'} are expected to have become "
+        "better than the best trial."
+    )
+    return [Text([words])]
 
 
 def _made_by(reading: Reading) -> Section:

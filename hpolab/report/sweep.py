@@ -6,6 +6,7 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
+from hpolab.analysis.overtuning import Overtuning
 from hpolab.analysis.wording import count, listed, short
 from hpolab.report import figures, plots
 from hpolab.report.blocks import Document, Plot, Plots, Section, Text
@@ -48,11 +49,13 @@ def sweep_document(sweep: Sweep) -> Document:
 def _stages(sweep: Sweep) -> Section:
     table = sweep.table()
     words = [
-        f"The best value is {short(sweep.best.value)}, in stage {_stage_of(sweep.best, sweep)!r}.",
+        f"The best value is {short(sweep.best.value)}, in one run of stage "
+        f"{_stage_of(sweep.best, sweep)!r}: unconfirmed.",
         "Each configuration was trained once, so the best of a stage is an overestimate. What two "
         "parameters only do together shows only if one stage has both.",
+        str(Overtuning(None, "the start", "each configuration was trained once")),
     ]
-    note = "Emphasized: stages with a gain." if table.strong else ""
+    note = f"{table.note} Emphasized: stages with a gain." if table.strong else table.note
     blocks: list[Block] = [Text(words, "finding"), replace(table, note=note)]
     return Section("stages", "Stages", blocks, for_terminal=True)
 

@@ -29,7 +29,7 @@ __all__ = ["RacingPruner"]
 # differences spread 0.4 to 2.9 times as much as the best one's own folds (medians); below a quarter
 # they are mostly between near copies. With this floor a race over trials of which a third are
 # copies or near copies lost the best one in 10 % of the runs instead of 17 %, for 8 % more folds;
-# without copies in 6 % instead of 8 %.
+# without copies in 6 % instead of 8 %. (Measured with one and the same chance after every fold.)
 _LEAST_SPREAD = 0.25
 # Two values this close differ by rounding.
 _ROUNDING = 1e-9
@@ -45,7 +45,8 @@ class RacingPruner(BasePruner):
     the difference to the best trial on the same folds. The mean difference over j of n folds is
     known; over all n it is normal around it with the variance s² (1/j - 1/n), if the differences
     are drawn alike and nothing is known of their mean beforehand. A trial whose chance to end
-    below zero is less than ``chance`` is pruned.
+    below zero is less than ``chance`` times j/n is pruned: folds are looks, and with few of them
+    seen the luck of a draw is large.
 
     s² is the variance of such differences between folds: the median over complete trials, pooled
     with the trial's own once it has two folds, and taken by Student's t, as it is known from few
@@ -53,15 +54,23 @@ class RacingPruner(BasePruner):
     second configuration with other values is complete, none is pruned. As near copies say little,
     s is at least a quarter of the spread that the best trial's own folds have.
 
+    What it costs, in simulated studies of 30 trials with 10 folds each: the trial that would have
+    been the best over all folds is stopped in 10 to 17 % of studies where trials differ by no more
+    than one fold's noise, and in 3 % where they differ by three times as much; with 100 trials in
+    up to 23 %. What is stopped instead of the best is nearly as good. 28 to 56 % of the folds are
+    trained. With ``chance=0.05`` 2 to 7 % of studies lose their best, for a tenth to a fifth more
+    folds. A study's report says how many it expects to have stopped.
+
     Where a Wilcoxon test needs ten folds to decide, as it asks whether the trial is
-    *significantly* worse, this one asks what is worth its time, and mostly knows after one or two.
+    *significantly* worse, this one asks what is worth its time, and often knows after a few.
 
     The idea of a race is from Maron and Moore 1994, "Hoeffding races" (NeurIPS 6), and its use on
     paired folds from Birattari et al. 2002, "A racing algorithm for configuring metaheuristics"
     (GECCO); the variance is that of a mean of n of which j are seen, in a finite population.
 
     Args:
-        chance: What is too small a chance to become the best, above 0 and below 0.5.
+        chance: What is too small a chance to become the best once all folds are seen, above 0 and
+            below 0.5; about the share of studies of 30 trials that may lose their best.
 
     Raises:
         InvalidArgument: If ``chance`` is out of its range.
@@ -81,7 +90,7 @@ class RacingPruner(BasePruner):
         ...     study.enqueue_trial({"x": x})
         >>> study.optimize(objective, n_trials=4)
         >>> [len(trial.intermediate_values) for trial in study.trials]
-        [5, 5, 1, 5]
+        [5, 5, 2, 5]
     """
 
     def __init__(self, chance: float = 0.2) -> None:
@@ -100,13 +109,21 @@ class RacingPruner(BasePruner):
         n_left = len(best) - len(behind)
         if spread is None or not behind or n_left <= 0:
             return False
-        # The usual variance counts as one trial's, however many it is the median of: this trial's
-        # own may differ from it.
-        n_free, n_own = len(best) - 1, len(behind) - 1
-        own = variance(behind) if n_own else 0.0
-        pooled = (n_free * spread + n_own * own) / (n_free + n_own)
-        error = math.sqrt(pooled * (1 / len(behind) - 1 / len(best)))
-        return fmean(behind) > error * _quantile_of_t(n_free + n_own, 1 - self._chance)
+        error, n_free = _error(behind, len(best), spread)
+        too_small = self._chance * len(behind) / len(best)
+        return fmean(behind) > error * _quantile_of_t(n_free, 1 - too_small)
+
+
+def _error(behind: Sequence[float], n_folds: int, spread: float) -> tuple[float, int]:
+    """Return the error of a mean difference over all folds, and its degrees of freedom.
+
+    The usual variance counts as one trial's, however many it is the median of: this trial's own may
+    differ from it.
+    """
+    n_free, n_own = n_folds - 1, len(behind) - 1
+    own = variance(behind) if n_own else 0.0
+    pooled = (n_free * spread + n_own * own) / (n_free + n_own)
+    return math.sqrt(pooled * (1 / len(behind) - 1 / n_folds)), n_free + n_own
 
 
 class _Races(Digest):

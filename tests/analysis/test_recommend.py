@@ -21,6 +21,7 @@ from hpolab import (
     recommend,
     run,
 )
+from hpolab.analysis.wording import compared
 
 
 @pytest.mark.parametrize("direction", ["maximize", "minimize"])
@@ -161,15 +162,15 @@ def test_confirmed_candidates_have_their_means_and_intervals(bowl):
     found = recommend(study, confirmation)
     means = {each.trial: each.mean for each in confirmation.configurations}
     best = max(means, key=lambda trial: means[trial].mean)
-    assert found.confirmed
+    assert found.trained_again
     assert found.best.trial == best
     assert found.best.value == means[best].mean
     assert found.best.expected == means[best]
     assert found.robust.trial in means
-    assert "Confirmed on" in found.best.risk
+    assert "Trained again on" in found.best.risk
     effect = next(e.improvement for e in confirmation.configurations if e.trial == best)
-    words = "is significant" if effect.is_significant else "is not significant"
-    assert words in found.best.risk
+    assert effect.is_better
+    assert f"It {compared(effect, 'the default', n_compared=3)}" in found.best.risk
     assert "Not confirmed" not in str(found)
 
 

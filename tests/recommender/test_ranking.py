@@ -240,6 +240,50 @@ def test_metrics_are_those_of_torchmetrics(metric, oracle):
     assert estimate.mean == pytest.approx(float(expected), abs=1e-6)
 
 
+@pytest.mark.parametrize("metric", ["ndcg@5", "recall@10", "mrr", "auc", "log_loss", "coverage@5"])
+def test_error_of_a_difference_is_that_over_resampled_users(metric):
+    table, seen, held = random_case()
+    other = table + 0.5 * np.random.default_rng(1).normal(size=table.shape)
+    task = RankingTask(seen=seen, held_out=held)
+    one, two = (task.rank(lambda users, t=t: t[users], metrics=[metric]) for t in (table, other))
+    found = one.difference(two, metric)
+    assert found.mean == pytest.approx(one.estimate(metric).mean - two.estimate(metric).mean)
+    if metric.startswith("coverage"):
+        return  # drawn twice, a user covers no more: a bootstrap is no oracle of coverage
+    by_user = one.metric(metric) - two.metric(metric)
+    drawn = np.random.default_rng(2).integers(len(by_user), size=(4000, len(by_user)))
+    assert found.standard_error == pytest.approx(by_user[drawn].mean(axis=1).std(), rel=0.1)
+    assert found.standard_error < np.hypot(
+        one.estimate(metric).standard_error, two.estimate(metric).standard_error
+    )
+
+
+def test_interval_of_a_difference_holds_the_true_one():
+    n_users, n_items, held_in = 60, 30, []
+    rng = np.random.default_rng(0)
+    for _ in range(200):
+        hard = rng.normal(size=n_users)  # shared by both models
+        held = interactions([(u, 0) for u in range(n_users)], n_users, n_items)
+        seen = interactions([(u, 1) for u in range(n_users)], n_users, n_items)
+        task = RankingTask(seen=seen, held_out=held)
+        rankings = []
+        for _ in range(2):
+            table = rng.normal(size=(n_users, n_items))
+            table[:, 0] += 1 + hard
+            rankings.append(task.rank(lambda users, t=table: t[users]))
+        found = rankings[0].difference(rankings[1], "mrr")
+        held_in.append(abs(found.mean) <= 2 * found.standard_error)
+    assert 0.90 <= np.mean(held_in) <= 0.99
+
+
+def test_difference_of_two_tasks_is_refused():
+    table, seen, held = random_case()
+    ranking = ranked(table, seen, held)
+    part = interactions([(0, 3)], 40, 60)
+    with pytest.raises(InvalidArgument, match="`other` must rank the same held-out items"):
+        ranking.difference(ranked(table, seen, part), "mrr")
+
+
 @pytest.mark.parametrize("metric", [*ORACLES, "mrr@3", "log_loss", "coverage@3"])
 def test_mean_over_users_is_the_metric_and_their_spread_its_standard_error(metric):
     table, seen, held = random_case()

@@ -29,7 +29,7 @@ def test_report_of_the_only_study_is_written(url, tmp_path):
     assert shown.exit_code == 0, shown.output
     assert f"Wrote {tmp_path / 'r.html'}" in shown.output
     html = (tmp_path / "r.html").read_text(encoding="utf-8")
-    assert "Confirmed on test data" in html
+    assert "Trained again on" in html
 
 
 def test_terminal_report_of_a_study_and_of_its_confirmation(url):

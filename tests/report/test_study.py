@@ -21,7 +21,7 @@ def test_study_shows_each_part(page, tuned):
     shown = page(tuned)
     for words in (
         "Trial 0 is the default configuration",
-        "Confirmed on test data",
+        "Trained again on",
         load_confirmation(
             optuna.load_study(study_name="curve-confirm", storage=tuned._storage)
         ).verdict,
@@ -57,7 +57,7 @@ def test_best_trial_is_compared_in_trainer_units(page, tuned):
     assert rows["beta2"][0] == "0.999"
     assert rows["lr"][0] == "0.001"
     assert rows["eps"] == ["1e-08", "1e-08", "same"]
-    assert rows["value"][1] == short(tuned.best_value)
+    assert rows["value (one run each)"][1] == short(tuned.best_value)
     assert not any("one_minus" in name for name in rows)
 
 

@@ -130,11 +130,11 @@ def test_repeats_of_the_best_trial_are_no_evidence_of_the_spread(n_copies, round
 @pytest.mark.parametrize("n_copies", [0, 1, 7])
 def test_copies_beside_one_other_configuration_change_no_verdict(n_copies):
     other = [0.4, 0.2, 0.6, 0.5, 0.8]
-    for gap in (0.05, 0.1, 0.3, 0.6):
+    for gap in (0.05, 0.1, 0.3, 0.6, 1.2):
         assert verdict([BEST, other, *[BEST] * n_copies], [gap]) == verdict([BEST, other], [gap])
         crowd = [BEST, other, BEST, *[other] * n_copies]
         assert verdict(crowd, [gap]) == verdict([BEST, other], [gap])
-    assert verdict([BEST, other, *[BEST] * n_copies], [0.6])
+    assert verdict([BEST, other, *[BEST] * n_copies], [1.2])
 
 
 @pytest.mark.parametrize("size", [1e-6, 1e-3])
@@ -178,7 +178,8 @@ def decided_anew(study: optuna.Study, trial: optuna.trial.FrozenTrial, chance: f
     n_free, n_own = len(best) - 1, len(own) - 1
     pooled = (n_free * usual + n_own * (variance(own) if n_own else 0.0)) / (n_free + n_own)
     error = math.sqrt(pooled * (1 / len(own) - 1 / len(best)))
-    return fmean(own) > error * stats.t.ppf(1 - chance, n_free + n_own)
+    too_small = chance * len(own) / len(best)
+    return fmean(own) > error * stats.t.ppf(1 - too_small, n_free + n_own)
 
 
 @pytest.mark.parametrize("chance", [0.05, 0.2, 0.45])
@@ -214,3 +215,26 @@ def test_race_that_takes_in_each_trial_once_decides_as_one_that_reads_them_all(c
             else:
                 study.tell(trial, fmean(curve))
     assert 10 < n_pruned < 145
+
+
+@pytest.mark.parametrize("spread", [0.1, 0.3, 1.0, 3.0])
+def test_best_over_all_folds_is_stopped_in_few_studies(spread):
+    """The spread of trials, in units of one fold's noise."""
+    n_trials, n_folds, lost = 30, 10, []
+    for seed in range(40):
+        rng = np.random.default_rng(seed)
+        levels = rng.normal(0, spread, n_trials)[:, None]
+        values = levels + rng.normal(0, 2, n_folds) + rng.normal(size=(n_trials, n_folds))
+        study = optuna.create_study(pruner=RacingPruner())
+
+        def objective(trial, values=values):
+            for fold, value in enumerate(values[trial.number]):
+                trial.report(value, fold)
+                if trial.should_prune():
+                    raise optuna.TrialPruned
+            return float(values[trial.number].mean())
+
+        study.optimize(objective, n_trials=n_trials)
+        best = study.trials[int(values.mean(axis=1).argmin())]
+        lost.append(best.state == TrialState.PRUNED)
+    assert np.mean(lost) <= 0.2 + 2 * math.sqrt(0.2 * 0.8 / 40)

@@ -117,11 +117,13 @@ class Sweep(Result):
         rows = [_row(stage, gain) for stage, gain in zip(self.stages, gains, strict=True)]
         strong = frozenset(place for place, gain in enumerate(gains) if gain)
         head = ["stage", "trials", "best of them", "value", "gain on the stages before"]
-        return TextTable(head, rows, strong)
+        note = "Gains are those of single runs: unconfirmed."
+        return TextTable(head, rows, strong, note)
 
     def _parts(self) -> list[str | TextTable]:
         best = listed({**self.best.params, **self.best.settings})
-        return [self.table(), f"The best value is {short(self.best.value)}, with {best}."]
+        words = f"The best value is {short(self.best.value)}, in one run, with {best}."
+        return [self.table(), words]
 
     def _records(self) -> Iterator[dict[str, Any]]:
         for stage in self.stages:
