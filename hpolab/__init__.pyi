@@ -1,16 +1,19 @@
 """The public names of hpolab, and where each stands."""
 
+from .analysis.comparison import Comparison, Contender
 from .analysis.confirmation import Configuration, Confirmation
 from .analysis.effects import Effect
 from .analysis.influence import influence
 from .analysis.parameters import Influence
 from .analysis.recommend import Recommendation, Recommended, recommend
-from .analysis.trained.compare import Comparison, Contender, compare, load_comparison
+from .analysis.repeats import Outperforming
+from .analysis.trained.compare import compare, load_comparison
 from .analysis.trained.confirm import confirm, load_confirmation
 from .analysis.trained.deleting import delete_study
 from .analysis.trained.ensemble import Ensemble, average, fold_ensemble, load_ensemble
 from .analysis.trained.import_runs import import_runs
 from .analysis.trained.sweep import Sweep, SweepStage, SweepTrial, load_sweep, sweep
+from .analysis.tuning_curves import TuningCurve
 from .datasets import (
     FourSplits,
     TasteClusters,
@@ -130,6 +133,7 @@ __all__ = [
     "ManualSampler",
     "MissingExtra",
     "Objective",
+    "Outperforming",
     "Promise",
     "RacingPruner",
     "Ranking",
@@ -166,6 +170,7 @@ __all__ = [
     "TrainedEpoch",
     "TrialSeededSampler",
     "Tuned",
+    "TuningCurve",
     "WorkerError",
     "WorkersDied",
     "__version__",
