@@ -14,6 +14,7 @@ from hpolab.analysis import comparison_words as words
 from hpolab.analysis.effects import Effect, improvements
 from hpolab.analysis.repeats import Outperforming, improvements_over_repeats, outperforming
 from hpolab.analysis.results import Result
+from hpolab.analysis.statistics import depends_on_seed
 from hpolab.analysis.tuning_curves import TuningCurve, curve_of_random_trials, curve_of_repeats
 from hpolab.analysis.wording import mean_and_error, short
 from hpolab.errors import InvalidArgument, check_count, one_of
@@ -222,7 +223,7 @@ class Comparison(Result):
         tested = {
             name: each
             for name, each in scores.items()
-            if name == leader or not _are_copies(scores[leader]) or not _are_copies(each)
+            if name == leader or depends_on_seed(scores[leader], each)
         }
         return improvements(tested, leader, maximize=maximize)
 
@@ -264,7 +265,8 @@ class Comparison(Result):
         without_chance = [
             name
             for name in rivals
-            if _are_copies(leader.test_scores) and _are_copies(self.contenders[name].test_scores)
+            if len(self.contenders[name].test_scores) > 1
+            and not depends_on_seed(leader.test_scores, self.contenders[name].test_scores)
         ]
         return words.of_configurations(
             leader.name, leader.test_scores, self.improvements(), without_chance
@@ -462,11 +464,6 @@ class Comparison(Result):
         chances = _chances_of_best(n, budget)[n - len(known) :]
         values = ordered if self.direction == "maximize" else -ordered
         return values[chances > 0], chances[chances > 0] / chances.sum()
-
-
-def _are_copies(scores: Sequence[float]) -> bool:
-    """Tell whether a training gives the same score with every seed."""
-    return len(scores) > 1 and len(set(scores)) == 1
 
 
 def _random_draws(study: Study) -> NDArray[np.float64] | None:

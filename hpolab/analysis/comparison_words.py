@@ -42,7 +42,7 @@ def of_configurations(
     sentences = []
     if found:
         sides = "; it ".join(
-            compared(effect, f"that found for {rival}", corrected_for=len(found))
+            compared(effect, f"that found for {rival}", n_compared=len(found))
             for rival, effect in found.items()
         )
         sentences.append(

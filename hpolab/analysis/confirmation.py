@@ -5,12 +5,16 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from hpolab.analysis.doubts import doubts, unseen_words
+from hpolab.analysis.effects import UNKNOWN
 from hpolab.analysis.results import Result
 from hpolab.analysis.wording import (
     INTERVAL,
     compared,
     count,
+    ends,
     estimated,
+    measured,
     p_value,
     percent,
     short,
@@ -22,7 +26,9 @@ from hpolab.tables import TextTable
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
+    from hpolab.analysis.crossed import Parts
     from hpolab.analysis.effects import Effect
+    from hpolab.analysis.needed import Needed
     from hpolab.analysis.statistics import Estimate
 
 __all__ = ["CONFIRMED", "Configuration", "Confirmation", "Shrinkage"]
@@ -44,9 +50,13 @@ class Configuration:
         mean: The mean score with its 95 % interval; None if a seed is lost.
         tuning_improvement: By how much it was better than the baseline in tuning, below 0 if worse;
             None for the baseline, and if one of the two has no tuning value.
-        improvement: By how much it is better than the baseline on the test data, seed by seed;
-            None for the baseline, and if one of the two has lost a seed. Its p-value is corrected
-            for all configurations (Holm), and None if neither of the two depends on the seed.
+        improvement: By how much it is better than the baseline, below 0 if worse: on new data if
+            scores by row are known, otherwise on these test rows. Its interval and p-value hold for
+            all configurations together. None for the baseline, and if one of the two has lost a
+            seed; the p-value is None if there is no chance to test by.
+        on_these_rows: The same on these test rows alone, whether scores by row are known or not.
+        share_of_seeds: On what share of the seeds it is better, with an interval that needs no
+            assumption; None as above.
     """
 
     params: Mapping[str, Any]
@@ -57,15 +67,17 @@ class Configuration:
     mean: Estimate | None
     tuning_improvement: float | None = None
     improvement: Effect | None = None
+    on_these_rows: Effect | None = None
+    share_of_seeds: Estimate | None = None
 
     @property
     def is_better(self) -> bool:
-        """Whether it is significantly better than the baseline."""
+        """Whether it is better than the baseline, and not practically the same."""
         return self.improvement is not None and self.improvement.is_better
 
     @property
     def is_worse(self) -> bool:
-        """Whether it is significantly worse than the baseline."""
+        """Whether it is worse than the baseline, and not practically the same."""
         return self.improvement is not None and self.improvement.is_worse
 
 
@@ -83,19 +95,21 @@ class Shrinkage:
 
     trial: int
     tuning_improvement: float
-    improvement: float
+    improvement: Effect
     share: float | None
 
     def __str__(self) -> str:
-        then, now = (
-            f"{'better' if each >= 0 else 'worse'} by {short(abs(each), 4)}"
-            for each in (self.tuning_improvement, self.improvement)
+        now = self.improvement
+        half = (now.high - now.low) / 2
+        text = (
+            f"In tuning, trial {self.trial} was {_by(self.tuning_improvement)}; on the test data "
+            f"it is {_by(now.estimate, half)}"
         )
-        text = f"In tuning, trial {self.trial} was {then}; on the test data it is {now}"
         if self.share is None:
             return f"{text}."
-        left = percent(self.share) if self.share > 0 else "none"
-        return f"{text}: {left} of its improvement is left."
+        low, high = (percent(each / self.tuning_improvement) for each in (now.low, now.high))
+        left = f"about {percent(self.share)} of its improvement is left"
+        return f"{text}: {left} ({INTERVAL} {low} to {high})."
 
 
 @dataclass(frozen=True)
@@ -110,8 +124,17 @@ class Confirmation(Result):
         configurations: The best configurations of the tuning, the best first.
         baseline_name: "the default", or "the baseline" if it was given.
         n_seeds: The number of seeds that each configuration was trained with.
-        n_seeds_needed: About how many seeds would find the largest improvement of those that are
-            not significant; None if a configuration is better, or no number of seeds would do.
+        n_rows: The number of test rows, users or groups that were scored one by one. Improvements
+            are then those on new data like these. None if scores by row are not known:
+            improvements are those on these test rows.
+        unit: What was scored one by one: "row", "user" or "group".
+        min_difference: The smallest improvement that matters; None if none was given.
+        expected: What to expect of the best configuration's improvement, shrunken for its having
+            been chosen as the best of several; None if nothing can be judged.
+        parts: What the variance of the best one's improvement is made of; None if scores by row
+            are not known.
+        needed: What would have to be added to know whether the best configuration is better; None
+            if it is known, or nothing would help.
     """
 
     study_name: str
@@ -121,7 +144,12 @@ class Confirmation(Result):
     configurations: tuple[Configuration, ...]
     baseline_name: str
     n_seeds: int
-    n_seeds_needed: int | None
+    n_rows: int | None = None
+    unit: str = "row"
+    min_difference: float | None = None
+    expected: Estimate | None = None
+    parts: Parts | None = None
+    needed: Needed | None = None
 
     @property
     def best(self) -> Configuration | None:
@@ -131,7 +159,7 @@ class Confirmation(Result):
 
     @property
     def winner(self) -> Configuration | None:
-        """The configuration with the largest significant improvement."""
+        """The configuration with the largest improvement of those that are better."""
         better = [each for each in self.configurations if each.is_better]
         return max(better, key=_improvement_of, default=None)
 
@@ -143,22 +171,34 @@ class Confirmation(Result):
         if first.trial is None or before is None or after is None:
             return None
         share = after.estimate / before if before > 0 else None
-        return Shrinkage(first.trial, before, after.estimate, share)
+        return Shrinkage(first.trial, before, after, share)
 
     @property
     def undecided(self) -> tuple[Configuration, ...]:
-        """The configurations without a significant difference, the largest improvement first."""
+        """The configurations of which it is not known yet, the largest improvement first."""
         doubtful = [
             each
             for each in self.configurations
-            if each.improvement is not None and not each.improvement.is_significant
+            if each.improvement is not None and each.improvement.answer == UNKNOWN
         ]
         return tuple(sorted(doubtful, key=_improvement_of, reverse=True))
 
     @property
+    def where(self) -> str:
+        """What the improvements are about, in words."""
+        if self.n_rows is None:
+            return "on these test rows"
+        return f"on new data like these {count(self.n_rows, self._scored)}"
+
+    @property
     def verdict(self) -> str:
-        """What was found, in a sentence or two."""
+        """What was found, and where it holds, in a sentence or two."""
         return _verdict(self)
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What else a reader of the verdict must know, a sentence or two each."""
+        return tuple(_notes(self))
 
     def table(self) -> TextTable:
         """Return one row for the baseline and each configuration."""
@@ -168,9 +208,11 @@ class Confirmation(Result):
         strong = frozenset(
             place + 1 for place, each in enumerate(self.configurations) if each is self.winner
         )
+        n = len(self.configurations)
+        together = f" Improvements and p-values hold for all {n} together." if n > 1 else ""
         note = (
-            f"Means over {count(self.n_seeds, 'seed')}, the same for all, with {INTERVAL}s. "
-            "p-values of no difference, corrected for all configurations (Holm)."
+            f"Means over {count(self.n_seeds, 'seed')}, the same for all, with {INTERVAL}s "
+            f"{self.where}.{together}"
         )
         return TextTable(head, rows, strong, note)
 
@@ -179,13 +221,16 @@ class Confirmation(Result):
         others = [(_name(place, each), each) for place, each in enumerate(self.configurations)]
         return [(self.baseline_name, self.baseline), *others]
 
+    @property
+    def _scored(self) -> str:
+        return f"test {self.unit}"
+
     def _parts(self) -> list[str | TextTable]:
         head = (
             f"Confirmation of {self.study_name!r}: {self.metric} on the test data "
             f"({self.direction}), {self.n_seeds} seeds"
         )
-        shrinkage = [] if self.shrinkage is None else [str(self.shrinkage)]
-        return [head, self.table(), "\n".join([self.verdict, *shrinkage])]
+        return [head, self.table(), "\n".join([self.verdict, *self.notes])]
 
     def _records(self) -> Iterator[dict[str, Any]]:
         for name, each in self.named():
@@ -201,7 +246,7 @@ class Confirmation(Result):
                 "improvement_low": None if improvement is None else improvement.low,
                 "improvement_high": None if improvement is None else improvement.high,
                 "p_value": None if improvement is None else improvement.p_value,
-                "is_significant": improvement is not None and improvement.is_significant,
+                "answer": None if improvement is None else improvement.answer,
                 **{f"params_{param}": value for param, value in each.params.items()},
             }
 
@@ -209,6 +254,11 @@ class Confirmation(Result):
 def _improvement_of(configuration: Configuration) -> float:
     assert configuration.improvement is not None
     return configuration.improvement.estimate
+
+
+def _by(improvement: float, half_width: float = 0.0) -> str:
+    word = "better" if improvement >= 0 else "worse"
+    return f"{word} by {measured(abs(improvement), half_width)}"
 
 
 def _verdict(confirmation: Confirmation) -> str:
@@ -222,53 +272,104 @@ def _verdict(confirmation: Confirmation) -> str:
         return "No configuration can be judged: the training of each was lost on a seed."
     if winner is not None:
         return _verdict_of_winner(confirmation, winner)
-    if not confirmation.undecided:
-        return (
-            f"No configuration is better than {name}. The best of them, {_trial_name(best)}, is "
-            f"significantly worse by {_size(best, confirmation)}."
-        )
-    return _verdict_of_doubt(confirmation, confirmation.undecided[0])
+    if confirmation.undecided:
+        return _verdict_of_doubt(confirmation, confirmation.undecided[0])
+    assert best.improvement is not None
+    words = compared(best.improvement, name, n_compared=len(confirmation.configurations))
+    return (
+        f"{_start(confirmation)}, no configuration is better than {name}. The best of them, "
+        f"{_trial_name(best)}, {words}."
+    )
+
+
+def _start(confirmation: Confirmation) -> str:
+    return confirmation.where[0].upper() + confirmation.where[1:]
 
 
 def _verdict_of_winner(confirmation: Confirmation, winner: Configuration) -> str:
     assert winner.improvement is not None
     n = len(confirmation.configurations)
-    words = compared(winner.improvement, confirmation.baseline_name, corrected_for=n)
-    text = f"{_trial_name(winner)} {words}"
-    text = text[0].upper() + text[1:]
+    words = compared(winner.improvement, confirmation.baseline_name, n_compared=n)
+    text = f"{_start(confirmation)}, {_trial_name(winner)} {words}"
     others = [_trial_name(each) for each in confirmation.configurations if each.is_better]
     others.remove(_trial_name(winner))
-    if not others:
-        return f"{text}."
-    verb = "is" if len(others) == 1 else "are"
-    return f"{text}; so {verb} {', '.join(others)}, by less."
+    if others:
+        verb = "is" if len(others) == 1 else "are"
+        text = f"{text}; so {verb} {', '.join(others)}, by less"
+    return f"{text}.{_expected_words(confirmation)}"
+
+
+def _expected_words(confirmation: Confirmation) -> str:
+    """Return what to expect of the best of several, which was chosen partly for its luck."""
+    expected, n = confirmation.expected, len(confirmation.configurations)
+    if expected is None or n < 2:
+        return ""
+    half = (expected.high - expected.low) / 2
+    return (
+        f" The best of {n} is partly lucky: expect it to be {_by(expected.mean, half)} "
+        f"({ends(expected.low, expected.high)})."
+    )
 
 
 def _verdict_of_doubt(confirmation: Confirmation, best: Configuration) -> str:
     assert best.improvement is not None
     effect, name = best.improvement, _trial_name(best)
-    text = f"No configuration is significantly better than {confirmation.baseline_name}"
-    if effect.estimate == effect.low == effect.high == 0:
-        return f"{text}: {name} has the same score on every seed."
     word = "better" if effect.estimate > 0 else "worse"
     if effect.p_value is None:
         return (
-            f"{text}: these trainings do not depend on their seed, so there is nothing to test. On "
-            f"these test data the best of them, {name}, is {word} by "
+            "It is not known whether any configuration is better than "
+            f"{confirmation.baseline_name}: these trainings do not depend on their seed, so there "
+            f"is nothing to test. On these test rows the best of them, {name}, is {word} by "
             f"{short(abs(effect.estimate), 4)}."
         )
-    text += f". The best of them, {name}, is {word} by {_size(best, confirmation)}"
-    if confirmation.n_seeds_needed is None:
-        return f"{text}, and no number of seeds would make that difference significant."
-    return (
-        f"{text}. To find a difference of that size, about {confirmation.n_seeds_needed:,} seeds "
-        f"would be needed; {confirmation.n_seeds} were run."
+    text = (
+        f"It is not known yet whether any configuration is better than "
+        f"{confirmation.baseline_name} {confirmation.where}"
     )
+    if effect.estimate == effect.low == effect.high == 0:
+        return f"{text}: {name} has the same score on every seed."
+    known = size(effect, n_compared=len(confirmation.configurations))
+    text += f". The best of them, {name}, is {word} by {known}"
+    if confirmation.needed is None:
+        return f"{text}."
+    return f"{text}. {confirmation.needed}."
 
 
-def _size(configuration: Configuration, confirmation: Confirmation) -> str:
-    assert configuration.improvement is not None
-    return size(configuration.improvement, corrected_for=len(confirmation.configurations))
+def _notes(confirmation: Confirmation) -> Iterator[str]:
+    best = confirmation.best
+    if confirmation.shrinkage is not None:
+        yield str(confirmation.shrinkage)
+    if best is None or best.improvement is None or best.improvement.p_value is None:
+        return
+    name = _trial_name(best)
+    parts, here = confirmation.parts, best.on_these_rows
+    if parts is not None and parts.total > 0 and here is not None:
+        word = "better" if here.estimate >= 0 else "worse"
+        yield (
+            f"On these {confirmation.unit}s alone, {name} is {word} by {size(here)}. Of the "
+            f"variance on new data, {percent(parts.rows / parts.total)} comes from the draw of the "
+            f"{confirmation.unit}s, {percent(parts.seeds / parts.total)} from the seeds."
+        )
+    elif confirmation.n_rows is None:
+        yield (
+            "Scores by row are not known, so this says nothing about other rows than these: "
+            "`Objective.row_scores` gives them."
+        )
+    share = best.share_of_seeds
+    if share is not None:
+        n_better = round(share.mean * confirmation.n_seeds, 1)
+        yield (
+            f"{name[0].upper()}{name[1:]} is better on {n_better:g} of {confirmation.n_seeds} "
+            f"seeds: on a new seed with a chance of {percent(share.low)} to {percent(share.high)}."
+        )
+        yield unseen_words(confirmation.n_seeds)
+    yield from doubts(
+        name,
+        list(best.scores.values()),
+        list(confirmation.baseline.scores.values()),
+        baseline_name=confirmation.baseline_name,
+        maximize=confirmation.direction == "maximize",
+    )
 
 
 def _losses(configuration: Configuration) -> str:

@@ -6,12 +6,21 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from hpolab.analysis.statistics import CONFIDENCE, differences, holm, intervals, p_values
+import numpy as np
+
+from hpolab.analysis.crossed import Contrasts, on_new_rows, on_these_rows
+from hpolab.analysis.simultaneous import simultaneous_intervals, simultaneous_p_values
+from hpolab.analysis.statistics import CONFIDENCE, depends_on_seed, differences
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-__all__ = ["Effect", "improvements"]
+    from numpy.typing import NDArray
+
+__all__ = ["BETTER", "SAME", "UNKNOWN", "WORSE", "Effect", "effects", "improvements"]
+
+BETTER, WORSE, SAME, UNKNOWN = "better", "worse", "practically the same", "not known yet"
+"""The answers to whether something is better than something else."""
 
 
 @dataclass(frozen=True)
@@ -24,6 +33,9 @@ class Effect:
         high: Upper end of the interval.
         p_value: The p-value of no difference; None where nothing could be tested.
         is_significant: Whether the test finds a difference, in either direction.
+        min_difference: The smallest difference that matters; None if none was given.
+        error: The standard error of the difference; None where it is not known.
+        freedom: The degrees of freedom of that error.
     """
 
     estimate: float
@@ -31,6 +43,9 @@ class Effect:
     high: float
     p_value: float | None
     is_significant: bool
+    min_difference: float | None = None
+    error: float | None = None
+    freedom: float | None = None
 
     @classmethod
     def tested(cls, interval: Iterable[float], p_value: float | None) -> Effect:
@@ -49,32 +64,89 @@ class Effect:
         return cls(estimate, low, high, p_value, is_significant)
 
     @property
+    def answer(self) -> str:
+        """One of "better", "worse", "practically the same" and "not known yet".
+
+        Two are practically the same if the interval lies within ``min_difference`` on either side
+        of zero, whether the test finds a difference or not.
+        """
+        if self.is_same:
+            return SAME
+        if not self.is_significant:
+            return UNKNOWN
+        return BETTER if self.estimate > 0 else WORSE
+
+    @property
+    def is_same(self) -> bool:
+        """Whether any difference is smaller than what matters."""
+        margin = self.min_difference
+        if margin is None or self.p_value is None:
+            return False
+        return -margin < self.low and self.high < margin
+
+    @property
     def is_better(self) -> bool:
-        """Whether the first is significantly better."""
-        return self.is_significant and self.estimate > 0
+        """Whether the first is significantly better, and not practically the same."""
+        return self.answer == BETTER
 
     @property
     def is_worse(self) -> bool:
-        """Whether the first is significantly worse."""
-        return self.is_significant and self.estimate < 0
+        """Whether the first is significantly worse, and not practically the same."""
+        return self.answer == WORSE
 
     def __contains__(self, value: float) -> bool:
         return self.low <= value <= self.high
 
 
+def effects(
+    contrasts: Contrasts, is_tested: Sequence[bool], *, min_difference: float | None = None
+) -> list[Effect]:
+    """Return differences with intervals that hold together and p-values that agree with them.
+
+    Args:
+        contrasts: k mean differences.
+        is_tested: Whether there is any chance to test each by; if not, it has no p-value.
+        min_difference: The smallest difference that matters.
+    """
+    ends = simultaneous_intervals(contrasts).tolist()
+    tested = simultaneous_p_values(contrasts).tolist()
+    return [
+        Effect(
+            estimate,
+            low,
+            high,
+            p_value=p if is_tested[place] else None,
+            is_significant=is_tested[place] and p <= 1 - CONFIDENCE,
+            min_difference=min_difference,
+            error=float(contrasts.errors[place]),
+            freedom=float(contrasts.freedom[place]),
+        )
+        for place, ((estimate, low, high), p) in enumerate(zip(ends, tested, strict=True))
+    ]
+
+
 def improvements(
-    scores: Mapping[str, Sequence[float]], leader: str, *, maximize: bool
+    scores: Mapping[str, Sequence[float]],
+    leader: str,
+    *,
+    maximize: bool,
+    rows: Mapping[str, NDArray[np.float64]] | None = None,
+    min_difference: float | None = None,
 ) -> dict[str, Effect]:
     """Return by how much the leader is better than each rival, seed by seed.
 
     A rival that was scored on other seeds, or whose training diverged on one, is left out.
-    p-values are corrected for the number of rivals (Holm).
+    Intervals and p-values hold for all rivals together. If no score depends on its seed and rows
+    are not known, there is nothing to test.
 
     Args:
         scores: Contender -> scores on the test data, in the order of the seeds.
         leader: The contender to compare with the others. It must not be chosen by these scores, or
             its improvement is an overestimate.
         maximize: Whether a higher score is better.
+        rows: Contender -> (n_seeds, n_rows) scores of the same rows for all. The improvements are
+            then those on new rows like these; otherwise on these rows.
+        min_difference: The smallest improvement that matters.
 
     Returns:
         Rival -> improvement of the leader over it.
@@ -95,9 +167,12 @@ def improvements(
     if not rivals:
         return {}
     sign = 1.0 if maximize else -1.0
-    paired = [sign * differences(of_leader, scores[name]) for name in rivals]
-    corrected = holm(p_values(paired).tolist())
-    return {
-        rival: Effect.tested(row, p)
-        for rival, row, p in zip(rivals, intervals(paired).tolist(), corrected, strict=True)
-    }
+    paired = np.array([sign * differences(of_leader, scores[name]) for name in rivals])
+    if rows is None:
+        contrasts = on_these_rows(paired)
+        is_tested = [depends_on_seed(of_leader, scores[name]) for name in rivals]
+    else:
+        by_row = np.array([sign * (rows[leader] - rows[name]) for name in rivals])
+        contrasts, is_tested = on_new_rows(paired, by_row), [True] * len(rivals)
+    found = effects(contrasts, is_tested, min_difference=min_difference)
+    return dict(zip(rivals, found, strict=True))

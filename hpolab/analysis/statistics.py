@@ -29,6 +29,7 @@ __all__ = [
     "POWER",
     "Estimate",
     "Seeds",
+    "depends_on_seed",
     "differences",
     "holm",
     "intervals",
@@ -36,6 +37,7 @@ __all__ = [
     "p_values",
     "seeds_to_run",
     "spread",
+    "squares_of_later",
 ]
 
 CONFIDENCE = 0.95
@@ -121,6 +123,12 @@ def spread(samples: ArrayLike, *, n_spent: int = 1) -> NDArray[np.float64]:
         >>> spread([1.0, 2.0, 3.0, 4.0]) == np.std([1.0, 2.0, 3.0, 4.0], ddof=1)
         np.True_
     """
+    deviations: NDArray[np.float64] = np.sqrt(squares_of_later(samples, n_spent=n_spent))
+    return deviations
+
+
+def squares_of_later(samples: ArrayLike, *, n_spent: int = 1) -> NDArray[np.float64]:
+    """Return the variances that `spread` takes the roots of, (...)."""
     samples = np.asarray(samples, float)
     n_before = np.arange(1, samples.shape[-1])
     # Relative to the first number: equal numbers have no spread, not even one of rounding.
@@ -129,8 +137,23 @@ def spread(samples: ArrayLike, *, n_spent: int = 1) -> NDArray[np.float64]:
     squares = residuals**2 * n_before / (n_before + 1)
     left = squares[..., n_spent - 1 :].mean(axis=-1)
     # If scores are coarse, such as an accuracy of few rows, the later seeds may not differ.
-    deviations: NDArray[np.float64] = np.sqrt(np.where(left > 0, left, squares.mean(axis=-1)))
-    return deviations
+    variances: NDArray[np.float64] = np.where(left > 0, left, squares.mean(axis=-1))
+    return variances
+
+
+def depends_on_seed(*scores: ArrayLike) -> bool:
+    """Tell whether trainings depend on their seed: whether scores of several seeds differ at all.
+
+    Copies of one score are no evidence, however many there are.
+
+    Args:
+        *scores: Scores of each configuration, in the order of the seeds.
+
+    Example:
+        >>> depends_on_seed([0.9, 0.9], [0.8, 0.8]), depends_on_seed([0.9, 0.9], [0.8, 0.7])
+        (False, True)
+    """
+    return any(len(np.unique(np.asarray(each, float))) > 1 for each in scores)
 
 
 def intervals(samples: ArrayLike, *, n_spent: int = 1) -> NDArray[np.float64]:

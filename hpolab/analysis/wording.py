@@ -22,6 +22,7 @@ __all__ = [
     "estimated",
     "listed",
     "mean_and_error",
+    "measured",
     "p_value",
     "p_words",
     "percent",
@@ -34,6 +35,7 @@ __all__ = [
 _LONGEST = 80
 # Significant digits of what has an error.
 _DIGITS = 4
+_MOST_DECIMALS = 9
 _TIMES, _OVER = "\N{MULTIPLICATION SIGN}", "\N{DIVISION SIGN}"
 
 
@@ -74,13 +76,34 @@ def signed(value: float) -> str:
 
 
 def ends(low: float, high: float) -> str:
-    """Return an interval.
+    """Return an interval, in two digits of its half width.
 
     Example:
         >>> ends(0.81234567, 0.9)
-        '0.8123 to 0.9'
+        '0.812 to 0.900'
     """
-    return f"{short(low, _DIGITS)} to {short(high, _DIGITS)}"
+    half = (high - low) / 2
+    return f"{measured(low, half)} to {measured(high, half)}"
+
+
+def measured(value: float, half_width: float) -> str:
+    """Return a value in the digits that its error bears: two of the half width.
+
+    Args:
+        value: The value.
+        half_width: Of its interval.
+
+    Example:
+        >>> measured(0.123456, 0.0234), measured(1234.5, 321.0), measured(0.123456, 0.0)
+        ('0.123', '1230', '0.1235')
+    """
+    if not (math.isfinite(value) and math.isfinite(half_width)) or half_width <= 0:
+        return short(value, _DIGITS)
+    decimals = 1 - math.floor(math.log10(float(f"{half_width:.1e}")))
+    rounded = round(value, decimals) + 0.0  # no minus before a zero
+    if decimals > _MOST_DECIMALS:
+        return f"{rounded:.3g}"
+    return f"{rounded:.{max(0, decimals)}f}"
 
 
 def estimated(found: Estimate | Effect | None) -> str:
@@ -88,12 +111,13 @@ def estimated(found: Estimate | Effect | None) -> str:
 
     Example:
         >>> estimated(Estimate(0.85, 0.8, 0.9)), estimated(None)
-        ('0.85 (0.8 to 0.9)', '-')
+        ('0.850 (0.800 to 0.900)', '-')
     """
     if found is None:
         return "-"
     center = found.mean if isinstance(found, Estimate) else found.estimate
-    return f"{short(center, _DIGITS)} ({ends(found.low, found.high)})"
+    half = (found.high - found.low) / 2
+    return f"{measured(center, half)} ({ends(found.low, found.high)})"
 
 
 def mean_and_error(values: Sequence[float]) -> str:
@@ -145,40 +169,44 @@ def p_words(value: float) -> str:
     return f"p {shown}" if shown.startswith("<") else f"p = {shown}"
 
 
-def size(effect: Effect, *, corrected_for: int = 1) -> str:
+def size(effect: Effect, *, n_compared: int = 1) -> str:
     """Return an effect's size, without its sign, and how sure it is.
 
     Args:
         effect: The effect.
-        corrected_for: The number of tests that Holm's correction of the p-value is for.
+        n_compared: How many its interval and its p-value hold for together.
 
     Example:
         >>> from hpolab.analysis.effects import Effect
         >>> size(Effect.tested([-0.2, -0.3, -0.1], 0.01))
-        '0.2 (95 % interval 0.1 to 0.3, p = 0.01)'
+        '0.20 (95 % interval 0.10 to 0.30, p = 0.01)'
     """
     low, high = (effect.low, effect.high) if effect.estimate >= 0 else (-effect.high, -effect.low)
     tested = "" if effect.p_value is None else f", {p_words(effect.p_value)}"
-    if tested and corrected_for > 1:
-        tested += f" after Holm's correction for {corrected_for}"
-    return f"{short(abs(effect.estimate), _DIGITS)} ({INTERVAL} {ends(low, high)}{tested})"
+    together = f", for all {n_compared} together" if n_compared > 1 else ""
+    amount = measured(abs(effect.estimate), (high - low) / 2)
+    return f"{amount} ({INTERVAL} {ends(low, high)}{tested}{together})"
 
 
-def compared(effect: Effect, rival: str, *, corrected_for: int = 1) -> str:
+def compared(effect: Effect, rival: str, *, n_compared: int = 1) -> str:
     """Return the end of a sentence that compares something with a rival.
 
     Example:
         >>> from hpolab.analysis.effects import Effect
         >>> compared(Effect.tested([0.2, 0.1, 0.3], 0.01), "adam")
-        'is significantly better than adam by 0.2 (95 % interval 0.1 to 0.3, p = 0.01)'
-        >>> compared(Effect.tested([0.1, -0.1, 0.3], 0.4), "adam")
-        'is not significantly better than adam: better by 0.1 (95 % interval -0.1 to 0.3, p = 0.4)'
+        'is better than adam by 0.20 (95 % interval 0.10 to 0.30, p = 0.01)'
+        >>> compared(Effect.tested([0.1, -0.1, 0.3], 0.4), "it")
+        'is not known yet to differ from it: better by 0.10 (95 % interval -0.10 to 0.30, p = 0.4)'
     """
-    word = "worse" if effect.estimate < 0 else "better"
-    known = size(effect, corrected_for=corrected_for)
+    known = size(effect, n_compared=n_compared)
+    if effect.is_same:
+        return (
+            f"is practically the same as {rival}: {_word(effect)} by {known}, which is less than "
+            f"{short(effect.min_difference)}"
+        )
     if effect.is_significant:
-        return f"is significantly {word} than {rival} by {known}"
-    return f"is not significantly {word} than {rival}: {word} by {known}"
+        return f"is {_word(effect)} than {rival} by {known}{_below_margin(effect)}"
+    return f"is not known yet to differ from {rival}: {_word(effect)} by {known}"
 
 
 def verdict(effect: Effect | None) -> str:
@@ -187,13 +215,21 @@ def verdict(effect: Effect | None) -> str:
     Example:
         >>> from hpolab.analysis.effects import Effect
         >>> verdict(Effect.tested([0.2, 0.1, 0.3], 0.01))
-        'significantly better'
+        'better'
     """
-    if effect is None:
+    return "" if effect is None else effect.answer
+
+
+def _word(effect: Effect) -> str:
+    return "worse" if effect.estimate < 0 else "better"
+
+
+def _below_margin(effect: Effect) -> str:
+    """Return a remark on a difference that may be smaller than what matters."""
+    margin = effect.min_difference
+    if margin is None or min(abs(effect.low), abs(effect.high)) >= margin:
         return ""
-    if not effect.is_significant:
-        return "not significant"
-    return f"significantly {'better' if effect.estimate > 0 else 'worse'}"
+    return f", perhaps by less than {short(margin)}, which is what matters"
 
 
 def duration(seconds: float) -> str:

@@ -95,6 +95,9 @@ class Objective(abc.ABC):
     default_pruner: str = "median"
     """The pruner, likewise."""
 
+    scored_unit: str = "row"
+    """What `row_scores` scores one by one, in the singular: a row, a user."""
+
     _replay: Mapping[int, float] | None = None
 
     facts: Mapping[str, Any] = {}

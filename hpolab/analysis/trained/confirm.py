@@ -12,24 +12,16 @@ import math
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import optuna
 from optuna.study import get_all_study_names
 from optuna.trial import TrialState
 
 from hpolab import _optuna
 from hpolab.analysis.confirmation import CONFIRMED, Configuration, Confirmation
-from hpolab.analysis.effects import Effect
-from hpolab.analysis.statistics import (
-    Estimate,
-    Seeds,
-    differences,
-    holm,
-    intervals,
-    n_seeds_to_find,
-    p_values,
-    seeds_to_run,
-    spread,
-)
+from hpolab.analysis.judge import Scored, judge, mean_of, share_of_seeds
+from hpolab.analysis.needed import Needed, needed
+from hpolab.analysis.statistics import Seeds, seeds_to_run
 from hpolab.analysis.trained.trainings import (
     FitAndEvaluate,
     Outcome,
@@ -52,12 +44,12 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
     from typing import Unpack
 
-    import numpy as np
-    from numpy.typing import ArrayLike, NDArray
+    from numpy.typing import ArrayLike
     from optuna import Study
     from optuna.storages import BaseStorage
     from optuna.trial import FrozenTrial
 
+    from hpolab.analysis.statistics import Estimate
     from hpolab.analysis.trained.trainings import Key
     from hpolab.search_space.space import SearchSpace
 
@@ -82,6 +74,7 @@ def confirm(
     min_seeds: int | None = None,
     min_difference: float | None = None,
     metric: str | tuple[str, str] | None = None,
+    groups: ArrayLike | None = None,
     seed: int | None = None,
     **run_options: Unpack[RunOptions],
 ) -> Confirmation:
@@ -176,6 +169,8 @@ def confirm(
         min_difference=min_difference,
         seed=seed,
         test=data_fingerprint(test),
+        groups=None if groups is None else data_fingerprint(np.asarray(groups)),
+        unit=objective.scored_unit if groups is None else "group",
     )
     place = f"{study.study_name}{CONFIRMED}" if study_name is None else study_name
     storage = _optuna.storage_of(study)
@@ -193,6 +188,7 @@ def confirm(
             {place: chosen[place].params for place in places},
             test,
             name,
+            groups=None if groups is None else np.asarray(groups),
         ),
         seed_of=plan.seed_of,
     )
@@ -267,6 +263,8 @@ class _Plan:
         min_difference: The improvement to find; None for those of the tuning.
         seed: The fresh seeds are derived from it.
         test: The test data's fingerprint; None of a plan that an older version has stored.
+        groups: The fingerprint of the groups of test rows, if there are any.
+        unit: What is scored one by one.
     """
 
     study_name: str
@@ -279,6 +277,8 @@ class _Plan:
     min_difference: float | None
     seed: int
     test: str | None = None
+    groups: str | None = None
+    unit: str = "row"
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> _Plan:
@@ -341,12 +341,7 @@ def _open_places(outcomes: Sequence[Outcome], seeds: Seeds) -> list[tuple[Key, i
 def _confirmation(
     plan: _Plan, outcomes: Sequence[Outcome], seeds: Seeds, metric: str
 ) -> Confirmation:
-    paired = [_paired(plan, outcomes, place, seeds) for place in range(1, len(outcomes))]
-    # What has lost a seed keeps its share of the 5 %: how many are compared was fixed before.
-    corrected = holm(
-        [1.0 if each is None else float(p_values(each, n_spent=seeds.n_spent)) for each in paired]
-    )
-    baseline, *others = (
+    baseline, *configurations = (
         Configuration(
             params=planned["params"],
             trial=planned["trial"],
@@ -354,81 +349,88 @@ def _confirmation(
             scores={plan.seed_of(i): outcome.scores[i] for i in sorted(outcome.scores)},
             lost={plan.seed_of(i): outcome.lost[i] for i in sorted(outcome.lost)},
             mean=_mean(outcome, seeds),
+            tuning_improvement=plan.tuning_improvement(place) if place else None,
         )
-        for planned, outcome in zip(plan.configurations, outcomes, strict=True)
+        for place, (planned, outcome) in enumerate(zip(plan.configurations, outcomes, strict=True))
     )
-    configurations = tuple(
-        replace(
-            each,
-            tuning_improvement=plan.tuning_improvement(place),
-            improvement=None
-            if sample is None
-            else Effect.tested(_interval(sample, seeds), None if _is_fixed(baseline, each) else p),
-        )
-        for place, (each, sample, p) in enumerate(
-            zip(others, paired, corrected, strict=True), start=1
-        )
-    )
-    return Confirmation(
+    whole = Confirmation(
         study_name=plan.study_name,
         metric=metric,
         direction=plan.direction,
         baseline=baseline,
-        configurations=configurations,
+        configurations=tuple(configurations),
         baseline_name=plan.baseline_name,
         n_seeds=seeds.n,
-        n_seeds_needed=_seeds_needed(configurations, paired, seeds),
+        unit=plan.unit,
+        min_difference=plan.min_difference,
+    )
+    compared = {
+        place: _scored(outcome, seeds)
+        for place, outcome in enumerate(outcomes[1:])
+        if not outcome.lost
+    }
+    if outcomes[0].lost or not compared or seeds.n < 2:
+        return whole
+    return _judged(whole, _scored(outcomes[0], seeds), compared, seeds)
+
+
+def _judged(
+    whole: Confirmation, baseline: Scored, compared: Mapping[int, Scored], seeds: Seeds
+) -> Confirmation:
+    """Return a confirmation with its improvements, and what they are worth."""
+    judged = judge(
+        baseline,
+        compared,
+        maximize=whole.direction == "maximize",
+        n_spent=seeds.n_spent,
+        min_difference=whole.min_difference,
+    )
+    sign = sign_of(whole.direction)
+    configurations = list(whole.configurations)
+    for place, scored in compared.items():
+        ahead = sign * (scored.by_seed - baseline.by_seed)
+        configurations[place] = replace(
+            configurations[place],
+            improvement=judged.improvements[place],
+            on_these_rows=judged.on_these_rows[place],
+            share_of_seeds=share_of_seeds(int((ahead > 0).sum()), int((ahead == 0).sum()), seeds.n),
+        )
+    known = judged.contrasts.parts
+    n_rows = baseline.by_row.shape[1] if known and baseline.by_row is not None else None
+    found = replace(
+        whole,
+        configurations=tuple(configurations),
+        n_rows=n_rows,
+        expected=judged.expected,
+        parts=judged.parts_of_best,
+    )
+    return replace(found, needed=_needed(found))
+
+
+def _needed(found: Confirmation) -> Needed | None:
+    """Return what would tell whether the best configuration is better, if that is in doubt."""
+    if found.winner is not None or not found.undecided:
+        return None
+    effect = found.undecided[0].improvement
+    assert effect is not None
+    return needed(
+        effect,
+        found.parts if found.undecided[0] is found.best else None,
+        n_seeds=found.n_seeds,
+        n_rows=found.n_rows,
+        n_compared=len(found.configurations),
+        rows=f"test {found.unit}s",
     )
 
 
-def _paired(
-    plan: _Plan, outcomes: Sequence[Outcome], place: int, seeds: Seeds
-) -> NDArray[np.float64] | None:
-    """Return by how much a configuration is better than the baseline, (n,), seed by seed."""
-    baseline, outcome = outcomes[0], outcomes[place]
-    if baseline.lost or outcome.lost:
-        return None
-    return plan.sign * differences(outcome.first(seeds.n), baseline.first(seeds.n))
-
-
-def _is_fixed(baseline: Configuration, other: Configuration) -> bool:
-    """Tell whether neither score depends on the seed, so that there is no chance to test."""
-    return all(len(set(each.scores.values())) == 1 for each in (baseline, other))
+def _scored(outcome: Outcome, seeds: Seeds) -> Scored:
+    return Scored(np.array(outcome.first(seeds.n)), outcome.first_rows(seeds.n))
 
 
 def _mean(outcome: Outcome, seeds: Seeds) -> Estimate | None:
     if outcome.lost or seeds.n < 2:
         return None
-    return Estimate(*_interval(outcome.first(seeds.n), seeds))
-
-
-def _interval(sample: ArrayLike, seeds: Seeds) -> list[float]:
-    """Return the mean of a sample and the ends of its interval."""
-    return [float(each) for each in intervals(sample, n_spent=seeds.n_spent)]
-
-
-def _seeds_needed(
-    configurations: Sequence[Configuration],
-    paired: Sequence[NDArray[np.float64] | None],
-    seeds: Seeds,
-) -> int | None:
-    """Return how many seeds would find the largest improvement in doubt, if it is the true one."""
-    undecided = [
-        sample
-        for each, sample in zip(configurations, paired, strict=True)
-        if sample is not None
-        and each.improvement is not None
-        and each.improvement.p_value is not None
-        and not each.improvement.is_significant
-    ]
-    if not undecided or any(each.is_better for each in configurations):
-        return None
-    largest = max(undecided, key=lambda each: float(each.mean()))
-    return n_seeds_to_find(
-        float(largest.mean()),
-        float(spread(largest, n_spent=seeds.n_spent)),
-        n_comparisons=len(configurations),
-    )
+    return mean_of(_scored(outcome, seeds), n_spent=seeds.n_spent)
 
 
 def _choose(
@@ -554,7 +556,9 @@ def _store_plan(study: Study, plan: _Plan, search_space: SearchSpace) -> None:
     """
     asked, stored = plan.to_dict(), study.user_attrs.get(_PLAN_KEY)
     if stored is not None:
-        if stored.get("test") is None:  # of an older version
+        if "unit" not in stored:  # of an older version, which knew nothing of rows
+            stored = {**stored, "groups": asked["groups"], "unit": asked["unit"]}
+        if stored.get("test") is None:  # of an older version still
             stored = {**stored, "test": asked["test"]}
         whole = _with_fixed_values(stored, asked, search_space)
         if whole == asked and stored != study.user_attrs[_PLAN_KEY]:

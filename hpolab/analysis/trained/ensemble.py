@@ -20,9 +20,15 @@ import numpy as np
 from hpolab import _optuna
 from hpolab.analysis.effects import Effect
 from hpolab.analysis.results import Result
-from hpolab.analysis.statistics import Estimate, differences, intervals, p_values
-from hpolab.analysis.trained.trainings import ENSEMBLE, QueuedParams, TrainingQueue, check_n_seeds
-from hpolab.analysis.wording import compared, estimated
+from hpolab.analysis.statistics import Estimate, depends_on_seed, differences, intervals, p_values
+from hpolab.analysis.trained.trainings import (
+    ENSEMBLE,
+    QueuedParams,
+    Trained,
+    TrainingQueue,
+    check_n_seeds,
+)
+from hpolab.analysis.wording import compared, estimated, short
 from hpolab.errors import InvalidArgument, InvalidType, TooManyFailures, check_count
 from hpolab.identity import captured_data
 from hpolab.keywords import checks_keywords
@@ -82,8 +88,16 @@ class Ensemble(Result):
     @property
     def verdict(self) -> str:
         """What was found, in words."""
+        which = f"the average of {self.n_folds} folds' models"
+        if self.improvement.p_value is None:
+            size = self.improvement.estimate
+            return (
+                "These trainings do not depend on their seed, so there is nothing to test. On "
+                f"these test rows, {which} is {'better' if size >= 0 else 'worse'} than one model "
+                f"of all rows by {short(abs(size), 4)}."
+            )
         words = compared(self.improvement, "one model of all rows")
-        return f"The average of {self.n_folds} folds' models {words}."
+        return f"On these test rows, {which} {words}."
 
     def table(self) -> TextTable:
         """Return one row for each way to train."""
@@ -207,7 +221,10 @@ def fold_ensemble(
         single=_estimate(single),
         member=_estimate(member),
         ensemble=_estimate(ensemble),
-        improvement=Effect.tested(intervals(improvement), float(p_values(improvement))),
+        improvement=Effect.tested(
+            intervals(improvement),
+            float(p_values(improvement)) if depends_on_seed(single, ensemble) else None,
+        ),
     )
     if study is not None:
         study.set_user_attr(_ENSEMBLE_KEY, asdict(found))
@@ -313,7 +330,7 @@ class _FoldTrainings:
     rows: _Rows
     folds: Any
 
-    def __call__(self, key: Key, seed: int) -> Mapping[str, float]:
+    def __call__(self, key: Key, seed: int) -> Trained:
         single = float(self.metric(self.fit(self.params, seed, np.arange(self.rows.n))))
         predictions = [
             self.fit(self.params, derive_seed(seed, "fold", place), fold.train)
@@ -321,7 +338,7 @@ class _FoldTrainings:
         ]
         members = float(np.mean([self.metric(each) for each in predictions]))
         ensemble = float(self.metric(self.combine(predictions)))
-        return {"ensemble": ensemble, "single": single, "member": members}
+        return Trained({"ensemble": ensemble, "single": single, "member": members})
 
     def key(self, seed: int) -> str:
         """Return what distinguishes these trainings from those of another ensemble."""

@@ -13,11 +13,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import optuna
 from optuna.trial import TrialState, create_trial
 
 from hpolab import _optuna
 from hpolab.analysis.confirmation import CONFIRMED
+from hpolab.analysis.trained.row_scores import as_rows, as_text, rows_of_test
 from hpolab.errors import (
     Diverged,
     InvalidArgument,
@@ -38,6 +40,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
     from typing import Unpack
 
+    from numpy.typing import NDArray
     from optuna import Study, Trial
     from optuna.distributions import BaseDistribution
     from optuna.storages import BaseStorage
@@ -55,6 +58,7 @@ __all__ = [
     "FitAndEvaluate",
     "Outcome",
     "QueuedParams",
+    "Trained",
     "TrainingQueue",
     "as_part_of",
     "check_is_free_for",
@@ -74,6 +78,7 @@ MARK_KEYS = {"comparison": "hpolab:contender", "sweep": "hpolab:sweep"}
 _PLACE_KEY = "hpolab:place"
 _METRIC_KEY = "hpolab:metric"
 _SEED_KEY = "hpolab:seed"
+_ROWS_KEY = "hpolab:row_scores"
 _TWIN_KEY = "hpolab:twin"
 
 _logger = get_logger(__name__)
@@ -94,12 +99,14 @@ class Outcome:
     Attributes:
         scores: The scores of those that are finished.
         metrics: All their metrics.
+        rows: Their scores by row, where these are known.
         lost: Why there is no score: the training diverged or failed.
         pending: Those that wait or run.
     """
 
     scores: dict[int, float] = field(default_factory=dict)
     metrics: dict[int, Mapping[str, float]] = field(default_factory=dict)
+    rows: dict[int, NDArray[np.float64]] = field(default_factory=dict)
     lost: dict[int, str] = field(default_factory=dict)
     pending: set[int] = field(default_factory=set)
 
@@ -112,35 +119,61 @@ class Outcome:
         """Return the scores of the first n seeds."""
         return [self.scores[index] for index in range(n)]
 
+    def first_rows(self, n: int) -> NDArray[np.float64] | None:
+        """Return the scores by row of the first n seeds, (n, rows); None if one has none."""
+        found = [self.rows[index] for index in range(n) if index in self.rows]
+        if not n or len(found) < n or len({len(each) for each in found}) > 1:
+            return None
+        return np.array(found)
+
     def is_known(self, index: int) -> bool:
         """Tell whether a seed has an outcome, or a training that waits or runs."""
         return index in self.scores or index in self.lost or index in self.pending
 
 
 @dataclass(frozen=True)
+class Trained:
+    """What a training on one seed came to.
+
+    Attributes:
+        metrics: Its metrics, the score first.
+        rows: What each row contributes to the score; None if that is not known.
+    """
+
+    metrics: Mapping[str, float]
+    rows: NDArray[np.float64] | None = None
+
+
+@dataclass(frozen=True)
 class FitAndEvaluate:
-    """Trains a configuration by its objective's `fit` and returns its metrics, the score first.
+    """Trains a configuration by its objective's `fit` and scores it.
 
     Attributes:
         objectives: The objective of each configuration.
         params: Its params, as `fit` takes them.
         test: The test data, as `evaluate` takes them.
         metric: The metric that is the score; None for the objective's own.
+        groups: The group of each test row, (n,); None if rows are independent.
     """
 
     objectives: Mapping[Key, Objective]
     params: Mapping[Key, Mapping[str, Any]]
     test: Any
     metric: str | None = None
+    groups: NDArray[Any] | None = None
 
-    def __call__(self, key: Key, seed: int) -> Mapping[str, float]:
+    def __call__(self, key: Key, seed: int) -> Trained:
         objective = self.objectives[key]
-        metrics = objective.evaluate(objective.fit(dict(self.params[key]), seed), self.test)
-        if self.metric is None:
-            score = objective.metric_in(metrics)
-        else:
-            score = one_of("metric", self.metric, metrics)
-        return {score: metrics[score], **metrics}
+        model = objective.fit(dict(self.params[key]), seed)
+        metrics = objective.evaluate(model, self.test)
+        own = objective.metric_in(metrics) if self.metric is None else None
+        score = own or one_of("metric", str(self.metric), metrics)
+        rows = None
+        # What rows contribute is known of the objective's own metric alone.
+        if score in (own, objective.metric):
+            value = float(metrics[score])
+            rows = rows_of_test(objective, model, self.test, value, self.groups)
+        return Trained({score: metrics[score], **metrics}, rows)
 
 
 @dataclass(frozen=True)
@@ -150,13 +183,13 @@ class TrainingQueue:
     Attributes:
         study: The study that holds them.
         queued: Configuration -> its params as trials store them.
-        train: (configuration, seed) -> metrics, of which the first is the score.
+        train: (configuration, seed) -> what the training came to.
         seed_of: Index of a seed -> the seed.
     """
 
     study: Study
     queued: Mapping[Key, QueuedParams]
-    train: Callable[[Key, int], Mapping[str, float]]
+    train: Callable[[Key, int], Trained]
     seed_of: Callable[[int], int]
 
     @staticmethod
@@ -255,7 +288,7 @@ class _SeedTraining:
     It is no `Objective`: nothing is suggested, and the trial's value is a score on test data.
     """
 
-    train: Callable[[Key, int], Mapping[str, float]]
+    train: Callable[[Key, int], Trained]
     seed_of: Callable[[int], int]
 
     def __call__(self, trial: Trial) -> float:
@@ -265,13 +298,15 @@ class _SeedTraining:
             raise optuna.TrialPruned("another trial trains the same configuration and seed")
         with Reporter(trial) as reporter:
             try:
-                metrics = self.train(key, self.seed_of(index))
+                trained = self.train(key, self.seed_of(index))
             except Diverged as error:
                 give_up(trial, str(error), error)
-            reporter.record(**metrics)
-        metric = next(iter(metrics))
+            reporter.record(**trained.metrics)
+        metric = next(iter(trained.metrics))
         trial.set_user_attr(_METRIC_KEY, metric)
-        return float(metrics[metric])
+        if trained.rows is not None:
+            trial.set_user_attr(_ROWS_KEY, as_text(trained.rows))
+        return float(trained.metrics[metric])
 
 
 def _has_twin(trial: Trial) -> bool:
@@ -304,6 +339,8 @@ def outcomes_of(
         if trial.state == TrialState.COMPLETE and trial.value is not None:
             outcome.scores[index] = trial.value
             outcome.metrics[index] = attrs.get(METRICS_KEY, {})
+            if _ROWS_KEY in attrs:
+                outcome.rows[index] = as_rows(attrs[_ROWS_KEY])
         elif not trial.state.is_finished():
             outcome.pending.add(index)
         elif _TWIN_KEY not in attrs:

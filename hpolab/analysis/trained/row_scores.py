@@ -1,0 +1,86 @@
+"""Scores by row of trainings: checked, brought to a size that a storage holds, and back."""
+
+from __future__ import annotations
+
+import base64
+import zlib
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from hpolab.analysis.crossed import by_group
+from hpolab.errors import InvalidArgument
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    Floats = NDArray[np.float64]
+
+__all__ = ["as_rows", "as_text", "rows_of_test"]
+
+# More rows are scored in so many groups, drawn at random: for the variance of a mean that is as
+# good, and a training takes 60 kB at most.
+_MOST_ROWS = 10_000
+# Relative error of float32, which trainers compute in, over a sum.
+_ROUNDING = 1e-4
+
+
+def rows_of_test(
+    objective: Any, model: Any, data: Any, score: float, groups: NDArray[Any] | None
+) -> Floats | None:
+    """Return a model's scores by row, or by group of rows; None if they are not known.
+
+    Args:
+        objective: The objective that scored the model.
+        model: A model that its `fit` made.
+        data: The test data.
+        score: The metric of the model on these data, which the scores' mean must be.
+        groups: (n,) the group of each row; None if rows are independent.
+
+    Raises:
+        InvalidArgument: If the scores are not finite numbers, their mean is not the metric, or
+            ``groups`` is not as long as they are.
+    """
+    found = objective.row_scores(model, data)
+    if found is None:
+        if groups is None:
+            return None
+        raise InvalidArgument(
+            f"`groups` needs scores by row, which {type(objective).__name__} has none of for "
+            f"metric {objective.metric!r}: define `row_scores`."
+        )
+    scores = np.asarray(found, dtype=np.float64)
+    if scores.ndim != 1 or len(scores) < 2 or not np.isfinite(scores).all():
+        raise InvalidArgument(
+            f"`row_scores` must return two or more finite numbers, (n,), got shape {scores.shape} "
+            f"from {type(objective).__name__}."
+        )
+    size = max(abs(score), float(np.abs(scores).mean()))
+    if abs(float(scores.mean()) - score) > _ROUNDING * size:
+        raise InvalidArgument(
+            f"The mean of `row_scores` must be the metric {objective.metric!r} that `evaluate` "
+            f"returns, {score!r}, got {float(scores.mean())!r} from {type(objective).__name__}."
+        )
+    if groups is not None:
+        if groups.shape != scores.shape:
+            raise InvalidArgument(
+                f"`groups` must have one entry for each of the {len(scores)} rows that are scored, "
+                f"got shape {groups.shape}."
+            )
+        scores = by_group(scores, groups)
+    if len(scores) > _MOST_ROWS:
+        order = np.random.default_rng(0).permutation(len(scores))
+        scores = by_group(scores, order % _MOST_ROWS)
+    return scores
+
+
+def as_text(scores: Floats) -> str:
+    """Return scores as text that a storage holds: packed float32."""
+    packed = zlib.compress(scores.astype("<f4").tobytes(), 6)
+    return base64.b85encode(packed).decode()
+
+
+def as_rows(text: str) -> Floats:
+    """Return the scores of a text."""
+    unpacked = zlib.decompress(base64.b85decode(text))
+    return np.frombuffer(unpacked, dtype="<f4").astype(np.float64)
