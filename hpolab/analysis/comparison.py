@@ -12,7 +12,12 @@ from optuna.trial import TrialState
 
 from hpolab.analysis import comparison_words as words
 from hpolab.analysis.effects import Effect, improvements
-from hpolab.analysis.repeats import Outperforming, improvements_over_repeats, outperforming
+from hpolab.analysis.repeats import (
+    Outperforming,
+    improvements_over_repeats,
+    outperforming,
+    winning,
+)
 from hpolab.analysis.results import Result
 from hpolab.analysis.statistics import depends_on_seed
 from hpolab.analysis.tuning_curves import TuningCurve, curve_of_random_trials, curve_of_repeats
@@ -242,6 +247,39 @@ class Comparison(Result):
         copies = self._copied()
         return {rival: each for rival, each in found.items() if not {leader, rival} <= copies}
 
+    def winners(self, budget: int) -> dict[str, Outperforming]:
+        """Return how probably each contender has the best value of all after so many trials.
+
+        Over the repeats, with exact intervals that hold together. One tuning each does not tell
+        who would win another.
+
+        Args:
+            budget: The number of trials of each, 1 or above.
+
+        Raises:
+            InvalidArgument: If tunings were not repeated, are copies of each other, or have fewer
+                trials.
+        """
+        check_count("budget", budget)
+        repeats, _ = self._finished()
+        if len(repeats) < 2 or len(self._copied()) == len(self.contenders):
+            raise InvalidArgument(
+                "`winners` must be asked of repeated tunings (`compare(..., n_repeats=...)`), got "
+                f"{len(repeats)} that can differ: one tuning does not tell who would win another."
+            )
+        curves = {
+            name: [self._best_so_far(each.tunings[repeat].values) for repeat in repeats]
+            for name, each in self.contenders.items()
+        }
+        shortest = min(len(curve) for several in curves.values() for curve in several)
+        if budget > shortest:
+            raise InvalidArgument(
+                f"`budget` must be at most the {shortest} trials that all tunings have, got "
+                f"{budget}."
+            )
+        best = {name: [curve[budget - 1] for curve in each] for name, each in curves.items()}
+        return winning(best, maximize=self.direction == "maximize")
+
     @property
     def verdict(self) -> str:
         """What is known of the leader and its rivals, and of what: configurations or contenders.
@@ -260,7 +298,7 @@ class Comparison(Result):
                 self.outperforming(),
                 n_repeats=self.n_repeats,
                 n_seeds=n_seeds,
-                n_lost=sum(math.isnan(score) for each in self.scores().values() for score in each),
+                scores=self.scores(),
             )
         without_chance = [
             name

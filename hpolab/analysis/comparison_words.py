@@ -6,7 +6,7 @@ import math
 from typing import TYPE_CHECKING
 
 from hpolab.analysis.repeats import repeats_to_tell
-from hpolab.analysis.wording import INTERVAL, compared, count, percent, size
+from hpolab.analysis.wording import INTERVAL, compared, count, percent, short, size
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -72,7 +72,7 @@ def of_contenders(
     *,
     n_repeats: int,
     n_seeds: int,
-    n_lost: int,
+    scores: Mapping[str, Sequence[float]],
 ) -> str:
     """Return what repeated tunings say of the contenders.
 
@@ -83,7 +83,7 @@ def of_contenders(
         outperforming: Rival -> how probably the leader outperforms it.
         n_repeats: The number of tunings of each.
         n_seeds: The number of fresh seeds of each tuning; 0 if there are no test scores.
-        n_lost: The number of tunings whose configuration could not be trained or scored.
+        scores: Contender -> its score in each repeat, NaN where it could not be trained or scored.
     """
     if not outperforming:
         if not rivals:
@@ -100,14 +100,18 @@ def of_contenders(
             "for all alike)"
         )
     told = "; ".join(
-        _of_rival(leader, rival, found.get(rival), each) for rival, each in outperforming.items()
+        _of_rival(leader, rival, found.get(rival), each, math.comb(len(scores), 2))
+        for rival, each in outperforming.items()
     )
     sentences = [f"{start}: {told}."]
+    n_lost = sum(math.isnan(score) for each in scores.values() for score in each)
     if n_lost:
         sentences.append(
             f"{count(n_lost, 'tuning')} found no configuration that trains on every seed; it loses "
             "against any other, and its contender has no mean."
         )
+    if any(effect.is_significant for effect in found.values()):
+        sentences.append(_assumption(leader, scores[leader]))
     copied = [rival for rival in rivals if rival not in outperforming]
     if copied:
         sentences.append(
@@ -129,7 +133,9 @@ def outperformed(found: Outperforming) -> str:
     return f"{percent(found.probability)} ({percent(found.low)} to {percent(found.high)})"
 
 
-def _of_rival(leader: str, rival: str, effect: Effect | None, wins: Outperforming) -> str:
+def _of_rival(
+    leader: str, rival: str, effect: Effect | None, wins: Outperforming, n_pairs: int
+) -> str:
     won = f"{wins.wins:g} of {wins.n} tunings"
     chance = (
         f"{leader} outperforms {rival} in {won}, with a probability of {percent(wins.probability)} "
@@ -137,14 +143,24 @@ def _of_rival(leader: str, rival: str, effect: Effect | None, wins: Outperformin
     )
     if effect is None:
         return chance
-    known = size(effect)
+    known = size(effect, n_compared=n_pairs)
     if effect.is_significant:
         word = "better" if effect.estimate > 0 else "worse"
         return f"{leader} is {word} than {rival} by {known}, and {chance}"
-    word = "above" if effect.estimate >= 0 else "below"
+    side = "above" if effect.estimate >= 0 else "below"
     return (
-        f"whether {leader} or {rival} is better is not known yet: the mean of {leader} is {word} "
-        f"by {known}, and {chance}"
+        f"{leader} and {rival} are not known yet to differ: the mean of {leader} is {side} that of "
+        f"{rival} by {known}, and {chance}"
+    )
+
+
+def _assumption(leader: str, scores: Sequence[float]) -> str:
+    """Return what the test of means assumes, and how far the leader's tunings scatter."""
+    shown = ", ".join(short(score, 4) for score in (min(scores), max(scores)))
+    return (
+        f"This assumes that means over {len(scores)} tunings are nearly normal, so that a collapse "
+        f"that none of them shows is rare: the scores of {leader} vary from "
+        f"{shown.replace(', ', ' to ')}."
     )
 
 

@@ -28,6 +28,7 @@ __all__ = [
     "improvements_over_repeats",
     "outperforming",
     "repeats_to_tell",
+    "winning",
 ]
 
 WORTH_IT = 0.75
@@ -118,6 +119,29 @@ def outperforming(
             wins = float(np.sum(mine < theirs) + 0.5 * np.sum(mine == theirs))
             found[name] = Outperforming.of(wins, len(mine), n_comparisons=n_pairs)
     return found
+
+
+def winning(scores: Mapping[str, Sequence[float]], *, maximize: bool) -> dict[str, Outperforming]:
+    """Return how probably each contender does best of all in another tuning of all.
+
+    The intervals hold together for all contenders (Bonferroni).
+
+    Args:
+        scores: As in `outperforming`; those that are the best together share the win.
+        maximize: Whether a higher score is better.
+
+    Example:
+        >>> found = winning({"a": [0.9, 0.8], "b": [0.8, 0.8], "c": [0.1, 0.1]}, maximize=True)
+        >>> [each.wins for each in found.values()]
+        [1.5, 0.5, 0.0]
+    """
+    losses = np.array([_losses(each, maximize) for each in scores.values()])
+    first = losses == losses.min(axis=0)
+    wins = (first / first.sum(axis=0)).sum(axis=1)
+    return {
+        name: Outperforming.of(float(won), losses.shape[1], n_comparisons=len(losses))
+        for name, won in zip(scores, wins, strict=True)
+    }
 
 
 def improvements_over_repeats(
