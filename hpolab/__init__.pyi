@@ -1,5 +1,6 @@
 """The public names of hpolab, and where each stands."""
 
+from .analysis.across import AcrossDataSets, compare_across
 from .analysis.comparison import Comparison, Contender
 from .analysis.confirmation import Configuration, Confirmation
 from .analysis.effects import Effect
@@ -102,6 +103,7 @@ __all__ = [
     "RECOMMENDER_LOSSES",
     "SAMPLERS",
     "SCHEDULES",
+    "AcrossDataSets",
     "ArtifactCache",
     "CacheMismatch",
     "CheckpointFolder",
@@ -183,6 +185,7 @@ __all__ = [
     "build_schedule",
     "check_storage",
     "compare",
+    "compare_across",
     "confirm",
     "copy_study",
     "data_fingerprint",

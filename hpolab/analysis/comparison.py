@@ -219,16 +219,17 @@ class Comparison(Result):
         """
         leader, maximize = self.ranking()[0].name, self.direction == "maximize"
         if self.n_repeats >= 2:
-            found = improvements_over_repeats(self.scores(), leader, maximize=maximize)
+            scores = {each.name: self.scores()[each.name] for each in self.ranking()}
+            found = improvements_over_repeats(scores, leader, maximize=maximize)
             copies = self._copied()
             return {
                 rival: effect for rival, effect in found.items() if not {leader, rival} <= copies
             }
-        scores = {name: each.test_scores for name, each in self.contenders.items()}
+        by_seed = {each.name: each.test_scores for each in self.ranking()}
         tested = {
             name: each
-            for name, each in scores.items()
-            if name == leader or depends_on_seed(scores[leader], each)
+            for name, each in by_seed.items()
+            if name == leader or depends_on_seed(by_seed[leader], each)
         }
         return improvements(tested, leader, maximize=maximize)
 
@@ -242,8 +243,9 @@ class Comparison(Result):
         """
         if self.n_repeats < 2:
             return {}
-        leader = self.ranking()[0].name
-        found = outperforming(self.scores(), leader, maximize=self.direction == "maximize")
+        scores = {each.name: self.scores()[each.name] for each in self.ranking()}
+        leader = next(iter(scores))
+        found = outperforming(scores, leader, maximize=self.direction == "maximize")
         copies = self._copied()
         return {rival: each for rival, each in found.items() if not {leader, rival} <= copies}
 
@@ -288,7 +290,7 @@ class Comparison(Result):
         scores. With several, it is about the contenders.
         """
         leader = self.ranking()[0]
-        rivals = [name for name in self.contenders if name != leader.name]
+        rivals = [each.name for each in self.ranking()[1:]]
         if self.n_repeats >= 2:
             _, n_seeds = self._finished()
             return words.of_contenders(

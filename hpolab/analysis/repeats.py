@@ -111,7 +111,7 @@ def outperforming(
         >>> outperforming(scores, "a", maximize=True)["b"].wins
         2.5
     """
-    losses = {name: _losses(each, maximize) for name, each in scores.items()}
+    losses = dict(zip(scores, _losses(scores, maximize=maximize), strict=True))
     n_pairs = _n_pairs(len(scores))
     mine, found = losses[leader], {}
     for name, theirs in losses.items():
@@ -135,7 +135,7 @@ def winning(scores: Mapping[str, Sequence[float]], *, maximize: bool) -> dict[st
         >>> [each.wins for each in found.values()]
         [1.5, 0.5, 0.0]
     """
-    losses = np.array([_losses(each, maximize) for each in scores.values()])
+    losses = _losses(scores, maximize=maximize)
     first = losses == losses.min(axis=0)
     wins = (first / first.sum(axis=0)).sum(axis=1)
     return {
@@ -241,11 +241,12 @@ def _largest(n_contenders: int, n: int) -> NDArray[np.float64]:
     return np.concatenate(found)
 
 
-def _losses(scores: Sequence[float], maximize: bool) -> NDArray[np.float64]:
-    """Return scores such that lower is better, rid of rounding errors, infinity for NaN."""
-    exact = differences(scores, np.zeros(len(scores)))
-    losses = -exact if maximize else exact
-    return np.where(np.isnan(losses), np.inf, losses)
+def _losses(scores: Mapping[str, Sequence[float]], *, maximize: bool) -> NDArray[np.float64]:
+    """Return scores such that lower is better, equal but for rounding made equal, inf for NaN."""
+    found = np.array(list(scores.values()), float)
+    known = np.where(np.isnan(found), 0.0, found)
+    rounded = differences(known, np.zeros(found.shape[1]))
+    return np.where(np.isnan(found), np.inf, -rounded if maximize else rounded)
 
 
 def _n_pairs(n_contenders: int) -> int:
