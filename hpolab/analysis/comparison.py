@@ -113,14 +113,22 @@ class Comparison(Result):
         study_name: Its name.
         direction: "minimize" or "maximize".
         contenders: By name, in the order in which they were given.
+        min_difference: The smallest difference of scores that matters; None if none was given.
     """
 
     study_name: str
     direction: str
     contenders: Mapping[str, Contender]
+    min_difference: float | None = None
 
     @classmethod
-    def of(cls, study_name: str, studies: Mapping[str, Study | Sequence[Study]]) -> Comparison:
+    def of(
+        cls,
+        study_name: str,
+        studies: Mapping[str, Study | Sequence[Study]],
+        *,
+        min_difference: float | None = None,
+    ) -> Comparison:
         """Return a comparison of studies that exist already.
 
         Nobody checks that they had the same budget, data and metric, as `compare` does.
@@ -130,6 +138,7 @@ class Comparison(Result):
             studies: Contender -> its study, run with a search space of hpolab's; or its studies, if
                 it was tuned several times. Those of one place are paired over contenders, so they
                 should have one seed.
+            min_difference: The smallest difference of scores that matters.
 
         Raises:
             InvalidArgument: If there is no study, one has no search space stored, or directions
@@ -168,7 +177,8 @@ class Comparison(Result):
         for name, (first, *further) in tuned.items():
             repeats = tuple(_contender(name, study) for study in further)
             contenders[name] = replace(_contender(name, first), repeats=repeats)
-        return cls(study_name, direction=every[0].direction.name.lower(), contenders=contenders)
+        direction = every[0].direction.name.lower()
+        return cls(study_name, direction, contenders, min_difference)
 
     @property
     def n_repeats(self) -> int:
@@ -220,7 +230,9 @@ class Comparison(Result):
         leader, maximize = self.ranking()[0].name, self.direction == "maximize"
         if self.n_repeats >= 2:
             scores = {each.name: self.scores()[each.name] for each in self.ranking()}
-            found = improvements_over_repeats(scores, leader, maximize=maximize)
+            found = improvements_over_repeats(
+                scores, leader, maximize=maximize, min_difference=self.min_difference
+            )
             copies = self._copied()
             return {
                 rival: effect for rival, effect in found.items() if not {leader, rival} <= copies
@@ -231,7 +243,7 @@ class Comparison(Result):
             for name, each in by_seed.items()
             if name == leader or depends_on_seed(by_seed[leader], each)
         }
-        return improvements(tested, leader, maximize=maximize)
+        return improvements(tested, leader, maximize=maximize, min_difference=self.min_difference)
 
     def outperforming(self) -> dict[str, Outperforming]:
         """Return how probably the first of the ranking outperforms each rival in another tuning.

@@ -5,8 +5,9 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
+from hpolab.analysis.effects import UNKNOWN
 from hpolab.analysis.repeats import repeats_to_tell
-from hpolab.analysis.wording import INTERVAL, compared, count, percent, short, size
+from hpolab.analysis.wording import INTERVAL, compared, count, percent, short
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -117,7 +118,7 @@ def of_contenders(
         sentences.append(
             f"Nothing is claimed of {leader} and {' and '.join(copied)}: neither depends on a seed."
         )
-    if not all(effect.is_significant for effect in found.values()) or len(found) < len(rivals):
+    if any(effect.answer == UNKNOWN for effect in found.values()) or len(found) < len(rivals):
         sentences.append(_what_to_add(len(rivals) + 1, n_repeats))
     return " ".join(sentences)
 
@@ -136,31 +137,22 @@ def outperformed(found: Outperforming) -> str:
 def _of_rival(
     leader: str, rival: str, effect: Effect | None, wins: Outperforming, n_pairs: int
 ) -> str:
-    won = f"{wins.wins:g} of {wins.n} tunings"
     chance = (
-        f"{leader} outperforms {rival} in {won}, with a probability of {percent(wins.probability)} "
+        f"in {wins.wins:g} of {wins.n} tunings, with a probability of {percent(wins.probability)} "
         f"({INTERVAL} {percent(wins.low)} to {percent(wins.high)})"
     )
     if effect is None:
-        return chance
-    known = size(effect, n_compared=n_pairs)
-    if effect.is_significant:
-        word = "better" if effect.estimate > 0 else "worse"
-        return f"{leader} is {word} than {rival} by {known}, and {chance}"
-    side = "above" if effect.estimate >= 0 else "below"
-    return (
-        f"{leader} and {rival} are not known yet to differ: the mean of {leader} is {side} that of "
-        f"{rival} by {known}, and {chance}"
-    )
+        return f"{leader} outperforms {rival} {chance}"
+    return f"{leader} {compared(effect, rival, n_compared=n_pairs)}, and outperforms it {chance}"
 
 
 def _assumption(leader: str, scores: Sequence[float]) -> str:
     """Return what the test of means assumes, and how far the leader's tunings scatter."""
-    shown = ", ".join(short(score, 4) for score in (min(scores), max(scores)))
+    shown = " to ".join(short(score, 4) for score in (min(scores), max(scores)))
     return (
         f"This assumes that means over {len(scores)} tunings are nearly normal, so that a collapse "
         f"that none of them shows is rare: the scores of {leader} vary from "
-        f"{shown.replace(', ', ' to ')}."
+        f"{shown}."
     )
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
@@ -145,7 +145,11 @@ def winning(scores: Mapping[str, Sequence[float]], *, maximize: bool) -> dict[st
 
 
 def improvements_over_repeats(
-    scores: Mapping[str, Sequence[float]], leader: str, *, maximize: bool
+    scores: Mapping[str, Sequence[float]],
+    leader: str,
+    *,
+    maximize: bool,
+    min_difference: float | None = None,
 ) -> dict[str, Effect]:
     """Return by how much the leader is better than each rival, in the mean over repeats.
 
@@ -160,6 +164,7 @@ def improvements_over_repeats(
             Contenders with a NaN are left out.
         leader: The contender to compare with the others.
         maximize: Whether a higher score is better.
+        min_difference: The smallest improvement that matters.
 
     Returns:
         Rival -> improvement of the leader over it.
@@ -174,11 +179,12 @@ def improvements_over_repeats(
     if leader not in known or n < 2:
         return {}
     sign = 1.0 if maximize else -1.0
-    return {
+    found = {
         name: _improvement(sign * differences(known[leader], each), len(scores))
         for name, each in known.items()
         if name != leader
     }
+    return {name: replace(effect, min_difference=min_difference) for name, effect in found.items()}
 
 
 def repeats_to_tell(n_contenders: int) -> int:
@@ -203,7 +209,9 @@ def _improvement(paired: NDArray[np.float64], n_contenders: int) -> Effect:
         half = 0.0 if mean == 0 or p <= 1 - CONFIDENCE else math.inf
         return Effect.tested((mean, mean - half, mean + half), p)
     half = _critical(n_contenders, n) * error
-    return Effect.tested((mean, mean - half, mean + half), _p_value(mean / error, n_contenders, n))
+    p = _p_value(mean / error, n_contenders, n)
+    found = Effect.tested((mean, mean - half, mean + half), p)
+    return replace(found, error=error, freedom=n - 1.0)
 
 
 def _critical(n_contenders: int, n: int) -> float:
@@ -221,12 +229,13 @@ def _p_value(statistic: float, n_contenders: int, n: int) -> float:
     bound = min(1.0, _n_pairs(n_contenders) * 2 * float(stdtr(n - 1, -abs(statistic))))
     if n_contenders == 2 or bound < 0.005:  # Bonferroni's bound is exact enough there
         return bound
-    return min(bound, float(np.mean(_largest(n_contenders, n) >= abs(statistic))))
+    draws = _largest(n_contenders, n)
+    return min(bound, 1 - float(np.searchsorted(draws, abs(statistic))) / len(draws))
 
 
 @lru_cache(maxsize=64)
 def _largest(n_contenders: int, n: int) -> NDArray[np.float64]:
-    """Return draws of the largest |t| of all pairs of equal contenders over n repeats."""
+    """Return sorted draws of the largest |t| of all pairs of equal contenders over n repeats."""
     rng = np.random.default_rng(0)
     pairs = np.array(list(itertools.combinations(range(n_contenders), 2)))
     found = []
@@ -238,7 +247,7 @@ def _largest(n_contenders: int, n: int) -> NDArray[np.float64]:
             error = paired.std(axis=1, ddof=1) / math.sqrt(n)
             largest = np.maximum(largest, np.abs(paired.mean(axis=1)) / error)
         found.append(largest)
-    return np.concatenate(found)
+    return np.sort(np.concatenate(found))
 
 
 def _losses(scores: Mapping[str, Sequence[float]], *, maximize: bool) -> NDArray[np.float64]:

@@ -52,6 +52,7 @@ _logger = get_logger(__name__)
 
 _CONTENDER_KEY = MARK_KEYS["comparison"]
 _TEST_DATA_KEY = "hpolab:test_data"
+_MARGIN_KEY = "hpolab:min_difference"
 # What the study of the trainings on fresh seeds is called behind the comparison's name.
 _TRAININGS = "test-seeds"
 
@@ -87,6 +88,7 @@ def compare(
     test: Any = None,
     n_test_seeds: int = 3,
     n_repeats: int = 1,
+    min_difference: float | None = None,
     sampler: Any = None,
     pruner: Any = None,
     seed: int = 0,
@@ -126,6 +128,8 @@ def compare(
         n_repeats: The number of tunings of each contender, paired over contenders by their seeds.
             Repeat 0 is a comparison without repeats, so the number can be raised later. Choose it
             beforehand: raised until a difference is found, it finds one that is not there.
+        min_difference: The smallest difference of test scores that matters: two are practically the
+            same if theirs is surely smaller. None if any does.
         sampler: As in `make_study`, or contender -> sampler to compare ways of searching. A name or
             a factory where tunings are repeated.
         pruner: As in `make_study`.
@@ -160,6 +164,8 @@ def compare(
     check_count("n_test_seeds", n_test_seeds)
     check_count("n_repeats", n_repeats)
     check_seed(seed)
+    if min_difference is not None and not min_difference > 0:
+        raise InvalidArgument(f"`min_difference` must be above 0, or None, got {min_difference}.")
     objectives = _objectives(objective, contenders)
     _check_names(study_name, objectives, n_repeats)
     for name, each in objectives.items():
@@ -188,6 +194,9 @@ def compare(
                 _check_test_data(study, test_data)
             tunings.append(_Tuning(contender, repeat, each, study))
     _mark_tunings(study_name, tunings, opened)
+    for tuning in tunings:
+        if tuning.study.user_attrs.get(_MARGIN_KEY) != min_difference:
+            tuning.study.set_user_attr(_MARGIN_KEY, min_difference)
     for repeat in range(n_repeats):
         paired = [tuning for tuning in tunings if tuning.repeat == repeat]
         for tuning in paired:
@@ -209,6 +218,7 @@ def compare(
             name: [tuning.study for tuning in tunings if tuning.contender == name]
             for name in objectives
         },
+        min_difference=min_difference,
     )
 
 
@@ -370,7 +380,8 @@ def load_comparison(study_name: str, *, storage: str | BaseStorage | None = None
     for place, contender, repeat in sorted(found):
         name = found[place, contender, repeat]
         studies.setdefault(contender, []).append(stored_study(name, opened))
-    return Comparison.of(study_name, studies)
+    margin = next(iter(studies.values()))[0].user_attrs.get(_MARGIN_KEY)
+    return Comparison.of(study_name, studies, min_difference=margin)
 
 
 def _objectives(objective: Any, contenders: Any) -> dict[str, Objective]:
