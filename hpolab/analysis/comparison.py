@@ -279,7 +279,8 @@ class Comparison(Result):
         if len(repeats) < 2 or len(self._copied()) == len(self.contenders):
             raise InvalidArgument(
                 "`winners` must be asked of repeated tunings (`compare(..., n_repeats=...)`), got "
-                f"{len(repeats)} that can differ: one tuning does not tell who would win another."
+                f"{len(repeats)}{' copies' * (len(repeats) > 1)}: one tuning does not tell who "
+                "would win another."
             )
         curves = {
             name: [self._best_so_far(each.tunings[repeat].values) for repeat in repeats]

@@ -263,12 +263,13 @@ def _check_names(study_name: str, contenders: Iterable[str], n_repeats: int) -> 
     """Refuse contenders whose studies would have one name."""
     owners: dict[str, str] = {}
     for repeat in range(n_repeats):
-        for part in (*contenders, _TRAININGS):
+        parts = [(f"contender {each!r}", each) for each in contenders]
+        for owner, part in (*parts, ("the trainings on test data", _TRAININGS)):
             name = _study_name(study_name, part, repeat)
-            if owners.setdefault(name, part) != part:
+            if owners.setdefault(name, owner) != owner:
                 raise InvalidArgument(
-                    f"`contenders` must have names whose studies differ, got {owners[name]!r} and "
-                    f"{part!r}: a study of each would be called {name!r}."
+                    "`contenders` must have names whose studies differ, got a study called "
+                    f"{name!r} for {owners[name]} and for {owner}."
                 )
 
 
