@@ -19,6 +19,7 @@ from hpolab.analysis.wording import (
     percent,
     short,
     size,
+    untested,
     verdict,
 )
 from hpolab.tables import TextTable
@@ -314,13 +315,12 @@ def _expected_words(confirmation: Confirmation) -> str:
 def _verdict_of_doubt(confirmation: Confirmation, best: Configuration) -> str:
     assert best.improvement is not None
     effect, name = best.improvement, _trial_name(best)
-    word = "better" if effect.estimate > 0 else "worse"
     if effect.p_value is None:
         return (
             "It is not known whether any configuration is better than "
             f"{confirmation.baseline_name}: these trainings do not depend on their seed, so there "
-            f"is nothing to test. On these test rows the best of them, {name}, is {word} by "
-            f"{short(abs(effect.estimate), 4)}."
+            f"is nothing to test. On these test rows the best of them, {name}, is "
+            f"{untested(effect, confirmation.baseline_name)}."
         )
     text = (
         f"It is not known yet whether any configuration is better than "
@@ -328,6 +328,7 @@ def _verdict_of_doubt(confirmation: Confirmation, best: Configuration) -> str:
     )
     if effect.estimate == effect.low == effect.high == 0:
         return f"{text}: {name} has the same score on every seed."
+    word = "better" if effect.estimate > 0 else "worse"
     known = size(effect, n_compared=len(confirmation.configurations))
     text += f". The best of them, {name}, is {word} by {known}"
     if confirmation.needed is None:

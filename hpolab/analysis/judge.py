@@ -13,7 +13,7 @@ from hpolab.analysis.simultaneous import simultaneous_intervals, winner
 from hpolab.analysis.statistics import Estimate, depends_on_seed, differences
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from numpy.typing import NDArray
 
@@ -90,7 +90,7 @@ def judge(
         contrasts = on_new_rows(paired, by_row, n_spent=n_spent)
         found = effects(contrasts, [True] * len(others), min_difference=min_difference)
         is_tested = True
-    place, expected = winner(contrasts)
+    place, expected = winner(contrasts, grid=_grid([baseline, *others.values()]))
     if not is_tested:
         expected = Estimate(*simultaneous_intervals(contrasts)[place].tolist())
     return Judged(
@@ -134,6 +134,17 @@ def share_of_seeds(n_better: int, n_equal: int, n_seeds: int) -> Estimate:
     low = betaincinv(n_better, n_seeds - n_better + 1, 0.025) if n_better else 0.0
     high = betaincinv(at_most + 1, n_seeds - at_most, 0.975) if at_most < n_seeds else 1.0
     return Estimate((n_better + n_equal / 2) / n_seeds, float(low), float(high))
+
+
+def _grid(scored: Sequence[Scored]) -> float:
+    """Return the step in which mean scores come, judged by the smallest gap between two scores."""
+    found = np.unique(np.concatenate([each.by_seed for each in scored]))
+    gaps = np.diff(found)
+    gaps = gaps[gaps > 1e-12 * np.abs(found).max(initial=0.0)]
+    if not len(gaps):
+        return 0.0
+    n = len(scored[0].by_seed) if depends_on_seed(*(each.by_seed for each in scored)) else 1
+    return float(gaps.min()) / n
 
 
 def _paired_rows(

@@ -8,6 +8,7 @@ parametric models"). An interval excludes zero exactly where its p-value is belo
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
@@ -28,6 +29,8 @@ __all__ = ["simultaneous_intervals", "simultaneous_p_values", "winner"]
 
 # Draws behind a quantile of the largest of several: its level is right to 0.1 %.
 _N_DRAWS = 50_000
+# A rarer chance is not counted by draws.
+_RARE = 0.001
 # What the interval of the best spends of its 5 % on never leaving the simultaneous one.
 _SHARE_OF_HYBRID = 0.1
 
@@ -69,15 +72,15 @@ def simultaneous_p_values(contrasts: Contrasts) -> Floats:
     largest = _largest(contrasts)
     reached = -ndtri(np.maximum(alone, 1e-300) / 2)
     passed = 1 - np.searchsorted(largest, reached, side="left") / len(largest)
-    # Sidak's bound is exact far out, where no draw comes to.
+    # Far out, where hardly a draw comes to, Sidak's bound is as good.
     bound = -np.expm1(len(alone) * np.log1p(-np.minimum(alone, 1 - 1e-16)))
-    corrected: Floats = np.where(alone >= 1, 1.0, np.minimum(passed, bound))
+    corrected: Floats = np.where(alone >= 1, 1.0, np.minimum(np.maximum(passed, _RARE), bound))
     if len(alone) == 1:
         return alone
     return np.maximum(corrected, alone)
 
 
-def winner(contrasts: Contrasts) -> tuple[int, Estimate]:
+def winner(contrasts: Contrasts, *, grid: float = 0.0) -> tuple[int, Estimate]:
     """Return which mean is the largest, and what to expect of it, chosen for being the largest.
 
     The largest of several means is an overestimate. This is the hybrid estimator and interval of
@@ -87,6 +90,8 @@ def winner(contrasts: Contrasts) -> tuple[int, Estimate]:
 
     Args:
         contrasts: k mean differences, larger for better.
+        grid: The step in which means come, such as those of an accuracy of few rows. Ties say
+            nothing of a largest one, so means are spread within a step, always in the same way.
 
     Returns:
         Its place, and its estimate with an interval.
@@ -98,6 +103,8 @@ def winner(contrasts: Contrasts) -> tuple[int, Estimate]:
         >>> place, expected.mean < 0.275
         (1, True)
     """
+    within = np.random.default_rng(0).uniform(-0.5, 0.5, len(contrasts.means))
+    contrasts = replace(contrasts, means=contrasts.means + grid * within)
     means, errors = contrasts.means, contrasts.errors
     place = int(np.argmax(means))
     best, error = float(means[place]), float(errors[place])
@@ -145,6 +152,8 @@ def _chance_below(
             first, found, last = (float(stdtr(freedom, -each)) for each in places)
         else:
             first, found, last = (-float(stdtr(freedom, each)) for each in places)
+        if first == last:  # so narrow, or so far out, that any density is level
+            return (best - bottom) / (top - bottom)
         return (first - found) / (first - last)
 
     return chance

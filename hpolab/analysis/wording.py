@@ -29,6 +29,7 @@ __all__ = [
     "short",
     "signed",
     "size",
+    "untested",
     "verdict",
 ]
 
@@ -207,6 +208,19 @@ def compared(effect: Effect, rival: str, *, n_compared: int = 1) -> str:
     if effect.is_significant:
         return f"is {_word(effect)} than {rival} by {known}{_below_margin(effect)}"
     return f"is not known yet to differ from {rival}: {_word(effect)} by {known}"
+
+
+def untested(effect: Effect, rival: str) -> str:
+    """Return a difference of which nobody knows what chance does to it.
+
+    Example:
+        >>> from hpolab.analysis.effects import Effect
+        >>> untested(Effect.tested([0.2, 0.2, 0.2], None), "adam")
+        'better than adam by 0.2'
+    """
+    if effect.estimate == 0:
+        return f"as good as {rival}"
+    return f"{_word(effect)} than {rival} by {short(abs(effect.estimate), _DIGITS)}"
 
 
 def verdict(effect: Effect | None) -> str:

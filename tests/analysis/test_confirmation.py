@@ -21,7 +21,7 @@ def test_table_holds_everything(thrower, tuned):
         *("in tuning", "test points", "improvement over the default", "p", "verdict")
     ]
     assert [row.split("  ")[0].strip() for row in rows[:3]] == ["the default", "trial 2", "trial 1"]
-    assert [row.rpartition("  ")[2] for row in rows[1:3]] == ["significantly better"] * 2
+    assert [row.rpartition("  ")[2] for row in rows[1:3]] == ["better"] * 2
     assert "In tuning, trial 2 was better by 2; on the test data it is better by 2.0" in text
 
 
@@ -41,9 +41,11 @@ def test_winner_by_chance_is_no_better_than_the_default(thrower, tuned):
     confirmation = confirm(study, objective, test=0.0, top_k=1, seed=1)
     assert confirmation.winner is None
     assert confirmation.verdict.startswith(
-        "No configuration is significantly better than the default. The best of them, trial 1, is "
+        "It is not known yet whether any configuration is better than the default on these test "
+        "rows. The best of them, trial 1, is "
     )
-    assert f"{confirmation.n_seeds_needed:,} seeds would be needed" in confirmation.verdict
+    assert confirmation.verdict.endswith(f" {confirmation.needed}.")
+    assert f"at least {confirmation.needed.low:,} seeds" in confirmation.verdict
     assert confirmation.shrinkage.tuning_improvement == 1.5
     assert confirmation.shrinkage.share < 0.6
 
@@ -53,13 +55,15 @@ def test_verdict_says_that_all_are_worse(thrower, tuned):
     confirmation = confirm(tuned(objective, (1.0, 0.5, 0.2)), objective, test=0.0)
     assert confirmation.shrinkage.share is None
     assert confirmation.verdict.startswith(
-        "No configuration is better than the default. The best of them, trial 1, is significantly "
-        "worse by 0."
+        "On these test rows, no configuration is better than the default. The best of them, trial "
+        "1, is worse than the default by 0."
     )
-    assert confirmation.n_seeds_needed is None
+    assert confirmation.needed is None
 
 
-@pytest.mark.parametrize(("skill", "by"), [(3.0, "better by 2"), (0.5, "worse by 0.5")])
+@pytest.mark.parametrize(
+    ("skill", "by"), [(3.0, "better than the default by 2"), (0.5, "worse than the default by 0.5")]
+)
 def test_nothing_is_claimed_where_the_seed_changes_nothing(thrower, tuned, skill, by):
     objective = thrower(noise=0.0)
     confirmation = confirm(tuned(objective, (1.0, skill)), objective, test=0.0, top_k=1)
@@ -67,9 +71,9 @@ def test_nothing_is_claimed_where_the_seed_changes_nothing(thrower, tuned, skill
     assert confirmation.configurations[0].improvement.p_value is None
     assert confirmation.n_seeds == 6
     assert confirmation.verdict == (
-        "No configuration is significantly better than the default: these trainings do not depend "
-        "on their seed, so there is nothing to test. On these test data the best of them, trial 1, "
-        f"is {by}."
+        "It is not known whether any configuration is better than the default: these trainings do "
+        "not depend on their seed, so there is nothing to test. On these test rows the best of "
+        f"them, trial 1, is {by}."
     )
 
 
@@ -86,8 +90,8 @@ def test_same_scores_on_every_seed_are_no_difference(thrower, tuned):
     confirmation = confirm(study, objective, test=0.0, top_k=1)
     assert confirmation.configurations[0].improvement.p_value == 1.0
     assert confirmation.verdict == (
-        "No configuration is significantly better than the default: trial 3 has the same score on "
-        "every seed."
+        "It is not known yet whether any configuration is better than the default on these test "
+        "rows: trial 3 has the same score on every seed."
     )
 
 
@@ -99,7 +103,7 @@ def test_diverged_configuration_has_no_mean_and_is_not_better(thrower, tuned):
     assert diverged.improvement is None
     assert list(diverged.lost.values()) == ["diverged: nan at step 3"]
     assert other is confirmation.winner
-    assert other.improvement.p_value == pytest.approx(2 * raw_p(confirmation, other))
+    assert other.improvement.p_value == pytest.approx(raw_p(confirmation, other))
     assert "gave no score on 1 of 6 seeds (diverged: nan at step 3)" in str(confirmation)
 
 

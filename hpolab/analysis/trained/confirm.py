@@ -81,22 +81,34 @@ def confirm(
     """Train the best configurations of a study and the baseline again, and score them on test data.
 
     Each configuration is trained by `Objective.fit` with the same fresh seeds, which no trial of
-    the study had, and scored by `Objective.evaluate`. Improvements over the baseline are paired,
-    seed by seed; their p-values are corrected for the number of configurations (Holm).
+    the study had, and scored by `Objective.evaluate`. Improvements over the baseline are paired.
+
+    If the objective has `Objective.row_scores`, rows and seeds are both taken as drawn at random
+    (crossed random effects), so the verdict is about new data like ``test``, and new seeds. It also
+    says what holds on these rows alone, and how much of the variance comes from either. Otherwise
+    it is about these test rows, and says so. The training data are the same in all trainings:
+    nothing is said about others.
+
+    There are three answers: a configuration is better (or worse), practically the same (its
+    interval lies within ``min_difference`` of zero), or it is not known yet; then the verdict says
+    what would have to be added, at least. Intervals and p-values hold for all configurations
+    together, and agree. The best of several is partly lucky: `Confirmation.expected` is shrunken
+    for that (Andrews, Kitagawa and McCloskey 2024, "Inference on winners"). Intervals assume about
+    normal differences between seeds; `Confirmation.notes` says what speaks against it.
 
     Seeds are added until the intervals can answer whether the improvements that the tuning shows
     are real: until they are so narrow that improvements of that size would be found in 80 % of
-    cases, or ``n_seeds`` is reached. Only the spread of the scores decides, never which
-    configuration is ahead, so intervals hold what they estimate in 95 % of cases, and in 5 % at
-    most a difference is found where there is none. More seeds after a look at the result would void
-    that: another confirmation needs another ``study_name`` and another ``seed``.
+    cases on these rows, or ``n_seeds`` is reached. Only the spread of the scores decides, never
+    which configuration is ahead, so intervals hold what they estimate in 95 % of cases, and in 5 %
+    at most a difference is found where there is none. More seeds after a look at the result would
+    void that: another confirmation needs another ``study_name`` and another ``seed``.
 
     A configuration whose training diverges on a seed has no mean, as leaving the seed out would
     flatter it. It gets no further seeds and cannot be better. The same holds if its training fails,
     but failed trainings are tried once more when `confirm` is called again.
 
-    Seeds show the chance in training, not the chance in which rows ``test`` has. If the seed
-    changes nothing, as in a closed form, there is no chance to judge by and nothing is claimed.
+    If the seed changes nothing, as in a closed form, and scores by row are not known, there is no
+    chance to judge by and nothing is claimed.
 
     The trainings are trials of a study of their own in the same storage, run by `run`: called again
     after a crash, `confirm` resumes where it was and ends with the same result.
@@ -116,17 +128,22 @@ def confirm(
         n_seeds: The largest number of seeds, 2 or above.
         min_seeds: The smallest, from 2 to ``n_seeds``; 6 by default, or ``n_seeds`` if that is
             less.
-        min_difference: The smallest improvement that matters, above 0: it decides the number of
-            seeds instead of the improvements that the tuning shows.
+        min_difference: The smallest improvement that matters, above 0, in the metric's unit. What
+            is surely less is called practically the same. It decides the number of seeds instead
+            of the improvements that the tuning shows.
         metric: By default the metric that was tuned. Another one of those that `evaluate` returns
-            is given with its direction: ``("log_loss", "minimize")``.
+            is given with its direction: ``("log_loss", "minimize")``; its scores by row are not
+            known.
+        groups: The group of each test row, (n,), such as its patient, where rows of a group are
+            not independent: new data are then new groups.
         seed: The fresh seeds are derived from it; by default the study's seed.
         **run_options: As in `run`: workers, time limit, callbacks. ``timeout_seconds`` is the whole
             confirmation's; one that was not finished in time is resumed by calling again.
 
     Raises:
         InvalidArgument: If an argument is out of its range, ``objective`` cannot fit or evaluate,
-            the study has no complete trial but the baseline's, or the time was not enough.
+            its `row_scores` do not have the metric as their mean, the study has no complete trial
+            but the baseline's, or the time was not enough.
         InvalidType: If ``study`` or ``objective`` is of the wrong type.
         RecipeMismatch: If there is such a confirmation already, of other configurations or with
             other settings.

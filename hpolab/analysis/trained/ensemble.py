@@ -28,7 +28,7 @@ from hpolab.analysis.trained.trainings import (
     TrainingQueue,
     check_n_seeds,
 )
-from hpolab.analysis.wording import compared, estimated, short
+from hpolab.analysis.wording import compared, estimated, untested
 from hpolab.errors import InvalidArgument, InvalidType, TooManyFailures, check_count
 from hpolab.identity import captured_data
 from hpolab.keywords import checks_keywords
@@ -90,11 +90,9 @@ class Ensemble(Result):
         """What was found, in words."""
         which = f"the average of {self.n_folds} folds' models"
         if self.improvement.p_value is None:
-            size = self.improvement.estimate
             return (
                 "These trainings do not depend on their seed, so there is nothing to test. On "
-                f"these test rows, {which} is {'better' if size >= 0 else 'worse'} than one model "
-                f"of all rows by {short(abs(size), 4)}."
+                f"these test rows, {which} is {untested(self.improvement, 'one model of all rows')}."
             )
         words = compared(self.improvement, "one model of all rows")
         return f"On these test rows, {which} {words}."
