@@ -17,8 +17,6 @@ if TYPE_CHECKING:
 
 __all__ = ["of_configurations", "of_contenders", "outperformed"]
 
-_ENOUGH = 5
-
 
 def of_configurations(
     leader: str,
@@ -57,10 +55,11 @@ def of_configurations(
             "are no evidence."
         )
     if sentences:
+        least = repeats_to_tell(len(found) + len(without_chance) + 1)
         sentences.append(
             "This is about these configurations, not about the contenders: another tuning finds "
-            "others. To compare the contenders, tune each several times (`n_repeats`, "
-            f"{_ENOUGH} or more)."
+            "others. To compare the contenders, tune each several times: with `n_repeats` of "
+            f"{least} or more, the probability that one outperforms another can be told."
         )
     return " ".join(sentences)
 

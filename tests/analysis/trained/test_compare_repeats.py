@@ -359,3 +359,56 @@ def test_pruned_trials_are_no_independent_draws():
             return super().train(params, reporter)
 
     assert compared({"a": Pruned()}).tuning_curve("a") is None
+
+
+class Circle(Objective):
+    """A valley on a circle at a place of the contender's own, its default anywhere on it."""
+
+    def __init__(self, place: int, better_by: float) -> None:
+        super().__init__(
+            search_space=SearchSpace({"x": (0.0, 1.0), "y": (0.0, 1.0)}),
+            direction="maximize",
+            max_steps=1,
+        )
+        self.place, self.better_by = place, better_by
+
+    def train(self, params: Mapping[str, Any], reporter: Reporter) -> float:
+        return self._score(params, reporter.seed, reporter.trial.number == 0)
+
+    def fit(self, params: Mapping[str, Any], seed: int) -> Any:
+        return params, seed
+
+    def evaluate(self, model: Any, data: Any) -> dict[str, float]:
+        params, seed = model
+        return {"score": self._score(params, seed, False)}
+
+    def _score(self, params: Mapping[str, Any], seed: int, is_default: bool) -> float:
+        rng = np.random.default_rng([seed, self.place])
+        if is_default:  # of no use, so that no contender's default is better
+            return -1.0
+        distance = (np.array([params["x"], params["y"]]) + self.place / 7) % 1.0 - 0.3
+        return self.better_by - float(distance @ distance) + 0.005 * rng.normal()
+
+
+@pytest.mark.long
+@pytest.mark.parametrize(("n_contenders", "n_repeats"), [(2, 5), (3, 6), (5, 5)])
+@pytest.mark.parametrize("better_by", [0.0, 0.15])
+def test_contenders_of_known_truth(n_contenders, n_repeats, better_by):
+    n, claims, intervals_hold, chances_hold, false = 60, 0, 0, 0, 0
+    for seed in range(n):
+        rivals = {f"c{k}": Circle(k, better_by * (k == 0)) for k in range(n_contenders)}
+        found = compared(rivals, n_repeats=n_repeats, test=0, n_trials=15, seed=seed)
+        effects, leader = found.improvements(), found.ranking()[0].name
+        true = {name: better_by * ((leader == "c0") - (name == "c0")) for name in rivals}
+        intervals_hold += all(true[name] in effect for name, effect in effects.items())
+        false += any(e.is_significant and e.estimate * true[n] <= 0 for n, e in effects.items())
+        claims += leader == "c0" and all(effect.is_better for effect in effects.values())
+        chances_hold += all(
+            true[name] or 0.5 in each for name, each in found.outperforming().items()
+        )
+    error = 3 * math.sqrt(0.05 * 0.95 / n)
+    assert false / n < 0.05 + error
+    assert intervals_hold / n > 0.95 - error
+    assert chances_hold / n > 0.95 - error
+    if better_by:
+        assert claims / n > 0.8
