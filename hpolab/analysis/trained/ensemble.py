@@ -52,6 +52,7 @@ __all__ = ["Ensemble", "average", "fold_ensemble", "load_ensemble"]
 
 _DATA_KEY = "hpolab:ensemble_data"
 _ENSEMBLE_KEY = "hpolab:ensemble"
+_RIVAL = "one model of all rows"
 
 
 @dataclass(frozen=True)
@@ -92,9 +93,9 @@ class Ensemble(Result):
         if self.improvement.p_value is None:
             return (
                 "These trainings do not depend on their seed, so there is nothing to test. On "
-                f"these test rows, {which} is {untested(self.improvement, 'one model of all rows')}."
+                f"these test rows, {which} is {untested(self.improvement, _RIVAL)}."
             )
-        words = compared(self.improvement, "one model of all rows")
+        words = compared(self.improvement, _RIVAL)
         return f"On these test rows, {which} {words}."
 
     def table(self) -> TextTable:
