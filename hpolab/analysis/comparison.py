@@ -203,6 +203,10 @@ class Comparison(Result):
         means = {name: math.fsum(each) / len(each) for name, each in self.scores().items()}
         return sorted(self.contenders.values(), key=lambda each: self._loss(means[each.name]))
 
+    def best_tuning(self, name: str) -> Contender:
+        """Return the tuning of a contender with the best value; the first if none has one."""
+        return min(self._contender(name).tunings, key=lambda each: self._loss(each.best_value))
+
     def scores(self) -> dict[str, list[float]]:
         """Return each contender's scores by repeat, the mean over the fresh seeds of each.
 
@@ -459,7 +463,6 @@ class Comparison(Result):
 
     def _row(self, contender: Contender) -> list[str]:
         tunings = contender.tunings
-        best = min(tunings, key=lambda each: self._loss(each.best_value))
         if len(tunings) == 1:
             shown = [short(contender.default_value), short(contender.best_value)]
             scored = mean_and_error(contender.test_scores)
@@ -479,7 +482,7 @@ class Comparison(Result):
         gain = math.fsum(gains) / len(gains) if gains else None
         n_trials = sorted({len(each.values) for each in tunings})
         counted = f"{n_trials[0]:,}" if len(n_trials) == 1 else f"{n_trials[0]:,}-{n_trials[-1]:,}"
-        return [counted, *shown, short(gain), scored, _brief(best)]
+        return [counted, *shown, short(gain), scored, _brief(self.best_tuning(contender.name))]
 
     def _gain(self, contender: Contender) -> float | None:
         """Return by how much a contender's best value is better than its default's."""

@@ -47,12 +47,16 @@ _TEST_TITLES = {
 
 def comparison_document(comparison: Comparison) -> Document:
     """Return the report of a comparison."""
-    readings = {name: read(each.study) for name, each in comparison.contenders.items()}
+    # Of several tunings of a contender, the one with the best value is shown trial by trial.
+    readings = {name: read(comparison.best_tuning(name).study) for name in comparison.contenders}
+    tunings = [each for side in comparison.contenders.values() for each in side.tunings]
     colors = _colors(comparison)
-    n_trials = sum(len(reading.trials) for reading in readings.values())
+    n_trials = sum(len(each.study.get_trials(deepcopy=False)) for each in tunings)
     subtitle = (
         f"comparison · value {comparison.direction}d · "
-        f"{count(len(readings), 'contender')} · {count(n_trials, 'trial')}"
+        f"{count(len(readings), 'contender')} · "
+        f"{count(len(tunings), 'tuning') + ' · ' if len(tunings) > len(readings) else ''}"
+        f"{count(n_trials, 'trial')}"
     )
     sections = [
         _contenders(comparison),
@@ -248,9 +252,10 @@ def _slices(
 
 
 def _best_configurations(comparison: Comparison) -> list[Section]:
+    best = [comparison.best_tuning(each.name) for each in comparison.ranking()]
     snippets = [
         spelled(each.name, [f"Reached {short(each.best_value)}."], each.best_params)
-        for each in comparison.ranking()
+        for each in best
         if each.best_params is not None
     ]
     return [Section("best", "Best configurations", snippets)] if snippets else []

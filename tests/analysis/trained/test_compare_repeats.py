@@ -29,6 +29,7 @@ from hpolab import (
     make_study,
     run,
 )
+from hpolab.studies.export import in_short
 from hpolab.studies.recipe import read_recipe
 
 if TYPE_CHECKING:
@@ -337,6 +338,15 @@ def test_repeats_with_more_trials_count_once_all_have_them():
     whole = compared(storage=storage, n_repeats=3, test=0, n_trials=6)
     assert whole.n_repeats == 3
     assert {len(each.values) for side in whole.contenders.values() for each in side.tunings} == {6}
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_best_configuration_is_that_of_the_best_tuning(seed):
+    found = compared(n_repeats=4, seed=seed)
+    best = found.best_tuning("a")
+    assert best.best_value == max(each.best_value or 0.0 for each in found.contenders["a"].tunings)
+    assert best.best_params is not None
+    assert in_short(best.best_params, digits=3) in str(found)
 
 
 def test_tuning_curve_says_what_it_knows():
