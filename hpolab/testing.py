@@ -25,6 +25,7 @@ from optuna.trial import TrialState
 
 from hpolab.errors import Diverged, InvalidArgument, RecipeMismatch, needs
 from hpolab.objectives.base import Objective
+from hpolab.objectives.by_row import agrees, as_row_scores
 from hpolab.running.run import run
 from hpolab.studies.study import make_study
 from hpolab.trial.checkpoint import CheckpointFolder
@@ -235,6 +236,22 @@ class ObjectiveContract:
         assert cloudpickle.dumps(data) == before
         assert objective.evaluate(model, data) == metrics
 
+    def test_row_scores_have_the_metric_as_their_mean_in_any_order_of_rows(
+        self, finished: Study
+    ) -> None:
+        objective, model = self._fitted(finished)
+        data = self.data()
+        if data is None or objective.row_scores(model, data) is None:
+            pytest.skip("the objective has no scores by row")
+        for each in (data, _reversed(data)):
+            metrics = objective.evaluate(model, each)
+            value = metrics[objective.metric_in(metrics)]
+            scores = as_row_scores(objective.row_scores(model, each))
+            assert scores is not None, "`row_scores` must return numbers of shape (n,)"
+            assert agrees(scores, value), (
+                f"`row_scores` must have the metric as their mean, {value}, got {scores.mean()}"
+            )
+
     def test_best_model_is_that_of_the_best_trial(self, finished: Study) -> None:
         objective, model = self._fitted(finished)
         best, metrics = finished.best_trial, self._evaluated(objective, model)
@@ -277,6 +294,17 @@ class ObjectiveContract:
         n_reports = len(finished.trials[0].intermediate_values)
         assert math.isfinite(value)
         assert len(_reports(trial)) == min(1, n_reports)
+
+
+def _reversed(data: Any) -> Any:
+    """Return arrays in nested tuples, lists and dicts with their rows reversed; else the data."""
+    if isinstance(data, dict):
+        return {name: _reversed(part) for name, part in data.items()}
+    if type(data) in (tuple, list):
+        return type(data)(map(_reversed, data))
+    if not getattr(data, "shape", ()) or not hasattr(data, "__getitem__"):
+        return data
+    return getattr(data, "iloc", data)[np.arange(data.shape[0])[::-1].copy()]
 
 
 class _Killed(BaseException):

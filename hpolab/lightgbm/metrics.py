@@ -118,6 +118,13 @@ class Metrics:
         names = tuple(name for name in self.names if name in self.function_names)
         return replace(self, settings={"metric": "none"}, names=names)
 
+    def only_optimized(self) -> Metrics:
+        """Return the one that steers trials alone."""
+        own = self.optimized in self.function_names
+        settings = {"metric": "none"} if own else self.settings
+        functions = self.functions if own else ()
+        return replace(self, settings=settings, functions=functions, names=(self.optimized,))
+
     def of(self, booster: lgb.Booster) -> dict[str, float]:
         """Return name -> value on a booster's validation data."""
         results = booster.eval_valid([*self.functions])

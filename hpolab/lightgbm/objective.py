@@ -26,6 +26,7 @@ from hpolab.lightgbm.arguments import (
 )
 from hpolab.lightgbm.bins import Bins
 from hpolab.lightgbm.boosting import Boosting, predict_raw, train_booster
+from hpolab.lightgbm.by_row import is_by_group, row_scores
 from hpolab.lightgbm.defaults import default_space, is_forest
 from hpolab.lightgbm.metrics import Metrics
 from hpolab.lightgbm.model import FoldModels, LightGBMModel
@@ -45,6 +46,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from typing import Self, Unpack
 
+    from numpy.typing import NDArray
     from optuna.trial import FrozenTrial
 
     from hpolab.lightgbm.boosting import ObjectiveFunction
@@ -219,6 +221,8 @@ class LightGBMObjective(Objective):
             **watch,
         )
         self._check_search_space()
+        if is_by_group(self._metrics, ranked=self._data.labels.ranking):
+            self.scored_unit = "group"
         self.facts = {
             "objective": name,
             "metric": self.metric,
@@ -343,16 +347,23 @@ class LightGBMObjective(Objective):
         Raises:
             InvalidArgument: If the optimized one says nothing of them.
         """
-        rows = self._data.read("data", data)
-        raw = predict_raw(model.booster, rows.features, model.booster.current_iteration())
-        # A parameter such as `reg_sqrt`, which says what raw predictions are, may be a trial's own.
-        settings = {**of_objective(model.booster.params), **self._objective_settings}
+        rows, raw, settings = self._predicted(model, data)
         scored = replace(rows, features=None)
         blind = blind_metrics(scored, self._metrics.named_by_lightgbm(), settings)
         if self.metric in blind:
             check_scored("data", {"the rows": scored}, self._metrics, settings)
         values = self._metrics.evaluate(rows, raw, settings)
         return {name: math.nan if name in blind else value for name, value in values.items()}
+
+    def row_scores(self, model: LightGBMModel, data: Any) -> NDArray[np.float64] | None:
+        """Return what each row contributes to the metric; see `Objective.row_scores`.
+
+        Where rows are ranked, or a Dataset says which belong together, they are those of queries or
+        groups. Of metrics without a closed form, as of a function of the user's own, they are those
+        of random groups of rows.
+        """
+        rows, raw, settings = self._predicted(model, data)
+        return row_scores(rows, raw, metrics=self._metrics, settings=settings)
 
     def check(self) -> None:
         """Bin the features, and boost the space's defaults for one round.
@@ -376,6 +387,15 @@ class LightGBMObjective(Objective):
             raise InvalidArgument(
                 f"`search_space` or `params` is refused by LightGBM: {error}"
             ) from error
+
+    def _predicted(
+        self, model: LightGBMModel, data: Any
+    ) -> tuple[LabeledTable, NDArray[np.float64], dict[str, Any]]:
+        """Return the rows of data, a model's raw predictions, and what says what these mean."""
+        rows = self._data.read("data", data)
+        raw = predict_raw(model.booster, rows.features, model.booster.current_iteration())
+        # A parameter such as `reg_sqrt`, which says what raw predictions are, may be a trial's own.
+        return rows, raw, {**of_objective(model.booster.params), **self._objective_settings}
 
     def _known_names(self) -> frozenset[str]:
         return all_names()

@@ -15,6 +15,7 @@ from optuna.trial import TrialState
 from hpolab.errors import InvalidArgument, InvalidType, RecipeMismatch, check_count
 from hpolab.identity import captured_data, code_digest
 from hpolab.keywords import checks_keywords
+from hpolab.objectives.by_row import agrees, as_row_scores
 from hpolab.search_space.space import SearchSpace, as_space
 from hpolab.studies.export import trainer_params
 from hpolab.studies.facts import Facts, check_facts, compare_facts
@@ -96,7 +97,7 @@ class Objective(abc.ABC):
     """The pruner, likewise."""
 
     scored_unit: str = "row"
-    """What `row_scores` scores one by one, in the singular: a row, a user."""
+    """What `row_scores` scores one by one, in the singular: a row, a user, a group of rows."""
 
     _replay: Mapping[int, float] | None = None
 
@@ -265,11 +266,68 @@ class Objective(abc.ABC):
             data: As in `evaluate`.
 
         Returns:
-            (n,) scores, one for each row that was drawn independently of the others, such as a
-            user of a recommender, in the order of the rows. Their mean is the metric. None if
-            there are no such scores.
+            (n,) scores in the metric's own sign and scale, whose mean is the metric: one for each
+            unit that was drawn independently of the others, the same ones for every model. That is
+            a row, in the order of the rows; a user of a recommender; a query or another group of
+            rows; or, where the metric is neither a mean over rows nor close to one, a random group
+            of rows. None if there are no such scores.
+
+        Example:
+            >>> class Line(Objective):
+            ...     def train(self, params, reporter):
+            ...         return 0.0
+            ...     def evaluate(self, model, data):
+            ...         return {"mse": self.row_scores(model, data).mean()}
+            ...     def row_scores(self, model, data):
+            ...         inputs, targets = data
+            ...         return (model * inputs - targets) ** 2
+            >>> import numpy as np
+            >>> ranges = {"slope": (0.0, 1.0)}
+            >>> line = Line(search_space=ranges, metric="mse", direction="minimize", max_steps=1)
+            >>> line.row_scores(2.0, (np.array([1.0, 2.0]), np.array([1.0, 6.0])))
+            array([1., 4.])
         """
         return None
+
+    @final
+    def checked_row_scores(self, model: Any, data: Any, value: float) -> NDArray[np.float64] | None:
+        """Return `row_scores`, if their mean is the metric.
+
+        Args:
+            model: As in `evaluate`.
+            data: As in `evaluate`.
+            value: The optimized metric, as `evaluate` gives it for them.
+
+        Returns:
+            (n,), two or more of finite numbers. None if there are none, or if they are those of a
+            class whose `evaluate` a subclass has replaced by one of another metric.
+
+        Raises:
+            InvalidArgument: If ``row_scores`` of the user's own are no such numbers, or have
+                another mean.
+        """
+        kind = type(self)
+        place = _place_of(kind, "row_scores")
+        replaced = _place_of(kind, "evaluate") < place
+        try:
+            found = self.row_scores(model, data)
+        except Exception:
+            # A subclass's own `evaluate` may take data that its parent's `row_scores` cannot.
+            if replaced:
+                return None
+            raise
+        if found is None or not math.isfinite(value):
+            return None
+        scores = as_row_scores(found)
+        if scores is not None and agrees(scores, value):
+            return scores if len(scores) > 1 else None
+        if replaced or _is_ours(kind.__mro__[place]):
+            return None
+        raise InvalidArgument(
+            f"`row_scores` of {kind.__name__} must be finite numbers of shape (n,) whose "
+            f"mean is its metric {self.metric!r}, {value:.6g} on this data, got "
+            f"{_described(found, scores)}."
+        )
 
     def metric_in(self, metrics: Mapping[str, float]) -> str:
         """Return the name of the optimized metric among those that `evaluate` has returned.
@@ -510,7 +568,16 @@ class Objective(abc.ABC):
 
 # What every objective has. It is compared by other names, or is not of the values.
 _OF_EACH = frozenset(
-    {"search_space", "direction", "max_steps", "metric", "settings", "facts", "_replay"}
+    {
+        "search_space",
+        "direction",
+        "max_steps",
+        "metric",
+        "settings",
+        "facts",
+        "scored_unit",
+        "_replay",
+    }
 )
 
 
@@ -524,8 +591,22 @@ def _family(kind: type[Objective]) -> str:
     return (ours[0] if ours else line[-1]).__name__
 
 
-def _is_ours(kind: type[Objective]) -> bool:
+def _is_ours(kind: type) -> bool:
     return kind.__module__.partition(".")[0] == __name__.partition(".")[0]
+
+
+def _place_of(kind: type[Objective], name: str) -> int:
+    """Return the place among a class and its parents of the one that defines a method."""
+    return next(i for i, each in enumerate(kind.__mro__) if name in vars(each))
+
+
+def _described(found: Any, scores: NDArray[np.float64] | None) -> str:
+    """Return what row scores are that cannot be used, for a message."""
+    if scores is None:
+        return f"{type(found).__name__} of shape {getattr(found, 'shape', 'unknown')}"
+    if not all(map(math.isfinite, scores)):
+        return f"{len(scores)} numbers, some of them not finite"
+    return f"{len(scores)} numbers with the mean {scores.mean():.6g}"
 
 
 def _end(trial: FrozenTrial) -> str:

@@ -165,6 +165,8 @@ class RecommenderObjective(Objective):
         (2, 5)
     """
 
+    scored_unit = "user"
+
     @checks_keywords(ReporterOptions)
     def __init__(
         self,
@@ -270,6 +272,18 @@ class RecommenderObjective(Objective):
                 `test` is seen.
         """
         return self._task(data).estimate(model.scores, self._metrics)
+
+    def row_scores(self, model: Recommender, data: Interactions) -> NDArray[np.float64]:
+        """Return the metric of each user with an item to find, in the order of their codes.
+
+        Of coverage, which no user has alone, they are its jackknife over users.
+
+        Args:
+            model: From `fit` or `refit`.
+            data: As in `estimates`.
+        """
+        ranking = self._task(data).rank(model.scores, metrics=[self.metric])
+        return ranking.by_user(self.metric)
 
     def baselines(
         self, data: Interactions, names: Sequence[str] = BASELINES

@@ -211,6 +211,21 @@ class Ranking:
         error = values.std(ddof=1) / math.sqrt(len(values)) if len(values) > 1 else math.nan
         return RankingEstimate(float(values.mean()), float(error))
 
+    def by_user(self, name: str) -> Floats:
+        """Return what each user contributes to a metric, (u,), in the order of users.
+
+        Their mean is the metric, also of coverage, which no user has alone: they are its jackknife
+        over users (Efron, "The Jackknife, the Bootstrap and Other Resampling Plans", 1982).
+        """
+        kind, cut = _parse(name)
+        if kind != "coverage":
+            return self.metric(name)
+        top = self.top[:, : int(cut)]
+        lost, n = _lost_without(top, self.n_items), len(top)
+        coverage = _coverage(top, self.n_items).mean
+        by_user: Floats = coverage + (n - 1) * (lost - lost.mean()) / self.n_items
+        return by_user
+
     def _by_user(self) -> _ByUser:
         _, starts, counts = np.unique(self.users, return_index=True, return_counts=True)
         place = np.arange(len(self.users)) - np.repeat(starts, counts) + 1
@@ -289,10 +304,16 @@ def _log_loss(of: _ByUser, cut: float) -> Floats:
 def _coverage(top: Ints, n_items: int) -> RankingEstimate:
     """Return the part of the catalog that is in any user's best items."""
     counts = np.bincount(top.ravel(), minlength=n_items)
-    # Left out, a user takes along the items that nobody else was given.
-    lost = (counts[top] == 1).sum(axis=1)
+    lost = _lost_without(top, n_items)
     error = math.sqrt((len(top) - 1) / len(top) * float(((lost - lost.mean()) ** 2).sum()))
     return RankingEstimate(float((counts > 0).mean()), error / n_items)
+
+
+def _lost_without(top: Ints, n_items: int) -> Ints:
+    """Return how many items each user (u,) takes along if left out: nobody else was given them."""
+    counts = np.bincount(top.ravel(), minlength=n_items)
+    lost: Ints = (counts[top] == 1).sum(axis=1)
+    return lost
 
 
 _BY_USER: Mapping[str, Callable[[_ByUser, float], Floats]] = {

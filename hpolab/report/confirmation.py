@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING
 
-from hpolab.analysis.wording import INTERVAL, count, short
+from hpolab.analysis.wording import INTERVAL, count, estimated
 from hpolab.report import figures
 from hpolab.report.blocks import Document, Plot, Section, Text
 from hpolab.report.spelling import spelled
@@ -32,7 +32,7 @@ def confirmation_document(confirmation: Confirmation) -> Document:
 
 
 def confirmation_blocks(confirmation: Confirmation) -> list[Block]:
-    """Return verdict, interval plot, table and shrinkage."""
+    """Return verdict, interval plot, table, notes and shrinkage."""
     blocks: list[Block] = [
         Text([confirmation.verdict], "finding" if confirmation.winner is None else "good")
     ]
@@ -41,14 +41,14 @@ def confirmation_blocks(confirmation: Confirmation) -> list[Block]:
             Plot(
                 name="confirmation",
                 title=f"Improvement over {confirmation.baseline_name} with the same fresh seeds "
-                f"(dots) and {INTERVAL}s; green: significantly better, red: significantly worse",
+                f"(dots) and {INTERVAL}s {confirmation.where}; green: better, red: worse",
                 draw=partial(figures.draw_intervals, confirmation),
             )
         )
     blocks.append(confirmation.table())
-    shrinkage = confirmation.shrinkage
-    if shrinkage is not None:
-        blocks.append(Text([str(shrinkage)]))
+    if confirmation.notes:
+        blocks.append(Text(list(confirmation.notes)))
+    if confirmation.shrinkage is not None:
         blocks.append(
             Plot(
                 name="shrinkage",
@@ -63,7 +63,7 @@ def _snippets(confirmation: Confirmation) -> list[Block]:
     return [
         spelled(
             label,
-            [] if each.mean is None else [f"Mean {confirmation.metric} {short(each.mean.mean)}."],
+            [] if each.mean is None else [f"Mean {confirmation.metric} {estimated(each.mean)}."],
             each.params,
         )
         for label, each in confirmation.named()

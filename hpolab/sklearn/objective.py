@@ -17,6 +17,7 @@ from hpolab.keywords import checks_keywords
 from hpolab.objectives.base import Objective
 from hpolab.objectives.folds import digest_of_folds, folds_of, make_folds
 from hpolab.seeding import check_seed
+from hpolab.sklearn.by_row import is_by_group, row_scores
 from hpolab.sklearn.data import open_rows
 from hpolab.sklearn.estimators import find_scorer, is_pairwise, open_pair, pair_of, seeded
 from hpolab.sklearn.fidelity import FIDELITIES, Epochs, Folds, RowParts, Trees, grown_argument
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
     from typing import Unpack
 
-    from numpy.typing import ArrayLike
+    from numpy.typing import ArrayLike, NDArray
 
     from hpolab.search_space.space import SearchSpace
     from hpolab.sklearn.fidelity import Fidelity
@@ -202,6 +203,8 @@ class SklearnObjective(Objective):
             **options_of_reporter(settings),
         )
         self.default_pruner = _PRUNERS[fidelity]
+        if is_by_group(metric, estimator, np.asarray(rows.targets)):
+            self.scored_unit = "group"
         self.facts = {
             "estimator": type(last_step(estimator)[1]).__name__,
             "metric": self.metric,
@@ -254,6 +257,16 @@ class SklearnObjective(Objective):
     def evaluate(self, model: Any, data: tuple[Any, Any]) -> dict[str, float]:
         """Return the score of a fitted estimator on (inputs, targets), under the metric's name."""
         return {self.metric: float(self._scorer(model, *open_pair("data", data)))}
+
+    def row_scores(self, model: Any, data: tuple[Any, Any]) -> NDArray[np.float64] | None:
+        """Return what each row contributes to the score; see `Objective.row_scores`.
+
+        Where the score is no mean over rows and has no closed form, as of a scorer of the user's
+        own, they are those of random groups of rows: predictions are made once, and scored without
+        each group.
+        """
+        inputs, targets = open_pair("data", data)
+        return row_scores(model, inputs, targets, scorer=self._scorer, metric=self._metric_given)
 
     def check(self) -> None:
         """Fit and score the space's defaults on a few rows.

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from hpolab.sklearn.estimators import Scorer
 
-__all__ = ["can_score", "check_parts"]
+__all__ = ["can_score", "check_parts", "is_of_predictions", "name_of_score"]
 
 _RESPONSES = ("predict_proba", "predict_log_proba", "decision_function")
 # Rows of a part that show whether a scorer tells models apart there; of each class at least one.
@@ -74,7 +74,7 @@ def check_parts(
     Raises:
         InvalidArgument: If all models have one score there, or none.
     """
-    if targets.ndim > 1 or not _is_of_predictions(metric, model):
+    if targets.ndim > 1 or not is_of_predictions(metric, model):
         return
     classes = np.unique(targets) if is_classifier(model) else None
     values = _values_of_models(scorer, targets, np.arange(len(targets)), classes)
@@ -101,19 +101,24 @@ def check_parts(
             )
 
 
+def is_of_predictions(metric: Any, model: Any) -> bool:
+    """Return whether scikit-learn's own code computes the score, from predictions alone."""
+    if metric is None:
+        return name_of_score(model) is not None
+    # The class of scorers has no public name.
+    return isinstance(metric, str | type(make_scorer(accuracy_score)))
+
+
+def name_of_score(model: Any) -> str | None:
+    """Return the scorer that is a model's ``score``; None if that is code of the model's own."""
+    name, mixin = ("accuracy", ClassifierMixin) if is_classifier(model) else ("r2", RegressorMixin)
+    return name if getattr(type(last_step(model)[1]), "score", None) is mixin.score else None
+
+
 def _listed(found: NDArray[Any]) -> str:
     if len(found) == 1:
         return f"all {found[0].item()!r}"
     return ", ".join(repr(value.item()) for value in found[:3]) + (" ..." if len(found) > 3 else "")
-
-
-def _is_of_predictions(metric: Any, model: Any) -> bool:
-    """Return whether scikit-learn's own code computes the score, from predictions alone."""
-    if metric is None:
-        mixin = ClassifierMixin if is_classifier(model) else RegressorMixin
-        return getattr(type(last_step(model)[1]), "score", None) is mixin.score
-    # The class of scorers has no public name.
-    return isinstance(metric, str | type(make_scorer(accuracy_score)))
 
 
 def _values_of_models(

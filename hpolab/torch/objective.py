@@ -21,6 +21,7 @@ from hpolab.objectives.epochs import train_epochs
 from hpolab.seeding import check_seed
 from hpolab.torch.batches import WeightedTargets, apply, check_unpack, values_of
 from hpolab.torch.build import build_optimizer, build_schedule
+from hpolab.torch.by_row import is_by_group
 from hpolab.torch.checks import (
     check_outputs,
     check_scores,
@@ -52,6 +53,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
     from typing import Unpack
 
+    import numpy as np
+    from numpy.typing import NDArray
     from optuna import Study
     from torch.optim import Optimizer
     from torch.optim.lr_scheduler import LRScheduler
@@ -220,6 +223,8 @@ class TorchObjective(Objective):
             metric=name,
             **options_of_reporter(settings),
         )
+        if is_by_group(found[name]):
+            self.scored_unit = "group"
         self.facts = {
             "loss": loss if isinstance(loss, str) else name_of(loss),
             "metric": self.metric,
@@ -309,11 +314,26 @@ class TorchObjective(Objective):
 
     def evaluate(self, model: nn.Module, data: Any) -> dict[str, float]:
         """Return all metrics of a model on data of the same form as `valid`: name -> value."""
+        split = self._opened(data)
+        with seeded(0, self.task.device, split.generators):
+            return self.task.evaluate(model, split, self.task.metrics)
+
+    def row_scores(self, model: nn.Module, data: Any) -> NDArray[np.float64] | None:
+        """Return what each row contributes to the metric; see `Objective.row_scores`.
+
+        A row is a sample: of a sequence, all of its positions. Of metrics without a closed form, as
+        of a function of the user's own, they are those of random groups of rows.
+        """
+        split = self._opened(data)
+        with seeded(0, self.task.device, split.generators):
+            return self.task.row_scores(model, split)
+
+    def _opened(self, data: Any) -> Split:
+        """Return data of the same form as `valid` as a split."""
         split = open_split("data", data, self.task.device, self._unpack)
         if split.is_weighted:
             check_takes_weights(self.task.own_functions(self.task.metrics), "data")
-        with seeded(0, self.task.device, split.generators):
-            return self.task.evaluate(model, split, self.task.metrics)
+        return split
 
     def check(self) -> None:
         """Train and evaluate the space's defaults on a few rows: do model, data and names fit?

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -13,9 +15,11 @@ from hpolab.torch.batches import WeightedTargets, apply, values_of
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
+    from numpy.typing import NDArray
+
     from hpolab.torch.batches import Targets
 
-__all__ = ["check_by_position", "gathered", "is_ragged"]
+__all__ = ["check_by_position", "gathered", "is_ragged", "samples_of"]
 
 
 def is_ragged(parts: Sequence[Tensor]) -> bool:
@@ -45,6 +49,15 @@ def gathered(batches: Sequence[tuple[Tensor, Targets]]) -> tuple[Tensor, Targets
     weights = [each.weights for _, each in batches if isinstance(each, WeightedTargets)]
     targets = WeightedTargets(values, torch.cat(weights)) if weights else values
     return torch.cat([each for each, _ in batches]), targets
+
+
+def samples_of(batches: Sequence[tuple[Tensor, Targets]]) -> NDArray[np.int64]:
+    """Return which sample, from 0 up, each row of `gathered` is a part of, (n,)."""
+    targets = [values_of(each) for _, each in batches]
+    axes = _ragged_axes(targets) if is_ragged([each for each, _ in batches]) else []
+    n_each = [math.prod(each.shape[axis] for axis in axes) for each in targets]
+    counts = np.repeat(n_each, [len(each) for each in targets])
+    return np.repeat(np.arange(len(counts)), counts)
 
 
 def check_by_position(

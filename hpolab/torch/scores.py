@@ -27,16 +27,20 @@ __all__ = [
     "auc",
     "average_precision",
     "balanced_accuracy",
+    "has_labels",
     "log_loss",
+    "log_losses",
     "macro_f1",
     "missing_class",
+    "one_vs_rest",
+    "predicted",
 ]
 
 
 def accuracy(outputs: Tensor, targets: Tensor, weights: Tensor | None = None) -> Tensor:
     """Return the share of rows that are right; a row of labels is right if all of them are."""
-    hits = _predicted(outputs, targets) == targets
-    if _has_labels(outputs, targets):
+    hits = predicted(outputs, targets) == targets
+    if has_labels(outputs, targets):
         hits = hits.all(dim=1)
     if weights is None:
         # A quotient of counts, not a mean in float32: 0.9 shall be 0.9.
@@ -47,14 +51,14 @@ def accuracy(outputs: Tensor, targets: Tensor, weights: Tensor | None = None) ->
 
 def macro_f1(outputs: Tensor, targets: Tensor, weights: Tensor | None = None) -> Tensor:
     """Return the mean F1 over classes that either side holds, or over all labels."""
-    predicted, actual = _predicted(outputs, targets), targets.to(torch.int64)
-    if _has_labels(outputs, targets):
+    guess, actual = predicted(outputs, targets), targets.to(torch.int64)
+    if has_labels(outputs, targets):
         of_row = 1 if weights is None else _double(weights)[:, None]
-        hits, size = _double(predicted & actual) * of_row, _double(predicted + actual) * of_row
+        hits, size = _double(guess & actual) * of_row, _double(guess + actual) * of_row
         total = size.sum(0)
         # A label that neither side holds has an F1 of 0, as under zero_division=0.
         return (2 * hits.sum(0) / total.where(total > 0, 1)).mean()
-    hits, n_predicted, n_actual = _counts(predicted, actual, weights)
+    hits, n_predicted, n_actual = _counts(guess, actual, weights)
     size = n_predicted + n_actual
     present = size > 0
     return (2 * hits[present] / size[present]).mean()
@@ -63,24 +67,28 @@ def macro_f1(outputs: Tensor, targets: Tensor, weights: Tensor | None = None) ->
 def balanced_accuracy(outputs: Tensor, targets: Tensor, weights: Tensor | None = None) -> Tensor:
     """Return the mean over classes of the share of their rows that are right."""
     _refuse_labels("balanced_accuracy", outputs, targets)
-    predicted, actual = _predicted(outputs, targets), targets.to(torch.int64)
-    hits, _, n_actual = _counts(predicted, actual, weights)
+    guess, actual = predicted(outputs, targets), targets.to(torch.int64)
+    hits, _, n_actual = _counts(guess, actual, weights)
     present = n_actual > 0
     return (hits[present] / n_actual[present]).mean()
 
 
 def log_loss(outputs: Tensor, targets: Tensor, weights: Tensor | None = None) -> Tensor:
     """Return the mean negative log-likelihood of classes, by softmax or sigmoid."""
+    rows = log_losses(outputs, targets)
+    rows = rows.flatten(1).mean(1) if rows.ndim > 1 else rows
+    return rows.mean() if weights is None else _average(rows, _double(weights))
+
+
+def log_losses(outputs: Tensor, targets: Tensor) -> Tensor:
+    """Return the negative log-likelihood of each of the rows' classes, (n, ...)."""
     _refuse_labels("log_loss", outputs, targets)
     _check_ids(outputs, targets)
     if _has_classes(outputs, targets):
         ids = targets.to(torch.int64).cpu()
-        rows = functional.cross_entropy(_double(outputs), ids, reduction="none")
-    else:
-        logits, truth = _double(like(outputs, targets)), _double(targets)
-        rows = functional.binary_cross_entropy_with_logits(logits, truth, reduction="none")
-    rows = rows.flatten(1).mean(1) if rows.ndim > 1 else rows
-    return rows.mean() if weights is None else _average(rows, _double(weights))
+        return functional.cross_entropy(_double(outputs), ids, reduction="none")
+    logits, truth = _double(like(outputs, targets)), _double(targets)
+    return functional.binary_cross_entropy_with_logits(logits, truth, reduction="none")
 
 
 def auc(outputs: Tensor, targets: Tensor, weights: Tensor | None = None) -> Tensor:
@@ -103,6 +111,14 @@ class TopKAccuracy:
     k: int
 
     def __call__(self, outputs: Tensor, targets: Tensor, weights: Tensor | None = None) -> Tensor:
+        hits = self.hits(outputs, targets)
+        if weights is None:
+            return _double(hits.sum()) / hits.numel()
+        rows = _double(hits)
+        return _average(rows.flatten(1).mean(1) if rows.ndim > 1 else rows, _double(weights))
+
+    def hits(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        """Return which of the rows' classes are among the k, (n, ...)."""
         name = f"top_{self.k}_accuracy"
         if not _has_classes(outputs, targets):
             like(outputs, targets)
@@ -120,11 +136,7 @@ class TopKAccuracy:
         own = outputs.gather(1, ids)
         classes = torch.arange(outputs.shape[1], device=outputs.device)
         later = classes.reshape(1, -1, *[1] * (outputs.ndim - 2)) > ids
-        hits = ((outputs > own) | ((outputs == own) & later)).sum(dim=1) < self.k
-        if weights is None:
-            return _double(hits.sum()) / hits.numel()
-        rows = _double(hits)
-        return _average(rows.flatten(1).mean(1) if rows.ndim > 1 else rows, _double(weights))
+        return ((outputs > own) | ((outputs == own) & later)).sum(dim=1) < self.k
 
 
 def missing_class(
@@ -162,12 +174,12 @@ def _has_classes(outputs: Tensor, targets: Tensor) -> bool:
     return several and targets.shape == (len(outputs), *outputs.shape[2:])
 
 
-def _has_labels(outputs: Tensor, targets: Tensor) -> bool:
+def has_labels(outputs: Tensor, targets: Tensor) -> bool:
     return targets.ndim == 2 and targets.shape[1] > 1 and not _has_classes(outputs, targets)
 
 
 def _refuse_labels(name: str, outputs: Tensor, targets: Tensor) -> None:
-    if _has_labels(outputs, targets):
+    if has_labels(outputs, targets):
         like(outputs, targets)
         raise InvalidArgument(
             f"Metric {name!r} needs one class a row, got several labels: targets of shape "
@@ -185,7 +197,7 @@ def _check_ids(outputs: Tensor, targets: Tensor) -> None:
         )
 
 
-def _predicted(outputs: Tensor, targets: Tensor) -> Tensor:
+def predicted(outputs: Tensor, targets: Tensor) -> Tensor:
     """Return predicted class ids, of the targets' shape, from logits."""
     if _has_classes(outputs, targets):
         _check_ids(outputs, targets)
@@ -227,7 +239,7 @@ def _mean_of_curves(
     targets: Tensor,
     weights: Tensor | None,
 ) -> Tensor:
-    scores, truth = _one_vs_rest(outputs, targets)
+    scores, truth = one_vs_rest(outputs, targets)
     n_columns = scores.shape[1]
     mass = torch.ones(len(scores)) if weights is None else _spread(weights, len(scores))
     counting = mass > 0
@@ -245,7 +257,7 @@ def _mean_of_curves(
     return torch.stack(found).mean()
 
 
-def _one_vs_rest(outputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+def one_vs_rest(outputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
     """Return scores and truth (rows, columns): a column for each class, two classes share one."""
     _check_ids(outputs, targets)
     if _has_classes(outputs, targets):
@@ -255,7 +267,7 @@ def _one_vs_rest(outputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
             return logits[:, 1:] - logits[:, :1], (ids == 1)[:, None]
         return logits.log_softmax(1), functional.one_hot(ids, logits.shape[1]).bool()
     scores, truth = _double(like(outputs, targets)), targets.cpu() == 1
-    if _has_labels(outputs, targets):
+    if has_labels(outputs, targets):
         return scores, truth
     return scores.reshape(-1, 1), truth.reshape(-1, 1)
 

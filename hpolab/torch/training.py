@@ -12,11 +12,12 @@ from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from hpolab.errors import InvalidArgument, in_brief
 from hpolab.torch.batches import WeightedTargets, values_of
+from hpolab.torch.by_row import row_scores
 from hpolab.torch.checks import check_alignment, check_is_tensor
 from hpolab.torch.data import ArraySplit
 from hpolab.torch.metrics import own_functions, read_metrics
 from hpolab.torch.options import TrainedEpoch, TrainingOptions
-from hpolab.torch.outputs import check_by_position, gathered
+from hpolab.torch.outputs import check_by_position, gathered, samples_of
 from hpolab.torch.plateau import PlateauSchedule
 from hpolab.torch.rng import get_random_state, seeded, set_random_state
 
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Mapping
     from contextlib import AbstractContextManager
 
+    import numpy as np
+    from numpy.typing import NDArray
     from optuna import Trial
     from torch import Tensor, nn
 
@@ -110,15 +113,27 @@ class TorchTask:
         self, model: nn.Module, split: Split, metrics: Mapping[str, Metric]
     ) -> dict[str, float]:
         """Return the metrics of a model on a split: name -> value."""
-        model.eval()
         # Not inference_mode: what a module caches in it cannot be used in training any more.
         with torch.no_grad():
-            batches = [
+            outputs, targets = self.gathered(self.predicted(model, split), metrics)
+            return read_metrics(metrics, outputs, targets)
+
+    def predicted(self, model: nn.Module, split: Split) -> list[tuple[Tensor, Targets]]:
+        """Return a model's outputs and the targets of each batch of a split; without gradients."""
+        model.eval()
+        with torch.no_grad():
+            return [
                 (_own(self.outputs(model, inputs)), targets)
                 for inputs, targets in split.batches(self.eval_batch_size)
             ]
-            outputs, targets = self.gathered(batches, metrics)
-            return read_metrics(metrics, outputs, targets)
+
+    def row_scores(self, model: nn.Module, split: Split) -> NDArray[np.float64] | None:
+        """Return what each sample of a split contributes to the optimized metric."""
+        batches = self.predicted(model, split)
+        with torch.no_grad():
+            outputs, targets = self.gathered(batches, self.steering)
+            samples = samples_of(batches)
+            return row_scores(self.metrics[self.metric], outputs, targets, samples=samples)
 
     def gathered(
         self, batches: list[tuple[Tensor, Targets]], metrics: Mapping[str, Metric]

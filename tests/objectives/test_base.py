@@ -383,3 +383,131 @@ def test_bad_argument_is_refused(options, error, message):
     with pytest.raises(error, match=message) as raised:
         Descent(**options)
     assert isinstance(raised.value, HpolabError)
+
+
+class Mean(Objective):
+    """Its metric is a mean over rows."""
+
+    def train(self, params: Mapping[str, Any], reporter: Reporter) -> float:
+        return 0.0
+
+    def evaluate(self, model: Any, data: Any) -> dict[str, float]:
+        return {"mean": float(np.mean(data))}
+
+    def row_scores(self, model: Any, data: Any) -> Any:
+        return data
+
+
+def mean_of(kind: type[Objective]) -> Objective:
+    return kind(search_space=SPACE, metric="mean", direction="minimize", max_steps=1)
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        np.array([1.0, 2.0, 6.0]),
+        np.array([True, False]),
+        [1, 2, 6],
+        np.array([1.0, 2.0, 6.0], np.float32),
+    ],
+    ids=["array", "booleans", "list", "float32"],
+)
+def test_row_scores_with_the_metric_as_their_mean_are_taken(data: Any) -> None:
+    objective = mean_of(Mean)
+    value = objective.evaluate(None, data)["mean"]
+    scores = objective.checked_row_scores(None, data, value)
+    assert scores is not None
+    assert scores.dtype == np.float64
+    assert scores.tolist() == list(map(float, data))
+
+
+def test_row_scores_of_tensors_are_taken() -> None:
+    torch = pytest.importorskip("torch")
+    data = torch.tensor([1.0, 2.0], requires_grad=True)
+    scores = mean_of(Mean).checked_row_scores(None, data, 1.5)
+    assert scores is not None
+    assert scores.tolist() == [1.0, 2.0]
+
+
+@pytest.mark.parametrize(
+    ("data", "value"),
+    [(np.array([3.0]), 3.0), (np.array([1.0, 2.0]), math.nan), (None, 1.0)],
+    ids=["one row", "no metric", "no scores"],
+)
+def test_what_says_nothing_of_other_rows_is_no_error(data: Any, value: float) -> None:
+    assert mean_of(Mean).checked_row_scores(None, data, value) is None
+
+
+@pytest.mark.parametrize(
+    ("data", "value", "message"),
+    [
+        (np.array([1.0, 2.0]), 1.6, r"mean is its metric 'mean', 1\.6 .* the mean 1\.5"),
+        (np.array([1.0, math.nan]), 1.0, "2 numbers, some of them not finite"),
+        (np.ones((3, 2)), 1.0, r"ndarray of shape \(3, 2\)"),
+        ("text", 1.0, "got str"),
+    ],
+    ids=["another mean", "NaN", "two axes", "text"],
+)
+def test_row_scores_of_another_metric_are_refused(data: Any, value: float, message: str) -> None:
+    with pytest.raises(InvalidArgument, match=f"`row_scores` of Mean must be .*{message}"):
+        mean_of(Mean).checked_row_scores(None, data, value)
+
+
+def test_an_objective_without_row_scores_has_none() -> None:
+    assert Descent(search_space=SPACE).checked_row_scores(1.0, None, 1.0) is None
+
+
+class OfAnotherMetric(Mean):
+    """Replaces the metric, and leaves the row scores as they are."""
+
+    def evaluate(self, model: Any, data: Any) -> dict[str, float]:
+        return {"mean": float(np.median(data))}
+
+
+class OfOtherData(Mean):
+    """Its data are named, which the row scores of its parent know nothing of."""
+
+    def evaluate(self, model: Any, data: Any) -> dict[str, float]:
+        return super().evaluate(model, data["rows"])
+
+    def row_scores(self, model: Any, data: Any) -> Any:
+        return data["rows"]
+
+
+class OfOneMoreMetric(Mean):
+    """Adds to the metrics."""
+
+    def evaluate(self, model: Any, data: Any) -> dict[str, float]:
+        return {**super().evaluate(model, data), "max": float(np.max(data))}
+
+
+class MixedIn:
+    """Replaces the metric from beside the family."""
+
+    def evaluate(self, model: Any, data: Any) -> dict[str, float]:
+        return {"mean": float(np.max(data))}
+
+
+class Mixed(MixedIn, Mean):
+    """Takes its metric from a class that is no objective."""
+
+
+@pytest.mark.parametrize(
+    ("kind", "is_taken"), [(OfAnotherMetric, False), (Mixed, False), (OfOneMoreMetric, True)]
+)
+def test_row_scores_go_with_the_metric_that_a_subclass_has(
+    kind: type[Objective], is_taken: bool
+) -> None:
+    objective, data = mean_of(kind), np.array([1.0, 2.0, 6.0])
+    value = objective.evaluate(None, data)["mean"]
+    assert (objective.checked_row_scores(None, data, value) is not None) == is_taken
+
+
+def test_row_scores_that_cannot_read_a_subclass_s_data_are_left_out() -> None:
+    class Reads(OfOtherData):
+        def evaluate(self, model: Any, data: Any) -> dict[str, float]:
+            return Mean.evaluate(self, model, data)
+
+    assert mean_of(Reads).checked_row_scores(None, np.array([1.0, 2.0]), 1.5) is None
+    with pytest.raises(IndexError):
+        mean_of(OfOtherData).checked_row_scores(None, np.array([1.0, 2.0]), 1.5)

@@ -372,3 +372,15 @@ def test_schedule_for_other_epochs_is_refused():
         InvalidArgument, match=r"schedule for the objective's 10 epochs, .* for 100"
     ):
         make(search_space=space, max_epochs=10)
+
+
+@pytest.mark.parametrize("metric", ["ndcg@10", "hr@5", "mrr", "log_loss", "coverage@5"])
+def test_row_scores_are_those_of_users_of_the_split(metric):
+    objective = make("popularity", metric=metric)
+    model = objective.fit({}, seed=0)
+    for data in (SPLITS.valid, SPLITS.test):
+        value = objective.evaluate(model, data)[metric]
+        scores = objective.checked_row_scores(model, data, value)
+        assert objective.scored_unit == "user"
+        assert len(scores) == len(np.unique(data.users))
+        assert scores.mean() == pytest.approx(value)

@@ -238,3 +238,15 @@ def test_metrics_are_those_of_torchmetrics(metric, oracle):
         indexes=torch.from_numpy(rows),
     )
     assert estimate.mean == pytest.approx(float(expected), abs=1e-6)
+
+
+@pytest.mark.parametrize("metric", [*ORACLES, "mrr@3", "log_loss", "coverage@3"])
+def test_mean_over_users_is_the_metric_and_their_spread_its_standard_error(metric):
+    table, seen, held = random_case()
+    ranking = RankingTask(seen=seen, held_out=held).rank(lambda u: table[u], metrics=[metric])
+    by_user = ranking.by_user(metric)
+    estimate = ranking.estimate(metric)
+    assert by_user.shape == (len(np.unique(ranking.users)),)
+    assert by_user.mean() == pytest.approx(estimate.mean)
+    error = by_user.std(ddof=1) / np.sqrt(len(by_user))
+    assert error == pytest.approx(estimate.standard_error)

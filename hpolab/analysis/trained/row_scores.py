@@ -21,8 +21,6 @@ __all__ = ["as_rows", "as_text", "rows_of_test"]
 # More rows are scored in so many groups, drawn at random: for the variance of a mean that is as
 # good, and a training takes 60 kB at most.
 _MOST_ROWS = 10_000
-# Relative error of float32, which trainers compute in, over a sum.
-_ROUNDING = 1e-4
 
 
 def rows_of_test(
@@ -41,27 +39,21 @@ def rows_of_test(
         InvalidArgument: If the scores are not finite numbers, their mean is not the metric, or
             ``groups`` is not as long as they are.
     """
-    found = objective.row_scores(model, data)
-    if found is None:
+    scores: Floats | None = objective.checked_row_scores(model, data, score)
+    if scores is None:
         if groups is None:
             return None
         raise InvalidArgument(
             f"`groups` needs scores by row, which {type(objective).__name__} has none of for "
             f"metric {objective.metric!r}: define `row_scores`."
         )
-    scores = np.asarray(found, dtype=np.float64)
-    if scores.ndim != 1 or len(scores) < 2 or not np.isfinite(scores).all():
-        raise InvalidArgument(
-            f"`row_scores` must return two or more finite numbers, (n,), got shape {scores.shape} "
-            f"from {type(objective).__name__}."
-        )
-    size = max(abs(score), float(np.abs(scores).mean()))
-    if abs(float(scores.mean()) - score) > _ROUNDING * size:
-        raise InvalidArgument(
-            f"The mean of `row_scores` must be the metric {objective.metric!r} that `evaluate` "
-            f"returns, {score!r}, got {float(scores.mean())!r} from {type(objective).__name__}."
-        )
     if groups is not None:
+        if objective.scored_unit == "group" and groups.shape != scores.shape:
+            raise InvalidArgument(
+                f"`groups` needs a metric that is known by row, got {objective.metric!r} of "
+                f"{type(objective).__name__}, which is known by groups of rows alone: leave "
+                "`groups` out, or take another metric."
+            )
         if groups.shape != scores.shape:
             raise InvalidArgument(
                 f"`groups` must have one entry for each of the {len(scores)} rows that are scored, "

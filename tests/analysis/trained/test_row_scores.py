@@ -121,8 +121,12 @@ def test_many_rows_are_scored_in_random_groups():
 @pytest.mark.parametrize(
     ("objective", "groups", "words"),
     [
-        (Rows(scale=0.9), None, "The mean of `row_scores` must be the metric 'accuracy'"),
-        (Rows(scale=np.nan), None, "`row_scores` must return two or more finite numbers"),
+        (
+            Rows(scale=0.9),
+            None,
+            "must be finite numbers of shape (n,) whose mean is its metric 'accuracy'",
+        ),
+        (Rows(scale=np.nan), None, "got 300 numbers, some of them not finite"),
         (Rows(), np.arange(299), "`groups` must have one entry for each of the 300 rows"),
         (Rows(known=False), np.arange(300), "`groups` needs scores by row"),
     ],
@@ -146,3 +150,10 @@ def test_scores_survive_their_text():
     scores = np.random.default_rng(0).normal(size=1000)
     assert as_rows(as_text(scores)) == pytest.approx(scores, rel=1e-6)
     assert len(as_text(scores)) < 6000
+
+
+def test_groups_of_rows_need_a_metric_that_is_known_by_row():
+    objective = Rows()
+    objective.scored_unit = "group"  # as of a metric that has no part for each row
+    with pytest.raises(TooManyFailures, match="known by groups of rows alone"):
+        confirmed(objective, groups=np.arange(500))
