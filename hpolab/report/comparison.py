@@ -139,36 +139,37 @@ def _race(comparison: Comparison) -> list[Section]:
     shown = plots.race(comparison)
     if all(len(band.numbers) < 2 for band in shown.bands):
         return []  # one trial each makes no line
-    notes = []
+    title, note = _said_of_race(comparison, [band.name for band in shown.bands if band.low])
+    notes = [note] if note else []
     if shown.without:
         notes.append(f"Without a value: {', '.join(shown.without)}.")
     if shown.view.n_outside:
         notes.append("Far worse curves are outside the picture.")
     plot = Plot(
         name="best-so-far",
-        title=_title_of_race(comparison, [band.name for band in shown.bands if band.band_numbers]),
+        title=title,
         draw=partial(figures.draw_race, shown, direction=comparison.direction),
         note=" ".join(notes),
     )
     return [Section("race", "Best value so far", [plot])]
 
 
-def _title_of_race(comparison: Comparison, with_bands: Sequence[str]) -> str:
+def _said_of_race(comparison: Comparison, with_bands: Sequence[str]) -> tuple[str, str]:
     """Return what the lines and the bands are, and what they tell of another tuning."""
     curves = [comparison.tuning_curve(name) for name in with_bands]
     repeated = [c.confidence for c in curves if c is not None and not c.simultaneous]
     if repeated:
-        return (
-            "Lines: medians of the tunings. Bands: intervals of the median, each number of trials "
-            f"by itself, {percent(min(repeated))}."
-        )
-    lines = "Lines: the one tuning of each."
+        title = "Lines: medians of the tunings. Bands: intervals of the median"
+        sure = percent(min(repeated))
+        return title, f"Each interval holds the median of other tunings by itself, in {sure}."
     if not with_bands:
-        return f"{lines} How another tuning would go, it does not tell."
+        return "The one tuning of each", "How another tuning would go, it does not tell."
     whose = "" if len(with_bands) == len(comparison.contenders) else f" of {', '.join(with_bands)}"
     return (
-        f"{lines} Bands{whose}: where the median best value of so many random trials lies, "
-        f"{percent(CONFIDENCE)} for all numbers at once; up to the edge where nothing bounds it."
+        "Lines: the one tuning of each. Bands: the median of random search",
+        f"Bands{whose}: where the median best value of so many random trials lies, in "
+        f"{percent(CONFIDENCE)} for all numbers of trials at once (Lourie, Cho and He 2024). Where "
+        "a band ends with the best value shown, nothing bounds it.",
     )
 
 
