@@ -1,8 +1,9 @@
 """The public names of hpolab, and where each stands."""
 
 from .analysis.across import AcrossDataSets, compare_across
-from .analysis.comparison import Comparison, Contender
+from .analysis.comparison import Comparison
 from .analysis.confirmation import Configuration, Confirmation
+from .analysis.contender import Contender
 from .analysis.effects import Effect
 from .analysis.influence import influence
 from .analysis.parameters import Influence

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from optuna import Study
-from optuna.trial import TrialState
 
 from hpolab.analysis import comparison_words as words
+from hpolab.analysis.contender import Contender, contender_of, random_draws, space_of
 from hpolab.analysis.effects import Effect, improvements
 from hpolab.analysis.repeats import (
     Outperforming,
@@ -23,86 +23,16 @@ from hpolab.analysis.statistics import depends_on_seed
 from hpolab.analysis.tuning_curves import TuningCurve, curve_of_random_trials, curve_of_repeats
 from hpolab.analysis.wording import mean_and_error, short
 from hpolab.errors import InvalidArgument, check_count, one_of
-from hpolab.search_space.space import SearchSpace
 from hpolab.studies.export import in_short
-from hpolab.studies.recipe import read_recipe
-from hpolab.studies.trials import best_trial, sign_of
+from hpolab.studies.trials import sign_of
 from hpolab.tables import TextTable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
     from numpy.typing import NDArray
-    from optuna.trial import FrozenTrial
 
-__all__ = ["TEST_KEY", "TUNED_KEY", "Comparison", "Contender", "stored_scores"]
-
-TEST_KEY = "hpolab:test"
-"""A contender's scores on the test data, by number of the trial and index of the seed."""
-
-TUNED_KEY = "hpolab:tuned"
-"""The number of trials that a contender's finished tuning was asked for."""
-
-_RANDOM = ("random", "RandomSampler")
-
-
-@dataclass(frozen=True)
-class Contender:
-    """One side of a comparison and what its study has found.
-
-    Attributes:
-        name: Its name, such as "adamw".
-        study: Its study.
-        values: The trials' values in order of number, (n,), NaN where a trial has none.
-        default_value: The value of the default configuration, trial 0; None if it has none.
-        best_value: The best value; None if no trial is complete.
-        best_params: The best configuration, in the trainer's units; None if no trial is complete.
-        test_scores: Scores of the best configuration on the test data, one for each fresh seed; NaN
-            where the training diverged or failed.
-        n_trials: The number of trials that its tuning was asked for and has finished; None if
-            nobody knows.
-        repeats: Its further tunings, each a contender of the same name with a study of its own; the
-            attributes above are those of the first.
-    """
-
-    name: str
-    study: Study = field(repr=False)
-    values: NDArray[np.float64] = field(repr=False)
-    default_value: float | None
-    best_value: float | None
-    best_params: Mapping[str, Any] | None
-    test_scores: tuple[float, ...] = ()
-    n_trials: int | None = None
-    repeats: tuple[Contender, ...] = ()
-
-    @property
-    def tunings(self) -> tuple[Contender, ...]:
-        """All its tunings, itself the first."""
-        return (replace(self, repeats=()), *self.repeats)
-
-    def values_by(self, parameter: str) -> tuple[list[Any], NDArray[np.float64]]:
-        """Return a parameter's values, in the trainer's units, and the values of the trials.
-
-        Those of all its tunings; complete trials without the parameter are left out.
-        """
-        rows = [
-            (space_of(tuning.study).from_trial(trial.params).get(parameter), trial.value)
-            for tuning in self.tunings
-            for trial in tuning.study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
-        ]
-        rows = [row for row in rows if row[0] is not None]
-        return [row[0] for row in rows], np.array([row[1] for row in rows])
-
-    def _mean_score(self, n: int) -> float:
-        """Return the mean score on the first n seeds, or the best value; NaN if there is none."""
-        if n:
-            return math.fsum(self.test_scores[:n]) / n if len(self.test_scores) >= n else math.nan
-        return math.nan if self.best_value is None else self.best_value
-
-    def _is_copy_of(self, other: Contender) -> bool:
-        return np.array_equal(self.values, other.values, equal_nan=True) and np.array_equal(
-            self.test_scores, other.test_scores, equal_nan=True
-        )
+__all__ = ["Comparison"]
 
 
 @dataclass(frozen=True)
@@ -175,8 +105,8 @@ class Comparison(Result):
             space_of(study)  # refuses one without
         contenders = {}
         for name, (first, *further) in tuned.items():
-            repeats = tuple(_contender(name, study) for study in further)
-            contenders[name] = replace(_contender(name, first), repeats=repeats)
+            repeats = tuple(contender_of(name, study) for study in further)
+            contenders[name] = replace(contender_of(name, first), repeats=repeats)
         direction = every[0].direction.name.lower()
         return cls(study_name, direction, contenders, min_difference)
 
@@ -215,7 +145,7 @@ class Comparison(Result):
         """
         repeats, n_seeds = self._finished()
         return {
-            name: [each.tunings[repeat]._mean_score(n_seeds) for repeat in repeats]
+            name: [each.tunings[repeat].mean_score(n_seeds) for repeat in repeats]
             for name, each in self.contenders.items()
         }
 
@@ -374,7 +304,7 @@ class Comparison(Result):
             curves = [self._best_so_far(each.values) for each in contender.tunings]
             known = [curve for curve in curves if np.isfinite(curve).any()]
             return curve_of_repeats(known, maximize=maximize) if len(known) > 1 else None
-        drawn = _random_draws(contender.study)
+        drawn = random_draws(contender.study)
         if drawn is None or not np.isfinite(drawn).any():
             return None
         return curve_of_random_trials(drawn, len(drawn), maximize=maximize)
@@ -410,7 +340,7 @@ class Comparison(Result):
         found, outperformed = self.improvements(), self.outperforming()
         for each in self.ranking():
             rival, wins = found.get(each.name), outperformed.get(each.name)
-            means = [tuning._mean_score(len(tuning.test_scores)) for tuning in each.tunings]
+            means = [tuning.mean_score(len(tuning.test_scores)) for tuning in each.tunings]
             means = means if each.test_scores else []
             yield {
                 "contender": each.name,
@@ -458,7 +388,7 @@ class Comparison(Result):
         return {
             name
             for name, each in self.contenders.items()
-            if all(each.tunings[r]._is_copy_of(each.tunings[repeats[0]]) for r in repeats)
+            if all(each.tunings[r].is_copy_of(each.tunings[repeats[0]]) for r in repeats)
         }
 
     def _row(self, contender: Contender) -> list[str]:
@@ -474,9 +404,7 @@ class Comparison(Result):
                     [each.best_value for each in tunings],
                 )
             ]
-            means = [
-                each._mean_score(len(each.test_scores)) for each in tunings if each.test_scores
-            ]
+            means = [each.mean_score(len(each.test_scores)) for each in tunings if each.test_scores]
             scored = mean_and_error(means)
         gains = [gain for gain in map(self._gain, tunings) if gain is not None]
         gain = math.fsum(gains) / len(gains) if gains else None
@@ -522,25 +450,6 @@ class Comparison(Result):
         return values[chances > 0], chances[chances > 0] / chances.sum()
 
 
-def _random_draws(study: Study) -> NDArray[np.float64] | None:
-    """Return the values of trials that random search has drawn; None if they are not independent.
-
-    Whether a trial is pruned depends on those before it.
-    """
-    recipe = read_recipe(study)
-    if recipe is None or recipe.sampler.name not in _RANDOM:
-        return None
-    finished = [t for t in study.get_trials(deepcopy=False) if t.state.is_finished()]
-    if any(trial.state == TrialState.PRUNED for trial in finished):
-        return None
-    values = [
-        math.nan if trial.value is None else trial.value
-        for trial in finished
-        if "fixed_params" not in trial.system_attrs
-    ]
-    return np.array(values) if values else None
-
-
 def _chances_of_best(n: int, budget: int) -> NDArray[np.float64]:
     """Return how likely each of n values, in rising order, is the best of a subset."""
     from scipy.special import gammaln
@@ -560,41 +469,3 @@ def _brief(contender: Contender) -> str:
     names = space_of(contender.study).names().values()
     shown = {name: params[name] for name in names if name in params}
     return in_short(shown, digits=3)
-
-
-def _contender(name: str, study: Study) -> Contender:
-    finished = [t for t in study.get_trials(deepcopy=False) if t.state.is_finished()]
-    values = [trial.value if trial.state == TrialState.COMPLETE else None for trial in finished]
-    best = best_trial(study)
-    scores = {} if best is None else stored_scores(study, best)
-    return Contender(
-        name=name,
-        study=study,
-        values=np.array(values, dtype=np.float64),
-        default_value=values[0] if values else None,
-        best_value=None if best is None else best.value,
-        best_params=None if best is None else space_of(study).from_trial(best.params),
-        test_scores=tuple(math.nan if score is None else score for score in scores.values()),
-        n_trials=study.user_attrs.get(TUNED_KEY),
-    )
-
-
-def stored_scores(study: Study, best: FrozenTrial) -> dict[int, float | None]:
-    """Return a trial's scores on the test data by the index of the seed; None for one lost."""
-    stored = study.user_attrs.get(TEST_KEY, {}).get(str(best.number), {})
-    return {int(index): score for index, score in stored.items()}
-
-
-def space_of(study: Study) -> SearchSpace:
-    """Return the search space that a study was run with.
-
-    Raises:
-        InvalidArgument: If it has none.
-    """
-    recipe = read_recipe(study)
-    if recipe is None or recipe.search_space is None:
-        raise InvalidArgument(
-            f"`studies` must have been run with a search space of hpolab's, got "
-            f"{study.study_name!r} without one."
-        )
-    return SearchSpace.from_dict(recipe.search_space)

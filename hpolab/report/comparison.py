@@ -30,7 +30,8 @@ from hpolab.tables import TextTable
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from hpolab.analysis.comparison import Comparison, Contender
+    from hpolab.analysis.comparison import Comparison
+    from hpolab.analysis.contender import Contender
     from hpolab.report.blocks import Block
     from hpolab.report.reading import Reading
 

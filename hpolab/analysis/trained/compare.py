@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import optuna
 from optuna.samplers import BaseSampler
 
-from hpolab.analysis.comparison import TEST_KEY, TUNED_KEY, Comparison
+from hpolab.analysis.comparison import Comparison
+from hpolab.analysis.contender import TEST_KEY, TUNED_KEY
 from hpolab.analysis.trained.fresh_scores import FreshScores
 from hpolab.analysis.trained.trainings import MARK_KEYS, as_part_of, check_is_free_for, marks_in
 from hpolab.errors import (
@@ -173,30 +175,16 @@ def compare(
         _check_can_repeat(_of_contender(sampler, name), n_repeats)
     opened = open_storage(storage)
     test_data = None if test is None else data_fingerprint(test)
-    tunings = []
+    opened_tuning = partial(
+        _opened_tuning, study_name, storage=opened, pruner=pruner, seed=seed, test_data=test_data
+    )
     # All are compared with what is stored before a trial of any is spent.
-    for repeat in range(n_repeats):
-        for contender, each in objectives.items():
-            name = _study_name(study_name, contender, repeat)
-            with as_part_of("comparison", study_name, f"contender {contender!r}"):
-                study = make_study(
-                    name,
-                    storage=opened,
-                    objective=each,
-                    sampler=_of_contender(sampler, contender),
-                    pruner=pruner,
-                    seed=_seed_of(seed, repeat),
-                    sampler_seed=_sampler_seed(name, opened, seed, contender, repeat),
-                )
-                check_is_free_for("comparison", study_name, study)
-                check_search_space(study, each.search_space)
-                each.check_facts(study)
-                _check_test_data(study, test_data)
-            tunings.append(_Tuning(contender, repeat, each, study))
-    _mark_tunings(study_name, tunings, opened)
-    for tuning in tunings:
-        if tuning.study.user_attrs.get(_MARGIN_KEY) != min_difference:
-            tuning.study.set_user_attr(_MARGIN_KEY, min_difference)
+    tunings = [
+        opened_tuning(name, repeat, each, sampler=_of_contender(sampler, name))
+        for repeat in range(n_repeats)
+        for name, each in objectives.items()
+    ]
+    _mark_tunings(study_name, tunings, opened, min_difference)
     for repeat in range(n_repeats):
         paired = [tuning for tuning in tunings if tuning.repeat == repeat]
         for tuning in paired:
@@ -220,6 +208,41 @@ def compare(
         },
         min_difference=min_difference,
     )
+
+
+def _opened_tuning(
+    study_name: str,
+    contender: str,
+    repeat: int,
+    objective: Objective,
+    *,
+    storage: BaseStorage,
+    sampler: Any,
+    pruner: Any,
+    seed: int,
+    test_data: str | None,
+) -> _Tuning:
+    """Return a tuning with its study, new or as it is stored.
+
+    Raises:
+        RecipeMismatch: If what is stored was made otherwise.
+    """
+    name = _study_name(study_name, contender, repeat)
+    with as_part_of("comparison", study_name, f"contender {contender!r}"):
+        study = make_study(
+            name,
+            storage=storage,
+            objective=objective,
+            sampler=sampler,
+            pruner=pruner,
+            seed=_seed_of(seed, repeat),
+            sampler_seed=_sampler_seed(name, storage, seed, contender, repeat),
+        )
+        check_is_free_for("comparison", study_name, study)
+        check_search_space(study, objective.search_space)
+        objective.check_facts(study)
+        _check_test_data(study, test_data)
+    return _Tuning(contender, repeat, objective, study)
 
 
 def _run_tuning(tuning: _Tuning, n_trials: int, run_options: RunOptions) -> None:
@@ -283,7 +306,12 @@ def _check_can_repeat(sampler: Any, n_repeats: int) -> None:
         )
 
 
-def _mark_tunings(study_name: str, tunings: Sequence[_Tuning], storage: BaseStorage) -> None:
+def _mark_tunings(
+    study_name: str,
+    tunings: Sequence[_Tuning],
+    storage: BaseStorage,
+    min_difference: float | None,
+) -> None:
     """Store with each study whose tuning it is; what a mistaken call has left is removed.
 
     Raises:
@@ -314,6 +342,9 @@ def _mark_tunings(study_name: str, tunings: Sequence[_Tuning], storage: BaseStor
             marks.append((tuning.study, mark))
     for study, mark in marks:
         study.set_user_attr(_CONTENDER_KEY, mark)
+    for tuning in tunings:
+        if tuning.study.user_attrs.get(_MARGIN_KEY) != min_difference:
+            tuning.study.set_user_attr(_MARGIN_KEY, min_difference)
 
 
 def _of(mark: Mapping[str, Any]) -> tuple[str, int]:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from hpolab.analysis.comparison import TEST_KEY, stored_scores
+from hpolab.analysis.contender import TEST_KEY, stored_scores
 from hpolab.analysis.trained.trainings import FitAndEvaluate, QueuedParams, TrainingQueue
 from hpolab.seeding import derive_seed
 from hpolab.studies.trials import best_trial
