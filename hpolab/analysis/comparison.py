@@ -75,7 +75,7 @@ class Comparison(Result):
                 differ.
 
         Example:
-            >>> from hpolab import FunctionObjective, make_study, run
+            >>> from hpolab import FunctionObjective, SearchSpace, make_study, run
             >>> studies = {}
             >>> for x in (0.1, 0.2):
             ...     objective = FunctionObjective(
