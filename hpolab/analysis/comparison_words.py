@@ -49,10 +49,10 @@ def of_configurations(
             f"{sides}."
         )
     if without_chance:
+        copied = " and ".join([leader, *without_chance])
         sentences.append(
-            f"The configurations found for {leader} and {' and '.join(without_chance)} score the "
-            f"same with each of the {n} seeds, so nothing is claimed from seeds: copies of a score "
-            "are no evidence."
+            f"The trainings of the configurations found for {copied} do not depend on their seed, so "
+            "nothing is claimed from seeds: copies of a score are no evidence."
         )
     if sentences:
         least = repeats_to_tell(len(found) + len(without_chance) + 1)
