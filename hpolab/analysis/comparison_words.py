@@ -51,8 +51,8 @@ def of_configurations(
     if without_chance:
         copied = " and ".join([leader, *without_chance])
         sentences.append(
-            f"The trainings of the configurations found for {copied} do not depend on their seed, so "
-            "nothing is claimed from seeds: copies of a score are no evidence."
+            f"The trainings of the configurations found for {copied} do not depend on their seed, "
+            "so nothing is claimed from seeds: copies of a score are no evidence."
         )
     if sentences:
         least = repeats_to_tell(len(found) + len(without_chance) + 1)
