@@ -1,16 +1,21 @@
 """The public names of hpolab, and where each stands."""
 
+from .analysis.across import AcrossDataSets, compare_across
+from .analysis.comparison import Comparison
 from .analysis.confirmation import Configuration, Confirmation
+from .analysis.contender import Contender
 from .analysis.effects import Effect
 from .analysis.influence import influence
 from .analysis.parameters import Influence
 from .analysis.recommend import Recommendation, Recommended, recommend
-from .analysis.trained.compare import Comparison, Contender, compare, load_comparison
+from .analysis.repeats import Outperforming
+from .analysis.trained.compare import compare, load_comparison
 from .analysis.trained.confirm import confirm, load_confirmation
 from .analysis.trained.deleting import delete_study
 from .analysis.trained.ensemble import Ensemble, average, fold_ensemble, load_ensemble
 from .analysis.trained.import_runs import import_runs
 from .analysis.trained.sweep import Sweep, SweepStage, SweepTrial, load_sweep, sweep
+from .analysis.tuning_curves import TuningCurve
 from .datasets import (
     FourSplits,
     TasteClusters,
@@ -99,6 +104,7 @@ __all__ = [
     "RECOMMENDER_LOSSES",
     "SAMPLERS",
     "SCHEDULES",
+    "AcrossDataSets",
     "ArtifactCache",
     "CacheMismatch",
     "CheckpointFolder",
@@ -130,6 +136,7 @@ __all__ = [
     "ManualSampler",
     "MissingExtra",
     "Objective",
+    "Outperforming",
     "Promise",
     "RacingPruner",
     "Ranking",
@@ -166,6 +173,7 @@ __all__ = [
     "TrainedEpoch",
     "TrialSeededSampler",
     "Tuned",
+    "TuningCurve",
     "WorkerError",
     "WorkersDied",
     "__version__",
@@ -178,6 +186,7 @@ __all__ = [
     "build_schedule",
     "check_storage",
     "compare",
+    "compare_across",
     "confirm",
     "copy_study",
     "data_fingerprint",

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from hpolab.analysis.comparison_words import outperformed
+from hpolab.analysis.repeats import WORTH_IT
+from hpolab.analysis.statistics import CONFIDENCE
 from hpolab.analysis.wording import (
     INTERVAL,
     count,
@@ -26,30 +28,42 @@ from hpolab.report.study import facts_blocks, recipe_blocks
 from hpolab.tables import TextTable
 
 if TYPE_CHECKING:
-    from hpolab.analysis.trained.compare import Comparison, Contender
+    from collections.abc import Sequence
+
+    from hpolab.analysis.comparison import Comparison
+    from hpolab.analysis.contender import Contender
     from hpolab.report.blocks import Block
     from hpolab.report.reading import Reading
 
 __all__ = ["comparison_document"]
 
-_BUDGETS = (10, 20, 40)
 _MAX_SLICES = 12
+_TEST_TITLES = {
+    False: "The best of each, trained again with fresh seeds (dots): mean ± standard error over "
+    "seeds",
+    True: "The best of each tuning, trained again with fresh seeds: its mean (dot), and the mean ± "
+    "standard error over tunings",
+}
 
 
 def comparison_document(comparison: Comparison) -> Document:
     """Return the report of a comparison."""
-    readings = {name: read(each.study) for name, each in comparison.contenders.items()}
+    # Of several tunings of a contender, the one with the best value is shown trial by trial.
+    readings = {name: read(comparison.best_tuning(name).study) for name in comparison.contenders}
+    tunings = [each for side in comparison.contenders.values() for each in side.tunings]
     colors = _colors(comparison)
-    n_trials = sum(len(reading.trials) for reading in readings.values())
+    n_trials = sum(len(each.study.get_trials(deepcopy=False)) for each in tunings)
     subtitle = (
         f"comparison · value {comparison.direction}d · "
-        f"{count(len(readings), 'contender')} · {count(n_trials, 'trial')}"
+        f"{count(len(readings), 'contender')} · "
+        f"{count(len(tunings), 'tuning') + ' · ' if len(tunings) > len(readings) else ''}"
+        f"{count(n_trials, 'trial')}"
     )
     sections = [
         _contenders(comparison),
+        *_outperforming(comparison),
         *_references(readings),
         *_race(comparison),
-        *_chances(comparison),
         *_curves(comparison, readings, colors),
         *_test_scores(comparison, colors),
         *_slices(comparison, readings, colors),
@@ -71,36 +85,50 @@ def _n_known(contender: Contender) -> int:
 
 def _contenders(comparison: Comparison) -> Section:
     leader = comparison.ranking()[0]
-    words = "No contender has a complete trial yet."
-    if leader.best_value is not None:
-        words = f"{leader.name} has reached the best value: {short(leader.best_value)}."
-        words += " " + _said_of_chance(comparison)
-    found = [comparison.verdict] if comparison.verdict else []
-    blocks: list[Block] = [Text([words, *found], "finding"), comparison.table()]
+    words = [comparison.verdict] if comparison.verdict else []
+    if leader.best_value is None:
+        words.append("No contender has a complete trial yet.")
+    elif comparison.n_repeats < 2:
+        words.append(
+            f"{leader.name} has reached the best value of the tunings: {short(leader.best_value)}."
+        )
+    if not comparison.verdict and len(comparison.contenders) > 1:
+        words.append(
+            "Whose configuration is better, and which contender, is not known: best values are "
+            "overestimates. Give `compare` data as `test`, and repeat the tunings (`n_repeats`)."
+        )
+    blocks: list[Block] = [Text(words, "finding"), comparison.table()]
     return Section("contenders", "Contenders", blocks, for_terminal=True)
 
 
-def _said_of_chance(comparison: Comparison) -> str:
-    """Return how likely the leader would have won again; "" if nobody knows."""
-    rivals = _with_values(comparison)
-    if len(rivals.contenders) < 2 or _smallest_budget(rivals) < 2:
-        return ""
-    half = max(1, _smallest_budget(rivals) // 2)
-    chances = rivals.winners(half)
-    leader = max(chances, key=lambda name: chances[name])
-    share = percent(chances[leader])
-    return f"With {count(half, 'trial')} each, {leader} would win in {share} of cases."
-
-
-def _with_values(comparison: Comparison) -> Comparison:
-    """Return the comparison of the contenders that have a value: no other can win."""
-    known = {name: each for name, each in comparison.contenders.items() if _n_known(each)}
-    return replace(comparison, contenders=known)
-
-
-def _smallest_budget(comparison: Comparison) -> int:
-    """Return the number of trials that every contender has."""
-    return min(len(each.values) for each in comparison.contenders.values())
+def _outperforming(comparison: Comparison) -> list[Section]:
+    """Return how probably the leader outperforms each rival, which repeated tunings tell."""
+    found, means = comparison.outperforming(), comparison.improvements()
+    leader = comparison.ranking()[0].name
+    rows = [
+        [
+            rival,
+            f"{each.wins:g} of {each.n}",
+            outperformed(each),
+            estimated(means.get(rival)),
+            p_value(means[rival].p_value) if rival in means else "",
+            verdict(means.get(rival)),
+        ]
+        for rival, each in found.items()
+    ]
+    if not rows:
+        return []
+    head = ["", f"{leader} wins", "outperforms it", "improvement over it", "p", "verdict"]
+    about = "test scores" if comparison.has_test_scores else "best values of the tunings"
+    note = (
+        f"By the {about} of {comparison.n_repeats} tunings each, paired, on this data. "
+        f"{INTERVAL}s and p-values hold for all pairs of contenders together. The interval of the "
+        f"probability is exact; that of the mean improvement assumes that means over tunings are "
+        f"nearly normal. A probability of {percent(WORTH_IT)} or more is worth it (Bouthillier et "
+        "al. 2021)."
+    )
+    table = TextTable(head, rows, note=note)
+    return [Section("outperforming", "Probability of outperforming", [table], for_terminal=True)]
 
 
 def _references(readings: dict[str, Reading]) -> list[Section]:
@@ -112,18 +140,38 @@ def _race(comparison: Comparison) -> list[Section]:
     shown = plots.race(comparison)
     if all(len(band.numbers) < 2 for band in shown.bands):
         return []  # one trial each makes no line
-    notes = []
+    title, note = _said_of_race(comparison, [band.name for band in shown.bands if band.low])
+    notes = [note] if note else []
     if shown.without:
         notes.append(f"Without a value: {', '.join(shown.without)}.")
     if shown.view.n_outside:
         notes.append("Far worse curves are outside the picture.")
     plot = Plot(
         name="best-so-far",
-        title="Bold: the trials as they were run. Bands: 90 % of other orders of the same trials.",
+        title=title,
         draw=partial(figures.draw_race, shown, direction=comparison.direction),
         note=" ".join(notes),
     )
     return [Section("race", "Best value so far", [plot])]
+
+
+def _said_of_race(comparison: Comparison, with_bands: Sequence[str]) -> tuple[str, str]:
+    """Return what the lines and the bands are, and what they tell of another tuning."""
+    curves = [comparison.tuning_curve(name) for name in with_bands]
+    repeated = [c.confidence for c in curves if c is not None and not c.simultaneous]
+    if repeated:
+        title = "Lines: medians of the tunings. Bands: intervals of the median"
+        sure = percent(min(repeated))
+        return title, f"Each interval holds the median of other tunings by itself, in {sure}."
+    if not with_bands:
+        return "The one tuning of each", "How another tuning would go, it does not tell."
+    whose = "" if len(with_bands) == len(comparison.contenders) else f" of {', '.join(with_bands)}"
+    return (
+        "Lines: the one tuning of each. Bands: the median of random search",
+        f"Bands{whose}: where the median best value of so many random trials lies, in "
+        f"{percent(CONFIDENCE)} for all numbers of trials at once (Lourie, Cho and He 2024). Where "
+        "a band ends with the best value shown, nothing bounds it.",
+    )
 
 
 def _curves(
@@ -141,53 +189,43 @@ def _curves(
     return [Section("curves", "Training curves", [plot])]
 
 
-def _chances(comparison: Comparison) -> list[Section]:
-    rivals = _with_values(comparison)
-    budget = 0 if not rivals.contenders else _smallest_budget(rivals)
-    if len(rivals.contenders) < 2 or budget < 2:
-        return []  # from one trial each there is nothing to draw
-    budgets = sorted({each for each in _BUDGETS if each < budget} | {budget})
-    columns = [rivals.winners(each) for each in budgets]
-    rows = [
-        [each.name, *(percent(column[each.name]) for column in columns)]
-        for each in rivals.ranking()
-    ]
-    head = ["", *(f"after {count(each, 'trial')}" for each in budgets)]
-    notes = [
-        "How often each would have the best value if so many of its trials were drawn at random.",
-        "A sampler that learns does better late than early, so for it this is only a guide.",
-    ]
-    without = [name for name in comparison.contenders if name not in rivals.contenders]
-    if without:
-        notes.append(f"Without a value, and so without a chance: {', '.join(without)}.")
-    table = TextTable(head, rows, note=" ".join(notes))
-    return [Section("chances", "Chance to win", [table], for_terminal=True)]
-
-
 def _test_scores(comparison: Comparison, colors: dict[str, str]) -> list[Section]:
-    scores = {each.name: each.test_scores for each in comparison.ranking() if each.test_scores}
+    scores = {
+        each.name: _scores_shown(comparison, each)
+        for each in comparison.ranking()
+        if any(tuning.test_scores for tuning in each.tunings)
+    }
     if not scores:
         words = "No contender was scored on test data: give it to `compare` as `test`."
         return [Section("test", "Test scores", [Text([words], "note")])]
     plot = Plot(
         name="test-scores",
-        title="The best of each, trained again with fresh seeds (dots): mean ± standard error",
+        title=_TEST_TITLES[comparison.n_repeats > 1],
         draw=partial(figures.draw_test_scores, scores, colors),
     )
     return [Section("test", "Test scores", [plot, *_improvements(comparison)])]
 
 
+def _scores_shown(comparison: Comparison, contender: Contender) -> Sequence[float]:
+    """Return the scores whose spread tells: over seeds, or over tunings."""
+    if comparison.n_repeats < 2:
+        return contender.test_scores
+    return comparison.scores()[contender.name]
+
+
 def _improvements(comparison: Comparison) -> list[Block]:
+    if comparison.n_repeats > 1:
+        return []  # they are about the contenders, and stand with the verdict
     found, leader = comparison.improvements(), comparison.ranking()[0].name
     rows = [
         [rival, estimated(effect), p_value(effect.p_value), verdict(effect)]
         for rival, effect in found.items()
     ]
     note = (
-        f"Seed by seed, with {INTERVAL}s; below zero, {leader} is worse. p-values of no "
+        f"Seed by seed, with {INTERVAL}s; below zero, that of {leader} is worse. p-values of no "
         "difference, corrected for all rivals (Holm)."
     )
-    head = ["", f"improvement of {leader} over it", "p", "verdict"]
+    head = ["", f"improvement of {leader}'s configuration", "p", "verdict"]
     return [TextTable(head, rows, note=note)] if found else []
 
 
@@ -216,9 +254,10 @@ def _slices(
 
 
 def _best_configurations(comparison: Comparison) -> list[Section]:
+    best = [comparison.best_tuning(each.name) for each in comparison.ranking()]
     snippets = [
         spelled(each.name, [f"Reached {short(each.best_value)}."], each.best_params)
-        for each in comparison.ranking()
+        for each in best
         if each.best_params is not None
     ]
     return [Section("best", "Best configurations", snippets)] if snippets else []

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 from optuna import Study
 
+from hpolab.analysis.comparison import Comparison
 from hpolab.analysis.confirmation import Confirmation
-from hpolab.analysis.trained.compare import Comparison
 from hpolab.analysis.trained.sweep import Sweep
 from hpolab.errors import InvalidType
 from hpolab.report.comparison import comparison_document

@@ -340,9 +340,11 @@ def draw_fronts(trials: Sequence[FrozenTrial], best: Sequence[FrozenTrial]) -> F
 
 
 def draw_race(shown: Race, *, direction: str) -> Figure:
-    """Draw each contender's best value so far, and the band of other orders of its trials."""
+    """Draw each contender's best value so far, and the band of another tuning's median."""
     traces: list[dict[str, Any]] = []
     for place, band in enumerate(shown.bands):
+        if not band.band_numbers:
+            continue
         color = color_of(place)
         edge: dict[str, Any] = {
             "type": "scatter",
@@ -350,7 +352,7 @@ def draw_race(shown: Race, *, direction: str) -> Figure:
             "line": {"width": 0},
             "hoverinfo": "skip",
         }
-        edge |= {"x": band.numbers, "legendgroup": str(place), "showlegend": False}
+        edge |= {"x": band.band_numbers, "legendgroup": str(place), "showlegend": False}
         traces.append({**edge, "y": _rounded(band.low)})
         traces.append(
             {**edge, "y": _rounded(band.high), "fill": "tonexty", "fillcolor": f"{color}26"}

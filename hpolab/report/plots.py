@@ -21,8 +21,9 @@ if TYPE_CHECKING:
 
     from optuna.trial import FrozenTrial
 
-    from hpolab.analysis.trained.compare import Comparison
+    from hpolab.analysis.comparison import Comparison
     from hpolab.analysis.trained.sweep import Sweep, SweepStage
+    from hpolab.analysis.tuning_curves import TuningCurve
     from hpolab.report.reading import Reading
 
 __all__ = [
@@ -62,6 +63,7 @@ _MAX_SLICE = 500
 _MAX_CURVES = 200
 _MAX_STEPS = 100
 _MAX_PARALLEL = 300
+_MAX_RACE = 200
 # So many quartile ranges beyond the worse quartile, a value only squeezes the others.
 _FAR = 4.0
 
@@ -203,19 +205,21 @@ class SliceOfMany:
 
 @dataclass(frozen=True)
 class Band:
-    """One contender in a race.
+    """A contender's best value so far, and the interval of another tuning's median.
 
     Attributes:
-        name: Its name.
-        numbers: Trials so far, 1 and up, thinned.
-        best: The best value so far.
-        low: 5 % quantile of the best value of so many of its trials, in any order.
-        high: 95 % quantile.
+        name: The contender.
+        numbers: Numbers of trials.
+        best: The best value after so many: of its one tuning, or the median of several.
+        band_numbers: Numbers of trials at which the interval is known.
+        low: Its lower ends; those that nothing bounds are at the edge of the picture.
+        high: Its upper ends.
     """
 
     name: str
     numbers: list[int]
     best: list[float]
+    band_numbers: list[int]
     low: list[float]
     high: list[float]
 
@@ -356,16 +360,31 @@ def parallel_trials(reading: Reading, names: Sequence[str]) -> list[FrozenTrial]
 
 
 def race(comparison: Comparison) -> Race:
-    """Gather each contender's best value so far, and what other orders would have given."""
-    known = {
-        name: each for name, each in comparison.contenders.items() if np.isfinite(each.values).any()
-    }
-    bands = [_band(comparison, name, len(each.values)) for name, each in known.items()]
-    ends = [value for band in bands for value in (*band.best, *band.low, *band.high)]
+    """Gather each contender's best value so far, and what is known of another tuning."""
+    known = [
+        name
+        for name, each in comparison.contenders.items()
+        if any(np.isfinite(tuning.values).any() for tuning in each.tunings)
+    ]
+    found = {name: comparison.tuning_curve(name) for name in known}
+    lines = {name: _best_line(comparison, name, found[name]) for name in known}
+    every = [value for _, line in lines.values() for value in line]
+    every += [
+        float(value)
+        for curve in found.values()
+        if curve is not None
+        for value in (*curve.low, *curve.high)
+        if math.isfinite(value)
+    ]
+    edges = (min(every, default=0.0), max(every, default=0.0))
+    bands = []
+    for name in known:
+        (numbers, best), (places, low, high) = lines[name], _band_edges(found[name], edges)
+        bands.append(Band(name, numbers, best, places, low, high))
     return Race(
         bands=bands,
         without=[name for name in comparison.contenders if name not in known],
-        view=view(ends, maximize=comparison.direction == "maximize"),
+        view=view(every, maximize=comparison.direction == "maximize"),
     )
 
 
@@ -540,17 +559,25 @@ def _points(reading: Reading, trial_name: str) -> list[tuple[Any, float]]:
     ]
 
 
-def _band(comparison: Comparison, name: str, n: int) -> Band:
-    best_so_far = comparison.best_so_far(name)
-    numbers = evenly([i for i in range(1, n + 1) if math.isfinite(best_so_far[i - 1])], 200)
-    quantiles = [comparison.best_of_budget(name, number, (0.05, 0.95))[1] for number in numbers]
-    return Band(
-        name=name,
-        numbers=numbers,
-        best=[float(best_so_far[number - 1]) for number in numbers],
-        low=[float(each.min()) for each in quantiles],
-        high=[float(each.max()) for each in quantiles],
-    )
+def _best_line(
+    comparison: Comparison, name: str, curve: TuningCurve | None
+) -> tuple[list[int], list[float]]:
+    """Return a contender's best value so far by number of trials: the median of its tunings."""
+    repeated = curve is not None and len(comparison.contenders[name].tunings) > 1
+    best = curve.median if repeated and curve is not None else comparison.best_so_far(name)
+    numbers = evenly([i + 1 for i, value in enumerate(best) if math.isfinite(value)], _MAX_RACE)
+    return numbers, [float(best[number - 1]) for number in numbers]
+
+
+def _band_edges(
+    curve: TuningCurve | None, edges: tuple[float, float]
+) -> tuple[list[int], list[float], list[float]]:
+    if curve is None:
+        return [], [], []
+    numbers = evenly(list(range(1, len(curve.median) + 1)), _MAX_RACE)
+    places = [number - 1 for number in numbers]
+    low, high = (np.clip(end[places], *edges).tolist() for end in (curve.low, curve.high))
+    return numbers, low, high
 
 
 def course(sweep: Sweep) -> Course:

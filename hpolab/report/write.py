@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 
     from optuna import Study
 
+    from hpolab.analysis.comparison import Comparison
     from hpolab.analysis.confirmation import Confirmation
-    from hpolab.analysis.trained.compare import Comparison
     from hpolab.analysis.trained.sweep import Sweep
 
     Source: TypeAlias = Study | Comparison | Confirmation | Sweep

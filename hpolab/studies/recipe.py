@@ -90,6 +90,7 @@ class Recipe:
         versions: Package name -> version, at the study's creation.
         search_space: ``SearchSpace.to_dict()`` of the objective that ran last, None before.
         exhausted: Whether the sampler has said that no point is left.
+        sampler_seed: What the sampler is seeded with; None for the study's seed.
     """
 
     sampler: Part
@@ -99,6 +100,7 @@ class Recipe:
     versions: Mapping[str, str]
     search_space: Mapping[str, Any] | None = None
     exhausted: bool = False
+    sampler_seed: int | None = None
 
     def check(self, asked: Recipe, *, study_name: str, allow_change: Collection[str]) -> None:
         """Compare this recipe, a stored one, with what is asked for now.
@@ -121,8 +123,10 @@ class Recipe:
                 f"direction: stored {', '.join(self.directions)}, "
                 f"asked for {', '.join(asked.directions)}"
             )
-        if self.seed != asked.seed:
-            differences.append(f"seed: stored {self.seed}, asked for {asked.seed}")
+        for name in ("seed", "sampler_seed"):
+            stored, wanted = getattr(self, name), getattr(asked, name)
+            if stored != wanted:
+                differences.append(f"{name}: stored {stored}, asked for {wanted}")
         if differences:
             raise RecipeMismatch(
                 f"Study {study_name!r} exists and was made by another recipe; nothing was "
@@ -172,7 +176,10 @@ def read_recipe(study: Study) -> Recipe | None:
 def write_recipe(study: Study, recipe: Recipe) -> None:
     """Store ``recipe`` in ``study``."""
     schema = {"schema": _SCHEMA, "needs_hpolab": _SCHEMAS[_SCHEMA]}
-    study.set_user_attr(_RECIPE_KEY, asdict(recipe) | schema)
+    stored = asdict(recipe)
+    if recipe.sampler_seed is None:
+        del stored["sampler_seed"]  # not known to earlier versions
+    study.set_user_attr(_RECIPE_KEY, stored | schema)
 
 
 def _newer(study_name: str, stored: Mapping[str, Any]) -> str:

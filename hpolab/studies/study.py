@@ -92,6 +92,7 @@ def make_study(
     pruner: str | BasePruner | None = None,
     search_space: SearchSpace | Mapping[str, Any] | None = None,
     seed: int | None = None,
+    sampler_seed: int | None = None,
     allow_change: Collection[str] = (),
 ) -> Study:
     """Create a study, or resume the one that exists under its name.
@@ -122,6 +123,8 @@ def make_study(
             objective values `none`.
         search_space: What `sampler="grid"` lays its points on, or a dict of ranges for it.
         seed: Seeds the sampler and, through the trial's number, each training. 0 by default.
+        sampler_seed: Seeds the sampler in the place of ``seed``, so that studies whose trainings
+            share their seeds draw other configurations. A sampler object keeps its own.
         allow_change: Of "sampler" and "pruner", what may differ from the stored recipe.
 
     Returns:
@@ -146,6 +149,7 @@ def make_study(
         search_space = as_space("search_space", search_space)
     _check_arguments(study_name, allow_change)
     seed = None if seed is None else check_seed(seed)
+    sampler_seed = None if sampler_seed is None else check_seed(sampler_seed, "sampler_seed")
     if objective is not None:
         _check_objective(objective)
         direction = objective.direction if direction is None else direction
@@ -159,12 +163,17 @@ def make_study(
         pruner = _as_stored("pruner", pruner, stored.pruner)
         directions = stored.directions if directions is None else directions
         seed = stored.seed if seed is None else seed
+        sampler_seed = stored.sampler_seed if sampler_seed is None else sampler_seed
         if search_space is None and stored.search_space is not None:
             search_space = SearchSpace.from_dict(stored.search_space)
     directions = directions or _DEFAULT_DIRECTIONS
     asked_sampler = _default_sampler(objective) if sampler is None else sampler
     asked_pruner = _default_pruner(objective, directions) if pruner is None else pruner
-    made_sampler = make_sampler(asked_sampler, seed=seed or 0, search_space=search_space)
+    made_sampler = make_sampler(
+        asked_sampler,
+        seed=(seed or 0) if sampler_seed is None else sampler_seed,
+        search_space=search_space,
+    )
     made_pruner = make_pruner(asked_pruner)
     recipe = Recipe(
         sampler=describe_part(made_sampler, asked_sampler),
@@ -174,6 +183,7 @@ def make_study(
         versions=current_versions(),
         # A grid is laid on it: whoever resumes the study needs not give it again.
         search_space=None if search_space is None else search_space.to_dict(),
+        sampler_seed=sampler_seed,
     )
     if stored is None:
         check_text("`study_name`", study_name)

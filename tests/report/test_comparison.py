@@ -1,4 +1,4 @@
-"""A comparison's report: its race, its chances, its test scores and its trials."""
+"""A comparison's report: its verdict, its race, its test scores and its trials."""
 
 from __future__ import annotations
 
@@ -10,25 +10,24 @@ from hpolab import Comparison, Contender, compare
 
 def test_comparison_shows_each_part(page, comparison):
     shown = page(comparison)
-    words_of_test = ("On the test data", f"improvement of {comparison.ranking()[0].name}")
-    for words in ("Chance to win", "after 10 trials", "after 12 trials", "sgd", *words_of_test):
+    leader = comparison.ranking()[0].name
+    verdict = ("On this test data", f"the configuration found for {leader}", "`n_repeats`")
+    for words in ("sgd", "How another tuning would go", f"improvement of {leader}", *verdict):
         assert words in shown.text, words
     assert {"best-so-far", "best-trials", "test-scores", "parameter-0"} <= shown.figures.keys()
     assert [trace["name"] for trace in shown.figures["best-so-far"]["data"][-2:]] == ["adam", "sgd"]
 
 
-def test_comparison_of_one_trial_each_shows_no_race_and_no_chance(page, curve):
+def test_comparison_of_one_trial_each_shows_no_race(page, curve):
     shown = page(
         compare(curve, ["adam", "sgd"], study_name="c", n_trials=1, storage=InMemoryStorage())
     )
-    assert "Chance to win" not in shown.text
-    assert "would win in" not in shown.text
     assert "best-so-far" not in shown.figures
     assert "best-trials" in shown.figures
     assert "-0" not in shown.text.split()
 
 
-def test_contender_without_a_value_cannot_win(study_of, page):
+def test_contender_without_a_value_is_named(study_of, page):
     studies = {name: study_of(values) for name, values in {"a": [1, 2], "b": []}.items()}
     contenders = {
         name: Contender(name, study, np.array([1.0, 2.0] if name == "a" else []), None, None, None)
@@ -36,3 +35,29 @@ def test_contender_without_a_value_cannot_win(study_of, page):
     }
     shown = page(Comparison("c", "minimize", contenders))
     assert "Without a value: b" in shown.text
+
+
+def test_report_of_repeated_tunings_begins_with_what_they_say_of_the_contenders(page, curve):
+    found = compare(
+        curve, ["adam", "sgd"], study_name="c", n_trials=3, n_repeats=3,
+        storage=InMemoryStorage(), test=0, show_progress_bar=False,
+    )  # fmt: skip
+    shown = page(found)
+    leader = found.ranking()[0].name
+    for words in ("Probability of outperforming", f"{leader} wins", "medians of the tunings"):
+        assert words in shown.text, words
+    assert shown.text.index("over 3 tunings each") < shown.text.rindex("Best value so far")
+    lines = shown.figures["best-so-far"]["data"]
+    assert len(lines) == 3 * 2  # two edges of a band and a line for each
+    assert len(shown.figures["test-scores"]["data"][0]["x"]) == 3 * 2
+
+
+def test_bands_of_random_search_say_what_they_are(page, curve):
+    found = compare(
+        curve, ["adam", "sgd"], study_name="c", n_trials=12, storage=InMemoryStorage(),
+        sampler={"adam": "random", "sgd": "tpe"}, pruner="none", show_progress_bar=False,
+    )  # fmt: skip
+    shown = page(found)
+    assert "Bands of adam: where the median best value of so many random trials lies" in shown.text
+    assert "best values are overestimates" in shown.text
+    assert len(shown.figures["best-so-far"]["data"]) == 2 + 2

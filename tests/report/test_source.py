@@ -47,7 +47,7 @@ def test_comparison_is_reported_by_its_name(tmp_path, curve):
     )
     shown = invoke(app, ["report", "c", "-s", url, "--terminal"])
     assert shown.exit_code == 0, shown.output
-    assert "CHANCE TO WIN" in shown.output
+    assert "CONTENDERS" in shown.output
 
 
 def test_sweep_is_reported_by_its_name(tmp_path, curve):

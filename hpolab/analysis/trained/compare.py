@@ -1,29 +1,19 @@
-"""compare(): the same budget for each contender, each in a study of its own."""
+"""compare(): the same budget for each contender, each tuning in a study of its own."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import optuna
-from optuna.trial import TrialState
+from optuna.samplers import BaseSampler
 
-from hpolab.analysis.effects import Effect, improvements
-from hpolab.analysis.results import Result
-from hpolab.analysis.trained.trainings import (
-    MARK_KEYS,
-    FitAndEvaluate,
-    QueuedParams,
-    TrainingQueue,
-    as_part_of,
-    check_is_free_for,
-    marks_in,
-)
-from hpolab.analysis.wording import compared, mean_and_error, short
+from hpolab.analysis.comparison import Comparison
+from hpolab.analysis.contender import TEST_KEY, TUNED_KEY
+from hpolab.analysis.trained.fresh_scores import FreshScores
+from hpolab.analysis.trained.trainings import MARK_KEYS, as_part_of, check_is_free_for, marks_in
 from hpolab.errors import (
     InvalidArgument,
     InvalidType,
@@ -39,29 +29,21 @@ from hpolab.objectives.base import Objective
 from hpolab.running.run import RunOptions, run
 from hpolab.search_space.near import meant_name
 from hpolab.search_space.space import SearchSpace, as_space
-from hpolab.seeding import derive_seed
+from hpolab.seeding import check_seed, derive_seed
 from hpolab.storage.url import open_storage
-from hpolab.studies.export import in_short
-from hpolab.studies.recipe import check_search_space, read_recipe
+from hpolab.studies.recipe import check_search_space
 from hpolab.studies.study import make_study, stored_study
-from hpolab.studies.trials import best_trial, is_begun, sign_of
-from hpolab.tables import TextTable
+from hpolab.studies.trials import is_begun
 from hpolab.torch.optimizers import OPTIMIZERS, optimizer_space
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterable, Sequence
     from typing import Unpack
 
-    from numpy.typing import NDArray
     from optuna import Study
     from optuna.storages import BaseStorage
-    from optuna.trial import FrozenTrial
-
-    from hpolab.analysis.trained.trainings import Key, Outcome
 
 __all__ = [
-    "Comparison",
-    "Contender",
     "compare",
     "comparisons_in",
     "load_comparison",
@@ -71,258 +53,30 @@ __all__ = [
 _logger = get_logger(__name__)
 
 _CONTENDER_KEY = MARK_KEYS["comparison"]
-_TEST_KEY = "hpolab:test"
 _TEST_DATA_KEY = "hpolab:test_data"
+_MARGIN_KEY = "hpolab:min_difference"
 # What the study of the trainings on fresh seeds is called behind the comparison's name.
-_TRAININGS = "-test-seeds"
+_TRAININGS = "test-seeds"
 
 
 @dataclass(frozen=True)
-class Contender:
-    """One side of a comparison and what its study has found.
+class _Tuning:
+    """One tuning of one contender, before it is run.
 
     Attributes:
-        name: Its name, such as "adamw".
+        contender: The contender's name.
+        repeat: Which of its tunings, from 0.
+        objective: What is tuned.
         study: Its study.
-        values: The trials' values in order of number, (n,), NaN where a trial has none.
-        default_value: The value of the default configuration, trial 0; None if it has none.
-        best_value: The best value; None if no trial is complete.
-        best_params: The best configuration, in the trainer's units; None if no trial is complete.
-        test_scores: Scores of the best configuration on the test data, one for each fresh seed; NaN
-            where the training diverged or failed.
     """
 
-    name: str
-    study: Study = field(repr=False)
-    values: NDArray[np.float64] = field(repr=False)
-    default_value: float | None
-    best_value: float | None
-    best_params: Mapping[str, Any] | None
-    test_scores: tuple[float, ...] = ()
+    contender: str
+    repeat: int
+    objective: Objective
+    study: Study
 
-    def values_by(self, parameter: str) -> tuple[list[Any], NDArray[np.float64]]:
-        """Return a parameter's values, in the trainer's units, and the values of the trials.
-
-        Complete trials without the parameter are left out.
-        """
-        space = _space_of(self.study)
-        rows = [
-            (space.from_trial(trial.params).get(parameter), trial.value)
-            for trial in self.study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
-        ]
-        rows = [row for row in rows if row[0] is not None]
-        return [row[0] for row in rows], np.array([row[1] for row in rows])
-
-
-@dataclass(frozen=True)
-class Comparison(Result):
-    """What a comparison has found.
-
-    Attributes:
-        study_name: Its name.
-        direction: "minimize" or "maximize".
-        contenders: By name, in the order in which they were given.
-    """
-
-    study_name: str
-    direction: str
-    contenders: Mapping[str, Contender]
-
-    @classmethod
-    def of(cls, study_name: str, studies: Mapping[str, Study]) -> Comparison:
-        """Return a comparison of studies that exist already.
-
-        Nobody checks that they had the same budget, data and metric, as `compare` does.
-
-        Args:
-            study_name: The comparison's name.
-            studies: Contender -> its study, run with a search space of hpolab's.
-
-        Raises:
-            InvalidArgument: If there is no study, one has no search space stored, or directions
-                differ.
-
-        Example:
-            >>> from hpolab import FunctionObjective, make_study, run
-            >>> studies = {}
-            >>> for x in (0.1, 0.2):
-            ...     objective = FunctionObjective(
-            ...         lambda params, reporter: params["x"] ** 2,
-            ...         search_space=SearchSpace({"x": (x, 1.0)}),
-            ...         direction="minimize", max_steps=1,
-            ...     )
-            ...     studies[f"from {x}"] = make_study(
-            ...         f"from-{x}", storage="memory://", objective=objective
-            ...     )
-            ...     run(studies[f"from {x}"], objective, n_trials=20)
-            >>> Comparison.of("ends", studies).ranking()[0].name
-            'from 0.1'
-        """
-        directions = {tuple(study.directions) for study in studies.values()}
-        if len(directions) != 1:
-            raise InvalidArgument(
-                f"`studies` must be several of one direction, got {len(studies)} with "
-                f"{len(directions)} directions."
-            )
-        for study in studies.values():
-            _space_of(study)  # refuses one without
-        contenders = {key: _contender(key, study) for key, study in studies.items()}
-        direction = next(iter(studies.values())).direction
-        return cls(study_name, direction=direction.name.lower(), contenders=contenders)
-
-    def ranking(self) -> list[Contender]:
-        """Return the contenders, the best value first; those without a value are last."""
-        return sorted(self.contenders.values(), key=lambda each: self._loss(each.best_value))
-
-    def improvements(self) -> dict[str, Effect]:
-        """Return by how much the first of the ranking is better than each rival on the test data.
-
-        The ranking is by the trials' values, not by the test scores, so nobody is first for these
-        scores. Paired seed by seed, corrected for the number of rivals (Holm); rivals that were not
-        scored on the same seeds are left out.
-        """
-        leader = self.ranking()[0].name
-        scores = {name: each.test_scores for name, each in self.contenders.items()}
-        return improvements(scores, leader, maximize=self.direction == "maximize")
-
-    @property
-    def verdict(self) -> str:
-        """Whether the leader is better than its rivals on the test data; "" without test scores."""
-        found, leader = self.improvements(), self.ranking()[0]
-        n_lost, n = sum(map(math.isnan, leader.test_scores)), len(leader.test_scores)
-        if n_lost:
-            return (
-                f"{leader.name} has no score on {n_lost} of {n} seeds, so it cannot be compared on "
-                "the test data."
-            )
-        if not found:
-            return ""
-        words = "; it ".join(
-            compared(effect, rival, n_compared=len(found)) for rival, effect in found.items()
-        )
-        return f"On the test data ({n} seeds), {leader.name} {words}."
-
-    def table(self) -> TextTable:
-        """Return one row for each contender, the best first."""
-        head = ["", "trials", "default", "best", "better by", "test score", "best parameters"]
-        rows = [
-            [
-                each.name,
-                f"{len(each.values):,}",
-                short(each.default_value),
-                short(each.best_value),
-                short(self._gain(each)),
-                mean_and_error(each.test_scores),
-                _brief(each),
-            ]
-            for each in self.ranking()
-        ]
-        return TextTable(head, rows, frozenset([0]), may_be_cut=True)
-
-    def best_so_far(self, name: str) -> NDArray[np.float64]:
-        """Return the best value after 1, 2, ... trials of a contender; NaN before the first."""
-        values = self._contender(name).values
-        best = np.fmax if self.direction == "maximize" else np.fmin
-        return best.accumulate(values) if len(values) else values
-
-    def best_of_budget(
-        self, name: str, budget: int, quantiles: Sequence[float] = (0.05, 0.5, 0.95)
-    ) -> tuple[float, NDArray[np.float64]]:
-        """Return the expected best value of so many trials, and its quantiles.
-
-        It is exact, over all subsets of the trials that were run: of n sorted values, the i-th is
-        the best of b with probability C(i - 1, b - 1) / C(n, b). For random search this is what
-        another study of b trials would give (Dodge et al. 2019, "Show Your Work", EMNLP, who draw
-        with replacement). A sampler that learns does better late than early, so for it this is
-        only a guide.
-
-        Args:
-            name: The contender.
-            budget: The number of trials, from 1 to those that the contender has.
-            quantiles: Quantiles to return, in [0, 1].
-
-        Raises:
-            InvalidArgument: If the name is unknown, or the contender has fewer trials or no value.
-        """
-        values, chances = self._best_of(self._contender(name), budget)
-        reached = np.cumsum(chances)
-        places = np.searchsorted(reached, np.asarray(quantiles) - 1e-12)
-        return float(values @ chances), values[np.minimum(places, len(values) - 1)]
-
-    def winners(self, budget: int) -> dict[str, float]:
-        """Return each contender's chance to win with so many trials: name -> probability.
-
-        Trials are drawn as in `best_of_budget`, for each contender independently; ties are shared.
-
-        Args:
-            budget: The number of trials of each contender.
-        """
-        drawn = {each.name: self._best_of(each, budget) for each in self.contenders.values()}
-        sign = sign_of(self.direction)
-        rng = np.random.default_rng(0)
-        draws = np.array(
-            [
-                sign * rng.choice(values, size=_N_DRAWS, p=chances)
-                for values, chances in drawn.values()
-            ]
-        )
-        first = draws == draws.max(axis=0)
-        shares = (first / first.sum(axis=0)).mean(axis=1)
-        return dict(zip(drawn, shares.tolist(), strict=True))
-
-    def _parts(self) -> list[str | TextTable]:
-        return [self.table(), *([self.verdict] if self.verdict else [])]
-
-    def _records(self) -> Iterator[dict[str, Any]]:
-        found = self.improvements()
-        for each in self.ranking():
-            n = len(each.test_scores)
-            yield {
-                "contender": each.name,
-                "n_trials": len(each.values),
-                "default_value": each.default_value,
-                "best_value": each.best_value,
-                "n_test_seeds": n,
-                "test_score": math.fsum(each.test_scores) / n if n else None,
-                "leader_is_better_by": found[each.name].estimate if each.name in found else None,
-                "p_value": found[each.name].p_value if each.name in found else None,
-                **{f"params_{name}": value for name, value in (each.best_params or {}).items()},
-            }
-
-    def _gain(self, contender: Contender) -> float | None:
-        """Return by how much a contender's best value is better than its default's."""
-        if contender.best_value is None or contender.default_value is None:
-            return None
-        gain = sign_of(self.direction) * (contender.best_value - contender.default_value)
-        return gain or 0.0  # no minus before a zero
-
-    def _contender(self, name: str) -> Contender:
-        return self.contenders[one_of("name", name, self.contenders)]
-
-    def _loss(self, value: float | None) -> float:
-        return np.inf if value is None else -sign_of(self.direction) * value
-
-    def _best_of(
-        self, contender: Contender, budget: int
-    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """Return the values that can be the best of a budget, and how likely each is."""
-        check_count("budget", budget)
-        n = len(contender.values)
-        known = contender.values[~np.isnan(contender.values)]
-        if budget > n or not len(known):
-            raise InvalidArgument(
-                f"`budget` must be at most the {n} trials of {contender.name!r}, of which "
-                f"{len(known)} have a value, got {budget}."
-            )
-        # Trials without a value, pruned or failed, count as worse than all others.
-        ordered = np.sort(known if self.direction == "maximize" else -known)
-        chances = _chances_of_best(n, budget)[n - len(known) :]
-        values = ordered if self.direction == "maximize" else -ordered
-        return values[chances > 0], chances[chances > 0] / chances.sum()
-
-
-# Draws behind a contender's chance to win: a standard error of at most 0.0035.
-_N_DRAWS = 20_000
+    def __str__(self) -> str:
+        return f"contender {self.contender!r}" + (f", repeat {self.repeat}" * (self.repeat > 0))
 
 
 @checks_keywords(RunOptions)
@@ -335,6 +89,8 @@ def compare(
     storage: str | BaseStorage | None = None,
     test: Any = None,
     n_test_seeds: int = 3,
+    n_repeats: int = 1,
+    min_difference: float | None = None,
     sampler: Any = None,
     pruner: Any = None,
     seed: int = 0,
@@ -346,6 +102,17 @@ def compare(
     and everything else of the objective are the same for all. Called again, a comparison resumes
     where it was, study by study.
 
+    With one tuning each, the verdict is about the configurations that were found: another tuning
+    would find others. With ``n_repeats``, it is about the contenders themselves: their mean over
+    the repeats, and the probability that one outperforms another (Bouthillier et al. 2021,
+    "Accounting for variance in machine learning benchmarks", MLSys; 0.75 is worth it). Both are
+    about the test data at hand.
+
+    Contenders train with the same seeds: a trial's number gives its seed in all of them. Their
+    samplers draw independently, each seeded with the contender's name and the repeat, but for a
+    sampler object, which keeps its own state. A comparison that an earlier version has begun goes
+    on as it was begun.
+
     Args:
         objective: The objective that is tuned; None if the contenders are objectives. If they are
             names of optimizers, its search space has an optimizer, which each of them replaces,
@@ -353,22 +120,29 @@ def compare(
         contenders: Names of optimizers (`OPTIMIZERS`), or name -> search space, or name ->
             objective. A dict of ranges, such as ``{"lr": (1e-4, 1e-2)}``, is the objective's search
             space with these tuned and everything else at its default.
-        study_name: The comparison's name. A contender's study is called ``study_name-contender``.
-        n_trials: The number of trials of each contender, 1 or above.
+        study_name: The comparison's name. A contender's study is called ``study_name-contender``,
+            and those of its further tunings ``study_name-contender-repeat1`` and so on.
+        n_trials: The number of trials of each tuning, 1 or above.
         storage: As in `make_study`.
         test: Data that no trial has read, as the objective's `evaluate` takes it: each contender's
             best configuration is trained again on fresh seeds and scored on it. None: no test.
-        n_test_seeds: The number of fresh seeds, which are the same for all contenders.
-        sampler: As in `make_study`, or contender -> sampler to compare ways of searching.
+        n_test_seeds: The number of fresh seeds of each tuning, the same for all contenders.
+        n_repeats: The number of tunings of each contender, paired over contenders by their seeds.
+            Repeat 0 is a comparison without repeats, so the number can be raised later. Choose it
+            beforehand: raised until a difference is found, it finds one that is not there.
+        min_difference: The smallest difference of test scores that matters: two are practically the
+            same if theirs is surely smaller. None if any does.
+        sampler: As in `make_study`, or contender -> sampler to compare ways of searching. A name or
+            a factory where tunings are repeated.
         pruner: As in `make_study`.
-        seed: Seeds all studies, so that contenders train with the same seeds.
+        seed: Seeds all studies: their trainings, the same for all contenders, and their samplers.
         **run_options: As in `run`, such as ``n_workers``, ``fuse`` or ``callbacks``.
             ``timeout_seconds`` is that of each contender's study, and of the trainings on fresh
             seeds.
 
     Raises:
-        InvalidArgument: If a name is unknown, a space has no optimizer to replace, or the
-            directions of objectives differ.
+        InvalidArgument: If a name is unknown, a space has no optimizer to replace, the directions
+            of objectives differ, or tunings are to be repeated with a sampler object.
         InvalidType: If an argument is of the wrong type.
         RecipeMismatch: If a comparison of this name was begun with another search space, sampler,
             pruner, seed, or other data.
@@ -390,47 +164,192 @@ def compare(
         ['whole', 'half']
     """
     check_count("n_test_seeds", n_test_seeds)
+    check_count("n_repeats", n_repeats)
+    check_seed(seed)
+    if min_difference is not None and not min_difference > 0:
+        raise InvalidArgument(f"`min_difference` must be above 0, or None, got {min_difference}.")
     objectives = _objectives(objective, contenders)
-    for each in objectives.values():
+    _check_names(study_name, objectives, n_repeats)
+    for name, each in objectives.items():
         each.check()
+        _check_can_repeat(_of_contender(sampler, name), n_repeats)
     opened = open_storage(storage)
     test_data = None if test is None else data_fingerprint(test)
-    studies = {}
+    opened_tuning = partial(
+        _opened_tuning, study_name, storage=opened, pruner=pruner, seed=seed, test_data=test_data
+    )
     # All are compared with what is stored before a trial of any is spent.
-    for contender, each in objectives.items():
-        with as_part_of("comparison", study_name, f"contender {contender!r}"):
-            studies[contender] = study = make_study(
-                f"{study_name}-{contender}",
-                storage=opened,
-                objective=each,
-                sampler=sampler.get(contender) if isinstance(sampler, dict) else sampler,
-                pruner=pruner,
-                seed=seed,
+    tunings = [
+        opened_tuning(name, repeat, each, sampler=_of_contender(sampler, name))
+        for repeat in range(n_repeats)
+        for name, each in objectives.items()
+    ]
+    _mark_tunings(study_name, tunings, opened, min_difference)
+    for repeat in range(n_repeats):
+        paired = [tuning for tuning in tunings if tuning.repeat == repeat]
+        for tuning in paired:
+            with as_part_of("comparison", study_name, str(tuning)):
+                _run_tuning(tuning, n_trials, run_options)
+        if test is not None:
+            scores = FreshScores(
+                study_name=_study_name(study_name, _TRAININGS, repeat),
+                objectives=objectives,
+                studies={tuning.contender: tuning.study for tuning in paired},
+                test=test,
+                n_seeds=n_test_seeds,
+                seed=_seed_of(seed, repeat),
             )
-            check_is_free_for("comparison", study_name, study)
-            check_search_space(study, each.search_space)
-            each.check_facts(study)
-            _check_test_data(study, test_data)
-    _mark_contenders(study_name, studies, opened)
-    for contender, each in objectives.items():
-        with as_part_of("comparison", study_name, f"contender {contender!r}"):
-            run(studies[contender], each, n_trials=n_trials, **run_options)
-    if test is not None:
-        tests = _TestScores(study_name, objectives, studies, test, n_test_seeds, seed)
-        tests.run(opened, run_options)
-    return Comparison.of(study_name, studies)
+            scores.run(opened, run_options)
+    return Comparison.of(
+        study_name,
+        {
+            name: [tuning.study for tuning in tunings if tuning.contender == name]
+            for name in objectives
+        },
+        min_difference=min_difference,
+    )
 
 
-def _mark_contenders(study_name: str, studies: Mapping[str, Study], storage: BaseStorage) -> None:
-    """Store with each study whose contender it is; what a mistaken call has left is removed."""
+def _opened_tuning(
+    study_name: str,
+    contender: str,
+    repeat: int,
+    objective: Objective,
+    *,
+    storage: BaseStorage,
+    sampler: Any,
+    pruner: Any,
+    seed: int,
+    test_data: str | None,
+) -> _Tuning:
+    """Return a tuning with its study, new or as it is stored.
+
+    Raises:
+        RecipeMismatch: If what is stored was made otherwise.
+    """
+    name = _study_name(study_name, contender, repeat)
+    with as_part_of("comparison", study_name, f"contender {contender!r}"):
+        study = make_study(
+            name,
+            storage=storage,
+            objective=objective,
+            sampler=sampler,
+            pruner=pruner,
+            seed=_seed_of(seed, repeat),
+            sampler_seed=_sampler_seed(name, storage, seed, contender, repeat),
+        )
+        check_is_free_for("comparison", study_name, study)
+        check_search_space(study, objective.search_space)
+        objective.check_facts(study)
+        _check_test_data(study, test_data)
+    return _Tuning(contender, repeat, objective, study)
+
+
+def _run_tuning(tuning: _Tuning, n_trials: int, run_options: RunOptions) -> None:
+    """Run a tuning, and store with it for how many trials it was finished."""
+    finished = tuning.study.user_attrs.get(TUNED_KEY)
+    if finished is not None and finished < n_trials:
+        tuning.study.set_user_attr(TUNED_KEY, None)  # not finished until it has the new ones, too
+    run(tuning.study, tuning.objective, n_trials=n_trials, **run_options)
+    if finished is None or finished < n_trials:
+        tuning.study.set_user_attr(TUNED_KEY, n_trials)
+
+
+def _of_contender(sampler: Any, contender: str) -> Any:
+    return sampler.get(contender) if isinstance(sampler, dict) else sampler
+
+
+def _study_name(study_name: str, part: str, repeat: int) -> str:
+    return f"{study_name}-{part}" + (f"-repeat{repeat}" if repeat else "")
+
+
+def _seed_of(seed: int, repeat: int) -> int:
+    """Return the seed of a repeat's trainings, which all contenders share."""
+    return derive_seed(seed, "repeat", repeat) if repeat else seed
+
+
+def _sampler_seed(
+    name: str, storage: BaseStorage, seed: int, contender: str, repeat: int
+) -> int | None:
+    """Return what a tuning's sampler is seeded with; None to go on as the study has begun.
+
+    In earlier versions all samplers had the study's seed.
+    """
+    if name in optuna.get_all_study_names(storage):
+        trials = stored_study(name, storage).get_trials(deepcopy=False)
+        if any(map(is_begun, trials)):
+            return None
+    return derive_seed(seed, "sampler", contender, repeat)
+
+
+def _check_names(study_name: str, contenders: Iterable[str], n_repeats: int) -> None:
+    """Refuse contenders whose studies would have one name."""
+    owners: dict[str, str] = {}
+    for repeat in range(n_repeats):
+        parts = [(f"contender {each!r}", each) for each in contenders]
+        for owner, part in (*parts, ("the trainings on test data", _TRAININGS)):
+            name = _study_name(study_name, part, repeat)
+            if owners.setdefault(name, owner) != owner:
+                raise InvalidArgument(
+                    "`contenders` must have names whose studies differ, got a study called "
+                    f"{name!r} for {owners[name]} and for {owner}."
+                )
+
+
+def _check_can_repeat(sampler: Any, n_repeats: int) -> None:
+    """Refuse repeats with a sampler object, whose state would be that of each repeat."""
+    if n_repeats > 1 and isinstance(sampler, BaseSampler):
+        raise InvalidArgument(
+            "`sampler` must be a name or a factory where tunings are repeated, got a "
+            f"{type(sampler).__name__} object: workers would draw the same in each repeat. Give "
+            "its class, or functools.partial of it with the settings."
+        )
+
+
+def _mark_tunings(
+    study_name: str,
+    tunings: Sequence[_Tuning],
+    storage: BaseStorage,
+    min_difference: float | None,
+) -> None:
+    """Store with each study whose tuning it is; what a mistaken call has left is removed.
+
+    Raises:
+        RecipeMismatch: If a study has trials of another contender, whose name ends as that of a
+            repeat.
+    """
+    contenders = {tuning.contender for tuning in tunings}
     for name, mark in marks_in(storage, "comparison").items():
-        mine = mark["comparison"] == study_name and mark["contender"] not in studies
+        mine = mark["comparison"] == study_name and mark["contender"] not in contenders
         if mine and not any(map(is_begun, stored_study(name, storage).get_trials(deepcopy=False))):
             optuna.delete_study(study_name=name, storage=storage)
-    for place, (contender, study) in enumerate(studies.items()):
-        mark = {"comparison": study_name, "contender": contender, "place": place}
-        if study.user_attrs.get(_CONTENDER_KEY) != mark:
-            study.set_user_attr(_CONTENDER_KEY, mark)
+    places = list(dict.fromkeys(tuning.contender for tuning in tunings))
+    marks = []
+    for tuning in tunings:
+        place = places.index(tuning.contender)
+        mark = {"comparison": study_name, "contender": tuning.contender, "place": place}
+        if tuning.repeat:
+            mark["repeat"] = tuning.repeat
+        stored = tuning.study.user_attrs.get(_CONTENDER_KEY, mark)
+        is_other = _of(stored) != _of(mark)
+        if is_other and any(map(is_begun, tuning.study.get_trials(deepcopy=False))):
+            raise RecipeMismatch(
+                f"Study {tuning.study.study_name!r} has trials of contender "
+                f"{stored['contender']!r}; nothing was changed. Give {tuning.contender!r} another "
+                "name."
+            )
+        if tuning.study.user_attrs.get(_CONTENDER_KEY) != mark:
+            marks.append((tuning.study, mark))
+    for study, mark in marks:
+        study.set_user_attr(_CONTENDER_KEY, mark)
+    for tuning in tunings:
+        if tuning.study.user_attrs.get(_MARGIN_KEY) != min_difference:
+            tuning.study.set_user_attr(_MARGIN_KEY, min_difference)
+
+
+def _of(mark: Mapping[str, Any]) -> tuple[str, int]:
+    """Return which tuning a mark says."""
+    return mark["contender"], mark.get("repeat", 0)
 
 
 def comparisons_in(storage: BaseStorage) -> list[str]:
@@ -439,17 +358,18 @@ def comparisons_in(storage: BaseStorage) -> list[str]:
 
 
 def studies_of_comparison(study_name: str, storage: BaseStorage) -> list[str]:
-    """Return the names of a comparison's studies: of its contenders, and of the trainings on tests.
+    """Return the names of a comparison's studies: of its tunings, and of the trainings on tests.
 
     Args:
         study_name: The comparison's name.
         storage: An open storage.
     """
     marks = marks_in(storage, "comparison")
-    found = [name for name, mark in marks.items() if mark["comparison"] == study_name]
-    trainings = f"{study_name}{_TRAININGS}"
-    is_there = bool(found) and trainings in optuna.get_all_study_names(storage)
-    return [*found, *([trainings] if is_there else [])]
+    found = {name: mark for name, mark in marks.items() if mark["comparison"] == study_name}
+    names = optuna.get_all_study_names(storage)
+    repeats = sorted({repeat for _, repeat in map(_of, found.values())})
+    trainings = [_study_name(study_name, _TRAININGS, repeat) for repeat in repeats]
+    return [*found, *(name for name in trainings if name in names)]
 
 
 def _check_test_data(study: Study, test_data: str | None) -> None:
@@ -461,7 +381,7 @@ def _check_test_data(study: Study, test_data: str | None) -> None:
     stored = study.user_attrs.get(_TEST_DATA_KEY)
     if test_data is None or stored == test_data:
         return
-    if stored is not None and study.user_attrs.get(_TEST_KEY):
+    if stored is not None and study.user_attrs.get(TEST_KEY):
         raise RecipeMismatch(
             f"Study {study.study_name!r} has scores on other test data; nothing was changed.\n  "
             f"`test`: stored {stored!r}, asked for {test_data!r}"
@@ -482,133 +402,18 @@ def load_comparison(study_name: str, *, storage: str | BaseStorage | None = None
     """
     opened = open_storage(storage, create=False)
     found = {
-        (mark["place"], mark["contender"]): name
+        (mark["place"], *_of(mark)): name
         for name, mark in marks_in(opened, "comparison").items()
         if mark["comparison"] == study_name
     }
     if not found:
         raise StudyNotFound(f"No comparison {study_name!r} in the storage.")
-    studies = {key: stored_study(found[place, key], opened) for place, key in sorted(found)}
-    return Comparison.of(study_name, studies)
-
-
-def _chances_of_best(n: int, budget: int) -> NDArray[np.float64]:
-    """Return how likely each of n values, in rising order, is the best of a subset."""
-    from scipy.special import gammaln
-
-    places = np.arange(1, n + 1, dtype=np.float64)
-    # C(i - 1, b - 1) / C(n, b) by logarithms; below b values there is no such subset.
-    log = gammaln(places) - gammaln(np.maximum(places - budget + 1, 1)) - gammaln(budget)
-    total = gammaln(n + 1) - gammaln(n - budget + 1) - gammaln(budget + 1)
-    return np.where(places >= budget, np.exp(log - total), 0.0)
-
-
-def _brief(contender: Contender) -> str:
-    """Return the best configuration's tuned parameters on one line."""
-    if contender.best_params is None:
-        return "no trial is complete"
-    params = contender.best_params
-    names = _space_of(contender.study).names().values()
-    shown = {name: params[name] for name in names if name in params}
-    return in_short(shown, digits=3)
-
-
-def _contender(name: str, study: Study) -> Contender:
-    finished = [t for t in study.get_trials(deepcopy=False) if t.state.is_finished()]
-    values = [trial.value if trial.state == TrialState.COMPLETE else None for trial in finished]
-    best = best_trial(study)
-    scores = {} if best is None else _stored_scores(study, best)
-    return Contender(
-        name=name,
-        study=study,
-        values=np.array(values, dtype=np.float64),
-        default_value=values[0] if values else None,
-        best_value=None if best is None else best.value,
-        best_params=None if best is None else _space_of(study).from_trial(best.params),
-        test_scores=tuple(math.nan if score is None else score for score in scores.values()),
-    )
-
-
-def _stored_scores(study: Study, best: FrozenTrial) -> dict[int, float | None]:
-    """Return a trial's scores on the test data by the index of the seed; None for one lost."""
-    stored = study.user_attrs.get(_TEST_KEY, {}).get(str(best.number), {})
-    return {int(index): score for index, score in stored.items()}
-
-
-@dataclass(frozen=True)
-class _TestScores:
-    """Scores of the contenders' best configurations on the test data, on the same fresh seeds."""
-
-    study_name: str
-    objectives: Mapping[str, Objective]
-    studies: Mapping[str, Study]
-    test: Any
-    n_seeds: int
-    seed: int
-
-    def run(self, storage: BaseStorage, run_options: RunOptions) -> None:
-        """Train what is not scored yet, and store the scores with the contenders' studies."""
-        best = {name: best_trial(study) for name, study in self.studies.items()}
-        # More trials may bring another best one, which is trained beside the earlier.
-        keys: dict[Key, tuple[str, FrozenTrial]] = {
-            f"{name}/{trial.number}": (name, trial) for name, trial in best.items() if trial
-        }
-        if all(self._n_scored(*of_key) >= self.n_seeds for of_key in keys.values()):
-            return
-        queue = TrainingQueue(
-            study=TrainingQueue.make_study(
-                f"{self.study_name}{_TRAININGS}",
-                storage=storage,
-                direction=next(iter(self.objectives.values())).direction,
-                seed=self.seed,
-            ),
-            queued={
-                key: QueuedParams(trial.params, trial.distributions)
-                for key, (_, trial) in keys.items()
-            },
-            train=FitAndEvaluate(
-                {key: self.objectives[name] for key, (name, _) in keys.items()},
-                {
-                    key: self.objectives[name].search_space.from_trial(trial.params)
-                    for key, (name, trial) in keys.items()
-                },
-                self.test,
-            ),
-            seed_of=partial(_test_seed, self.seed),
-        )
-        queue.run(partial(self._due, keys), **run_options)
-        outcomes = queue.outcomes()
-        for key, (name, trial) in keys.items():
-            self._store(name, trial, outcomes[key])
-
-    def _n_scored(self, name: str, trial: FrozenTrial) -> int:
-        stored = _stored_scores(self.studies[name], trial)
-        return sum(score is not None for score in stored.values())
-
-    def _due(
-        self, keys: Mapping[Key, tuple[str, FrozenTrial]], outcomes: Mapping[Key, Outcome]
-    ) -> list[tuple[Key, int]]:
-        # Scores of an earlier version are stored with the contender's study alone.
-        stored = {key: _stored_scores(self.studies[name], t) for key, (name, t) in keys.items()}
-        return [
-            (key, index)
-            for key in keys
-            for index in range(self.n_seeds)
-            if stored[key].get(index) is None and not outcomes[key].is_known(index)
-        ]
-
-    def _store(self, name: str, trial: FrozenTrial, outcome: Outcome) -> None:
-        study = self.studies[name]
-        found = {**dict.fromkeys(outcome.lost), **outcome.scores}
-        scores = {**_stored_scores(study, trial), **found}
-        asked = {str(index): scores[index] for index in sorted(scores)}
-        stored = study.user_attrs.get(_TEST_KEY, {})
-        if stored.get(str(trial.number)) != asked:
-            study.set_user_attr(_TEST_KEY, {**stored, str(trial.number): asked})
-
-
-def _test_seed(seed: int, index: int) -> int:
-    return derive_seed(seed, index, "test")
+    studies: dict[str, list[Study]] = {}
+    for place, contender, repeat in sorted(found):
+        name = found[place, contender, repeat]
+        studies.setdefault(contender, []).append(stored_study(name, opened))
+    margin = next(iter(studies.values()))[0].user_attrs.get(_MARGIN_KEY)
+    return Comparison.of(study_name, studies, min_difference=margin)
 
 
 def _objectives(objective: Any, contenders: Any) -> dict[str, Objective]:
@@ -676,13 +481,3 @@ def _optimizer_of(objective: Any, name: str) -> SearchSpace:
         return settled
     rest: SearchSpace = space.without(optimizer_space(present).defaults())
     return rest | optimizer_space(name)
-
-
-def _space_of(study: Study) -> SearchSpace:
-    recipe = read_recipe(study)
-    if recipe is None or recipe.search_space is None:
-        raise InvalidArgument(
-            f"`studies` must have been run with a search space of hpolab's, got "
-            f"{study.study_name!r} without one."
-        )
-    return SearchSpace.from_dict(recipe.search_space)
