@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     Floats = NDArray[np.float64]
     Score = Callable[[float, np.random.Generator], float]
 
-__all__ = ["Circle", "Draws", "Rows", "confirmed", "number_of"]
+__all__ = ["Draws", "Rows", "confirmed", "number_of"]
 
 _SPACE = SearchSpace({"x": (0.0, 1.0)}, defaults={"x": 0.5})
 
@@ -101,39 +101,6 @@ class Rows(_Untuned):
 
     def evaluate(self, model: tuple[float, int], data: Any) -> dict[str, float]:
         return {"accuracy": float(self.row_scores(model, data).mean())}
-
-
-class Circle(Objective):
-    """A landscape on a circle, shifted by a draw of each contender's own: all are the same thing.
-
-    Args:
-        tag: The contender's name, one letter.
-        world: With the tag, it seeds the shift.
-        noise: The standard deviation of a training's own chance.
-        gain: By how much a contender is better than others, in score.
-    """
-
-    def __init__(self, tag: str, world: int, *, noise: float = 0.02, gain: float = 0.0) -> None:
-        names = [f"{tag}{i}" for i in range(2)]
-        space = SearchSpace(dict.fromkeys(names, (0.0, 1.0)), defaults=dict.fromkeys(names, 0.5))
-        super().__init__(search_space=space, metric="score", direction="maximize", max_steps=1)
-        self.names, self.noise, self.gain, self.tag = names, noise, gain, tag
-        self.shift = np.random.default_rng([world, ord(tag)]).random(2)
-
-    def _score(self, params: Mapping[str, Any], seed: int, extra: int) -> float:
-        place = np.array([params[name] for name in self.names])
-        chance = np.random.default_rng([seed % 2**32, extra, ord(self.tag)]).normal()
-        distance = float(((((place + self.shift) % 1.0) - 0.3) ** 2).sum())
-        return self.gain - distance + self.noise * chance
-
-    def train(self, params: Mapping[str, Any], reporter: Any) -> float:
-        return self._score(params, reporter.seed, 0)
-
-    def fit(self, params: Mapping[str, Any], seed: int = 0) -> float:
-        return self._score(params, seed, 1)
-
-    def evaluate(self, model: float, data: Any) -> dict[str, float]:
-        return {"score": model}
 
 
 def confirmed(

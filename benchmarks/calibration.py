@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import optuna
 from _known_truth import Draws, Rows, confirmed
+from _known_tunings import outcomes_of_repeats
 from _laws_of_studies import expected, of_influence, raced
 
 if TYPE_CHECKING:
@@ -224,6 +225,19 @@ QUESTIONS: Mapping[str, Question] = {
             "then, the assumption is named": FOUND,
             "then, a warning of uneven or skewed scores": ANY,
         },
+    ),
+    **{
+        f"compare, {n} equal contenders tuned {n_repeats} times": Question(
+            partial(outcomes_of_repeats, n_contenders=n, n_repeats=n_repeats),
+            {"interval holds": INTERVAL, "probability holds": INTERVAL, "false claim": FALSE},
+            200,
+        )
+        for n, n_repeats in ((2, 10), (3, 5))
+    },
+    "compare, one of two better by 0.05, tuned 10 times": Question(
+        partial(outcomes_of_repeats, n_contenders=2, n_repeats=10, gain=0.05),
+        {"interval holds": INTERVAL, "found": FOUND},
+        200,
     ),
     **{
         f"influence, {sampler}, {what}": Question(

@@ -155,8 +155,9 @@ class Comparison(Result):
         With one tuning each, this is about the configurations that were found: their scores on the
         test data, paired seed by seed. The ranking is by the trials' values, not by the test
         scores, so nobody is first for these scores. Rivals that were not scored on the same seeds
-        are left out, and so are pairs whose trainings do not depend on their seeds: copies of a
-        score are no evidence.
+        are left out. If scores by row are known, it is about new data like the test data, with
+        rows and seeds both drawn at random; otherwise about these test rows, and pairs whose
+        trainings do not depend on their seeds are left out: copies of a score are no evidence.
 
         With several, it is about the contenders: the mean over the repeats (`scores`), paired
         repeat by repeat, simultaneous over all pairs, on the same test data for all.
@@ -172,12 +173,15 @@ class Comparison(Result):
                 rival: effect for rival, effect in found.items() if not {leader, rival} <= copies
             }
         by_seed = {each.name: each.test_scores for each in self.ranking()}
+        rows = self._test_rows()
         tested = {
             name: each
             for name, each in by_seed.items()
-            if name == leader or depends_on_seed(by_seed[leader], each)
+            if name == leader or rows is not None or depends_on_seed(by_seed[leader], each)
         }
-        return improvements(tested, leader, maximize=maximize, min_difference=self.min_difference)
+        return improvements(
+            tested, leader, maximize=maximize, rows=rows, min_difference=self.min_difference
+        )
 
     def outperforming(self) -> dict[str, Outperforming]:
         """Return how probably the first of the ranking outperforms each rival in another tuning.
@@ -249,15 +253,28 @@ class Comparison(Result):
                 n_seeds=n_seeds,
                 scores=self.scores(),
             )
+        rows = self._test_rows()
         without_chance = [
             name
             for name in rivals
-            if len(self.contenders[name].test_scores) > 1
+            if rows is None
+            and len(self.contenders[name].test_scores) > 1
             and not depends_on_seed(leader.test_scores, self.contenders[name].test_scores)
         ]
         return words.of_configurations(
-            leader.name, leader.test_scores, self.improvements(), without_chance
+            leader.name,
+            leader.test_scores,
+            self.improvements(),
+            without_chance,
+            n_rows=None if rows is None else rows[leader.name].shape[1],
         )
+
+    def _test_rows(self) -> dict[str, NDArray[np.float64]] | None:
+        """Return scores by row of all that were scored, (n_seeds, n_rows) each; None if unknown."""
+        scored = [each for each in self.contenders.values() if each.test_scores]
+        rows = {each.name: each.test_rows for each in scored if each.test_rows is not None}
+        n_rows = {each.shape[1] for each in rows.values()}
+        return rows if len(rows) == len(scored) and len(n_rows) == 1 else None
 
     def table(self) -> TextTable:
         """Return one row for each contender, the best first."""

@@ -23,6 +23,8 @@ def of_configurations(
     scores: Sequence[float],
     found: Mapping[str, Effect],
     without_chance: Sequence[str],
+    *,
+    n_rows: int | None = None,
 ) -> str:
     """Return what the test scores say of the configurations that one tuning each has found.
 
@@ -31,6 +33,8 @@ def of_configurations(
         scores: Its scores on the test data.
         found: Rival -> improvement of the leader's configuration over its own.
         without_chance: Rivals whose trainings and the leader's do not depend on their seeds.
+        n_rows: The number of test rows that improvements on new data were told from; None if they
+            are about these test rows.
     """
     n_lost, n = sum(map(math.isnan, scores)), len(scores)
     if n_lost:
@@ -44,9 +48,9 @@ def of_configurations(
             compared(effect, f"that found for {rival}", n_compared=len(found))
             for rival, effect in found.items()
         )
+        where = "this test data" if n_rows is None else f"new data like these {n_rows:,} test rows"
         sentences.append(
-            f"On this test data ({n} seeds), the configuration found for {leader} by one tuning "
-            f"{sides}."
+            f"On {where} ({n} seeds), the configuration found for {leader} by one tuning {sides}."
         )
     if without_chance:
         copied = " and ".join([leader, *without_chance])

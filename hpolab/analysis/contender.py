@@ -53,6 +53,8 @@ class Contender:
         best_params: The best configuration, in the trainer's units; None if no trial is complete.
         test_scores: Scores of the best configuration on the test data, one for each fresh seed; NaN
             where the training diverged or failed.
+        test_rows: What each test row contributes to these scores, (n_seeds, n_rows); None if that
+            is not known.
         n_trials: The number of trials that its tuning was asked for and has finished; None if
             nobody knows.
         repeats: Its further tunings, each a contender of the same name with a study of its own; the
@@ -68,6 +70,7 @@ class Contender:
     test_scores: tuple[float, ...] = ()
     n_trials: int | None = None
     repeats: tuple[Contender, ...] = ()
+    test_rows: NDArray[np.float64] | None = field(default=None, repr=False, compare=False)
 
     @property
     def tunings(self) -> tuple[Contender, ...]:

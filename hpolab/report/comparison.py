@@ -222,8 +222,8 @@ def _improvements(comparison: Comparison) -> list[Block]:
         for rival, effect in found.items()
     ]
     note = (
-        f"Seed by seed, with {INTERVAL}s; below zero, that of {leader} is worse. p-values of no "
-        "difference, corrected for all rivals (Holm)."
+        f"Seed by seed, with {INTERVAL}s; below zero, that of {leader} is worse. Intervals and "
+        "p-values hold for all rivals together."
     )
     head = ["", f"improvement of {leader}'s configuration", "p", "verdict"]
     return [TextTable(head, rows, note=note)] if found else []

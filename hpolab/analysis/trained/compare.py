@@ -12,7 +12,7 @@ from optuna.samplers import BaseSampler
 
 from hpolab.analysis.comparison import Comparison
 from hpolab.analysis.contender import TEST_KEY, TUNED_KEY
-from hpolab.analysis.trained.fresh_scores import FreshScores
+from hpolab.analysis.trained.fresh_scores import FreshScores, with_rows
 from hpolab.analysis.trained.trainings import MARK_KEYS, as_part_of, check_is_free_for, marks_in
 from hpolab.errors import (
     InvalidArgument,
@@ -200,14 +200,12 @@ def compare(
                 seed=_seed_of(seed, repeat),
             )
             scores.run(opened, run_options)
-    return Comparison.of(
-        study_name,
-        {
-            name: [tuning.study for tuning in tunings if tuning.contender == name]
-            for name in objectives
-        },
-        min_difference=min_difference,
-    )
+    studies = {
+        name: [tuning.study for tuning in tunings if tuning.contender == name]
+        for name in objectives
+    }
+    found = Comparison.of(study_name, studies, min_difference=min_difference)
+    return _with_rows(found, opened)
 
 
 def _opened_tuning(
@@ -413,7 +411,14 @@ def load_comparison(study_name: str, *, storage: str | BaseStorage | None = None
         name = found[place, contender, repeat]
         studies.setdefault(contender, []).append(stored_study(name, opened))
     margin = next(iter(studies.values()))[0].user_attrs.get(_MARGIN_KEY)
-    return Comparison.of(study_name, studies, min_difference=margin)
+    return _with_rows(Comparison.of(study_name, studies, min_difference=margin), opened)
+
+
+def _with_rows(found: Comparison, storage: BaseStorage) -> Comparison:
+    trainings = _study_name(found.study_name, _TRAININGS, 0)
+    if trainings not in optuna.get_all_study_names(storage):
+        return found
+    return with_rows(found, optuna.load_study(study_name=trainings, storage=storage))
 
 
 def _objectives(objective: Any, contenders: Any) -> dict[str, Objective]:

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from hpolab.analysis.contender import TEST_KEY, stored_scores
-from hpolab.analysis.trained.trainings import FitAndEvaluate, QueuedParams, TrainingQueue
+from hpolab.analysis.trained.trainings import (
+    FitAndEvaluate,
+    QueuedParams,
+    TrainingQueue,
+    outcomes_of,
+)
 from hpolab.seeding import derive_seed
 from hpolab.studies.trials import best_trial
 
@@ -18,11 +23,12 @@ if TYPE_CHECKING:
     from optuna.storages import BaseStorage
     from optuna.trial import FrozenTrial
 
+    from hpolab.analysis.comparison import Comparison
     from hpolab.analysis.trained.trainings import Key, Outcome
     from hpolab.objectives.base import Objective
     from hpolab.running.run import RunOptions
 
-__all__ = ["FreshScores"]
+__all__ = ["FreshScores", "with_rows"]
 
 
 @dataclass(frozen=True)
@@ -104,6 +110,23 @@ class FreshScores:
         stored = study.user_attrs.get(TEST_KEY, {})
         if stored.get(str(trial.number)) != asked:
             study.set_user_attr(TEST_KEY, {**stored, str(trial.number): asked})
+
+
+def with_rows(comparison: Comparison, trainings: Study) -> Comparison:
+    """Return a comparison whose contenders have the scores by row of their first tuning.
+
+    Args:
+        comparison: A comparison.
+        trainings: The study that holds its trainings on fresh seeds.
+    """
+    outcomes = outcomes_of(trainings.get_trials(deepcopy=False))
+    contenders = {}
+    for name, each in comparison.contenders.items():
+        best = best_trial(each.study)
+        key = "" if best is None else f"{name}/{best.number}"
+        rows = outcomes[key].first_rows(len(each.test_scores)) if key in outcomes else None
+        contenders[name] = replace(each, test_rows=rows)
+    return replace(comparison, contenders=contenders)
 
 
 def _test_seed(seed: int, index: int) -> int:

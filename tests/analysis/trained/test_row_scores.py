@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -12,7 +13,9 @@ from hpolab import (
     Objective,
     SearchSpace,
     TooManyFailures,
+    compare,
     confirm,
+    load_comparison,
     load_confirmation,
     make_study,
     run,
@@ -157,3 +160,25 @@ def test_groups_of_rows_need_a_metric_that_is_known_by_row():
     objective.scored_unit = "group"  # as of a metric that has no part for each row
     with pytest.raises(TooManyFailures, match="known by groups of rows alone"):
         confirmed(objective, groups=np.arange(500))
+
+
+def test_comparison_of_one_tuning_is_about_new_data_where_rows_are_known(tmp_path):
+    storage = f"sqlite:///{tmp_path}/compared.db"
+    settings = {"study_name": "case", "n_trials": 3, "storage": storage, "test": 0, "seed": 1}
+    sides = {"a": {"x": (0.0, 0.4)}, "b": {"x": (0.6, 1.0)}}
+    found = compare(Rows(), sides, n_test_seeds=5, show_progress_bar=False, **settings)
+    assert "On new data like these 300 test rows (5 seeds), the configuration" in found.verdict
+    ((_, effect),) = found.improvements().items()
+    rows = {name: each.test_rows for name, each in found.contenders.items()}
+    assert {each.shape for each in rows.values()} == {(5, 300)}
+    for name, each in found.contenders.items():
+        assert rows[name].mean(axis=1) == pytest.approx(each.test_scores)
+    ((_, loaded),) = load_comparison("case", storage=storage).improvements().items()
+    assert loaded == effect
+    without = replace(
+        found,
+        contenders={name: replace(each, test_rows=None) for name, each in found.contenders.items()},
+    )
+    ((_, narrow),) = without.improvements().items()
+    assert effect.high - effect.low > narrow.high - narrow.low
+    assert without.verdict.startswith("On this test data")
