@@ -139,6 +139,7 @@ def main(
         print(f"\n{confirmed}")
         reports.append(write_report(contender.study, Path(folder) / f"mnist-{name}.html"))
     print("\nwrote", ", ".join(map(str, reports)))
+    print(f"\nWhat these data support: {comparison.verdict}")
 
 
 if __name__ == "__main__":

@@ -279,7 +279,7 @@ class Comparison(Result):
     def table(self) -> TextTable:
         """Return one row for each contender, the best first."""
         many = max(len(each.repeats) for each in self.contenders.values()) > 0
-        head = ["", *(["tunings"] if many else []), "trials", "default", "best", "better by"]
+        head = ["", *(["tunings"] if many else []), "trials", "default", "best", "unconfirmed gain"]
         head += ["test score", "best parameters"]
         rows = [
             [

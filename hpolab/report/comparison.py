@@ -21,6 +21,7 @@ from hpolab.analysis.wording import (
 )
 from hpolab.report import figures, plots
 from hpolab.report.blocks import Details, Document, Plot, Plots, Section, Text
+from hpolab.report.known import known_of
 from hpolab.report.reading import read
 from hpolab.report.references import references_section
 from hpolab.report.spelling import spelled
@@ -67,7 +68,7 @@ def comparison_document(comparison: Comparison) -> Document:
         *_curves(comparison, readings, colors),
         *_test_scores(comparison, colors),
         *_slices(comparison, readings, colors),
-        *_best_configurations(comparison),
+        *_best_configurations(comparison, readings),
         _made_by(readings),
     ]
     return Document(comparison.study_name, subtitle, sections)
@@ -253,13 +254,15 @@ def _slices(
     return [Section("parameters", "Value against each parameter", [block])]
 
 
-def _best_configurations(comparison: Comparison) -> list[Section]:
+def _best_configurations(comparison: Comparison, readings: dict[str, Reading]) -> list[Section]:
     best = [comparison.best_tuning(each.name) for each in comparison.ranking()]
-    snippets = [
-        spelled(each.name, [f"Reached {short(each.best_value)}."], each.best_params)
-        for each in best
-        if each.best_params is not None
-    ]
+    snippets = []
+    for each in best:
+        if each.best_params is not None:
+            overtuning = known_of(readings[each.name]).overtuning
+            notes = [f"Reached {short(each.best_value)} in tuning, unconfirmed."]
+            notes += [] if overtuning is None else [str(overtuning)]
+            snippets.append(spelled(each.name, notes, each.best_params))
     return [Section("best", "Best configurations", snippets)] if snippets else []
 
 

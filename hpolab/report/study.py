@@ -4,23 +4,17 @@ from __future__ import annotations
 
 import json
 import platform
-from dataclasses import dataclass
 from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any
 
-from optuna.study import get_all_study_names
 from optuna.trial import TrialState
 
 from hpolab import _optuna
-from hpolab.analysis.confirmation import CONFIRMED
 from hpolab.analysis.influence import influence
-from hpolab.analysis.overtuning import of_confirmation
 from hpolab.analysis.race import expected_losses
-from hpolab.analysis.recommend import recommend
-from hpolab.analysis.trained.confirm import load_confirmation
 from hpolab.analysis.wording import change, count, duration, estimated, measured, percent, short
-from hpolab.errors import HpolabError, InvalidArgument
+from hpolab.errors import InvalidArgument
 from hpolab.report import figures, plots
 from hpolab.report.blocks import (
     Details,
@@ -34,6 +28,7 @@ from hpolab.report.blocks import (
 )
 from hpolab.report.confirmation import confirmation_blocks
 from hpolab.report.gains import gain_tiles
+from hpolab.report.known import Known, known_of
 from hpolab.report.reading import read
 from hpolab.report.references import references_section
 from hpolab.report.sparkline import sparkline
@@ -42,7 +37,6 @@ from hpolab.report.staged import ensemble_section, post_section
 from hpolab.running.run import budget_of
 from hpolab.studies.facts import stored_facts
 from hpolab.studies.imported import IMPORT_KEY, RUN_KEY
-from hpolab.studies.study import stored_study
 from hpolab.studies.trials import METRICS_KEY, is_feasible, tally
 from hpolab.tables import TextTable
 
@@ -52,8 +46,6 @@ if TYPE_CHECKING:
     from optuna import Study
     from optuna.trial import FrozenTrial
 
-    from hpolab.analysis.confirmation import Confirmation
-    from hpolab.analysis.overtuning import Overtuning
     from hpolab.analysis.parameters import Influence
     from hpolab.analysis.recommend import Recommendation, Recommended
     from hpolab.report.blocks import Block, Snippets
@@ -64,11 +56,10 @@ __all__ = ["facts_blocks", "recipe_blocks", "study_document"]
 _LEADERS = 20
 _MAX_SLICES = 12
 _MAX_LINES = 10
-# Resampling, and the distances between all trials, must stay within seconds: hence so many trials,
-# and so many resamples for few parameters and for many. With fewer than sixty, the upper end would
-# be the largest resample rather than a quantile.
+# Resampling must stay within seconds: hence so many trials, and so many resamples for few parameters
+# and for many. With fewer than sixty, the upper end would be the largest resample rather than a
+# quantile.
 _MAX_JUDGED = 500
-_MAX_NEIGHBORS = 1000
 _RESAMPLES, _RESAMPLES_OF_MANY, _MANY = 100, 60, 8
 
 
@@ -76,7 +67,7 @@ def study_document(study: Study, prefixes: Mapping[str, str | None] | None = Non
     """Return the report of a study; ``prefixes`` are the params' names in the trainer's command."""
     reading = read(study)
     if reading.is_single and reading.complete:
-        found = _find(reading)
+        found = known_of(reading)
         sections = [_overview(reading, found), *_single_sections(reading, found, prefixes)]
     elif not reading.complete:
         sections = [_overview(reading), _nothing_complete(reading)]
@@ -87,35 +78,8 @@ def study_document(study: Study, prefixes: Mapping[str, str | None] | None = Non
     return Document(reading.name, _subtitle(reading), sections)
 
 
-@dataclass(frozen=True)
-class _Found:
-    """What is known of a study's best configuration.
-
-    Attributes:
-        confirmation: The study's confirmation; None if there is none, or it is not finished.
-        unfinished: Why a confirmation cannot be read yet; "" if there is none.
-        recommendation: What it recommends; None if it cannot.
-    """
-
-    confirmation: Confirmation | None
-    unfinished: str
-    recommendation: Recommendation | None
-
-    @property
-    def overtuning(self) -> Overtuning | None:
-        """The chance that the best trial is worse than the baseline; None without a baseline."""
-        if self.recommendation is not None:
-            return self.recommendation.overtuning
-        return None if self.confirmation is None else of_confirmation(self.confirmation)
-
-
-def _find(reading: Reading) -> _Found:
-    confirmation, unfinished = _find_confirmation(reading)
-    return _Found(confirmation, unfinished, _recommendation(reading, confirmation))
-
-
 def _single_sections(
-    reading: Reading, known: _Found, prefixes: Mapping[str, str | None] | None
+    reading: Reading, known: Known, prefixes: Mapping[str, str | None] | None
 ) -> list[Section]:
     found = _influence(reading)
     important = [] if found is None else list(found.parameters)
@@ -146,7 +110,7 @@ def _subtitle(reading: Reading) -> str:
     return f"{what} · {values} {aims} · {count(len(reading.trials), 'trial')}{since}"
 
 
-def _overview(reading: Reading, found: _Found | None = None) -> Section:
+def _overview(reading: Reading, found: Known | None = None) -> Section:
     n = tally(reading.trials)
     budget = budget_of(reading.user_attrs, n.finished)
     states = f"{n.complete} complete, {n.pruned} pruned, {n.failed} failed"
@@ -207,20 +171,7 @@ def _nothing_complete(reading: Reading) -> Section:
     return Section("results", "Results", [Text([words])], for_terminal=True)
 
 
-def _find_confirmation(reading: Reading) -> tuple[Confirmation | None, str]:
-    """Return the study's confirmation, or a sentence on why it cannot be read yet."""
-    # Optuna has no public way from a study to its storage.
-    storage = _optuna.storage_of(reading.study)
-    name = f"{reading.name}{CONFIRMED}"
-    if name not in get_all_study_names(storage):
-        return None, ""
-    try:
-        return load_confirmation(stored_study(name, storage)), ""
-    except HpolabError as error:
-        return None, f"{name!r} is in the storage, but cannot be read yet: {error}"
-
-
-def _trained_again(found: _Found) -> list[Section]:
+def _trained_again(found: Known) -> list[Section]:
     confirmation = found.confirmation
     if confirmation is not None:
         title = f"Trained again on {count(confirmation.n_seeds, 'seed')}"
@@ -322,28 +273,6 @@ def _leader(
         *(short(params[name]) if name in params else "" for name in names),
         *([time] if reading.training_seconds > 0 else []),
     ]
-
-
-def _recommendation(reading: Reading, confirmation: Confirmation | None) -> Recommendation | None:
-    study = reading.study
-    if len(reading.complete) > _MAX_NEIGHBORS:
-        study = _optuna.with_trials(study, _some_trials(reading))
-    try:
-        return recommend(study, confirmation)
-    except InvalidArgument:
-        return None  # such as a study whose complete trials all violate a constraint
-
-
-def _some_trials(reading: Reading) -> list[FrozenTrial]:
-    """Return trials of a long study, none of them but the best for its value.
-
-    Were the best half kept, its luck would be taken for the true values around it.
-    """
-    kept = {trial.number: trial for trial in plots.evenly(reading.complete, _MAX_NEIGHBORS)}
-    for trial in (reading.best, reading.baseline):
-        if trial is not None and trial.state == TrialState.COMPLETE:
-            kept[trial.number] = trial
-    return [kept[number] for number in sorted(kept)]
 
 
 def _recommended(

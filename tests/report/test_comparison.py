@@ -61,3 +61,9 @@ def test_bands_of_random_search_say_what_they_are(page, curve):
     assert "Bands of adam: where the median best value of so many random trials lies" in shown.text
     assert "best values are overestimates" in shown.text
     assert len(shown.figures["best-so-far"]["data"]) == 2 + 2
+
+
+def test_each_best_configuration_has_its_chance_of_overtuning(page, comparison):
+    shown = page(comparison)
+    assert shown.text.count("in tuning, unconfirmed.") == 2
+    assert shown.text.count("Chance that the best trial is worse than the default") == 2
