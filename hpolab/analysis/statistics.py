@@ -12,7 +12,6 @@ the mean of all before them (`spread`).
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING
@@ -31,9 +30,7 @@ __all__ = [
     "Seeds",
     "depends_on_seed",
     "differences",
-    "holm",
     "intervals",
-    "n_seeds_to_find",
     "p_values",
     "seeds_to_run",
     "spread",
@@ -53,8 +50,6 @@ _ASSURANCE = 0.8
 
 # The relative difference up to which two scores are equal but for rounding.
 _ROUNDING = 1e-12
-
-_MOST_SEEDS = 1_000_000
 
 
 @dataclass(frozen=True)
@@ -207,58 +202,6 @@ def p_values(samples: ArrayLike, *, n_spent: int = 1) -> NDArray[np.float64]:
         fixed, without_spread, 2 * stdtr(n - n_spent, -statistic)
     )
     return tested
-
-
-def holm(uncorrected: Sequence[float]) -> list[float]:
-    """Return p-values corrected for their number.
-
-    If those below 0.05 are called significant, any of them is wrong in 5 % of cases at most,
-    however the tests depend on each other (Holm 1979, "A simple sequentially rejective multiple
-    test procedure").
-
-    Args:
-        uncorrected: The p-values, in any order.
-
-    Example:
-        >>> holm([0.01, 0.04, 0.03])
-        [0.03, 0.06, 0.06]
-    """
-    n, largest = len(uncorrected), 0.0
-    corrected = [0.0] * n
-    for rank, place in enumerate(sorted(range(n), key=lambda place: uncorrected[place])):
-        largest = max(largest, min(1.0, (n - rank) * uncorrected[place]))
-        corrected[place] = largest
-    return corrected
-
-
-def n_seeds_to_find(difference: float, deviation: float, *, n_comparisons: int = 1) -> int | None:
-    """Return the number of seeds that finds a difference in 80 % of cases, at the 5 % level.
-
-    Args:
-        difference: The true difference.
-        deviation: The standard deviation of the paired differences.
-        n_comparisons: The number of comparisons that share the 5 %.
-
-    Returns:
-        The number of seeds, 2 or above; None for more than a million.
-
-    Example:
-        >>> n_seeds_to_find(1.0, 1.0)
-        10
-    """
-    if deviation == 0 and difference != 0:
-        # The smallest n whose sign test, as in `p_values`, reaches the level.
-        return math.ceil(1 - math.log2((1 - CONFIDENCE) / n_comparisons))
-    low, high = 1, 2
-    while _detectable(1, high, n_comparisons) * deviation > abs(difference):
-        low, high = high, 2 * high
-        if low > _MOST_SEEDS:
-            return None
-    while high - low > 1:
-        middle = (low + high) // 2
-        found = _detectable(1, middle, n_comparisons) * deviation <= abs(difference)
-        low, high = (low, middle) if found else (middle, high)
-    return high
 
 
 def seeds_to_run(

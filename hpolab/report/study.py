@@ -56,9 +56,9 @@ __all__ = ["facts_blocks", "recipe_blocks", "study_document"]
 _LEADERS = 20
 _MAX_SLICES = 12
 _MAX_LINES = 10
-# Resampling must stay within seconds: hence so many trials, and so many resamples for few parameters
-# and for many. With fewer than sixty, the upper end would be the largest resample rather than a
-# quantile.
+# Resampling must stay within seconds: hence so many trials, and so many resamples for few
+# parameters and for many. With fewer than sixty, the upper end would be the largest resample
+# rather than a quantile.
 _MAX_JUDGED = 500
 _RESAMPLES, _RESAMPLES_OF_MANY, _MANY = 100, 60, 8
 
