@@ -128,7 +128,8 @@ class Confirmation(Result):
         n_rows: The number of test rows, users or groups that were scored one by one. Improvements
             are then those on new data like these. None if scores by row are not known:
             improvements are those on these test rows.
-        unit: What was scored one by one: "row", "user" or "group".
+        unit: What was scored one by one: "row", "user", "group", or "row group" where the
+            metric is no mean over rows.
         min_difference: The smallest improvement that matters; None if none was given.
         expected: What to expect of the best configuration's improvement, shrunken for its having
             been chosen as the best of several; None if nothing can be judged.

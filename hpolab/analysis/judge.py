@@ -55,10 +55,9 @@ class Judged:
     contrasts: Contrasts
 
     @property
-    def parts_of_best(self) -> Parts | None:
-        """What the variance of the best one's improvement is made of."""
-        parts = self.contrasts.parts
-        return parts[list(self.improvements).index(self.best)] if parts else None
+    def parts(self) -> Mapping[int, Parts]:
+        """Place -> what the variance of its improvement is made of; empty without rows."""
+        return dict(zip(self.improvements, self.contrasts.parts, strict=False))
 
 
 def judge(

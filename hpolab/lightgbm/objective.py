@@ -34,7 +34,7 @@ from hpolab.lightgbm.names import all_names, canonical, main_name, of_bins, of_o
 from hpolab.lightgbm.parts import blind_metrics, check_scored, check_trained
 from hpolab.lightgbm.splits import check_fold, split_rows
 from hpolab.lightgbm.table import class_weights
-from hpolab.objectives.base import Objective
+from hpolab.objectives.base import ROW_GROUP, Objective
 from hpolab.objectives.epochs import train_steps
 from hpolab.objectives.folds import Fold, digest_of_folds, folds_of
 from hpolab.search_space.space import SearchSpace, as_space
@@ -222,7 +222,7 @@ class LightGBMObjective(Objective):
         )
         self._check_search_space()
         if is_by_group(self._metrics, ranked=self._data.labels.ranking):
-            self.scored_unit = "group"
+            self.scored_unit = "group" if self._data.labels.ranking else ROW_GROUP
         self.facts = {
             "objective": name,
             "metric": self.metric,

@@ -42,7 +42,10 @@ if TYPE_CHECKING:
 
     from hpolab.objectives.crew import Crew
 
-__all__ = ["UNNAMED", "Objective"]
+__all__ = ["ROW_GROUP", "UNNAMED", "Objective"]
+
+ROW_GROUP = "row group"
+"""What is scored one by one where a metric is known by random groups of rows alone."""
 
 UNNAMED = "value"
 """What the optimized metric is called where nobody has named it."""

@@ -14,7 +14,7 @@ from hpolab.errors import InvalidArgument, InvalidType, check_count, one_of
 from hpolab.fingerprint import data_fingerprint
 from hpolab.identity import estimator_settings, function_settings, plain_fact
 from hpolab.keywords import checks_keywords
-from hpolab.objectives.base import Objective
+from hpolab.objectives.base import ROW_GROUP, Objective
 from hpolab.objectives.folds import digest_of_folds, folds_of, make_folds
 from hpolab.seeding import check_seed
 from hpolab.sklearn.by_row import is_by_group, row_scores
@@ -204,7 +204,7 @@ class SklearnObjective(Objective):
         )
         self.default_pruner = _PRUNERS[fidelity]
         if is_by_group(metric, estimator, np.asarray(rows.targets)):
-            self.scored_unit = "group"
+            self.scored_unit = ROW_GROUP
         self.facts = {
             "estimator": type(last_step(estimator)[1]).__name__,
             "metric": self.metric,

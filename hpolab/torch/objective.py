@@ -16,7 +16,7 @@ from hpolab.errors import InvalidArgument, InvalidType, check_count, one_of
 from hpolab.identity import function_settings
 from hpolab.keywords import checks_keywords
 from hpolab.logs import get_logger
-from hpolab.objectives.base import Objective
+from hpolab.objectives.base import ROW_GROUP, Objective
 from hpolab.objectives.epochs import train_epochs
 from hpolab.seeding import check_seed
 from hpolab.torch.batches import WeightedTargets, apply, check_unpack, values_of
@@ -224,7 +224,7 @@ class TorchObjective(Objective):
             **options_of_reporter(settings),
         )
         if is_by_group(found[name]):
-            self.scored_unit = "group"
+            self.scored_unit = ROW_GROUP
         self.facts = {
             "loss": loss if isinstance(loss, str) else name_of(loss),
             "metric": self.metric,

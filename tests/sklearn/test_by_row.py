@@ -194,7 +194,7 @@ def test_objective_gives_scores_that_pass_its_check(metric: str | None) -> None:
     )
     model = objective.fit(objective.search_space.defaults(), 0)
     data = inputs[150:], targets[150:]
-    assert objective.scored_unit == ("group" if metric == "average_precision" else "row")
+    assert objective.scored_unit == ("row group" if metric == "average_precision" else "row")
     (value,) = objective.evaluate(model, data).values()
     found = objective.checked_row_scores(model, data, value)
     assert found is not None

@@ -123,7 +123,7 @@ def test_mean_of_row_scores_is_the_metric(kind: str, metric: Any) -> None:
         assert found is not None
         assert found.dtype == np.float64
         in_groups = metric is own or metric == "average_precision"
-        assert made.scored_unit == ("group" if in_groups else "row")
+        assert made.scored_unit == ("row group" if in_groups else "row")
         assert found.shape == (40 if in_groups else N,)
         assert found.mean() == pytest.approx(value, rel=1e-5)
 

@@ -15,7 +15,7 @@ import optuna
 
 from hpolab import _optuna
 from hpolab.analysis.confirmation import CONFIRMED, Configuration, Confirmation
-from hpolab.analysis.judge import Scored, judge, mean_of, share_of_seeds
+from hpolab.analysis.judge import Judged, Scored, judge, mean_of, share_of_seeds
 from hpolab.analysis.needed import Needed, needed
 from hpolab.analysis.trained.choosing import choose
 from hpolab.analysis.trained.confirm_plan import (
@@ -282,11 +282,16 @@ def _confirmation(
     }
     if outcomes[0].lost or not compared or seeds.n < 2:
         return whole
-    return _judged(whole, _scored(outcomes[0], seeds), compared, seeds)
+    n_rows = outcomes[0].rows[0].n if 0 in outcomes[0].rows else None
+    return _judged(whole, _scored(outcomes[0], seeds), compared, seeds, n_rows)
 
 
 def _judged(
-    whole: Confirmation, baseline: Scored, compared: Mapping[int, Scored], seeds: Seeds
+    whole: Confirmation,
+    baseline: Scored,
+    compared: Mapping[int, Scored],
+    seeds: Seeds,
+    n_rows: int | None,
 ) -> Confirmation:
     """Return a confirmation with its improvements, and what they are worth."""
     judged = judge(
@@ -306,27 +311,24 @@ def _judged(
             on_these_rows=judged.on_these_rows[place],
             share_of_seeds=share_of_seeds(int((ahead > 0).sum()), int((ahead == 0).sum()), seeds.n),
         )
-    known = judged.contrasts.parts
-    n_rows = baseline.by_row.shape[1] if known and baseline.by_row is not None else None
     found = replace(
         whole,
         configurations=tuple(configurations),
-        n_rows=n_rows,
+        n_rows=n_rows if judged.parts else None,
         expected=judged.expected,
-        parts=judged.parts_of_best,
+        parts=judged.parts.get(judged.best),
     )
-    return replace(found, needed=_needed(found))
+    return replace(found, needed=_needed(found, judged))
 
 
-def _needed(found: Confirmation) -> Needed | None:
-    """Return what would tell whether the best configuration is better, if that is in doubt."""
+def _needed(found: Confirmation, judged: Judged) -> Needed | None:
+    """Return what would tell whether the best of those in doubt is better."""
     if found.winner is not None or not found.undecided:
         return None
-    effect = found.undecided[0].improvement
-    assert effect is not None
+    place = found.configurations.index(found.undecided[0])
     return needed(
-        effect,
-        found.parts if found.undecided[0] is found.best else None,
+        judged.improvements[place],
+        judged.parts.get(place),
         n_seeds=found.n_seeds,
         n_rows=found.n_rows,
         n_compared=len(found.configurations),

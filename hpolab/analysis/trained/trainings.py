@@ -19,7 +19,7 @@ from optuna.trial import TrialState, create_trial
 
 from hpolab import _optuna
 from hpolab.analysis.confirmation import CONFIRMED
-from hpolab.analysis.trained.row_scores import as_rows, as_text, rows_of_test
+from hpolab.analysis.trained.row_scores import RowScores, rows_of_test
 from hpolab.errors import (
     Diverged,
     InvalidArgument,
@@ -106,7 +106,7 @@ class Outcome:
 
     scores: dict[int, float] = field(default_factory=dict)
     metrics: dict[int, Mapping[str, float]] = field(default_factory=dict)
-    rows: dict[int, NDArray[np.float64]] = field(default_factory=dict)
+    rows: dict[int, RowScores] = field(default_factory=dict)
     lost: dict[int, str] = field(default_factory=dict)
     pending: set[int] = field(default_factory=set)
 
@@ -121,7 +121,7 @@ class Outcome:
 
     def first_rows(self, n: int) -> NDArray[np.float64] | None:
         """Return the scores by row of the first n seeds, (n, rows); None if one has none."""
-        found = [self.rows[index] for index in range(n) if index in self.rows]
+        found = [self.rows[index].values for index in range(n) if index in self.rows]
         if not n or len(found) < n or len({len(each) for each in found}) > 1:
             return None
         return np.array(found)
@@ -141,7 +141,7 @@ class Trained:
     """
 
     metrics: Mapping[str, float]
-    rows: NDArray[np.float64] | None = None
+    rows: RowScores | None = None
 
 
 @dataclass(frozen=True)
@@ -305,7 +305,7 @@ class _SeedTraining:
         metric = next(iter(trained.metrics))
         trial.set_user_attr(_METRIC_KEY, metric)
         if trained.rows is not None:
-            trial.set_user_attr(_ROWS_KEY, as_text(trained.rows))
+            trial.set_user_attr(_ROWS_KEY, trained.rows.as_text())
         return float(trained.metrics[metric])
 
 
@@ -340,7 +340,7 @@ def outcomes_of(
             outcome.scores[index] = trial.value
             outcome.metrics[index] = attrs.get(METRICS_KEY, {})
             if _ROWS_KEY in attrs:
-                outcome.rows[index] = as_rows(attrs[_ROWS_KEY])
+                outcome.rows[index] = RowScores.of_text(attrs[_ROWS_KEY])
         elif not trial.state.is_finished():
             outcome.pending.add(index)
         elif _TWIN_KEY not in attrs:

@@ -20,7 +20,7 @@ from hpolab import (
     make_study,
     run,
 )
-from hpolab.analysis.trained.row_scores import as_rows, as_text
+from hpolab.analysis.trained.row_scores import RowScores
 
 
 class Rows(Objective):
@@ -118,7 +118,9 @@ def test_groups_of_rows_are_what_new_data_are_made_of():
 
 def test_many_rows_are_scored_in_random_groups():
     _, found = confirmed(Rows(n_rows=25_000), top_k=1)
-    assert found.n_rows == 10_000
+    assert found.n_rows == 25_000
+    whole = Rows(n_rows=25_000).right((found.best.params["x"], next(iter(found.best.scores))))
+    assert found.best.scores[next(iter(found.best.scores))] == whole.mean()
 
 
 @pytest.mark.parametrize(
@@ -151,13 +153,15 @@ def test_another_metric_has_no_scores_by_row():
 
 def test_scores_survive_their_text():
     scores = np.random.default_rng(0).normal(size=1000)
-    assert as_rows(as_text(scores)) == pytest.approx(scores, rel=1e-6)
-    assert len(as_text(scores)) < 6000
+    text = RowScores(scores, 2000).as_text()
+    assert RowScores.of_text(text).values == pytest.approx(scores, rel=1e-6)
+    assert RowScores.of_text(text).n == 2000
+    assert len(text) < 6000
 
 
 def test_groups_of_rows_need_a_metric_that_is_known_by_row():
     objective = Rows()
-    objective.scored_unit = "group"  # as of a metric that has no part for each row
+    objective.scored_unit = "row group"  # as of a metric that has no part for each row
     with pytest.raises(TooManyFailures, match="known by groups of rows alone"):
         confirmed(objective, groups=np.arange(500))
 
