@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -65,7 +66,10 @@ def test_mean_of_row_scores_is_the_score(metric: str | None, kind: str) -> None:
     try:
         value = float(scorer(model, *rest))
     except (ValueError, AttributeError, TypeError) as error:
-        pytest.skip(f"scikit-learn has no such score: {error}")
+        # scikit-learn has no such score of such targets: no scores by row are made up for it.
+        with suppress(type(error)):
+            assert row_scores(model, *rest, scorer=scorer, metric=metric) is None
+        return
     found = row_scores(model, *rest, scorer=scorer, metric=metric)
     if metric == "neg_max_error" and found is None:
         return
@@ -127,6 +131,7 @@ OWN: dict[str, Callable[..., float]] = {
 }
 
 
+@pytest.mark.filterwarnings("ignore:X does not have valid feature names")
 @pytest.mark.parametrize("frame", [False, True], ids=["array", "frame"])
 @pytest.mark.parametrize("name", OWN)
 def test_own_scorers_are_scored_without_each_group(name: str, frame: bool) -> None:
@@ -135,8 +140,6 @@ def test_own_scorers_are_scored_without_each_group(name: str, frame: bool) -> No
     fitted, rest = rows[:N], rows[N:]
     model = LogisticRegression().fit(fitted, targets[:N])
     scorer = find_scorer(model, OWN[name])
-    if frame and name == "moves the inputs":
-        pytest.skip("the model warns of inputs without names")
     found = row_scores(model, rest, targets[N:], scorer=scorer, metric=OWN[name])
     value = scorer(model, rest, targets[N:])
     assert found is not None
