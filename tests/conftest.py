@@ -147,8 +147,10 @@ class ForkedProgram:
         return stdout, stderr
 
     def send_signal(self, signum: int) -> None:
+        # It may end, and be waited for by its parent, before its report is here.
         if self.poll() is None:
-            os.kill(self.pid, signum)
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(self.pid, signum)
 
     def terminate(self) -> None:
         self.send_signal(signal.SIGTERM)

@@ -375,7 +375,7 @@ def test_detection_sweep_has_its_winner_and_its_improvement(sweep):
     best = recommend(sweep).best
     assert best.run == "8"
     assert best.improvement == pytest.approx(0.07)
-    assert "+0.07, is within the noise of one run each" in best.risk
+    assert "+0.1, is within the noise of one run each" in best.risk
 
 
 @pytest.mark.parametrize(
