@@ -34,6 +34,9 @@ if TYPE_CHECKING:
 
 __all__ = ["CONFIRMED", "Configuration", "Confirmation", "Shrinkage"]
 
+# A wider interval of what share is left tells nothing.
+_TELLING = 2.0
+
 CONFIRMED = "-confirm"
 """The suffix of a confirmation's study: it follows the name of the study that it confirms."""
 
@@ -106,7 +109,8 @@ class Shrinkage:
             f"In tuning, trial {self.trial} was {_by(self.tuning_improvement)}; on the test data "
             f"it is {_by(now.estimate, half)}"
         )
-        if self.share is None:
+        # Of a small improvement in tuning, any share may be left.
+        if self.share is None or now.high - now.low > _TELLING * self.tuning_improvement:
             return f"{text}."
         low, high = (percent(each / self.tuning_improvement) for each in (now.low, now.high))
         left = f"about {percent(self.share)} of its improvement is left"
@@ -274,14 +278,23 @@ def _verdict(confirmation: Confirmation) -> str:
         return "No configuration can be judged: the training of each was lost on a seed."
     if winner is not None:
         return _verdict_of_winner(confirmation, winner)
-    if confirmation.undecided:
+    if confirmation.undecided and not _matters_to_none(confirmation):
         return _verdict_of_doubt(confirmation, confirmation.undecided[0])
     assert best.improvement is not None
     words = compared(best.improvement, name, n_compared=len(confirmation.configurations))
+    by = f" by {short(confirmation.min_difference)} or more" if confirmation.undecided else ""
     return (
-        f"{_start(confirmation)}, no configuration is better than {name}. The best of them, "
+        f"{_start(confirmation)}, no configuration is better than {name}{by}. The best of them, "
         f"{_trial_name(best)}, {words}."
     )
+
+
+def _matters_to_none(confirmation: Confirmation) -> bool:
+    """Tell whether no improvement may be as large as what matters."""
+    margin = confirmation.min_difference
+    known = [each.improvement for each in confirmation.configurations if each.improvement]
+    tested = [each for each in known if each.p_value is not None]
+    return margin is not None and bool(tested) and all(each.high < margin for each in tested)
 
 
 def _start(confirmation: Confirmation) -> str:
@@ -331,7 +344,8 @@ def _verdict_of_doubt(confirmation: Confirmation, best: Configuration) -> str:
         return f"{text}: {name} has the same score on every seed."
     word = "better" if effect.estimate > 0 else "worse"
     known = size(effect, n_compared=len(confirmation.configurations))
-    text += f". The best of them, {name}, is {word} by {known}"
+    them = "them" if best is confirmation.best else "those in doubt"
+    text += f". The best of {them}, {name}, is {word} by {known}"
     if confirmation.needed is None:
         return f"{text}."
     return f"{text}. {confirmation.needed}."

@@ -91,22 +91,28 @@ def needed(
     of_rows, of_seeds, rest = (
         (0.0, effect.error**2, 0.0) if parts is None else (parts.rows, parts.seeds, parts.rest)
     )
-    seeds = [_times(of_seeds + rest, of_rows, variance, scale) for scale in scales]
-    new_rows = [_times(of_rows + rest, of_seeds, variance, scale) for scale in scales]
-    if n_rows is None or seeds[0] <= new_rows[0]:
-        factors, what, n = seeds, "seeds", n_seeds
+
+    def times_seeds(scale: float) -> float:
+        return _times(of_seeds + rest, of_rows, variance, scale)
+
+    def times_rows(scale: float) -> float:
+        return _times(of_rows + rest, of_seeds, variance, scale)
+
+    if n_rows is None or parts is None or times_seeds(1.0) <= times_rows(1.0):
+        times, what, n = times_seeds, "seeds", n_seeds
     else:
-        factors, what, n = new_rows, rows, n_rows
+        times, what, n = times_rows, rows, n_rows
+    factors = [times(scale) for scale in scales]
     if math.isinf(factors[0]):
         both = effect.error**2 / variance * scales[0]
         return Needed(difference, rows, 0, None, n, max(both, 1.0))
-    low, high = (
-        max(2, math.ceil(n * factor)) if factor * n < _MOST else None
-        for factor in (factors[0], factors[-1])
-    )
-    if low is None:
+    if n * factors[0] >= _MOST:
         return None
-    return Needed(difference, what, low, None if margin is None else high, n)
+    # What was used has not been enough, be it by chance.
+    low = max(n + 1, math.ceil(n * factors[0]))
+    if margin is None or n * factors[-1] >= _MOST:
+        return Needed(difference, what, low, None, n)
+    return Needed(difference, what, low, max(low, math.ceil(n * factors[-1])), n)
 
 
 def _times(shrinks: float, stays: float, wanted: float, scale: float) -> float:

@@ -40,7 +40,7 @@ def test_without_a_smallest_difference_it_is_at_least_what_the_largest_would_nee
     wide = effect(0.05, 0.05)
     found = needed(wide, None, n_seeds=10, n_rows=None)
     assert found.high is None
-    assert found.low <= seeds_of_power(wide.high / (0.05 * np.sqrt(10)))
+    assert found.low <= max(11, seeds_of_power(wide.high / (0.05 * np.sqrt(10))))
     assert "at least" in str(found)
 
 
@@ -76,3 +76,10 @@ def test_least_number_of_seeds_is_rarely_more_than_the_truth():
         if not doubtful.is_significant:
             too_many.append(needed(doubtful, None, n_seeds=10, n_rows=None).low > truth)
     assert np.mean(too_many) <= 0.08
+
+
+def test_more_is_asked_for_than_was_used():
+    doubtful = effect(0.02, 0.002, min_difference=0.5)
+    found = needed(dataclasses.replace(doubtful, high=0.6), None, n_seeds=10, n_rows=None)
+    assert found.low == 11
+    assert found.high >= found.low

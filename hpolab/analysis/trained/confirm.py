@@ -325,6 +325,9 @@ def _needed(found: Confirmation, judged: Judged) -> Needed | None:
     """Return what would tell whether the best of those in doubt is better."""
     if found.winner is not None or not found.undecided:
         return None
+    margin = found.min_difference
+    if margin is not None and all(each.high < margin for each in judged.improvements.values()):
+        return None  # none is better by what matters
     place = found.configurations.index(found.undecided[0])
     return needed(
         judged.improvements[place],

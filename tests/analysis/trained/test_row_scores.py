@@ -186,3 +186,10 @@ def test_comparison_of_one_tuning_is_about_new_data_where_rows_are_known(tmp_pat
     ((_, narrow),) = without.improvements().items()
     assert effect.high - effect.low > narrow.high - narrow.low
     assert without.verdict.startswith("On this test data")
+
+
+def test_what_cannot_be_better_by_what_matters_is_not_in_doubt():
+    _, found = confirmed(Rows(n_rows=4000, jitter=0.01), min_difference=0.04)
+    assert found.winner is None
+    assert found.needed is None
+    assert "no configuration is better than the default" in found.verdict
