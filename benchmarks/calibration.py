@@ -174,7 +174,7 @@ _CONFIRMED = {
 
 QUESTIONS: Mapping[str, Question] = {
     "confirm on new data, five of 500 rows": Question(new_rows, _CONFIRMED, 1000),
-    "confirm on new data, one of 200 rows": Question(
+    "confirm on new data, five of 200 rows and seeds that vary more": Question(
         partial(new_rows, n_rows=200, own=0.1, jitter=0.2), _CONFIRMED
     ),
     "confirm, trainings that hardly vary": Question(
