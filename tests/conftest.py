@@ -78,6 +78,12 @@ def server_of(item: pytest.Item) -> str:
     return "postgres_url" if scheme == "postgresql" else f"{scheme}_url"
 
 
+@pytest.fixture(autouse=True)
+def sigterm_of_a_new_process():
+    """Ray, once started in this process, leaves a handler of SIGTERM for the tests behind it."""
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+
 @pytest.fixture(scope="session", autouse=True)
 def ctrl_c() -> None:
     """Let Ctrl-C through, also to child processes: a shell's background job starts without it.
