@@ -13,7 +13,7 @@ from hpolab.analysis.repeats import outperforming
 from hpolab.analysis.results import Result
 from hpolab.analysis.statistics import CONFIDENCE, Estimate
 from hpolab.analysis.wording import INTERVAL, count, estimated, percent
-from hpolab.errors import InvalidArgument, InvalidType
+from hpolab.errors import InvalidArgument, InvalidType, one_of
 from hpolab.keywords import checks_keywords
 from hpolab.seeding import check_seed, derive_seed
 from hpolab.tables import TextTable
@@ -136,7 +136,7 @@ def compare_across(
 
     Raises:
         InvalidArgument: If contenders or repeats differ, a score is missing, or a scale has no
-            width.
+            width or is of an unknown data set.
         InvalidType: If an argument is of the wrong type.
 
     Example:
@@ -177,6 +177,8 @@ def compare_across(
             "`comparisons` must have the same number of finished repeats, 2 or above, got "
             f"{n_repeats}."
         )
+    for data_set in scale or {}:
+        one_of("scale", data_set, comparisons)
     scales = {
         data_set: _scale(data_set, each, None if scale is None else scale.get(data_set))
         for data_set, each in comparisons.items()

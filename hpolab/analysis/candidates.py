@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from hpolab.analysis.neighbors import Around
     from hpolab.analysis.statistics import Estimate
 
-__all__ = ["Baseline", "Candidate", "Source", "baseline_of", "space_of"]
+__all__ = ["Baseline", "Candidate", "Source", "baseline_of", "known_space"]
 
 
 @dataclass(frozen=True)
@@ -124,7 +124,7 @@ class Source:
             ranges=ranges,
             landscape=Landscape(trials, ranges, maximize=sign > 0),
             sign=sign,
-            space=space_of(study),
+            space=known_space(study),
         )
 
     def tried(self) -> list[Candidate]:
@@ -222,7 +222,7 @@ class Source:
         return trial_params if self.space is None else self.space.from_trial(trial_params)
 
 
-def space_of(study: Study) -> SearchSpace | None:
+def known_space(study: Study) -> SearchSpace | None:
     """Return the study's search space; None if its trials are in trainer units already."""
     recipe = read_recipe(study)
     if recipe is None or recipe.search_space is None or IMPORT_KEY in study.user_attrs:

@@ -10,8 +10,8 @@ import numpy as np
 from optuna import Study
 
 from hpolab.analysis import comparison_words as words
-from hpolab.analysis.contender import Contender, contender_of, random_draws, space_of
-from hpolab.analysis.effects import Effect, improvements
+from hpolab.analysis.contender import Contender, contender_of, random_draws, required_space
+from hpolab.analysis.judge import improvements
 from hpolab.analysis.repeats import (
     Outperforming,
     improvements_over_repeats,
@@ -31,6 +31,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
     from numpy.typing import NDArray
+
+    from hpolab.analysis.effects import Effect
 
 __all__ = ["Comparison"]
 
@@ -102,7 +104,7 @@ class Comparison(Result):
                 f"{len(directions)} directions."
             )
         for study in every:
-            space_of(study)  # refuses one without
+            required_space(study)  # refuses one without
         contenders = {}
         for name, (first, *further) in tuned.items():
             repeats = tuple(contender_of(name, study) for study in further)
@@ -483,6 +485,6 @@ def _brief(contender: Contender) -> str:
     if contender.best_params is None:
         return "no trial is complete"
     params = contender.best_params
-    names = space_of(contender.study).names().values()
+    names = required_space(contender.study).names().values()
     shown = {name: params[name] for name in names if name in params}
     return in_short(shown, digits=3)

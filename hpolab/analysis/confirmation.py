@@ -190,6 +190,14 @@ class Confirmation(Result):
         return tuple(sorted(doubtful, key=_improvement_of, reverse=True))
 
     @property
+    def is_below_what_matters(self) -> bool:
+        """Whether no improvement may be as large as ``min_difference``."""
+        margin = self.min_difference
+        known = [each.improvement for each in self.configurations if each.improvement]
+        tested = [each for each in known if each.p_value is not None]
+        return margin is not None and bool(tested) and all(each.high < margin for each in tested)
+
+    @property
     def where(self) -> str:
         """What the improvements are about, in words."""
         if self.n_rows is None:
@@ -278,7 +286,7 @@ def _verdict(confirmation: Confirmation) -> str:
         return "No configuration can be judged: the training of each was lost on a seed."
     if winner is not None:
         return _verdict_of_winner(confirmation, winner)
-    if confirmation.undecided and not _matters_to_none(confirmation):
+    if confirmation.undecided and not confirmation.is_below_what_matters:
         return _verdict_of_doubt(confirmation, confirmation.undecided[0])
     assert best.improvement is not None
     words = compared(best.improvement, name, n_compared=len(confirmation.configurations))
@@ -287,14 +295,6 @@ def _verdict(confirmation: Confirmation) -> str:
         f"{_start(confirmation)}, no configuration is better than {name}{by}. The best of them, "
         f"{_trial_name(best)}, {words}."
     )
-
-
-def _matters_to_none(confirmation: Confirmation) -> bool:
-    """Tell whether no improvement may be as large as what matters."""
-    margin = confirmation.min_difference
-    known = [each.improvement for each in confirmation.configurations if each.improvement]
-    tested = [each for each in known if each.p_value is not None]
-    return margin is not None and bool(tested) and all(each.high < margin for each in tested)
 
 
 def _start(confirmation: Confirmation) -> str:

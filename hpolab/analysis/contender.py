@@ -27,7 +27,7 @@ __all__ = [
     "Contender",
     "contender_of",
     "random_draws",
-    "space_of",
+    "required_space",
     "stored_scores",
 ]
 
@@ -83,7 +83,7 @@ class Contender:
         Those of all its tunings; complete trials without the parameter are left out.
         """
         rows = [
-            (space_of(tuning.study).from_trial(trial.params).get(parameter), trial.value)
+            (required_space(tuning.study).from_trial(trial.params).get(parameter), trial.value)
             for tuning in self.tunings
             for trial in tuning.study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
         ]
@@ -134,7 +134,7 @@ def contender_of(name: str, study: Study) -> Contender:
         values=np.array(values, dtype=np.float64),
         default_value=values[0] if values else None,
         best_value=None if best is None else best.value,
-        best_params=None if best is None else space_of(study).from_trial(best.params),
+        best_params=None if best is None else required_space(study).from_trial(best.params),
         test_scores=tuple(math.nan if score is None else score for score in scores.values()),
         n_trials=study.user_attrs.get(TUNED_KEY),
     )
@@ -146,7 +146,7 @@ def stored_scores(study: Study, best: FrozenTrial) -> dict[int, float | None]:
     return {int(index): score for index, score in stored.items()}
 
 
-def space_of(study: Study) -> SearchSpace:
+def required_space(study: Study) -> SearchSpace:
     """Return the search space that a study was run with.
 
     Raises:

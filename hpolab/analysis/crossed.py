@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     Floats = NDArray[np.float64]
 
-__all__ = ["Contrasts", "Parts", "by_group", "on_new_rows", "on_these_rows"]
+__all__ = ["Contrasts", "Parts", "on_new_rows", "on_these_rows"]
 
 # Draws behind the quantiles of a generalized distribution.
 _N_DRAWS = 20_000
@@ -65,32 +65,6 @@ class Contrasts:
     freedom: Floats
     correlations: Floats
     parts: tuple[Parts, ...] = ()
-
-
-def by_group(scores: ArrayLike, groups: ArrayLike) -> Floats:
-    """Return one score for each group of rows, with the same mean.
-
-    The score of a group of m of n rows is the mean of all rows, plus what the group adds to it
-    times the number of groups. So groups of several sizes count by their rows, as in the ratio
-    estimator of cluster samples (Cochran 1977, "Sampling techniques", section 9A).
-
-    Args:
-        scores: (n,) scores of rows.
-        groups: (n,) the group of each row.
-
-    Returns:
-        (u,) scores in the sorted order of the groups.
-
-    Example:
-        >>> by_group([1.0, 1.0, 0.0, 0.0], ["a", "a", "a", "b"]).tolist()
-        [0.75, 0.25]
-    """
-    scores = np.asarray(scores, float)
-    names, places = np.unique(np.asarray(groups), return_inverse=True)
-    mean = scores.mean()
-    sums = np.bincount(places.ravel(), weights=scores - mean, minlength=len(names))
-    found: Floats = mean + sums * (len(names) / len(scores))
-    return found
 
 
 def on_these_rows(differences: ArrayLike, *, n_spent: int = 1) -> Contrasts:

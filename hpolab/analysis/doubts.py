@@ -25,7 +25,7 @@ _FEW_SEEDS = 8
 def doubts(
     name: str, scores: ArrayLike, baseline: ArrayLike, *, baseline_name: str, maximize: bool
 ) -> list[str]:
-    """Return what the scores of a configuration show against about normal differences.
+    """Return warnings about scores whose differences between seeds are not about normal.
 
     Args:
         name: What the configuration is called.
@@ -64,7 +64,7 @@ def doubts(
 
 
 def unseen_share(n_seeds: int) -> float:
-    """Return how often a collapse may come that none of so many seeds has shown.
+    """Return the largest share of seeds that may collapse although none of so many has.
 
     Example:
         >>> round(unseen_share(10), 2)
@@ -77,7 +77,7 @@ def unseen_words(n_seeds: int) -> str:
     """Return what the intervals assume of seeds, and what these seeds cannot show."""
     return (
         "Intervals assume about normal differences between seeds. A collapse that none of "
-        f"{n_seeds} seeds has shown may still come on up to {percent(unseen_share(n_seeds))} of "
+        f"{n_seeds} seeds has shown may still happen on up to {percent(unseen_share(n_seeds))} of "
         "seeds."
     )
 

@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-import numpy as np
-
-from hpolab.analysis.crossed import Contrasts, on_new_rows, on_these_rows
 from hpolab.analysis.simultaneous import simultaneous_intervals, simultaneous_p_values
-from hpolab.analysis.statistics import CONFIDENCE, depends_on_seed, differences
+from hpolab.analysis.statistics import CONFIDENCE
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Sequence
 
-    from numpy.typing import NDArray
+    from hpolab.analysis.crossed import Contrasts
 
-__all__ = ["BETTER", "SAME", "UNKNOWN", "WORSE", "Effect", "effects", "improvements"]
+__all__ = ["BETTER", "SAME", "UNKNOWN", "WORSE", "Effect", "effects"]
 
 BETTER, WORSE, SAME, UNKNOWN = "better", "worse", "practically the same", "not known yet"
 """The answers to whether something is better than something else."""
@@ -123,56 +119,3 @@ def effects(
         )
         for place, ((estimate, low, high), p) in enumerate(zip(ends, tested, strict=True))
     ]
-
-
-def improvements(
-    scores: Mapping[str, Sequence[float]],
-    leader: str,
-    *,
-    maximize: bool,
-    rows: Mapping[str, NDArray[np.float64]] | None = None,
-    min_difference: float | None = None,
-) -> dict[str, Effect]:
-    """Return by how much the leader is better than each rival, seed by seed.
-
-    A rival that was scored on other seeds, or whose training diverged on one, is left out.
-    Intervals and p-values hold for all rivals together. If no score depends on its seed and rows
-    are not known, there is nothing to test.
-
-    Args:
-        scores: Contender -> scores on the test data, in the order of the seeds.
-        leader: The contender to compare with the others. It must not be chosen by these scores, or
-            its improvement is an overestimate.
-        maximize: Whether a higher score is better.
-        rows: Contender -> (n_seeds, n_rows) scores of the same rows for all. The improvements are
-            then those on new rows like these; otherwise on these rows.
-        min_difference: The smallest improvement that matters.
-
-    Returns:
-        Rival -> improvement of the leader over it.
-
-    Example:
-        >>> scores = {"a": [0.9, 0.8, 0.9], "b": [0.8, 0.7, 0.7], "c": [0.9]}
-        >>> list(improvements(scores, "a", maximize=True))
-        ['b']
-    """
-    of_leader = scores[leader]
-    if len(of_leader) < 2 or any(map(math.isnan, of_leader)):
-        return {}
-    rivals = [
-        name
-        for name, found in scores.items()
-        if name != leader and len(found) == len(of_leader) and not any(map(math.isnan, found))
-    ]
-    if not rivals:
-        return {}
-    sign = 1.0 if maximize else -1.0
-    paired = np.array([sign * differences(of_leader, scores[name]) for name in rivals])
-    if rows is None:
-        contrasts = on_these_rows(paired)
-        is_tested = [depends_on_seed(of_leader, scores[name]) for name in rivals]
-    else:
-        by_row = np.array([sign * (rows[leader] - rows[name]) for name in rivals])
-        contrasts, is_tested = on_new_rows(paired, by_row), [True] * len(rivals)
-    found = effects(contrasts, is_tested, min_difference=min_difference)
-    return dict(zip(rivals, found, strict=True))

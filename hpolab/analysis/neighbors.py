@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
-from hpolab.analysis.process import HALF_WIDTH, Process, chance_worse
-from hpolab.analysis.statistics import CONFIDENCE, Estimate
+from hpolab.analysis.process import HALF_WIDTH, Process
+from hpolab.analysis.statistics import CONFIDENCE, Estimate, chance_worse
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from hpolab.analysis.process import chance_worse
+from hpolab.analysis.statistics import chance_worse
 from hpolab.analysis.wording import count, percent
 
 if TYPE_CHECKING:

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from hpolab.analysis.statistics import chance_worse
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -15,7 +17,7 @@ if TYPE_CHECKING:
 
     Floats = NDArray[np.float64]
 
-__all__ = ["HALF_WIDTH", "Process", "chance_worse"]
+__all__ = ["HALF_WIDTH", "Process"]
 
 HALF_WIDTH = 2.0
 """Half the width of an interval, in standard deviations."""
@@ -131,8 +133,6 @@ class Process:
             one: A trial's place among those of the process.
             other: Another's.
         """
-        from scipy.special import stdtr
-
         rows = [one, other]
         freedom = len(self._values) - 1
         chances = []
@@ -142,33 +142,12 @@ class Process:
             sums = fit.inverse.sum(axis=1)
             left = 2 - 2 * kernel[0, other] - behind @ fit.inverse @ behind
             variance = fit.variance * (max(left, 1e-12) + (behind @ sums) ** 2 / sums.sum())
-            chances.append(float(stdtr(freedom, -(behind @ fit.weights) / math.sqrt(variance))))
+            difference = float(behind @ fit.weights)
+            chances.append(chance_worse(difference, math.sqrt(variance), freedom))
         return float(self._shares @ chances)
 
     def _fit(self, lengths_and_noise: Floats) -> _Fit:
         return _fit(lengths_and_noise, self._squares, self._values)
-
-
-def chance_worse(estimate: float, error: float, freedom: float) -> float:
-    """Return the chance that a true difference is below 0.
-
-    Nothing is known of the difference beforehand: its posterior distribution is Student's t around
-    the estimate.
-
-    Args:
-        estimate: The estimated difference: above 0 where it is better.
-        error: Its standard error, 0 or above.
-        freedom: The degrees of freedom of that error.
-
-    Example:
-        >>> chance_worse(0.0, 1.0, 9), round(chance_worse(2.0, 1.0, 9), 3)
-        (0.5, 0.038)
-    """
-    from scipy.special import stdtr
-
-    if error == 0:
-        return 0.5 if estimate == 0 else float(estimate < 0)
-    return float(stdtr(freedom, -estimate / error))
 
 
 def _fit(lengths_and_noise: Floats, squares: Floats, values: Floats) -> _Fit:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from optuna.distributions import FloatDistribution, IntDistribution
 from optuna.trial import create_trial
 
-from hpolab.analysis.candidates import Baseline, Source, baseline_of, space_of
+from hpolab.analysis.candidates import Baseline, Source, baseline_of, known_space
 from hpolab.analysis.overtuning import of_confirmation
 from hpolab.analysis.results import Result
 from hpolab.analysis.risks import risk_of
@@ -414,7 +414,7 @@ def _percent(was: Any, now: Any) -> float | None:
 
 def _held_by(study: Study, each: Recommended) -> dict[str, Any]:
     """Return a configuration as trials of a study store it."""
-    space = space_of(study)
+    space = known_space(study)
     if space is not None:
         return space.to_trial(each.params)
     known: dict[str, BaseDistribution] = {}

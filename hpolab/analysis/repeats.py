@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from hpolab.analysis.effects import Effect
-from hpolab.analysis.statistics import CONFIDENCE, differences
+from hpolab.analysis.statistics import CONFIDENCE, differences, share_interval
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -73,12 +73,7 @@ class Outperforming:
             >>> round(found.low, 3), found.high
             (0.478, 1.0)
         """
-        from scipy.special import betaincinv
-
-        level = (1 - CONFIDENCE) / (2 * n_comparisons)
-        low = 0.0 if wins <= 0 else float(betaincinv(wins, n - wins + 1, level))
-        high = 1.0 if wins >= n else float(betaincinv(wins + 1, n - wins, 1 - level))
-        return cls(wins, n, low, high)
+        return cls(wins, n, *share_interval(wins, wins, n, n_together=n_comparisons))
 
     @property
     def probability(self) -> float:

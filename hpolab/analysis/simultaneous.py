@@ -48,10 +48,11 @@ def simultaneous_intervals(contrasts: Contrasts, *, confidence: float = CONFIDEN
     means = contrasts.means
     half = _reach(contrasts, confidence) * contrasts.errors
     ends = np.stack([means, means - half, means + half], axis=-1)
-    # A difference without spread is tested by its signs: where these are too few, it may be zero.
-    unsure = (contrasts.errors == 0) & (simultaneous_p_values(contrasts) > 1 - confidence)
-    ends[unsure, 1] = np.minimum(means, 0.0)[unsure]
-    ends[unsure, 2] = np.maximum(means, 0.0)[unsure]
+    if not contrasts.errors.all():
+        # Without spread it is tested by its signs: where these are too few, it may be zero.
+        unsure = (contrasts.errors == 0) & (simultaneous_p_values(contrasts) > 1 - confidence)
+        ends[unsure, 1] = np.minimum(means, 0.0)[unsure]
+        ends[unsure, 2] = np.maximum(means, 0.0)[unsure]
     return ends
 
 
@@ -69,14 +70,14 @@ def simultaneous_p_values(contrasts: Contrasts) -> Floats:
     # Equal differences have no spread to test by: a sign test. Their number is one more than the
     # degrees of freedom at least.
     alone = np.where(fixed, np.where(contrasts.means == 0, 1.0, 2.0**-freedom), alone)
+    if len(alone) == 1:
+        return alone
     largest = _largest(contrasts)
     reached = -ndtri(np.maximum(alone, 1e-300) / 2)
     passed = 1 - np.searchsorted(largest, reached, side="left") / len(largest)
     # Far out, where hardly a draw comes to, Sidak's bound is as good.
     bound = -np.expm1(len(alone) * np.log1p(-np.minimum(alone, 1 - 1e-16)))
     corrected: Floats = np.where(alone >= 1, 1.0, np.minimum(np.maximum(passed, _RARE), bound))
-    if len(alone) == 1:
-        return alone
     return np.maximum(corrected, alone)
 
 
@@ -94,7 +95,7 @@ def winner(contrasts: Contrasts, *, grid: float = 0.0) -> tuple[int, Estimate]:
             nothing of a largest one, so means are spread within a step, always in the same way.
 
     Returns:
-        Its place, and its estimate with an interval.
+        Its place, the first among equals, and its estimate with an interval.
 
     Example:
         >>> from hpolab.analysis.crossed import on_these_rows
@@ -103,14 +104,13 @@ def winner(contrasts: Contrasts, *, grid: float = 0.0) -> tuple[int, Estimate]:
         >>> place, expected.mean < 0.275
         (1, True)
     """
-    within = np.random.default_rng(0).uniform(-0.5, 0.5, len(contrasts.means))
-    contrasts = replace(contrasts, means=contrasts.means + grid * within)
-    means, errors = contrasts.means, contrasts.errors
-    place = int(np.argmax(means))
-    best, error = float(means[place]), float(errors[place])
-    if error == 0 or len(means) == 1:
+    place = int(np.argmax(contrasts.means))
+    error = float(contrasts.errors[place])
+    if error == 0 or len(contrasts.means) == 1:
         interval = simultaneous_intervals(contrasts)[place].tolist()
         return place, Estimate(*interval)
+    contrasts = replace(contrasts, means=_within_steps(contrasts.means, place, grid))
+    best = float(contrasts.means[place])
     level = 1 - CONFIDENCE
     spent = _SHARE_OF_HYBRID * level
     reach = float(_reach(contrasts, 1 - spent)[place]) * error
@@ -119,6 +119,15 @@ def winner(contrasts: Contrasts, *, grid: float = 0.0) -> tuple[int, Estimate]:
     left = (level - spent) / (1 - spent)
     ends = [_solved(chance, p, best - reach, best + reach) for p in (0.5, 1 - left / 2, left / 2)]
     return place, Estimate(*ends)
+
+
+def _within_steps(means: Floats, place: int, grid: float) -> Floats:
+    """Return means spread within the steps that they come in, of which one stays the largest."""
+    within = np.random.default_rng(0).uniform(-0.5, 0.5, len(means))
+    largest = int(np.argmax(means + grid * within))
+    within[[place, largest]] = within[[largest, place]]
+    spread_out: Floats = means + grid * within
+    return spread_out
 
 
 def _where_it_wins(contrasts: Contrasts, place: int) -> tuple[float, float]:

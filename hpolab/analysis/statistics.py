@@ -28,11 +28,13 @@ __all__ = [
     "POWER",
     "Estimate",
     "Seeds",
+    "chance_worse",
     "depends_on_seed",
     "differences",
     "intervals",
     "p_values",
     "seeds_to_run",
+    "share_interval",
     "spread",
     "squares_of_later",
 ]
@@ -149,6 +151,55 @@ def depends_on_seed(*scores: ArrayLike) -> bool:
         (False, True)
     """
     return any(len(np.unique(np.asarray(each, float))) > 1 for each in scores)
+
+
+def share_interval(
+    at_least: float, at_most: float, n: int, *, n_together: int = 1
+) -> tuple[float, float]:
+    """Return the exact interval of a share, of which n draws have shown so many.
+
+    It is that of a binomial count and assumes nothing else (Clopper and Pearson 1934, "The use of
+    confidence or fiducial limits illustrated in the case of the binomial").
+
+    Args:
+        at_least: The count that its lower end is of.
+        at_most: The count that its upper end is of, as large or larger.
+        n: The number of draws.
+        n_together: The number of intervals that hold together (Bonferroni).
+
+    Example:
+        >>> low, high = share_interval(9, 9, 10)
+        >>> round(low, 3), round(high, 3)
+        (0.555, 0.997)
+    """
+    from scipy.special import betaincinv
+
+    level = (1 - CONFIDENCE) / (2 * n_together)
+    low = 0.0 if at_least <= 0 else float(betaincinv(at_least, n - at_least + 1, level))
+    high = 1.0 if at_most >= n else float(betaincinv(at_most + 1, n - at_most, 1 - level))
+    return low, high
+
+
+def chance_worse(estimate: float, error: float, freedom: float) -> float:
+    """Return the chance that a true difference is below 0.
+
+    Nothing is known of the difference beforehand: its posterior distribution is Student's t around
+    the estimate.
+
+    Args:
+        estimate: The estimated difference: above 0 where it is better.
+        error: Its standard error, 0 or above.
+        freedom: The degrees of freedom of that error.
+
+    Example:
+        >>> chance_worse(0.0, 1.0, 9), round(chance_worse(2.0, 1.0, 9), 3)
+        (0.5, 0.038)
+    """
+    from scipy.special import stdtr
+
+    if error == 0:
+        return 0.5 if estimate == 0 else float(estimate < 0)
+    return float(stdtr(freedom, -estimate / error))
 
 
 def intervals(samples: ArrayLike, *, n_spent: int = 1) -> NDArray[np.float64]:

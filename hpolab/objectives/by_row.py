@@ -164,12 +164,20 @@ def average(parts: Iterable[Floats]) -> Floats:
 def by_unit(contributions: Floats, units: NDArray[Any]) -> Floats:
     """Return the contributions of units that were drawn as wholes, such as a query's rows.
 
+    That of a unit is the mean of all rows, plus what its rows add to it times the number of units.
+    So units of several sizes count by their rows, as in the ratio estimator of cluster samples
+    (Cochran, "Sampling Techniques", 1977, section 9A).
+
     Args:
         contributions: (n,) of rows.
         units: (n,) the unit of each row.
 
     Returns:
         (units,) in the order in which units first appear, with the same mean.
+
+    Example:
+        >>> by_unit(np.array([1.0, 1.0, 0.0, 0.0]), np.array(["a", "a", "a", "b"]))
+        array([0.75, 0.25])
     """
     _, first, codes = np.unique(units, return_index=True, return_inverse=True)
     center = contributions.mean()

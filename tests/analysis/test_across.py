@@ -123,6 +123,12 @@ def test_probability_over_unequal_data_sets_is_within_its_interval():
             InvalidArgument,
             "none of 1 tuning of 'a' on 'x'",
         ),
+        (
+            {"mnist": comparison({"a": [1.0, 2.0]})},
+            {"mnst": (0, 1)},
+            InvalidArgument,
+            "Did you mean 'mnist'|`scale` must be one of 'mnist'",
+        ),
     ],
 )
 def test_what_cannot_be_put_together_is_refused(comparisons, scale, error, message):

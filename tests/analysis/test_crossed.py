@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy.stats import ttest_1samp
 
-from hpolab.analysis.crossed import by_group, on_new_rows, on_these_rows
+from hpolab.analysis.crossed import on_new_rows, on_these_rows
 from hpolab.analysis.simultaneous import simultaneous_intervals
 
 
@@ -89,15 +89,3 @@ def test_parts_add_up_to_the_variance():
     )
     assert [each.rows for each in found.parts] == pytest.approx([1 / 60] * 3, rel=0.5)
     assert [each.seeds for each in found.parts] == pytest.approx([1 / 40] * 3, rel=0.5)
-
-
-def test_groups_keep_the_mean_and_have_the_variance_of_their_bootstrap():
-    rng = np.random.default_rng(1)
-    groups = np.repeat(np.arange(60), rng.integers(1, 9, size=60))
-    scores = rng.normal(size=60)[groups] + 0.3 * rng.normal(size=len(groups))
-    found = by_group(scores, groups)
-    assert found.mean() == pytest.approx(scores.mean())
-    sums, sizes = np.bincount(groups, scores), np.bincount(groups)
-    drawn_groups = rng.integers(60, size=(4000, 60))
-    means = sums[drawn_groups].sum(axis=1) / sizes[drawn_groups].sum(axis=1)
-    assert found.std(ddof=1) / np.sqrt(60) == pytest.approx(means.std(), rel=0.07)

@@ -9,7 +9,7 @@ import optuna
 import pytest
 
 from hpolab import SearchSpace, make_study, recommend
-from hpolab.analysis.process import chance_worse
+from hpolab.analysis.statistics import chance_worse
 
 
 def bowl(params):

@@ -75,3 +75,20 @@ def test_best_of_coarse_scores_is_expected_within_its_interval():
         _, expected = winner(found, grid=1 / 40)
         held.append(expected.low <= 0 <= expected.high)
     assert np.mean(held) >= 0.91
+
+
+def test_one_configuration_is_expected_as_it_was_measured():
+    found = on_these_rows([[0.7, 0.8, 0.9]])
+    place, expected = winner(found, grid=0.1)
+    assert place == 0
+    measured = [expected.mean, expected.low, expected.high]
+    assert measured == simultaneous_intervals(found)[0].tolist()
+
+
+def test_first_of_equals_is_the_best():
+    errors, freedom = np.full(4, 0.1), np.full(4, 9.0)
+    for first in range(3):
+        means = np.array([0.1, 0.1, 0.1, 0.1])
+        means[first] = means[3] = 0.2
+        found = Contrasts(means, errors, freedom, np.eye(4))
+        assert winner(found, grid=0.1)[0] == first

@@ -13,17 +13,6 @@ from hpolab.running.interrupts import Interrupts, SoftSignals
 fork = pytest.mark.skipif(not hasattr(os, "fork"), reason="no process is forked here")
 
 
-@pytest.fixture(autouse=True)
-def handlers_of_a_new_process():
-    """Ray, once started in this process, has left a handler of SIGTERM that is not ours to take."""
-    new = {signal.SIGINT: signal.default_int_handler}
-    numbers = [signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1]
-    replaced = {n: signal.signal(n, new.get(n, signal.SIG_DFL)) for n in numbers}
-    yield
-    for number, handler in replaced.items():
-        signal.signal(number, handler)
-
-
 def handlers() -> list[str]:
     numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
     return [getattr(signal.getsignal(n), "__qualname__", "default") for n in numbers]

@@ -13,7 +13,13 @@ from optuna.samplers import BaseSampler
 from hpolab.analysis.comparison import Comparison
 from hpolab.analysis.contender import TEST_KEY, TUNED_KEY
 from hpolab.analysis.trained.fresh_scores import FreshScores, with_rows
-from hpolab.analysis.trained.trainings import MARK_KEYS, as_part_of, check_is_free_for, marks_in
+from hpolab.analysis.trained.trainings import (
+    MARK_KEYS,
+    as_part_of,
+    check_is_free_for,
+    check_min_difference,
+    marks_in,
+)
 from hpolab.errors import (
     InvalidArgument,
     InvalidType,
@@ -166,8 +172,7 @@ def compare(
     check_count("n_test_seeds", n_test_seeds)
     check_count("n_repeats", n_repeats)
     check_seed(seed)
-    if min_difference is not None and not min_difference > 0:
-        raise InvalidArgument(f"`min_difference` must be above 0, or None, got {min_difference}.")
+    check_min_difference(min_difference)
     objectives = _objectives(objective, contenders)
     _check_names(study_name, objectives, n_repeats)
     for name, each in objectives.items():
@@ -418,7 +423,7 @@ def _with_rows(found: Comparison, storage: BaseStorage) -> Comparison:
     trainings = _study_name(found.study_name, _TRAININGS, 0)
     if trainings not in optuna.get_all_study_names(storage):
         return found
-    return with_rows(found, optuna.load_study(study_name=trainings, storage=storage))
+    return with_rows(found, stored_study(trainings, storage))
 
 
 def _objectives(objective: Any, contenders: Any) -> dict[str, Objective]:

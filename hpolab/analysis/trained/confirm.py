@@ -29,6 +29,7 @@ from hpolab.analysis.trained.confirm_plan import (
 from hpolab.analysis.trained.trainings import (
     FitAndEvaluate,
     TrainingQueue,
+    check_min_difference,
     check_n_seeds,
     metric_of,
     outcomes_of,
@@ -45,11 +46,11 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
     from typing import Unpack
 
-    from numpy.typing import ArrayLike
+    from numpy.typing import ArrayLike, NDArray
     from optuna import Study
     from optuna.storages import BaseStorage
 
-    from hpolab.analysis.statistics import Estimate, Seeds
+    from hpolab.analysis.statistics import Seeds
     from hpolab.analysis.trained.trainings import Outcome
 
 __all__ = ["confirm", "load_confirmation", "studies_of_confirmations"]
@@ -170,6 +171,7 @@ def confirm(
     fuse = run_options.get("fuse")
     if fuse is not None:
         objective.check_fuse(fuse)
+    named = None if groups is None else _checked_groups(groups)
     seed = study_seed(study) if seed is None else seed
     chosen = choose(study, objective, top_k, trials, baseline, name)
     plan = Plan(
@@ -183,8 +185,8 @@ def confirm(
         min_difference=min_difference,
         seed=seed,
         test=data_fingerprint(test),
-        groups=None if groups is None else data_fingerprint(np.asarray(groups)),
-        unit=objective.scored_unit if groups is None else "group",
+        groups=None if named is None else data_fingerprint(named),
+        unit=objective.scored_unit if named is None else "group",
     )
     place = f"{study.study_name}{CONFIRMED}" if study_name is None else study_name
     storage = _optuna.storage_of(study)
@@ -202,7 +204,7 @@ def confirm(
             {place: chosen[place].params for place in places},
             test,
             name,
-            groups=None if groups is None else np.asarray(groups),
+            groups=named,
         ),
         seed_of=plan.seed_of,
     )
@@ -252,6 +254,8 @@ def studies_of_confirmations(study_name: str, storage: BaseStorage) -> list[str]
 def _confirmation(
     plan: Plan, outcomes: Sequence[Outcome], seeds: Seeds, metric: str
 ) -> Confirmation:
+    scored = [None if each.lost else _scored(each, seeds) for each in outcomes]
+    is_enough = seeds.n >= 2
     baseline, *configurations = (
         Configuration(
             params=planned["params"],
@@ -259,10 +263,12 @@ def _confirmation(
             tuning_value=planned["value"],
             scores={plan.seed_of(i): outcome.scores[i] for i in sorted(outcome.scores)},
             lost={plan.seed_of(i): outcome.lost[i] for i in sorted(outcome.lost)},
-            mean=_mean(outcome, seeds),
+            mean=mean_of(found, n_spent=seeds.n_spent) if found and is_enough else None,
             tuning_improvement=plan.tuning_improvement(place) if place else None,
         )
-        for place, (planned, outcome) in enumerate(zip(plan.configurations, outcomes, strict=True))
+        for place, (planned, outcome, found) in enumerate(
+            zip(plan.configurations, outcomes, scored, strict=True)
+        )
     )
     whole = Confirmation(
         study_name=plan.study_name,
@@ -275,15 +281,10 @@ def _confirmation(
         unit=plan.unit,
         min_difference=plan.min_difference,
     )
-    compared = {
-        place: _scored(outcome, seeds)
-        for place, outcome in enumerate(outcomes[1:])
-        if not outcome.lost
-    }
-    if outcomes[0].lost or not compared or seeds.n < 2:
+    compared = {place: each for place, each in enumerate(scored[1:]) if each is not None}
+    if scored[0] is None or not compared or not is_enough:
         return whole
-    n_rows = outcomes[0].rows[0].n if 0 in outcomes[0].rows else None
-    return _judged(whole, _scored(outcomes[0], seeds), compared, seeds, n_rows)
+    return _judged(whole, scored[0], compared, seeds, outcomes[0].n_rows)
 
 
 def _judged(
@@ -325,9 +326,8 @@ def _needed(found: Confirmation, judged: Judged) -> Needed | None:
     """Return what would tell whether the best of those in doubt is better."""
     if found.winner is not None or not found.undecided:
         return None
-    margin = found.min_difference
-    if margin is not None and all(each.high < margin for each in judged.improvements.values()):
-        return None  # none is better by what matters
+    if found.is_below_what_matters:
+        return None
     place = found.configurations.index(found.undecided[0])
     return needed(
         judged.improvements[place],
@@ -343,10 +343,19 @@ def _scored(outcome: Outcome, seeds: Seeds) -> Scored:
     return Scored(np.array(outcome.first(seeds.n)), outcome.first_rows(seeds.n))
 
 
-def _mean(outcome: Outcome, seeds: Seeds) -> Estimate | None:
-    if outcome.lost or seeds.n < 2:
-        return None
-    return mean_of(_scored(outcome, seeds), n_spent=seeds.n_spent)
+def _checked_groups(groups: ArrayLike) -> NDArray[Any]:
+    """Return the group of each row as an array, (n,); refuse what cannot be groups."""
+    named = np.asarray(groups)
+    try:
+        n_groups = len(np.unique(named)) if named.ndim == 1 else 0
+    except TypeError:  # such as names and None, which have no order
+        n_groups = 0
+    if n_groups < 2:
+        raise InvalidArgument(
+            "`groups` must be names or numbers of two groups or more, all of one kind and one for "
+            f"each test row, got {n_groups or 'no such'} groups of shape {named.shape}."
+        )
+    return named
 
 
 def _check_counts(
@@ -355,8 +364,7 @@ def _check_counts(
     """Refuse bad numbers; return the smallest number of seeds."""
     check_count("top_k", top_k)
     check_n_seeds(n_seeds)
-    if min_difference is not None and not min_difference > 0:
-        raise InvalidArgument(f"`min_difference` must be above 0, or None, got {min_difference}.")
+    check_min_difference(min_difference)
     if min_seeds is None:
         return min(_MIN_SEEDS, n_seeds)
     check_count("min_seeds", min_seeds)

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from hpolab.analysis.crossed import by_group
 from hpolab.errors import InvalidArgument
 from hpolab.objectives.base import ROW_GROUP
+from hpolab.objectives.by_row import by_unit
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -86,9 +86,9 @@ def rows_of_test(
                 f"`groups` must have one entry for each of the {len(scores)} rows that are scored, "
                 f"got shape {groups.shape}."
             )
-        scores = by_group(scores, groups)
+        scores = by_unit(scores, groups)
     n = len(scores)
     if n > _MOST_ROWS:
         order = np.random.default_rng(0).permutation(n)
-        scores = by_group(scores, order % _MOST_ROWS)
+        scores = by_unit(scores, order % _MOST_ROWS)
     return RowScores(scores, n)

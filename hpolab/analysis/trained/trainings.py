@@ -62,6 +62,7 @@ __all__ = [
     "TrainingQueue",
     "as_part_of",
     "check_is_free_for",
+    "check_min_difference",
     "check_n_seeds",
     "marks_in",
     "metric_of",
@@ -99,14 +100,14 @@ class Outcome:
     Attributes:
         scores: The scores of those that are finished.
         metrics: All their metrics.
-        rows: Their scores by row, where these are known.
+        rows: Their scores by row, where these are known, as they are stored.
         lost: Why there is no score: the training diverged or failed.
         pending: Those that wait or run.
     """
 
     scores: dict[int, float] = field(default_factory=dict)
     metrics: dict[int, Mapping[str, float]] = field(default_factory=dict)
-    rows: dict[int, RowScores] = field(default_factory=dict)
+    rows: dict[int, str] = field(default_factory=dict)
     lost: dict[int, str] = field(default_factory=dict)
     pending: set[int] = field(default_factory=set)
 
@@ -121,10 +122,15 @@ class Outcome:
 
     def first_rows(self, n: int) -> NDArray[np.float64] | None:
         """Return the scores by row of the first n seeds, (n, rows); None if one has none."""
-        found = [self.rows[index].values for index in range(n) if index in self.rows]
-        if not n or len(found) < n or len({len(each) for each in found}) > 1:
+        if not n or not self.rows.keys() >= set(range(n)):
             return None
-        return np.array(found)
+        found = [RowScores.of_text(self.rows[index]).values for index in range(n)]
+        return np.array(found) if len({len(each) for each in found}) == 1 else None
+
+    @property
+    def n_rows(self) -> int | None:
+        """The number of rows that are scored one by one; None if there are none."""
+        return RowScores.of_text(self.rows[0]).n if 0 in self.rows else None
 
     def is_known(self, index: int) -> bool:
         """Tell whether a seed has an outcome, or a training that waits or runs."""
@@ -340,7 +346,7 @@ def outcomes_of(
             outcome.scores[index] = trial.value
             outcome.metrics[index] = attrs.get(METRICS_KEY, {})
             if _ROWS_KEY in attrs:
-                outcome.rows[index] = RowScores.of_text(attrs[_ROWS_KEY])
+                outcome.rows[index] = attrs[_ROWS_KEY]
         elif not trial.state.is_finished():
             outcome.pending.add(index)
         elif _TWIN_KEY not in attrs:
@@ -417,6 +423,14 @@ def as_part_of(whole: str, study_name: str, part: str) -> Iterator[None]:
             f"for. {error.found}\nResume it with its own settings and data, or give the new "
             f"{whole} a name of its own, such as `{function}(…, study_name={study_name + '-2'!r})`."
         ) from error
+
+
+def check_min_difference(min_difference: float | None) -> None:
+    """Refuse a smallest difference that matters of which no difference can be larger or smaller."""
+    if min_difference is not None and not 0 < min_difference < math.inf:
+        raise InvalidArgument(
+            f"`min_difference` must be above 0, or None, and finite, got {min_difference}."
+        )
 
 
 def check_n_seeds(n_seeds: int) -> None:

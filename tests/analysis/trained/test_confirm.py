@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import signal
 import time
 
@@ -258,6 +259,11 @@ def test_unknown_metric_is_an_error(thrower, tuned):
             "`min_seeds` must be from 2 to `n_seeds`, which is 10",
         ),
         ({"min_difference": 0}, InvalidArgument, "`min_difference` must be above 0, or None"),
+        (
+            {"min_difference": math.inf},
+            InvalidArgument,
+            "`min_difference` must be above 0, or None",
+        ),
         ({"metric": "shame"}, InvalidArgument, "`metric` must be given with its direction"),
         ({"metric": ("shame", "down")}, InvalidArgument, "must be one of 'maximize'"),
         ({"fuse": 4}, InvalidType, "`fuse` needs a TorchObjective"),

@@ -193,3 +193,20 @@ def test_what_cannot_be_better_by_what_matters_is_not_in_doubt():
     assert found.winner is None
     assert found.needed is None
     assert "no configuration is better than the default" in found.verdict
+
+
+@pytest.mark.parametrize(
+    "groups",
+    [
+        np.zeros(300),
+        np.zeros((300, 2)),
+        np.array(["a", None] * 150, dtype=object),
+        np.array([]),
+        "patients",
+    ],
+    ids=["one", "two columns", "of two kinds", "none", "a name"],
+)
+def test_what_cannot_be_groups_is_refused_before_anything_is_trained(groups):
+    objective = Rows()
+    with pytest.raises(InvalidArgument, match="`groups` must be names or numbers of two groups"):
+        confirmed(objective, groups=groups)
