@@ -21,6 +21,7 @@ extensions = [
     "sphinx_design",
     # Ours, in `_extensions`.
     "constants",
+    "examples",
     "from_code",
     "names_as_links",
 ]
