@@ -11,7 +11,7 @@ import re
 from typing import TYPE_CHECKING, Any
 
 from docutils import nodes
-from sphinx.addnodes import pending_xref
+from sphinx.addnodes import desc, desc_parameter, desc_signature, pending_xref
 from sphinx.transforms import SphinxTransform
 
 import hpolab
@@ -44,7 +44,28 @@ def setup(app: Sphinx) -> dict[str, Any]:
     """See Sphinx."""
     app.connect("missing-reference", _resolve_short_name)
     app.add_transform(_LinkCode)
+    app.connect("doctree-read", _unlink_arguments)
     return {"version": hpolab.__version__, "parallel_read_safe": True}
+
+
+def _unlink_arguments(app: Sphinx, document: nodes.document) -> None:
+    """Take the link from what is an argument's name, though a method may be called the same.
+
+    Also from what only looks like an address of mail: NDCG@10.
+    """
+    for described in document.findall(desc):
+        arguments = {
+            name.astext().lstrip("*")
+            for signature in described.findall(desc_signature)
+            for parameter in signature.findall(desc_parameter)
+            for name in parameter.findall(nodes.Text)
+        }
+        for reference in list(described.findall(pending_xref)):
+            if reference.get("reftype") == "obj" and reference["reftarget"] in arguments:
+                reference.replace_self(reference.children)
+    for link in list(document.findall(nodes.reference)):
+        if link.get("refuri", "").startswith("mailto:"):
+            link.replace_self(link.children)
 
 
 class _LinkCode(SphinxTransform):
