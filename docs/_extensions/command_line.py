@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import re
 from typing import Any
 
 import typer.main
@@ -19,48 +20,27 @@ def commands() -> str:
 
 
 def _section(name: str, command: Any) -> str:
-    parameters = [each for each in command.params if not getattr(each, "hidden", False)]
-    usage = [name, *(_shown(each) for each in parameters if each.param_type_name == "argument")]
-    options = [each for each in parameters if each.param_type_name == "option"]
-    usage += ["[OPTIONS]"] if options else []
-    parts = [f"## `{name}`", f"```text\n{' '.join(usage)}\n```", inspect.cleandoc(command.help)]
-    if parameters:
-        rows = "\n".join(_row(each) for each in parameters)
-        parts.append(f"| argument or option | meaning | default |\n|---|---|---|\n{rows}")
+    context = typer.Context(command, info_name=name)
+    usage = " ".join([name, *command.collect_usage_pieces(context)])
+    usage = usage.replace("[[", "[").replace("]]", "]").replace("{", "").replace("}", "")
+    parts = [f"## `{name}`", f"```text\n{usage}\n```", inspect.cleandoc(command.help)]
+    # As `--help` has it: the names with their value, and the meaning.
+    records = [each.get_help_record(context) for each in command.get_params(context)]
+    rows = [_row(*record) for record in records if record is not None and "--help" not in record[0]]
+    if rows:
+        parts.append("\n".join(["| argument or option | meaning |", "|---|---|", *rows]))
     return "\n\n".join(parts) + "\n"
 
 
-def _shown(parameter: Any) -> str:
-    """Return an argument as the usage line has it."""
-    metavar = str(parameter.metavar or parameter.name.upper())
-    return metavar if parameter.required or metavar.startswith("[") else f"[{metavar}]"
+def _row(spelled: str, said: str) -> str:
+    # "[env var: HPOLAB_STORAGE; default: sqlite:///hpolab.db]" at the end, apart from the sentence.
+    text, _, extra = said.partition("  [")
+    notes = [f"{note.strip()}" for note in extra.rstrip("]").split(";") if note.strip()]
+    shown = "; ".join(re.sub(r"^(\w[\w ]*): (.*)$", r"\1 `\2`", note) for note in notes)
+    meaning = f"{text} ({shown})" if shown else text
+    spelled = spelled.removesuffix(" <str>") if spelled.startswith("[") else spelled
+    return f"| `{_cell(spelled)}` | {_cell(meaning)} |"
 
 
-def _row(parameter: Any) -> str:
-    is_flag = getattr(parameter, "is_flag", False)
-    if parameter.param_type_name == "argument":
-        spelled = f"`{_shown(parameter)}`"
-    else:
-        names = [*sorted(parameter.opts, key=len, reverse=True), *parameter.secondary_opts]
-        value = "" if is_flag else f" `{_metavar(parameter)}`"
-        spelled = ", ".join(f"`{name}`" for name in names) + value
-    said = (parameter.help or "").replace("|", r"\|")
-    if parameter.envvar:
-        said += f" Environment variable: `{parameter.envvar}`."
-    return f"| {spelled} | {said} | {_default(parameter, is_flag)} |"
-
-
-def _metavar(parameter: Any) -> str:
-    choices = getattr(parameter.type, "choices", None)
-    if parameter.metavar:
-        return str(parameter.metavar).replace("|", r"\|")
-    if choices:
-        return r"\|".join(str(getattr(each, "value", each)) for each in choices)
-    return str(parameter.type.name).upper()
-
-
-def _default(parameter: Any, is_flag: bool) -> str:
-    default = getattr(parameter.default, "value", parameter.default)
-    if parameter.required:
-        return "required"
-    return "" if default is None or default == "" or is_flag else f"`{default}`"
+def _cell(text: str) -> str:
+    return text.replace("|", r"\|")
