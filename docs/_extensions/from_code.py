@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import catalog
 import command_line
+import places
 import promises
 from sphinx.util.docutils import SphinxDirective
 
@@ -29,6 +30,7 @@ PARTS: dict[str, Callable[[], str]] = {
     "recommenders": catalog.recommenders,
     "programs": examples.programs,
     "cluster-files": examples.cluster_files,
+    "names": places.names,
     "commands": command_line.commands,
     "promises": promises.promises,
     "reasons": promises.why,

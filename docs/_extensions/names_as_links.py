@@ -36,8 +36,6 @@ _OPTUNA_PAGES = {
 }
 # `run`, `run(...)` and `run(study, objective, n_trials=70)` all speak of `run`.
 _NAME = re.compile(r"(?:hpolab\.)?([A-Za-z]\w*(?:\.[a-z]\w*)?)(?:\([^()]*\))?")
-# As a word of code these are arguments or other things more often than the function.
-_AMBIGUOUS = {"average", "influence", "run", "sweep", "recommend", "confirm", "compare"}
 
 
 def setup(app: Sphinx) -> dict[str, Any]:
@@ -99,7 +97,7 @@ def public_name(text: str) -> str | None:
         return None
     name = match.group(1)
     root, _, member = name.partition(".")
-    if root not in hpolab.__all__ or (root in _AMBIGUOUS and "(" not in text):
+    if root not in hpolab.__all__:
         return None
     return name if not member or hasattr(getattr(hpolab, root), member) else None
 
