@@ -21,6 +21,7 @@ extensions = [
     "sphinx_design",
     # Ours, in `_extensions`.
     "constants",
+    "examples",
     "from_code",
     "names_as_links",
 ]
@@ -31,7 +32,6 @@ exclude_patterns = ["_build", "README.md"]
 myst_enable_extensions = ["colon_fence", "deflist", "fieldlist", "attrs_inline"]
 myst_heading_anchors = 4
 myst_links_external_new_tab = False
-suppress_warnings: list[str] = []
 
 # Reference: one page a family, written by hand as a list of names; the text is the docstrings'.
 autodoc_member_order = "bysource"
@@ -50,6 +50,9 @@ napoleon_use_ivar = True
 napoleon_custom_sections = ["Warns"]
 default_role = "py:obj"
 toc_object_entries_show_parents = "hide"
+
+# Quotes and dashes stay as they are typed: many are code.
+smartquotes = False
 
 # Looks.
 html_theme = "furo"

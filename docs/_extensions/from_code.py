@@ -10,9 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 import catalog
 import command_line
-import named
+import places
 import promises
 from sphinx.util.docutils import SphinxDirective
+
+import examples
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -26,10 +28,12 @@ PARTS: dict[str, Callable[[], str]] = {
     "lightgbm": catalog.lightgbm,
     "estimators": catalog.estimators,
     "recommenders": catalog.recommenders,
+    "programs": examples.programs,
+    "cluster-files": examples.cluster_files,
+    "names": places.names,
     "commands": command_line.commands,
-    "samplers": named.samplers,
-    "pruners": named.pruners,
     "promises": promises.promises,
+    "reasons": promises.why,
 }
 
 

@@ -11,7 +11,7 @@ import re
 from typing import TYPE_CHECKING, Any
 
 from docutils import nodes
-from sphinx.addnodes import pending_xref
+from sphinx.addnodes import desc, desc_parameter, desc_signature, pending_xref
 from sphinx.transforms import SphinxTransform
 
 import hpolab
@@ -36,15 +36,34 @@ _OPTUNA_PAGES = {
 }
 # `run`, `run(...)` and `run(study, objective, n_trials=70)` all speak of `run`.
 _NAME = re.compile(r"(?:hpolab\.)?([A-Za-z]\w*(?:\.[a-z]\w*)?)(?:\([^()]*\))?")
-# As a word of code these are arguments or other things more often than the function.
-_AMBIGUOUS = {"average", "influence", "run", "sweep", "recommend", "confirm", "compare"}
 
 
 def setup(app: Sphinx) -> dict[str, Any]:
     """See Sphinx."""
     app.connect("missing-reference", _resolve_short_name)
     app.add_transform(_LinkCode)
+    app.connect("doctree-read", _unlink_arguments)
     return {"version": hpolab.__version__, "parallel_read_safe": True}
+
+
+def _unlink_arguments(app: Sphinx, document: nodes.document) -> None:
+    """Take the link from what is an argument's name, though a method may be called the same.
+
+    Also from what only looks like an address of mail: NDCG@10.
+    """
+    for described in document.findall(desc):
+        arguments = {
+            name.astext().lstrip("*")
+            for signature in described.findall(desc_signature)
+            for parameter in signature.findall(desc_parameter)
+            for name in parameter.findall(nodes.Text)
+        }
+        for reference in list(described.findall(pending_xref)):
+            if reference.get("reftype") == "obj" and reference["reftarget"] in arguments:
+                reference.replace_self(reference.children)
+    for link in list(document.findall(nodes.reference)):
+        if link.get("refuri", "").startswith("mailto:"):
+            link.replace_self(link.children)
 
 
 class _LinkCode(SphinxTransform):
@@ -78,7 +97,7 @@ def public_name(text: str) -> str | None:
         return None
     name = match.group(1)
     root, _, member = name.partition(".")
-    if root not in hpolab.__all__ or (root in _AMBIGUOUS and "(" not in text):
+    if root not in hpolab.__all__:
         return None
     return name if not member or hasattr(getattr(hpolab, root), member) else None
 
