@@ -26,7 +26,7 @@ from hpolab.storage.bulk import Report, write_reports
 from hpolab.studies.history import history_of
 from hpolab.studies.quick_pruners import quick
 from hpolab.studies.recipe import study_seed
-from hpolab.studies.trials import METRICS_KEY, as_direction
+from hpolab.studies.trials import METRICS_KEY, as_direction, best_of
 from hpolab.trial.checkpoint import Checkpoint, TrialCheckpoints, default_store
 from hpolab.trial.lease import is_held_by_run, lease_lost, note_error, take_lease
 from hpolab.trial.packing import (
@@ -268,6 +268,52 @@ class Reporter:
             if store is not None:
                 self._checkpoints = TrialCheckpoints(store, trial.study.study_name, trial.number)
             take_lease(trial)
+
+    @classmethod
+    def repeating(
+        cls,
+        study: Study,
+        trial: int | FrozenTrial | None = None,
+        **settings: Unpack[ReporterOptions],
+    ) -> Self:
+        """Return a reporter with which a loop trains a finished trial again, for its model.
+
+        It has the trial's own seed and stops where the trial has stopped, so that a loop that is
+        seeded from ``reporter.seed`` ends with the trial's own model. A training that differs from
+        the trial is logged.
+
+        Args:
+            study: The study.
+            trial: A finished trial of it, or its number; None for the best.
+            **settings: As for `Reporter`; they need not be given again.
+
+        Raises:
+            InvalidArgument: If there is no such trial, or it is not finished.
+
+        Example:
+            >>> def train(lr, reporter):
+            ...     weight = 5.0
+            ...     for step in reporter.steps(20):
+            ...         weight -= lr * 2 * weight
+            ...         reporter.report(weight**2, step)
+            ...     return weight
+            >>> def objective(trial):
+            ...     lr = trial.suggest_float("lr", 1e-3, 1e-1, log=True)
+            ...     return train(lr, Reporter(trial)) ** 2
+            >>> study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
+            >>> study.optimize(objective, n_trials=3)
+            >>> model = train(study.best_params["lr"], Reporter.repeating(study))
+            >>> model**2 == study.best_value
+            True
+        """
+        found = _finished_trial(study, trial)
+        return cls(
+            None,
+            direction=study.direction.name.lower(),
+            seed=training_seed(study, found.number),
+            replay=found.intermediate_values,
+            **settings,
+        )
 
     def __enter__(self) -> Self:
         return self
@@ -611,6 +657,24 @@ def trial_seed(trial: Trial) -> int:
 def training_seed(study: Study, number: int) -> int:
     """Return the seed of the training of a study's trial, running or finished."""
     return derive_seed(study_seed(study), number, "training")
+
+
+def _finished_trial(study: Study, trial: int | FrozenTrial | None) -> FrozenTrial:
+    trials = study.get_trials(deepcopy=False)
+    if trial is None:
+        best = best_of(trials, study.direction.name.lower())
+        if best is None:
+            raise InvalidArgument(
+                f"`study` must have a complete trial, got {study.study_name!r} without one."
+            )
+        return best
+    number = getattr(trial, "number", trial)
+    found = [each for each in trials if each.number == number and each.state.is_finished()]
+    if not found:
+        raise InvalidArgument(
+            f"`trial` must be a finished trial of study {study.study_name!r}, got {number!r}."
+        )
+    return found[0]
 
 
 def give_up(trial: Trial, reason: str, cause: BaseException | None = None) -> NoReturn:

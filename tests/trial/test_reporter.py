@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import random
 from dataclasses import FrozenInstanceError, fields
 
 import numpy as np
@@ -338,6 +339,42 @@ def test_settings_do_not_change():
     assert reporter.settings == ReporterSettings(patience=3)
     with pytest.raises(FrozenInstanceError):
         reporter.settings.patience = 4
+
+
+def noisy(lr, reporter):
+    rng, weight, best = random.Random(reporter.seed), 5.0, 5.0
+    for step in reporter.steps(20):
+        weight -= lr * 2 * (weight + rng.gauss(0, 1))
+        reporter.report(weight**2, step)
+        best = weight if reporter.improved else best
+    return best
+
+
+@pytest.mark.parametrize("which", ["best", "number", "trial"])
+@pytest.mark.parametrize("seed", [None, 3])
+@pytest.mark.parametrize("patience", [None, 2])
+def test_loop_is_repeated_for_the_model_of_a_trial(seed, patience, which, caplog):
+    def objective(trial):
+        lr = trial.suggest_float("lr", 1e-3, 0.5, log=True)
+        return noisy(lr, Reporter(trial, patience=patience)) ** 2
+
+    if seed is None:
+        study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
+    else:
+        study = make_study("s", storage="memory://", seed=seed, pruner="none")
+    study.optimize(objective, n_trials=4)
+    trial = study.best_trial if which == "best" else study.trials[1]
+    asked = {"best": None, "number": 1, "trial": trial}[which]
+    with caplog.at_level("WARNING"):
+        assert noisy(trial.params["lr"], Reporter.repeating(study, asked)) ** 2 == trial.value
+    assert "differs" not in caplog.text
+
+
+@pytest.mark.parametrize(("trial", "message"), [(7, "got 7"), (0, "got 0"), (None, "without one")])
+def test_what_is_not_finished_is_not_repeated(trial, message):
+    study, _ = ask()
+    with pytest.raises(InvalidArgument, match=message):
+        Reporter.repeating(study, trial)
 
 
 def test_without_a_trial_the_direction_is_needed():
