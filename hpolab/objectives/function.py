@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from hpolab.errors import InvalidType
-from hpolab.identity import function_settings
+from hpolab.identity import function_name, function_settings
 from hpolab.keywords import checks_keywords
 from hpolab.objectives.base import UNNAMED, Objective
 from hpolab.trial.reporter import ReporterOptions
@@ -88,6 +88,9 @@ class FunctionObjective(Objective):
     def train(self, params: Mapping[str, Any], reporter: Reporter) -> float:
         """Call the function."""
         return self._function(params, reporter)
+
+    def _training_in_words(self) -> str:
+        return function_name(self._function)
 
     def _known_facts(self) -> dict[str, Any]:
         return super()._known_facts() | {"function": function_settings(self._function)}
