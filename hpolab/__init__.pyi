@@ -6,6 +6,7 @@ from .analysis.confirmation import Configuration, Confirmation
 from .analysis.contender import Contender
 from .analysis.effects import Effect
 from .analysis.influence import influence
+from .analysis.overview import StudyOverview, study_overview
 from .analysis.parameters import Influence
 from .analysis.recommend import Recommendation, Recommended, recommend
 from .analysis.repeats import Outperforming
@@ -164,6 +165,7 @@ __all__ = [
     "StoragePromises",
     "StorageUnavailable",
     "StudyNotFound",
+    "StudyOverview",
     "Sweep",
     "SweepStage",
     "SweepTrial",
@@ -222,6 +224,7 @@ __all__ = [
     "split_by_time",
     "split_four",
     "split_users_by_ratio",
+    "study_overview",
     "sweep",
     "terminal_report",
     "trials_frame",

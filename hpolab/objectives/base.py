@@ -521,7 +521,8 @@ class Objective(Displayed):
 
     def _said(self) -> str:
         """Return what is trained on what, by which metric."""
-        metric = f"{self.metric} {self.direction}d, at most {self.max_steps} steps a trial"
+        steps = "1 step" if self.max_steps == 1 else f"at most {self.max_steps:,} steps"
+        metric = f"{self.metric} {self.direction}d, {steps} a trial"
         return "; ".join(part for part in (self._training_in_words(), metric) if part)
 
     def _training_in_words(self) -> str:

@@ -295,7 +295,8 @@ class Interactions(Displayed):
             f"({100 * n / pairs:.3g} % of all pairs)"
         ]
         if self.timestamps is not None and n:
-            words.append(f"{_said(self.timestamps.min())} to {_said(self.timestamps.max())}")
+            unit = "" if self.timestamps.dtype.kind == "M" else "timestamps "
+            words.append(f"{unit}{_said(self.timestamps.min())} to {_said(self.timestamps.max())}")
         if self.ratings is not None and n:
             words.append(f"ratings {self.ratings.min():g} to {self.ratings.max():g}")
         for whose, features in (("user", self.user_features), ("item", self.item_features)):

@@ -127,7 +127,8 @@ class Recommender(Displayed):
 
     def _in_one_line(self) -> str:
         params = in_short(self.params, digits=4)
-        return f"{self.name}, {params}; {self.n_epochs} epochs on {self.train._in_one_line()}"
+        epochs = "1 epoch" if self.n_epochs == 1 else f"{self.n_epochs} epochs"
+        return f"{self.name}, {params}; {epochs} on {self.train._in_one_line()}"
 
 
 class RecommenderObjective(Objective):

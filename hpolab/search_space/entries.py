@@ -437,7 +437,7 @@ class Range(SingleEntry):
 
     def rows(self, name: str) -> list[list[str]]:
         scale = self._scale().replace(" scale", "")
-        return [[name, self._range(), scale, repr(self.default), self.source]]
+        return [[name, self._range(), scale, _rounded(self.default), self.source]]
 
     def _in_trial_units(self, value: Any) -> Any:
         if not self.one_minus or not isinstance(value, Real):
@@ -472,6 +472,11 @@ class Range(SingleEntry):
         if d.log:
             return "log scale"
         return f"step {d.step!r}" if d.step is not None and d.step != 1 else ""
+
+
+def _rounded(value: Any) -> str:
+    """Return a default for a reader: of the middle of a range not all of its 16 digits."""
+    return f"{value:.6g}" if isinstance(value, float) and len(repr(value)) > 12 else repr(value)
 
 
 def refuse_both(params: Mapping[str, Any], trial_name: str, name: str) -> None:

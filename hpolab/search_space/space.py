@@ -41,6 +41,8 @@ __all__ = ["UNKNOWN_SPACE", "SearchSpace", "as_space", "named_space"]
 
 # What a repr shows of a space of many parameters; its table has all.
 _MOST_LINES = 15
+# Sources are sentences.
+_MOST_CHARS = 110
 
 
 @dataclass(frozen=True, init=False, repr=False)
@@ -546,7 +548,8 @@ class SearchSpace(Displayed):
         # Most spaces of a user's own have no sources.
         n_columns = 5 if any(row[4] for row in rows) else 4
         head = ["parameter", "range", "scale", "default", "source"]
-        return [TextTable(head[:n_columns], [row[:n_columns] for row in rows])]
+        table = [row[:n_columns] for row in rows]
+        return [TextTable(head[:n_columns], table, width=_MOST_CHARS)]
 
     @classmethod
     def _of(cls, entries: Entries) -> Self:

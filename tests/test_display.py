@@ -1,16 +1,21 @@
-"""An example of every public object that a user leaves as the last line of a cell.
+"""Every public object is short and readable as text, as a `repr` and in a notebook.
 
-Each is made as a user makes it. A new public class joins `examples`, or `NOT_SHOWN` with a reason.
+There is an example of each that a user leaves as the last line of a cell, made as a user makes it.
+A new public class joins `made_examples`, or `NOT_SHOWN` with a reason.
 """
 
 from __future__ import annotations
 
+import html.parser
 import inspect
+import re
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import pytest
 import torch
 from sklearn.datasets import load_breast_cancer, load_diabetes
+from sklearn.linear_model import LogisticRegression
 
 import hpolab
 from hpolab import (
@@ -47,8 +52,10 @@ from hpolab import (
     recommend,
     run,
     split_four,
+    study_overview,
     sweep,
 )
+from hpolab.display import Displayed
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -157,6 +164,7 @@ def _of_studies(url: str) -> dict[str, Any]:
         "Recommendation": recommendation,
         "Recommended": recommendation.best,
         "Sweep": swept,
+        "StudyOverview": study_overview(study),
         "SweepStage": swept.stages[0],
         "SweepTrial": swept.stages[0].trials[0],
         "TuningCurve": comparison.tuning_curve("wide"),
@@ -215,7 +223,7 @@ def _of_trainers(folder: Path) -> dict[str, Any]:
         frame, labels, folds=3, objective="regression", metric="rmse", max_rounds=10
     )
     rows = torch.linspace(-1, 1, 90).reshape(-1, 1)
-    data = {"train": (rows, 3 * rows), "valid": (rows, 3 * rows)}
+    data = {"train": (rows[::2], 3 * rows[::2]), "valid": (rows[1::2], 3 * rows[1::2])}
     folds = boosted.fit_folds({})
     staged = _staged()
     study = make_study("staged", storage="memory://", objective=staged, seed=0)
@@ -225,7 +233,9 @@ def _of_trainers(folder: Path) -> dict[str, Any]:
         "FoldModels": folds,
         "LightGBMModel": folds.models[0],
         "SklearnObjective": SklearnObjective(
-            "logistic_regression", *load_breast_cancer(return_X_y=True), metric="roc_auc"
+            LogisticRegression(max_iter=2000),
+            *load_breast_cancer(return_X_y=True),
+            metric="roc_auc",
         ),
         "TorchObjective": TorchObjective(
             lambda params: torch.nn.Linear(1, 1),
@@ -291,3 +301,102 @@ def _of_settings(folder: Path, url: str) -> dict[str, Any]:
         "StoragePromises": promises,
         "SearchSpace": noisy().search_space,
     }
+
+
+SHOWN = sorted(set(public_classes()) - NOT_SHOWN.keys())
+
+
+@pytest.fixture(scope="module")
+def examples(tmp_path_factory):
+    return made_examples(tmp_path_factory.mktemp("shown"))
+
+
+def shown_in_a_notebook(example) -> str:
+    """Return what a notebook shows as the last line of a cell."""
+    as_html = getattr(example, "_repr_html_", None)
+    return repr(example) if as_html is None else as_html()
+
+
+def test_every_public_class_has_an_example_or_a_reason(examples):
+    assert set(examples) == set(SHOWN)
+    for name, example in examples.items():
+        assert type(example) is getattr(hpolab, name)
+
+
+@pytest.mark.parametrize("name", SHOWN)
+def test_a_repr_is_a_line_or_a_few_that_name_the_class(name, examples):
+    shown = repr(examples[name])
+    assert name in shown
+    assert " at 0x" not in shown
+    assert len(shown) < 1000
+    assert len(shown) < 300 or name == "SearchSpace"
+
+
+@pytest.mark.parametrize("name", SHOWN)
+def test_text_is_readable(name, examples):
+    shown = str(examples[name])
+    assert shown.strip()
+    assert " at 0x" not in shown
+    assert "array(" not in shown
+    assert len(shown) < 4000
+    assert shown.isprintable() or "\n" in shown
+    # Of a number that was measured nobody needs sixteen digits.
+    if isinstance(examples[name], Displayed):
+        assert not re.search(r"\d\.\d{9}", shown)
+
+
+class Reader(html.parser.HTMLParser):
+    """Reads what a notebook is given, and keeps the tags that are open."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.styles: list[str] = []
+        self.text = ""
+
+    def handle_starttag(self, tag, attrs):
+        self.open.append(tag)
+        self.styles += [value or "" for name, value in attrs if name == "style"]
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        if self.open[-1:] == ["style"]:
+            self.styles.append(data)
+        else:
+            self.text += data
+
+
+@pytest.mark.parametrize("name", SHOWN)
+def test_a_notebook_shows_well_formed_html_in_its_own_colors(name, examples):
+    shown = shown_in_a_notebook(examples[name])
+    assert len(shown) < 20_000
+    if shown.startswith("<p") or shown.startswith("<s") or shown.startswith("<d"):
+        reader = Reader()
+        reader.feed(shown)
+        assert reader.open == []
+        assert reader.text.strip()
+        assert not any("color" in style for style in reader.styles)
+        # What does not fit into the cell scrolls in it.
+        assert ("<table>" in shown) == ("overflow-x: auto" in shown)
+
+
+class Hostile(Displayed):
+    """A value that holds what a user may have called something."""
+
+    def _in_one_line(self):
+        return "<script>alert(1)</script>\n\x1b[2J" + "x" * 5000
+
+
+def test_what_users_have_named_is_text():
+    assert "<script>" not in Hostile()._repr_html_()
+    assert "\x1b" not in str(Hostile())
+    assert "\x1b" not in repr(Hostile())
+
+
+def test_a_repr_is_cut():
+    shown = repr(Hostile())
+    assert "\n" not in shown
+    assert len(shown) < 250
+    assert shown.endswith("…>")
