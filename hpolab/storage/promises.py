@@ -87,6 +87,13 @@ class StoragePromises(Displayed):
         kept = [_TITLES[name] for name, promise in self._named() if promise.kept]
         return f"{self.url}: {', '.join(kept) or 'nothing for sure'}"
 
+    def __str__(self) -> str:
+        rows = [
+            f"  {_TITLES[name]:<24}{_MARKS[promise.kept]:<5}{promise.reason}"
+            for name, promise in self._named()
+        ]
+        return "\n".join([self.url, *rows])
+
     def _parts(self) -> list[str | TextTable]:
         rows = [
             [_TITLES[name], _MARKS[promise.kept], promise.reason] for name, promise in self._named()
