@@ -59,6 +59,17 @@ from .recommender.ranking import RANKING_METRICS, Ranking, RankingEstimate, Rank
 from .recommender.space import RECOMMENDER_LOSSES, RECOMMENDERS, recommender_space
 from .recommender.splits import Splits, leave_last_out, split_by_time, split_users_by_ratio
 from .recommender.trainer import RecommenderTrainer, RecommenderTraining
+from .report.plotting import (
+    plot_confirmation,
+    plot_intermediate_values,
+    plot_optimization_history,
+    plot_parallel_coordinate,
+    plot_param_importances,
+    plot_pareto_front,
+    plot_slice,
+    plot_test_scores,
+    plot_tuning_curves,
+)
 from .report.write import terminal_report, write_images, write_report
 from .running.copying import copy_study
 from .running.enqueued import drop_enqueued
@@ -216,6 +227,15 @@ __all__ = [
     "open_storage",
     "optimizer_space",
     "params_of_yaml",
+    "plot_confirmation",
+    "plot_intermediate_values",
+    "plot_optimization_history",
+    "plot_parallel_coordinate",
+    "plot_param_importances",
+    "plot_pareto_front",
+    "plot_slice",
+    "plot_test_scores",
+    "plot_tuning_curves",
     "recommend",
     "recommender_space",
     "redact",

@@ -15,7 +15,7 @@ from hpolab.running.run import budget_of
 from hpolab.search_space.space import UNKNOWN_SPACE, SearchSpace
 from hpolab.studies.export import trainer_params
 from hpolab.studies.frame import trials_frame
-from hpolab.studies.metric import metric_names
+from hpolab.studies.metric_names import metric_names
 from hpolab.studies.recipe import read_recipe
 from hpolab.studies.trials import Tally, ranked, tally
 from hpolab.tables import TextTable

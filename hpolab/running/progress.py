@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, final
 
 from hpolab.studies.digests import best_so_far
 from hpolab.studies.history import history_of
-from hpolab.studies.metric import metric_of
+from hpolab.studies.metric_names import UNNAMED, metric_names
 from hpolab.tables import printable
 
 if TYPE_CHECKING:
@@ -176,7 +176,7 @@ def study_progress(
             if move is not None:
                 move(*_progress_of(study, name))
 
-        name = "" if move is None else metric_of(study)
+        name = "" if move is None else metric_names(study)[0]
         update()
         yield update
 
@@ -188,7 +188,7 @@ def _progress_of(study: Study, metric: str) -> tuple[int, str]:
     if len(study.directions) == 1:
         best = best_so_far(study)
         if best is not None:
-            of = "" if metric == "value" else f"{metric} "
+            of = "" if metric == UNNAMED else f"{metric} "
             words.append(f"best {of}{best.value:.5g} (trial {best.number})")
     words.append(f"{n.pruned} pruned")
     if n.failed:

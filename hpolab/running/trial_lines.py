@@ -10,7 +10,7 @@ from hpolab.errors import InvalidArgument
 from hpolab.logs import get_logger
 from hpolab.search_space.space import SearchSpace
 from hpolab.studies.digests import best_so_far
-from hpolab.studies.metric import metric_names
+from hpolab.studies.metric_names import metric_names
 from hpolab.studies.recipe import read_recipe
 from hpolab.trial.reporter import REASON_KEY
 
