@@ -98,7 +98,7 @@ def run_demo(storage: str, n_trials: int, *, show_progress_bar: bool | None = No
     Args:
         storage: A storage URL.
         n_trials: Trials in total.
-        show_progress_bar: None shows it where standard error is a terminal.
+        show_progress_bar: None shows it in a terminal and in a notebook.
     """
     objective = demo_objective(demo_splits())
     study = make_study(
