@@ -21,9 +21,9 @@ extensions = [
     "sphinx_design",
     # Ours, in `_extensions`.
     "constants",
-    "examples",
     "from_code",
     "names_as_links",
+    "programs",
 ]
 source_suffix = {".md": "markdown", ".rst": "restructuredtext"}
 exclude_patterns = ["_build", "README.md"]
@@ -38,7 +38,7 @@ autodoc_member_order = "bysource"
 autodoc_typehints = "signature"
 autodoc_typehints_format = "short"
 autodoc_preserve_defaults = True
-autodoc_default_options = {"members": True, "show-inheritance": True}
+autodoc_default_options = {"members": True}
 autodoc_class_signature = "mixed"
 add_module_names = False
 python_maximum_signature_line_length = 88
@@ -47,7 +47,6 @@ napoleon_google_docstring = True
 napoleon_numpy_docstring = False
 napoleon_use_rtype = False
 napoleon_use_ivar = True
-napoleon_custom_sections = ["Warns"]
 default_role = "py:obj"
 toc_object_entries_show_parents = "hide"
 

@@ -47,10 +47,7 @@ def lightgbm() -> str:
 
 def estimators() -> str:
     """Return a table for each class of scikit-learn."""
-    from sklearn.utils import all_estimators
-
-    classes = dict(all_estimators())
-    return _sections((f"`{name}`", estimator_space(classes[name]())) for name in ESTIMATORS)
+    return _sections((f"`{name}`", estimator_space(name)) for name in ESTIMATORS)
 
 
 def recommenders() -> str:

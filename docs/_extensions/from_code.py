@@ -11,10 +11,9 @@ from typing import TYPE_CHECKING, Any
 import catalog
 import command_line
 import places
+import programs
 import promises
 from sphinx.util.docutils import SphinxDirective
-
-import examples
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -28,8 +27,8 @@ PARTS: dict[str, Callable[[], str]] = {
     "lightgbm": catalog.lightgbm,
     "estimators": catalog.estimators,
     "recommenders": catalog.recommenders,
-    "programs": examples.programs,
-    "cluster-files": examples.cluster_files,
+    "programs": programs.programs,
+    "cluster-files": programs.cluster_files,
     "names": places.names,
     "commands": command_line.commands,
     "promises": promises.promises,

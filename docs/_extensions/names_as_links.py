@@ -7,10 +7,10 @@ to be fetched at each build, so that Optuna's few names stand here.
 
 from __future__ import annotations
 
-import re
 from typing import TYPE_CHECKING, Any
 
 from docutils import nodes
+from places import public_name
 from sphinx.addnodes import desc, desc_parameter, desc_signature, pending_xref
 from sphinx.transforms import SphinxTransform
 
@@ -34,8 +34,6 @@ _OPTUNA_PAGES = {
     "Trial": "generated/optuna.trial.Trial.html",
     "TrialPruned": "generated/optuna.TrialPruned.html",
 }
-# `run`, `run(...)` and `run(study, objective, n_trials=70)` all speak of `run`.
-_NAME = re.compile(r"(?:hpolab\.)?([A-Za-z]\w*(?:\.[a-z]\w*)?)(?:\([^()]*\))?")
 
 
 def setup(app: Sphinx) -> dict[str, Any]:
@@ -52,6 +50,9 @@ def _unlink_arguments(app: Sphinx, document: nodes.document) -> None:
     Also from what only looks like an address of mail: NDCG@10.
     """
     for described in document.findall(desc):
+        for text in list(described.findall(nodes.Text)):
+            if text == " -- ":  # between an argument and its meaning
+                text.parent.replace(text, nodes.Text(": "))
         arguments = {
             name.astext().lstrip("*")
             for signature in described.findall(desc_signature)
@@ -84,22 +85,6 @@ class _LinkCode(SphinxTransform):
             )
             code.replace_self(reference)
             reference += code
-
-
-def public_name(text: str) -> str | None:
-    """Return the public name that a piece of code speaks of, with its method if it has one.
-
-    >>> public_name("run(study, n_trials=7)"), public_name("Objective.fit_best"), public_name("x")
-    ('run', 'Objective.fit_best', None)
-    """
-    match = _NAME.fullmatch(text)
-    if match is None:
-        return None
-    name = match.group(1)
-    root, _, member = name.partition(".")
-    if root not in hpolab.__all__:
-        return None
-    return name if not member or hasattr(getattr(hpolab, root), member) else None
 
 
 def _is_linked(node: nodes.Node) -> bool:

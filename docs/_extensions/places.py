@@ -1,15 +1,21 @@
-"""The list of all public names, by the page of the reference that shows them."""
+"""Public names: the pages of the reference that show them, and how text speaks of them."""
 
 from __future__ import annotations
 
 import re
 from pathlib import Path
 
-__all__ = ["names", "names_of"]
+import hpolab
+
+__all__ = ["names", "names_of", "public_name"]
 
 REFERENCE = Path(__file__).parents[1] / "reference"
 
 _SHOWN = re.compile(r"^\.\. auto(?:class|data|exception|function):: (\w+)$", re.MULTILINE)
+
+
+# `run`, `run(...)` and `run(study, objective, n_trials=70)` all speak of `run`.
+_NAME = re.compile(r"(?:hpolab\.)?([A-Za-z]\w*(?:\.[a-z]\w*)?)(?:\([^()]*\))?")
 
 
 def names_of(page: Path) -> list[str]:
@@ -28,6 +34,22 @@ def names() -> str:
         if page.exists()
     ]
     return "\n".join(["| page | names |", "|---|---|", *rows])
+
+
+def public_name(text: str) -> str | None:
+    """Return the public name that a piece of code speaks of, with its method if it has one.
+
+    >>> public_name("run(study, n_trials=7)"), public_name("Objective.fit_best"), public_name("x")
+    ('run', 'Objective.fit_best', None)
+    """
+    match = _NAME.fullmatch(text)
+    if match is None:
+        return None
+    name = match.group(1)
+    root, _, member = name.partition(".")
+    if root not in hpolab.__all__:
+        return None
+    return name if not member or hasattr(getattr(hpolab, root), member) else None
 
 
 def _link(name: str) -> str:

@@ -18,7 +18,7 @@ from hpolab.storage.promises import (
 if TYPE_CHECKING:
     from hpolab import Promise, StoragePromises
 
-__all__ = ["promises", "why"]
+__all__ = ["by_storage", "promises", "why"]
 
 # As `open_storage` sets them.
 _SQLITE = {"journal_mode": "wal", "synchronous": "FULL"}
@@ -36,7 +36,7 @@ _TITLES = {
 }
 
 
-def _kinds() -> dict[str, dict[str, StoragePromises]]:
+def by_storage() -> dict[str, dict[str, StoragePromises]]:
     """Return storage -> its settings -> what it promises then."""
     redis = "redis://host"
     postgresql = "postgresql://host/db"
@@ -78,7 +78,7 @@ def promises() -> str:
     head = f"| storage | {' | '.join(_TITLES.values())} |"
     rows = [
         f"| {storage}{f', {setting}' if setting else ''} | {' | '.join(_marks(promised))} |"
-        for storage, kinds in _kinds().items()
+        for storage, kinds in by_storage().items()
         for setting, promised in kinds.items()
     ]
     return "\n".join([head, "|---" * (len(_TITLES) + 1) + "|", *rows])
@@ -87,7 +87,7 @@ def promises() -> str:
 def why() -> str:
     """Return a table for each storage: the reason of each promise."""
     return "\n".join(
-        f"#### {storage}\n\n{_reasons(kinds)}\n" for storage, kinds in _kinds().items()
+        f"#### {storage}\n\n{_reasons(kinds)}\n" for storage, kinds in by_storage().items()
     )
 
 
