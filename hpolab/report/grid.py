@@ -20,6 +20,7 @@ _ROW_HEIGHT = 260
 # the axis's title stand there.
 _GAP = 0.09
 _GAP_PIXELS = 80
+_LEGEND_PIXELS = 6
 
 
 def side_by_side(drawn: Sequence[Figure], *, legend: Mapping[str, str] | None = None) -> Figure:
@@ -33,7 +34,12 @@ def side_by_side(drawn: Sequence[Figure], *, legend: Mapping[str, str] | None = 
     n_rows = math.ceil(len(drawn) / n_columns)
     height = n_rows * _ROW_HEIGHT + (n_rows - 1) * _GAP_PIXELS
     layout = {key: value for key, value in drawn[0]["layout"].items() if key[1:5] != "axis"}
-    layout |= {"height": height, "margin": {"l": 8, "r": 8, "t": 28, "b": 8}}
+    layout |= {
+        "height": height,
+        "margin": {"l": 8, "r": 8, "t": 40, "b": 8},
+        # As far above the data whatever the height.
+        "legend": {**layout["legend"], "y": 1 + _LEGEND_PIXELS / height},
+    }
     traces: list[dict[str, Any]] = []
     for place, figure in enumerate(drawn):
         number = "" if place == 0 else str(place + 1)

@@ -314,7 +314,14 @@ def _race(comparison: Comparison, title: str, *, with_trials: bool) -> go.Figure
     if with_trials:
         dots = plots.trials_of_many(readings)
         drawn["data"] = figures.draw_trials_of_many(dots, _colors_of(comparison)) + drawn["data"]
-        drawn["layout"]["yaxis"]["title"]["text"] = f"{metric} ({comparison.direction}d)"
+        axis = drawn["layout"]["yaxis"]
+        axis["title"]["text"] = f"{metric} ({comparison.direction}d)"
+        every = [value for each in dots for value in each.y]
+        every += [value for band in shown.bands for value in band.best]
+        view = plots.view(every, maximize=comparison.direction == "maximize")
+        axis.pop("range", None)
+        if view.low is not None:
+            axis["range"] = [view.low, view.high]
     return _shown(drawn, f"{comparison.study_name}: {title.lower()}")
 
 
