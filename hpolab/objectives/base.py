@@ -257,6 +257,16 @@ class Objective(abc.ABC):
             f"{type(self).__name__} does not define `evaluate`, which scores a model on data."
         )
 
+    def why_not_confirmed(self) -> str | None:
+        """Return why no model of this objective can be scored on new data; None if one can."""
+        for method in ("fit", "evaluate"):
+            if getattr(type(self), method) is getattr(Objective, method):
+                return (
+                    "`objective` must have `fit` and `evaluate` to be confirmed, got a "
+                    f"{type(self).__name__} without `{method}`."
+                )
+        return None
+
     def row_scores(self, model: Any, data: Any) -> NDArray[np.float64] | None:
         """Return what each row of the data contributes to the metric of a model that `fit` made.
 

@@ -40,6 +40,7 @@ from hpolab.studies.versions import current_versions
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
+    from os import PathLike
 
     from optuna import Study
     from optuna.pruners import BasePruner
@@ -86,7 +87,7 @@ def make_study(
     study_name: str,
     *,
     objective: StudiedObjective | None = None,
-    storage: str | BaseStorage | None = None,
+    storage: str | PathLike[str] | BaseStorage | None = None,
     direction: str | StudyDirection | Sequence[str | StudyDirection] | None = None,
     sampler: str | BaseSampler | SamplerFactory | None = None,
     pruner: str | BasePruner | None = None,
@@ -107,9 +108,9 @@ def make_study(
         objective: An hpolab objective. The direction, the search space and, for a new study, the
             sampler and the pruner are the objective's, unless they are given.
         storage: A URL (``sqlite:///file.db``, ``journal:///file.log``, ``redis://host:port/db``,
-            ``postgresql://…``, ``mysql://…``, ``grpc://host:port``, ``memory://``), an Optuna
-            storage, or None for that of the environment variable HPOLAB_STORAGE, and without it
-            for ``sqlite:///hpolab.db``.
+            ``postgresql://…``, ``mysql://…``, ``grpc://host:port``, ``memory://``), the path of a
+            file that ends in ``.db`` or ``.log``, an Optuna storage, or None for that of the
+            environment variable HPOLAB_STORAGE, and without it for ``sqlite:///hpolab.db``.
         direction: "minimize" or "maximize", Optuna's ``StudyDirection`` for them, or a sequence of
             such for several objective values.
             New studies minimize by default, as Optuna's do.
@@ -250,7 +251,7 @@ def _followed(stored: Recipe, asked: Recipe, allow_change: Collection[str]) -> R
 def load_study(
     study_name: str,
     *,
-    storage: str | BaseStorage | None = None,
+    storage: str | PathLike[str] | BaseStorage | None = None,
     sampler: str | BaseSampler | SamplerFactory | None = None,
     pruner: str | BasePruner | None = None,
 ) -> Study:
