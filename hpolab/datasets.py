@@ -13,8 +13,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from hpolab.display import Displayed
 from hpolab.errors import DataNotFound, InvalidArgument, check_count, needs
 from hpolab.keywords import checks_keywords
+from hpolab.tables import TextTable
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -62,8 +64,8 @@ _MOVIELENS_FILES = {
 # fmt: on
 
 
-@dataclass(frozen=True)
-class FourSplits:
+@dataclass(frozen=True, repr=False)
+class FourSplits(Displayed):
     """The four splits of a study, each (inputs, targets).
 
     Attributes:
@@ -77,6 +79,16 @@ class FourSplits:
     valid: Arrays
     score: Arrays
     test: Arrays
+
+    def _in_one_line(self) -> str:
+        return ", ".join(f"{name} {len(rows[1]):,}" for name, rows in vars(self).items()) + " rows"
+
+    def _parts(self) -> list[str | TextTable]:
+        rows = [
+            [name, *(f"{part.dtype} {part.shape}" for part in arrays)]
+            for name, arrays in vars(self).items()
+        ]
+        return [TextTable(["split", "inputs", "targets"], rows)]
 
 
 def load_digits() -> Arrays:
@@ -221,8 +233,8 @@ def load_movielens_100k(folder: str | Path | None = None) -> Interactions:
     )
 
 
-@dataclass(frozen=True)
-class TasteClusters:
+@dataclass(frozen=True, repr=False)
+class TasteClusters(Displayed):
     """Interactions made from tastes that are known.
 
     Attributes:
@@ -233,6 +245,9 @@ class TasteClusters:
 
     interactions: Interactions
     scores: NDArray[np.float64]
+
+    def _in_one_line(self) -> str:
+        return self.interactions._in_one_line()
 
 
 @checks_keywords()

@@ -88,7 +88,7 @@ def run_demo(
         storage: A storage URL.
         n_trials: Trials in total.
         seed: The study's seed.
-        show_progress_bar: None shows it where standard error is a terminal.
+        show_progress_bar: None shows it in a terminal and in a notebook.
     """
     objective = demo_objective(demo_splits())
     study = make_study(

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, final
 import optuna
 from optuna.trial import TrialState
 
+from hpolab.display import Displayed
 from hpolab.errors import InvalidArgument, InvalidType, RecipeMismatch, check_count
 from hpolab.keywords import checks_keywords
 from hpolab.objectives.by_row import agrees, as_row_scores
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
     from optuna.trial import FrozenTrial
 
     from hpolab.objectives.crew import Crew
+    from hpolab.tables import TextTable
 
 __all__ = ["ROW_GROUP", "UNNAMED", "Objective"]
 
@@ -50,7 +52,7 @@ UNNAMED = "value"
 """What the optimized metric is called where nobody has named it."""
 
 
-class Objective(abc.ABC):
+class Objective(Displayed):
     """A callable that takes a trial and returns its value, made of a space and a trainer.
 
     A subclass fills `train`; for the confirmation of results also `fit` and `evaluate`. Three
@@ -244,7 +246,7 @@ class Objective(abc.ABC):
         """
         return ()
 
-    def _check_search_space(self) -> None:  # noqa: B027 - any name may be read by a function
+    def _check_search_space(self) -> None:
         """Refuse a search space with names that the trainer would not read."""
 
     def evaluate(self, model: Any, data: Any) -> dict[str, float]:
@@ -516,6 +518,22 @@ class Objective(abc.ABC):
                     f"{name}={value!r}; in this objective's search space {now}. Take the objective "
                     "that the study was run with."
                 )
+
+    def _in_one_line(self) -> str:
+        return f"{self._said()}; tunes {', '.join(self.search_space.trainer_names()) or 'nothing'}"
+
+    def _parts(self) -> list[str | TextTable]:
+        return [f"{type(self).__name__}: {self._said()}", *self.search_space._parts()]
+
+    def _said(self) -> str:
+        """Return what is trained on what, by which metric."""
+        steps = "1 step" if self.max_steps == 1 else f"at most {self.max_steps:,} steps"
+        metric = f"{self.metric} {self.direction}d, {steps} a trial"
+        return "; ".join(part for part in (self._training_in_words(), metric) if part)
+
+    def _training_in_words(self) -> str:
+        """Return what is trained on what data; "" if nobody knows."""
+        return ""
 
     def check_fuse(self, fuse: int | str) -> None:
         """Refuse to train several trials as one, unless a subclass can.

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from hpolab.errors import InvalidType
-from hpolab.identity import function_settings
+from hpolab.identity import function_name, function_settings
 from hpolab.keywords import checks_keywords
 from hpolab.objectives.base import UNNAMED, Objective
 from hpolab.seeding import check_seed
@@ -185,6 +185,9 @@ class FunctionObjective(Objective):
                 f"{type(found[0]).__name__}."
             )
         return found
+
+    def _training_in_words(self) -> str:
+        return function_name(self._function)
 
     def _known_facts(self) -> dict[str, Any]:
         return super()._known_facts() | {"function": function_settings(self._function)}

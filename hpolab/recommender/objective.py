@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from hpolab.display import Displayed
 from hpolab.errors import InvalidArgument, InvalidType, MissingExtra, check_count, hint, one_of
 from hpolab.fingerprint import data_fingerprint
 from hpolab.keywords import checks_keywords
@@ -18,6 +19,7 @@ from hpolab.recommender.ranking import LOWER_IS_BETTER, RankingTask
 from hpolab.recommender.space import RECOMMENDER_LOSSES, RECOMMENDERS, recommender_space
 from hpolab.recommender.trainer import RecommenderTrainer
 from hpolab.seeding import check_seed
+from hpolab.studies.export import in_short
 from hpolab.torch.horizon import check_schedule
 from hpolab.torch.names import names_of_training
 from hpolab.trial.reporter import ReporterOptions
@@ -56,8 +58,8 @@ _CLASSES = {
 }
 
 
-@dataclass(frozen=True)
-class Recommender:
+@dataclass(frozen=True, repr=False)
+class Recommender(Displayed):
     """A trained recommender.
 
     Attributes:
@@ -122,6 +124,11 @@ class Recommender:
         if self.train.user_features is None:
             known[known] = np.isin(users[known], self.train.users)
         return known
+
+    def _in_one_line(self) -> str:
+        params = in_short(self.params, digits=4)
+        epochs = "1 epoch" if self.n_epochs == 1 else f"{self.n_epochs} epochs"
+        return f"{self.name}, {params}; {epochs} on {self.train._in_one_line()}"
 
 
 class RecommenderObjective(Objective):
@@ -210,6 +217,9 @@ class RecommenderObjective(Objective):
             name: None if (rows := getattr(splits, name)) is None else _fingerprint_of(rows)
             for name in ("train", "valid", "score")
         }
+
+    def _training_in_words(self) -> str:
+        return f"{self._trainer.name} on {self.splits._in_one_line()}"
 
     def train(self, params: Mapping[str, Any], reporter: Reporter) -> float:
         """Train one model; see the class for what is reported and returned."""

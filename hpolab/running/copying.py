@@ -71,7 +71,7 @@ def copy_study(
         requeue_running: Whether to requeue running trials in the copy, whose workers then run them
             again under their numbers, with their parameters and reports. The original is not
             disturbed, so both may run the same trial.
-        show_progress_bar: None shows it where standard error is a terminal.
+        show_progress_bar: None shows it in a terminal and in a notebook.
 
     Returns:
         The number of trials.

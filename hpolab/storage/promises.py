@@ -9,10 +9,12 @@ from urllib.parse import urlsplit
 
 from optuna.storages import InMemoryStorage
 
+from hpolab.display import Displayed
 from hpolab.storage.location import url_of
 from hpolab.storage.paths import path_of
 from hpolab.storage.redaction import redact
 from hpolab.storage.url import default_url, open_storage
+from hpolab.tables import TextTable
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -62,8 +64,8 @@ class Promise:
     reason: str
 
 
-@dataclass(frozen=True)
-class StoragePromises:
+@dataclass(frozen=True, repr=False)
+class StoragePromises(Displayed):
     """What a storage promises; ``str()`` of it is a table for the terminal.
 
     Attributes:
@@ -82,15 +84,28 @@ class StoragePromises:
     many_processes: Promise
     many_hosts: Promise
 
+    def _in_one_line(self) -> str:
+        kept = [_TITLES[name] for name, promise in self._named() if promise.kept]
+        return f"{self.url}: {', '.join(kept) or 'nothing for sure'}"
+
     def __str__(self) -> str:
-        marks = {True: "yes", False: "NO", None: "?"}
-        promises = [(field.name, getattr(self, field.name)) for field in fields(self)[1:]]
         rows = [
-            f"  {_TITLES[name]:<24}{marks[promise.kept]:<5}{promise.reason}"
-            for name, promise in promises
+            f"  {_TITLES[name]:<24}{_MARKS[promise.kept]:<5}{promise.reason}"
+            for name, promise in self._named()
         ]
         return "\n".join([self.url, *rows])
 
+    def _parts(self) -> list[str | TextTable]:
+        rows = [
+            [_TITLES[name], _MARKS[promise.kept], promise.reason] for name, promise in self._named()
+        ]
+        return [self.url, TextTable(["promise", "kept", "why"], rows)]
+
+    def _named(self) -> list[tuple[str, Promise]]:
+        return [(field.name, getattr(self, field.name)) for field in fields(self)[1:]]
+
+
+_MARKS = {True: "yes", False: "NO", None: "?"}
 
 _TITLES = {
     "process_kill": "survives a process kill",

@@ -8,13 +8,28 @@ if TYPE_CHECKING:
     from optuna import Study
     from optuna.trial import FrozenTrial
 
-__all__ = ["IMPORT_KEY", "RUN_KEY", "imported_baseline"]
+__all__ = ["IMPORT_KEY", "ROW_KEY", "RUN_KEY", "imported_baseline", "run_label"]
 
 IMPORT_KEY = "hpolab:import"
 """Of a study: where its runs are from."""
 
 RUN_KEY = "hpolab:run"
 """The id of the foreign run that a trial was imported from; its params are the trainer's own."""
+
+ROW_KEY = "hpolab:row"
+"""Of a run that no column names: its row in the table, from 1. Its id is made of its cells then."""
+
+
+def run_label(trial: FrozenTrial) -> str | None:
+    """Return what to call an imported run: "run 8", or "row 3" where no column names the runs.
+
+    Returns:
+        None for any other trial.
+    """
+    if RUN_KEY not in trial.user_attrs:
+        return None
+    row = trial.user_attrs.get(ROW_KEY)
+    return f"run {trial.user_attrs[RUN_KEY]}" if row is None else f"row {row}"
 
 
 def imported_baseline(study: Study) -> FrozenTrial | None:

@@ -93,7 +93,7 @@ class TrialSeededSampler(BaseSampler):
         self._name = type(self._idle).__name__
         self._current = _Current()
 
-    def __str__(self) -> str:
+    def __repr__(self) -> str:
         return f"TrialSeededSampler({self._name}, seed={self.seed})"
 
     def fresh(self, number: int, *path: int | str) -> BaseSampler:
@@ -175,6 +175,9 @@ class _Current(threading.local):
 
 class ManualSampler(BaseSampler):
     """Draws nothing: every trial must be enqueued with all its parameters."""
+
+    def __repr__(self) -> str:
+        return "ManualSampler()"
 
     def infer_relative_search_space(
         self, study: Study, trial: FrozenTrial

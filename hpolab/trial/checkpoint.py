@@ -13,6 +13,7 @@ from zlib import crc32
 from optuna.artifacts.exceptions import ArtifactNotFound
 
 from hpolab import _optuna
+from hpolab.display import Displayed
 from hpolab.errors import check_folder
 from hpolab.files import remove_leftovers, replace_file
 from hpolab.logs import get_logger
@@ -48,7 +49,7 @@ class ArtifactStore(Protocol):
         ...
 
 
-class CheckpointFolder:
+class CheckpointFolder(Displayed):
     """An artifact store in a folder that never shows half a write.
 
     Args:
@@ -88,6 +89,9 @@ class CheckpointFolder:
         remove_leftovers(self.folder / artifact_id)
         with suppress(OSError):  # it holds other trials' checkpoints
             self.folder.rmdir()
+
+    def _in_one_line(self) -> str:
+        return str(self.folder)
 
 
 @dataclass(frozen=True)
