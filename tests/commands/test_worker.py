@@ -381,9 +381,7 @@ def test_worker_started_when_all_slots_are_taken_waits_and_takes_over(
         ("objectives:shrot", ["has no 'shrot'", "Did you mean 'short'?"]),
         ("objetives:short", ["no 'objetives'", "Did you mean 'objectives'?"]),
         ("bad:objective", ["cannot be imported", "bad.py", "no_such_package"]),
-        pytest.param(
-            "no_gpu.py:objective", ["`device` must be available", "'cuda'"], marks=TORCH
-        ),
+        pytest.param("no_gpu.py:objective", ["`device` must be available", "'cuda'"], marks=TORCH),
         ("script.py:objective", ["ends the program", "if __name__ == '__main__':"]),
         ("objectives:number", ["which is int"]),
         ("objectives:Reporter", ["which is the class Reporter"]),
