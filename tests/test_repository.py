@@ -109,7 +109,9 @@ def test_only_the_job_that_publishes_has_a_right_and_only_that_one():
 def test_every_action_is_pinned_by_its_commit():
     used = re.findall(r"uses: (.*)", "".join(path.read_text() for path in WORKFLOWS))
     assert used
-    assert [each for each in used if not re.fullmatch(r"[\w/-]+@[0-9a-f]{40} # v[\d.]+", each)] == []
+    assert [
+        each for each in used if not re.fullmatch(r"[\w/-]+@[0-9a-f]{40} # v[\d.]+", each)
+    ] == []
 
 
 def test_citation_is_of_this_version_and_license():
@@ -129,7 +131,9 @@ def test_changelog_is_in_the_form_of_keep_a_changelog():
 
 
 def test_tables_that_contributors_are_sent_to_are_there():
-    text = (ROOT / "CONTRIBUTING.md").read_text().partition("## How to add")[2].partition("\n## ")[0]
+    text = (
+        (ROOT / "CONTRIBUTING.md").read_text().partition("## How to add")[2].partition("\n## ")[0]
+    )
     found = re.findall(r"`(\w+)` in `([\w./]+)`", text)
     assert len(found) >= 8
     for name, path in found:
