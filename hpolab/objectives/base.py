@@ -13,7 +13,6 @@ import optuna
 from optuna.trial import TrialState
 
 from hpolab.errors import InvalidArgument, InvalidType, RecipeMismatch, check_count
-from hpolab.identity import captured_data, code_digest
 from hpolab.keywords import checks_keywords
 from hpolab.objectives.by_row import agrees, as_row_scores
 from hpolab.search_space.space import SearchSpace, as_space
@@ -21,7 +20,7 @@ from hpolab.studies.export import trainer_params
 from hpolab.studies.facts import Facts, check_facts, compare_facts
 from hpolab.studies.imported import RUN_KEY
 from hpolab.studies.trials import as_direction, best_of
-from hpolab.surroundings import called_code, captured_settings, held_values
+from hpolab.surroundings import facts_of_function, held_values
 from hpolab.trial.lease import ERROR_KEY
 from hpolab.trial.reporter import (
     REASON_KEY,
@@ -258,6 +257,16 @@ class Objective(abc.ABC):
             f"{type(self).__name__} does not define `evaluate`, which scores a model on data."
         )
 
+    def why_not_confirmed(self) -> str | None:
+        """Return why no model of this objective can be scored on new data; None if one can."""
+        for method in ("fit", "evaluate"):
+            if getattr(type(self), method) is getattr(Objective, method):
+                return (
+                    "`objective` must have `fit` and `evaluate` to be confirmed, got a "
+                    f"{type(self).__name__} without `{method}`."
+                )
+        return None
+
     def row_scores(self, model: Any, data: Any) -> NDArray[np.float64] | None:
         """Return what each row of the data contributes to the metric of a model that `fit` made.
 
@@ -416,10 +425,7 @@ class Objective(abc.ABC):
     def _all_facts(self) -> Facts:
         noted: dict[str, Any] = {}
         for name, function in self._functions().items():
-            noted[f"the code of `{name}`"] = code_digest(function)
-            noted[f"the data that `{name}` reads"] = captured_data(function)
-            noted[f"the code that `{name}` calls"] = called_code(function)
-            noted[f"the configuration that `{name}` reads"] = captured_settings(function)
+            noted |= facts_of_function(name, function)
         noted |= self._noted_facts()
         watched = {f"`{name}`": getattr(self.settings, name) for name in ("patience", "min_delta")}
         return Facts(self.facts, self._known_facts(), {**noted, **watched})

@@ -16,6 +16,7 @@ from hpolab import _optuna
 from hpolab.errors import check_folder
 from hpolab.files import remove_leftovers, replace_file
 from hpolab.logs import get_logger
+from hpolab.trial.packing import BYTES
 from hpolab.trial.sealed import seal, unseal
 
 if TYPE_CHECKING:
@@ -98,12 +99,14 @@ class Checkpoint:
         reports: Step -> value, of all steps so far.
         progress: The reporter's own counters: plain numbers by name.
         state: The trainer's state, as bytes that only the trainer reads.
+        form: How `hpolab.trial.packing` has made these bytes; "bytes" are the trainer's own.
     """
 
     step: int
     reports: Mapping[int, float]
     progress: Mapping[str, Any]
     state: bytes
+    form: str = BYTES
 
     def to_bytes(self) -> bytes:
         """Return what `from_bytes` reads."""

@@ -10,10 +10,10 @@ import optuna
 import pytest
 from optuna.artifacts import FileSystemArtifactStore
 from optuna.artifacts.exceptions import ArtifactNotFound
-from optuna.trial import TrialState
 
 from hpolab import CheckpointFolder, InvalidArgument, Reporter, load_study, make_study, run
 from hpolab.trial.checkpoint import Checkpoint, TrialCheckpoints, default_store
+from hpolab.trial.sealed import seal
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -225,11 +225,12 @@ def test_checkpoints_keep_their_distance(url, tmp_path):
     calls = []
     reporter = Reporter(study.ask(), checkpoint_every=3, checkpoint_seconds=0)
     for step in range(7):
-        reporter.report(1.0, step, state=lambda: calls.append(1) or b"w")
-    assert len(calls) == 2
+        reporter.report(1.0, step, state=lambda step=step: calls.append(step) or b"w")
+    assert calls == [0, 2, 5]  # the first only to see that it can be kept
     reporter = Reporter(study.ask())  # ten seconds have not passed
-    reporter.report(1.0, 0, state=lambda: calls.append(1) or b"w")
-    assert len(calls) == 2
+    for step in range(3):
+        reporter.report(1.0, step, state=lambda step=step: calls.append(step) or b"w")
+    assert calls == [0, 2, 5, 0]
 
 
 @pytest.mark.parametrize(
@@ -244,8 +245,17 @@ def test_bad_setting_is_refused(arguments, message):
         Reporter(make_study("s", storage="memory://").ask(), **arguments)
 
 
-def test_state_is_not_asked_for_in_memory():
-    study = make_study("s", storage="memory://")
-    reporter = Reporter(study.ask(), checkpoint_seconds=0)
-    reporter.report(1.0, 0, state=lambda: pytest.fail("nothing in memory outlives its process"))
-    assert study.trials[0].state == TrialState.RUNNING
+def test_checkpoint_of_an_earlier_hpolab_is_restored(url):
+    trial = make_study("s", storage=url).ask()
+    head = {"step": 3, "reports": {"3": 0.5}}
+    head["progress"] = {
+        "best_value": 0.5,
+        "best_step": 3,
+        "without_improvement": 0,
+        "elapsed_seconds": 1.0,
+    }
+    raw = seal(b"hpolab checkpoint 1\n", head, b"weights")
+    TrialCheckpoints(default_store(trial.study), "s", 0).save(Checkpoint.from_bytes(raw))
+    reporter = Reporter(trial)
+    assert reporter.restore() == b"weights"
+    assert reporter.next_step == 4

@@ -34,6 +34,7 @@ from hpolab.trial.lease import ERROR_KEY
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
+    from os import PathLike
 
     from optuna import Study
     from optuna.storages import BaseStorage
@@ -93,7 +94,7 @@ def import_runs(
     value: str,
     direction: str,
     params: Sequence[str] | Mapping[str, Any] | None = None,
-    storage: str | BaseStorage | None = "memory://",
+    storage: str | PathLike[str] | BaseStorage | None = "memory://",
     baseline: str | int | None = None,
     run_id: str | None = None,
     metrics: Sequence[str] = (),

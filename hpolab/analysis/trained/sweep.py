@@ -34,6 +34,7 @@ from hpolab.tables import TextTable
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from os import PathLike
     from typing import Unpack
 
     from optuna import Study
@@ -160,7 +161,7 @@ def sweep(
     stages: Mapping[str, Mapping[str, Sequence[Any]]],
     *,
     study_name: str,
-    storage: str | BaseStorage | None = None,
+    storage: str | PathLike[str] | BaseStorage | None = None,
     start: Mapping[str, Any] | None = None,
     seed: int = 0,
     **run_options: Unpack[RunOptions],
@@ -311,7 +312,9 @@ def _is_unfinished(study: Study) -> bool:
 
 
 @checks_keywords()
-def load_sweep(study_name: str, *, storage: str | BaseStorage | None = None) -> Sweep:
+def load_sweep(
+    study_name: str, *, storage: str | PathLike[str] | BaseStorage | None = None
+) -> Sweep:
     """Return a sweep as it stands in a storage, without running anything.
 
     Args:
