@@ -50,6 +50,7 @@ if TYPE_CHECKING:
 __all__ = ["DEFAULT_URL", "STORAGE_VARIABLE", "default_url", "open_storage"]
 
 DEFAULT_URL = "sqlite:///hpolab.db"
+"""The storage of whoever names none: a file in the folder in which Python was started."""
 
 STORAGE_VARIABLE = "HPOLAB_STORAGE"
 """The environment variable that names another default, for scripts and the command line alike."""

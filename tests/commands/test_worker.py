@@ -85,6 +85,9 @@ def held(trial):
 
 number = 3
 """
+LIGHTGBM = pytest.mark.needs("lightgbm", "sklearn")
+SKLEARN = pytest.mark.needs("sklearn")
+TORCH = pytest.mark.needs("torch")
 FAMILIES = {
     "lightgbm": """
 from hpolab import LightGBMObjective
@@ -215,10 +218,13 @@ def test_worker_without_any_budget_is_told_to_name_one(join, url):
         (signal.SIGUSR1, "objectives:steps", (), False),
         (signal.SIGTERM, "objectives:steps", (), False),
         (signal.SIGUSR1, "objectives:plain", ("--stop-seconds", "0.2"), True),
-        (signal.SIGTERM, "lightgbm_objective:objective", (), True),  # it keeps no checkpoints
-        (signal.SIGUSR1, "sklearn_objective:objective", (), False),
-        (signal.SIGTERM, "torch_objective:objective", (), False),
-        (signal.SIGUSR1, "torch_objective:objective", ("--fuse", "2"), False),
+        # LightGBM keeps no checkpoints.
+        pytest.param(signal.SIGTERM, "lightgbm_objective:objective", (), True, marks=LIGHTGBM),
+        pytest.param(signal.SIGUSR1, "sklearn_objective:objective", (), False, marks=SKLEARN),
+        pytest.param(signal.SIGTERM, "torch_objective:objective", (), False, marks=TORCH),
+        pytest.param(
+            signal.SIGUSR1, "torch_objective:objective", ("--fuse", "2"), False, marks=TORCH
+        ),
     ],
     ids=["reporter", "reporter by SIGTERM", "plain", "lightgbm", "sklearn", "torch", "fused"],
 )
@@ -379,7 +385,7 @@ def test_worker_started_when_all_slots_are_taken_waits_and_takes_over(
         ("objectives:shrot", ["has no 'shrot'", "Did you mean 'short'?"]),
         ("objetives:short", ["no 'objetives'", "Did you mean 'objectives'?"]),
         ("bad:objective", ["cannot be imported", "bad.py", "no_such_package"]),
-        ("no_gpu.py:objective", ["`device` must be available", "'cuda'"]),
+        pytest.param("no_gpu.py:objective", ["`device` must be available", "'cuda'"], marks=TORCH),
         ("script.py:objective", ["ends the program", "if __name__ == '__main__':"]),
         ("objectives:number", ["which is int"]),
         ("objectives:Reporter", ["which is the class Reporter"]),
@@ -446,6 +452,7 @@ def test_other_study_s_name_is_told_with_the_nearest(join, url):
     assert "Did you mean 't'?" in said or "--create" in said
 
 
+@pytest.mark.needs("redis")
 def test_storage_that_cannot_be_reached_ends_with_75(join, closed_port):
     code, said = join("objectives:short", "-n", "3", storage=f"redis://127.0.0.1:{closed_port}/0")
     assert code == 75
