@@ -23,6 +23,7 @@ extensions = [
     "constants",
     "from_code",
     "names_as_links",
+    "programs",
 ]
 source_suffix = {".md": "markdown", ".rst": "restructuredtext"}
 exclude_patterns = ["_build", "README.md"]
@@ -31,14 +32,13 @@ exclude_patterns = ["_build", "README.md"]
 myst_enable_extensions = ["colon_fence", "deflist", "fieldlist", "attrs_inline"]
 myst_heading_anchors = 4
 myst_links_external_new_tab = False
-suppress_warnings: list[str] = []
 
 # Reference: one page a family, written by hand as a list of names; the text is the docstrings'.
 autodoc_member_order = "bysource"
 autodoc_typehints = "signature"
 autodoc_typehints_format = "short"
 autodoc_preserve_defaults = True
-autodoc_default_options = {"members": True, "show-inheritance": True}
+autodoc_default_options = {"members": True}
 autodoc_class_signature = "mixed"
 add_module_names = False
 python_maximum_signature_line_length = 88
@@ -47,9 +47,11 @@ napoleon_google_docstring = True
 napoleon_numpy_docstring = False
 napoleon_use_rtype = False
 napoleon_use_ivar = True
-napoleon_custom_sections = ["Warns"]
 default_role = "py:obj"
 toc_object_entries_show_parents = "hide"
+
+# Quotes and dashes stay as they are typed: many are code.
+smartquotes = False
 
 # Looks.
 html_theme = "furo"

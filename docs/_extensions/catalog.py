@@ -47,10 +47,7 @@ def lightgbm() -> str:
 
 def estimators() -> str:
     """Return a table for each class of scikit-learn."""
-    from sklearn.utils import all_estimators
-
-    classes = dict(all_estimators())
-    return _sections((f"`{name}`", estimator_space(classes[name]())) for name in ESTIMATORS)
+    return _sections((f"`{name}`", estimator_space(name)) for name in ESTIMATORS)
 
 
 def recommenders() -> str:
@@ -74,7 +71,7 @@ def table_of(space: SearchSpace) -> str:
     <BLANKLINE>
     Fixed: `n` = 3.
     """
-    defaults, sources = _defaults(space), space.sources()
+    defaults, sources = space.defaults(), space.sources()
     rows = [
         _row(space, name, distribution, defaults, sources)
         for name, distribution in space.distributions().items()
@@ -89,11 +86,6 @@ def table_of(space: SearchSpace) -> str:
 
 def _sections(spaces: Any) -> str:
     return "\n".join(f"### {title}\n\n{table_of(space)}\n" for title, space in spaces)
-
-
-def _defaults(space: SearchSpace) -> dict[str, Any]:
-    """Return the default of each parameter by its address, in trainer units."""
-    return space.defaults()
 
 
 def _row(
@@ -123,11 +115,11 @@ def _value(value: Any) -> str:
     if isinstance(value, bool) or value is None:
         return f"`{value}`"
     if isinstance(value, (int, float)):
-        return f"{value:.6g}" if isinstance(value, float) else str(value)
+        return f"{value:.6g}".replace("e-0", "e-").replace("e+0", "e")
     return f"`{value}`"
 
 
 def _linked(source: str) -> str:
     """Return a source as Markdown, with a link where it names a paper of arXiv."""
     text = source.replace("|", r"\|").replace("*", r"\*").replace("<", r"\<")
-    return re.sub(r"arXiv:(\d{4}\.\d{5})", r"[arXiv:\1](https://arxiv.org/abs/\1)", text)
+    return re.sub(r"arXiv:(\d{4}\.\d{4,5})", r"[arXiv:\1](https://arxiv.org/abs/\1)", text)

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import catalog
 import command_line
-import named
+import places
+import programs
 import promises
 from sphinx.util.docutils import SphinxDirective
 
@@ -26,10 +27,12 @@ PARTS: dict[str, Callable[[], str]] = {
     "lightgbm": catalog.lightgbm,
     "estimators": catalog.estimators,
     "recommenders": catalog.recommenders,
+    "programs": programs.programs,
+    "cluster-files": programs.cluster_files,
+    "names": places.names,
     "commands": command_line.commands,
-    "samplers": named.samplers,
-    "pruners": named.pruners,
     "promises": promises.promises,
+    "reasons": promises.why,
 }
 
 

@@ -7,11 +7,11 @@ to be fetched at each build, so that Optuna's few names stand here.
 
 from __future__ import annotations
 
-import re
 from typing import TYPE_CHECKING, Any
 
 from docutils import nodes
-from sphinx.addnodes import pending_xref
+from places import public_name
+from sphinx.addnodes import desc, desc_parameter, desc_signature, pending_xref
 from sphinx.transforms import SphinxTransform
 
 import hpolab
@@ -34,17 +34,37 @@ _OPTUNA_PAGES = {
     "Trial": "generated/optuna.trial.Trial.html",
     "TrialPruned": "generated/optuna.TrialPruned.html",
 }
-# `run`, `run(...)` and `run(study, objective, n_trials=70)` all speak of `run`.
-_NAME = re.compile(r"(?:hpolab\.)?([A-Za-z]\w*(?:\.[a-z]\w*)?)(?:\([^()]*\))?")
-# As a word of code these are arguments or other things more often than the function.
-_AMBIGUOUS = {"average", "influence", "run", "sweep", "recommend", "confirm", "compare"}
 
 
 def setup(app: Sphinx) -> dict[str, Any]:
     """See Sphinx."""
     app.connect("missing-reference", _resolve_short_name)
     app.add_transform(_LinkCode)
+    app.connect("doctree-read", _unlink_arguments)
     return {"version": hpolab.__version__, "parallel_read_safe": True}
+
+
+def _unlink_arguments(app: Sphinx, document: nodes.document) -> None:
+    """Take the link from what is an argument's name, though a method may be called the same.
+
+    Also from what only looks like an address of mail: NDCG@10.
+    """
+    for described in document.findall(desc):
+        for text in list(described.findall(nodes.Text)):
+            if text == " -- ":  # between an argument and its meaning
+                text.parent.replace(text, nodes.Text(": "))
+        arguments = {
+            name.astext().lstrip("*")
+            for signature in described.findall(desc_signature)
+            for parameter in signature.findall(desc_parameter)
+            for name in parameter.findall(nodes.Text)
+        }
+        for reference in list(described.findall(pending_xref)):
+            if reference.get("reftype") == "obj" and reference["reftarget"] in arguments:
+                reference.replace_self(reference.children)
+    for link in list(document.findall(nodes.reference)):
+        if link.get("refuri", "").startswith("mailto:"):
+            link.replace_self(link.children)
 
 
 class _LinkCode(SphinxTransform):
@@ -65,22 +85,6 @@ class _LinkCode(SphinxTransform):
             )
             code.replace_self(reference)
             reference += code
-
-
-def public_name(text: str) -> str | None:
-    """Return the public name that a piece of code speaks of, with its method if it has one.
-
-    >>> public_name("run(study, n_trials=7)"), public_name("Objective.fit_best"), public_name("x")
-    ('run', 'Objective.fit_best', None)
-    """
-    match = _NAME.fullmatch(text)
-    if match is None:
-        return None
-    name = match.group(1)
-    root, _, member = name.partition(".")
-    if root not in hpolab.__all__ or (root in _AMBIGUOUS and "(" not in text):
-        return None
-    return name if not member or hasattr(getattr(hpolab, root), member) else None
 
 
 def _is_linked(node: nodes.Node) -> bool:

@@ -148,7 +148,7 @@ class RecommenderObjective(Objective):
     All of ``metrics`` are stored with the trial, each with its standard error over users.
 
     Args:
-        trainer: One of ``hpolab.search_space.RECOMMENDERS``, or a `RecommenderTrainer`.
+        trainer: One of `RECOMMENDERS`, or a `RecommenderTrainer`.
         splits: What trains, steers, ranks and tests; nothing here reads `test`.
         search_space: By default `recommender_space` of the trainer.
         metric: What is tuned: one of `RANKING_METRICS` with its cut. A steadier one than that
@@ -158,7 +158,7 @@ class RecommenderObjective(Objective):
         n_sampled: Rank each held-out item among so many sampled items in place of all: for
             comparison with published figures only. See `RankingTask`.
         device: Where models of torch live.
-        references: Recommenders, of ``hpolab.search_space.RECOMMENDERS``, whose metrics at their
+        references: Recommenders, of `RECOMMENDERS`, whose metrics at their
             defaults stand beside the trials in reports; () for none.
         **settings: ``patience`` (15 epochs by default) and the others of `ReporterSettings`.
 
@@ -317,7 +317,7 @@ class RecommenderObjective(Objective):
 
         Args:
             data: The split to rank.
-            names: Which ones, of ``hpolab.search_space.RECOMMENDERS``.
+            names: Which ones, of `RECOMMENDERS`.
         """
         return {name: self.estimates(self._baseline(name), data) for name in names}
 
