@@ -79,7 +79,8 @@ class Recommended(Displayed):
         params: The configuration in trainer units.
         trial_params: The configuration as a trial stores it.
         trial: Its trial's number; None if it has no trial.
-        run: The id of the run that this trial was imported from; None for all others.
+        run: The id of the run that this trial was imported from, "row 3" if no column names the
+            runs; None for all others.
         tried: Whether it has been trained.
         value: If it was trained again, its mean on test data over seeds; otherwise its trial's
             value; None if it was not tried.
@@ -458,7 +459,10 @@ def _cell(params: Mapping[str, Any], name: str) -> str:
 
 def _origin(each: Recommended) -> str:
     if each.trial is not None:
-        return str(each.trial) + (f" (run {each.run})" if each.run is not None else "")
+        if each.run is None:
+            return str(each.trial)
+        label = each.run if each.run.startswith("row ") else f"run {each.run}"
+        return f"{each.trial} ({label})"
     return "tried" if each.tried else "not yet tried"
 
 

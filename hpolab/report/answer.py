@@ -10,7 +10,7 @@ from hpolab.analysis.effects import BETTER, SAME, UNKNOWN, WORSE
 from hpolab.analysis.wording import INTERVAL, count, ends, mean_and_error, measured, short
 from hpolab.report.blocks import Answer
 from hpolab.report.gains import chance_words
-from hpolab.report.reading import label_of, value_of
+from hpolab.report.reading import value_of
 from hpolab.studies.imported import IMPORT_KEY
 from hpolab.studies.trials import tally
 
@@ -168,7 +168,7 @@ def _unconfirmed(reading: Reading, noise: Noise | None) -> Answer:
     if best is None:
         n = count(len(reading.complete), "complete trial")
         return Answer(f"No result yet: each of {n} violates a constraint.", [])
-    reached = f"best {metric} {short(best.value)} with {label_of(best)}"
+    reached = f"best {metric} {short(best.value)} with {reading.label(best)}"
     lucky = f"the best of {count(len(reading.complete), 'run')} is partly luck"
     if baseline is None:
         return Answer(

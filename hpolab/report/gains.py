@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from optuna.trial import TrialState
 
 from hpolab.analysis.wording import count, ends, measured, short, signed
-from hpolab.report.reading import label_of, value_of
+from hpolab.report.reading import value_of
 
 if TYPE_CHECKING:
     from hpolab.analysis.confirmation import Confirmation
@@ -28,7 +28,7 @@ def gain_tiles(reading: Reading, confirmation: Confirmation | None) -> list[Tile
     best, baseline = reading.best, reading.baseline
     if best is None:
         return []
-    tiles = [(f"best {reading.metric}", short(best.value), f"{label_of(best)}, one run")]
+    tiles = [(f"best {reading.metric}", short(best.value), f"{reading.label(best)}, one run")]
     if confirmation is not None:
         tiles.insert(0, _confirmed_tile(confirmation))
     elif baseline is not None and baseline.state == TrialState.COMPLETE:

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     from hpolab.studies.recipe import Recipe
 
-__all__ = ["Reading", "label_of", "read", "value_of"]
+__all__ = ["Reading", "read", "value_of"]
 
 
 @dataclass(frozen=True)
@@ -102,6 +102,10 @@ class Reading:
     def best(self) -> FrozenTrial | None:
         """The best trial of a study with one value."""
         return best_of(self.complete, self.directions[0]) if self.is_single else None
+
+    def label(self, trial: FrozenTrial) -> str:
+        """Return what to call a trial: "trial 5", or the run that it was imported from."""
+        return run_label(trial, self.user_attrs) or f"trial {trial.number}"
 
     def params(self, trial: FrozenTrial) -> dict[str, Any]:
         """Return a trial's parameters in trainer units, if the space is known.
@@ -199,11 +203,6 @@ def read(study: Study) -> Reading:
         baseline=baseline,
         baseline_name="" if baseline is None else name,
     )
-
-
-def label_of(trial: FrozenTrial) -> str:
-    """Return what to call a trial: "trial 5", or the run that it was imported from."""
-    return run_label(trial) or f"trial {trial.number}"
 
 
 def value_of(trial: FrozenTrial) -> float:

@@ -14,7 +14,7 @@ from hpolab.report.confirmation import confirmation_blocks
 from hpolab.report.gains import gain_tiles
 from hpolab.report.known import Known, known_of
 from hpolab.report.made_by import made_by
-from hpolab.report.reading import label_of, read
+from hpolab.report.reading import read
 from hpolab.report.references import references_section
 from hpolab.report.spelling import spelled
 from hpolab.report.staged import ensemble_section, post_section
@@ -140,7 +140,7 @@ def _trained_again(found: Known) -> list[Section]:
 def _references(reading: Reading) -> list[Section]:
     if reading.best is None:
         return []
-    return references_section(reading, {label_of(reading.best): reading.best})
+    return references_section(reading, {reading.label(reading.best): reading.best})
 
 
 def _recommended(
@@ -164,7 +164,7 @@ def _snippets(
     reading: Reading, alike: Sequence[Recommended], prefixes: Mapping[str, str | None] | None
 ) -> Snippets:
     one = alike[0]
-    of = {trial.number: label_of(trial) for trial in reading.complete}
+    of = {trial.number: reading.label(trial) for trial in reading.complete}
     origin = "Not yet tried" if one.trial is None else of[one.trial].capitalize()
     expected = one.expected
     half = 0.0 if expected is None else (expected.high - expected.low) / 2

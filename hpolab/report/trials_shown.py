@@ -8,7 +8,6 @@ from optuna.trial import TrialState
 
 from hpolab.analysis.wording import change, count, duration, measured, short
 from hpolab.report.blocks import Section, Text
-from hpolab.report.reading import label_of
 from hpolab.studies.imported import run_label
 from hpolab.studies.trials import METRICS_KEY, is_feasible
 from hpolab.tables import TextTable
@@ -35,14 +34,15 @@ def against_baseline(reading: Reading, confirmation: Confirmation | None) -> Tex
         return Text(["Each complete trial violates a constraint, so there is no best trial."])
     params = reading.params(best)
     if baseline is None or baseline.number == best.number:
-        of = label_of(best) if baseline is None else f"{_title(reading)}, the best so far"
+        of = reading.label(best) if baseline is None else _title(reading)
+        note = "" if baseline is None else f"{of.capitalize()}: {reading.label(best)}."
         rows = [[reading.metric, short(best.value)], *([k, short(v)] for k, v in params.items())]
-        return TextTable(["", of], rows, frozenset([0]))
+        return TextTable(["", of], rows, frozenset([0]), note)
     known = baseline.value if baseline.state == TrialState.COMPLETE else None
     gained = "-" if known is None else change(known, best.value)
     first = [reading.metric, short(known), short(best.value), gained]
-    head = ["", _title(reading), label_of(best), "change"]
-    note = f"One run each; {_title(reading)}: {label_of(baseline)}."
+    head = ["", _title(reading), reading.label(best), "change"]
+    note = f"One run each. {_title(reading).capitalize()}: {reading.label(baseline)}."
     return _two_columns(head, [first], reading.params(baseline), params, note)
 
 
@@ -62,8 +62,12 @@ def _confirmed_table(
             else change(baseline.tuning_value, chosen.tuning_value),
         ],
     ]
-    head = ["", confirmation.baseline_name.removeprefix("the "), label, "change"]
-    return _two_columns(head, rows, _params_of(reading, baseline), _params_of(reading, chosen))
+    name = confirmation.baseline_name.removeprefix("the ")
+    of_trial = "" if baseline.trial is None else f" {name.capitalize()}: trial {baseline.trial}."
+    note = f"Test data: mean over {count(confirmation.n_seeds, 'new seed')}.{of_trial}"
+    head = ["", name, label, "change"]
+    before, after = _params_of(reading, baseline), _params_of(reading, chosen)
+    return _two_columns(head, rows, before, after, note)
 
 
 def _params_of(reading: Reading, configuration: Configuration) -> Mapping[str, Any]:
@@ -119,7 +123,7 @@ def leaderboard(reading: Reading) -> Section:
     leaders = reading.ranked[:_LEADERS]
     metrics = reading.metrics
     names = list(dict.fromkeys(name for trial in leaders for name in reading.tuned(trial)))
-    runs = all(run_label(trial) for trial in leaders)
+    runs = all(run_label(trial, reading.user_attrs) for trial in leaders)
     timed = ["time"] if reading.training_seconds > 0 else []
     head = ["run" if runs else "trial", reading.metric, *metrics, *names, *timed]
     rows = [_leader(reading, trial, metrics, names, runs=runs) for trial in leaders]
@@ -137,7 +141,7 @@ def leaderboard(reading: Reading) -> Section:
     if any(not is_feasible(trial) for trial in leaders):
         notes.append("Trials in brackets violate a constraint.")
     table = TextTable(head, rows, strong, " ".join(notes), may_be_cut=True)
-    return Section("leaderboard", "Best trials", [table], for_terminal=True)
+    return Section("leaderboard", "Leaderboard", [table], for_terminal=True)
 
 
 def _leader(
@@ -151,7 +155,7 @@ def _leader(
     stored = trial.user_attrs.get(METRICS_KEY)
     recorded = stored if isinstance(stored, dict) else {}
     params = reading.tuned(trial)
-    number = label_of(trial).removeprefix("run " if runs else "trial ")
+    number = reading.label(trial).removeprefix("run " if runs else "trial ")
     number = number if is_feasible(trial) else f"({number})"
     time = "-" if trial.duration is None else duration(trial.duration.total_seconds())
     return [

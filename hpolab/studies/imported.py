@@ -5,6 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from typing import Any
+
     from optuna import Study
     from optuna.trial import FrozenTrial
 
@@ -20,16 +23,24 @@ ROW_KEY = "hpolab:row"
 """Of a run that no column names: its row in the table, from 1. Its id is made of its cells then."""
 
 
-def run_label(trial: FrozenTrial) -> str | None:
+def run_label(trial: FrozenTrial, study_attrs: Mapping[str, Any]) -> str | None:
     """Return what to call an imported run: "run 8", or "row 3" where no column names the runs.
 
+    Args:
+        trial: The trial.
+        study_attrs: The user attributes of its study.
+
     Returns:
-        None for any other trial.
+        None for any other trial, and for a row if the table was imported again with its rows in
+        another order: two runs may have the same row then.
     """
-    if RUN_KEY not in trial.user_attrs:
+    mark = study_attrs.get(IMPORT_KEY)
+    if mark is None or RUN_KEY not in trial.user_attrs:
         return None
+    if mark.get("run_id") is not None:
+        return f"run {trial.user_attrs[RUN_KEY]}"
     row = trial.user_attrs.get(ROW_KEY)
-    return f"run {trial.user_attrs[RUN_KEY]}" if row is None else f"row {row}"
+    return None if row is None or mark.get("is_reordered") else f"row {row}"
 
 
 def imported_baseline(study: Study) -> FrozenTrial | None:
