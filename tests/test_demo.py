@@ -21,6 +21,9 @@ def n_finished(url: str, study_name: str) -> int:
     return sum(trial.state.is_finished() for trial in trials)
 
 
+# It trains a CNN on digits, in processes of its own.
+pytestmark = pytest.mark.needs("torch", "sklearn")
+
 DEMO = """
 import sys
 from hpolab.cli import app

@@ -41,6 +41,9 @@ CALLS = {
     "h.make_sampler('cmaes', seed=0)": "cmaes",
     "h.make_sampler('gp', seed=0)": "torch",
     "h.make_study('cmaes', storage='memory://', sampler='cmaes')": "cmaes",
+    "h.make_study('gp', storage='memory://', sampler=samplers.GPSampler)": "torch",
+    "h.make_study('gp', storage='memory://', sampler=samplers.GPSampler(seed=0))": "torch",
+    "h.TrialSeededSampler(samplers.CmaEsSampler, seed=0)": "cmaes",
     "h.open_storage('grpc://localhost:1')": "grpc",
     "h.open_storage('mysql://user@localhost/database')": "mysql",
     "h.open_storage('postgresql://user@localhost/database')": "postgres",
@@ -89,6 +92,7 @@ class Without(PathFinder):
 sys.meta_path[sys.meta_path.index(PathFinder)] = Without
 
 import hpolab as h
+from optuna import samplers
 
 def quadratic(trial):
     return trial.suggest_float("x", -1, 1) ** 2

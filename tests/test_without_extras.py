@@ -37,9 +37,7 @@ def run(tmp_path: Path):
     def run(files: dict[str, str], **least: int) -> subprocess.CompletedProcess[str]:
         package = tmp_path / "tests"
         package.mkdir()
-        (package / "without_extras.py").write_text(
-            (ROOT / "tests" / "without_extras.py").read_text()
-        )
+        shutil.copy(ROOT / "tests" / "without_extras.py", package)
         (tmp_path / "set_up.py").write_text(HIDDEN + LEAST.format(least=least))
         for name, text in files.items():
             (package / name).parent.mkdir(exist_ok=True)

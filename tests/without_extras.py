@@ -41,9 +41,22 @@ OF_THE_REPOSITORY = frozenset(
 )
 
 # Environment -> folder of the tests (or file, where it lies in none) -> how many pass at least.
-# A few below what passes, so that a test may go without a word here.
+# A tenth below what passes, so that not every test that goes has to be counted here.
 LEAST: dict[str, dict[str, int]] = {
-    "core": {},
+    "core": {
+        "analysis": 565,
+        "objectives": 75,
+        "recommender": 175,
+        "report": 55,
+        "running": 200,
+        "search_space": 295,
+        "staged": 38,
+        "storage": 505,
+        "studies": 760,
+        "test_extras": 150,
+        "test_package": 300,
+        "trial": 110,
+    },
     "lowest": {},
 }
 _MISSING = re.compile(r"ModuleNotFoundError: No module named '(\w+)|MissingExtra: .*hpolab\[(\w+)")

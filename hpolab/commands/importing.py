@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from itertools import pairwise
 from pathlib import Path  # noqa: TC003 - typer reads it when it runs
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -87,20 +87,23 @@ def import_table(
     """
     from hpolab.analysis.trained.import_runs import import_runs
 
-    direction = direction_of(value) if maximize is None else _direction(maximize)
     name = study_name or table.stem
-    study = import_runs(
-        table,
-        study_name=name,
-        value=value,
-        direction=direction,
-        params=params or None,
-        metrics=metrics or (),
-        storage=storage,
-        run_id=run_id,
-        baseline=baseline,
-        steps=steps,
-    )
+    asked: Any = {
+        "study_name": name,
+        "value": value,
+        "params": params or None,
+        "metrics": metrics or (),
+        "run_id": run_id,
+        "baseline": baseline,
+        "steps": steps,
+    }
+    if maximize is None:
+        # What is wrong with the table or its columns is said before what is missing.
+        import_runs(table, direction="minimize", storage="memory://", **asked)
+        direction = direction_of(value)
+    else:
+        direction = _direction(maximize)
+    study = import_runs(table, direction=direction, storage=storage, **asked)
     _tell(study, value, direction, is_told=maximize is not None, are_named=bool(params))
     out.say("Next:", command_line("influence", name, storage=storage), style="bold")
     for command in ("recommend", "report"):

@@ -222,6 +222,14 @@ def _csv_rows(path: Path) -> list[dict[str, str]]:
         raise DataNotFound(
             f"`source` must be a CSV file, got {path}, which does not exist."
         ) from None
+    except OSError as error:
+        raise InvalidArgument(
+            f"`source` must be a CSV file, got {path}, which cannot be read: {error.strerror}."
+        ) from None
+    except UnicodeDecodeError:
+        raise InvalidArgument(
+            f"`source` must be a CSV file, got {path}, which is no text in UTF-8: save it as CSV."
+        ) from None
     head = text.partition("\n")[0]
     reader = csv.DictReader(text.splitlines(), delimiter=max(",;\t", key=head.count))
     rows = []
