@@ -14,7 +14,6 @@ from optuna.trial import TrialState
 
 from hpolab.display import Displayed
 from hpolab.errors import InvalidArgument, InvalidType, RecipeMismatch, check_count
-from hpolab.identity import captured_data, code_digest
 from hpolab.keywords import checks_keywords
 from hpolab.objectives.by_row import agrees, as_row_scores
 from hpolab.search_space.space import SearchSpace, as_space
@@ -22,7 +21,7 @@ from hpolab.studies.export import trainer_params
 from hpolab.studies.facts import Facts, check_facts, compare_facts
 from hpolab.studies.imported import RUN_KEY
 from hpolab.studies.trials import as_direction, best_of
-from hpolab.surroundings import called_code, captured_settings, held_values
+from hpolab.surroundings import facts_of_function, held_values
 from hpolab.trial.lease import ERROR_KEY
 from hpolab.trial.reporter import (
     REASON_KEY,
@@ -428,10 +427,7 @@ class Objective(Displayed):
     def _all_facts(self) -> Facts:
         noted: dict[str, Any] = {}
         for name, function in self._functions().items():
-            noted[f"the code of `{name}`"] = code_digest(function)
-            noted[f"the data that `{name}` reads"] = captured_data(function)
-            noted[f"the code that `{name}` calls"] = called_code(function)
-            noted[f"the configuration that `{name}` reads"] = captured_settings(function)
+            noted |= facts_of_function(name, function)
         noted |= self._noted_facts()
         watched = {f"`{name}`": getattr(self.settings, name) for name in ("patience", "min_delta")}
         return Facts(self.facts, self._known_facts(), {**noted, **watched})

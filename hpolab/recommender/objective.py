@@ -9,7 +9,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from hpolab.display import Displayed
-from hpolab.errors import InvalidArgument, InvalidType, MissingExtra, check_count, hint, one_of
+from hpolab.errors import (
+    InvalidArgument,
+    InvalidType,
+    MissingExtra,
+    check_count,
+    hint,
+    needs,
+    one_of,
+)
 from hpolab.fingerprint import data_fingerprint
 from hpolab.keywords import checks_keywords
 from hpolab.objectives.base import Objective
@@ -416,7 +424,8 @@ def open_trainer(trainer: str | RecommenderTrainer, device: str = "cpu") -> Reco
         module = import_module(f"hpolab.recommender.{file}")
         opened: RecommenderTrainer = getattr(module, name)()
         return opened
-    from hpolab.recommender.training import TorchRecommenderTrainer
+    with needs(f"`trainer={trainer!r}`", "PyTorch", "recommender"):
+        from hpolab.recommender.training import TorchRecommenderTrainer
 
     return TorchRecommenderTrainer(trainer, device=device)
 

@@ -37,11 +37,13 @@ from hpolab.running.others import refuse_other_objective
 from hpolab.running.outcome import say_nothing_to_do, say_outcome
 from hpolab.running.plan import Plan
 from hpolab.running.progress import is_bar_shown, study_progress
+from hpolab.studies.facts import note_facts
 from hpolab.studies.history import history_of
 from hpolab.studies.pruner import with_max_resource
 from hpolab.studies.recipe import REFERENCES_KEY, check_search_space, read_recipe
 from hpolab.studies.sampler import ManualSampler
 from hpolab.studies.trials import is_begun
+from hpolab.surroundings import facts_of_function
 from hpolab.trial.lease import (
     asked_here,
     is_spent,
@@ -250,6 +252,8 @@ def _prepared(study: Study, objective: ObjectiveFunction, plan: Plan, default_fi
         if default_first:
             first_params = objective.search_space.to_trial(objective.search_space.defaults())
             plan = replace(plan, first_params=first_params)
+    else:
+        note_facts(study, facts_of_function("objective", objective))
     refuse_other_objective(study, name_of(objective))
     _note_window(study, plan.window)
     _note_budget(study, plan.n_trials)

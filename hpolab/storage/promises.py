@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 from optuna.storages import InMemoryStorage
 
 from hpolab.display import Displayed
-from hpolab.errors import InvalidType
+from hpolab.storage.location import url_of
 from hpolab.storage.paths import path_of
 from hpolab.storage.redaction import redact
 from hpolab.storage.url import default_url, open_storage
@@ -18,6 +18,7 @@ from hpolab.tables import TextTable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
+    from os import PathLike
     from pathlib import Path
 
 __all__ = [
@@ -128,7 +129,7 @@ _TITLES = {
 }
 
 
-def check_storage(url: str | None = None) -> StoragePromises:
+def check_storage(url: str | PathLike[str] | None = None) -> StoragePromises:
     """Tell what the storage at a URL promises, by what its file system or server says of itself.
 
     The storage is opened for it; a file is not created.
@@ -150,9 +151,7 @@ def check_storage(url: str | None = None) -> StoragePromises:
           several processes       NO   each process has a memory of its own
           several hosts           NO   each process has a memory of its own
     """
-    url = default_url() if url is None else url
-    if not isinstance(url, str):
-        raise InvalidType(f"`url` must be the URL of a storage, got {type(url).__name__}.")
+    url = default_url() if url is None else url_of(url)
     scheme = url.partition("://")[0]
     # A question makes no file.
     storage = open_storage(url, create=scheme not in ("journal", "sqlite"))

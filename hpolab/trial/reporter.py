@@ -64,6 +64,9 @@ __all__ = [
 ]
 
 REASON_KEY = "hpolab:reason"
+CHECKPOINT_SECONDS = 10.0
+"""Seconds between two checkpoints where nobody has asked for more or fewer."""
+
 _DEAD = "hpolab:dead"  # the name of the constraint
 
 _logger = get_logger(__name__)
@@ -76,8 +79,8 @@ class ReporterOptions(TypedDict, total=False):
     min_delta: float
     timeout_seconds: float | None
     checkpoints: ArtifactStore | None
-    checkpoint_every: int
-    checkpoint_seconds: float
+    checkpoint_every: int | None
+    checkpoint_seconds: float | None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,9 +97,11 @@ class ReporterSettings:
         checkpoints: Where checkpoints of running trials are kept: any artifact store of
             ``optuna.artifacts``. By default a folder beside the storage's file, or in the working
             folder for a server.
-        checkpoint_every: Reports between two checkpoints, at least; 1 or above.
-        checkpoint_seconds: Seconds between two checkpoints, at least: what a checkpoint costs
-            stays small beside what it saves.
+        checkpoint_every: Reports between two checkpoints, 1 or above: ``checkpoint_every=1`` keeps
+            each. None: as ``checkpoint_seconds`` says.
+        checkpoint_seconds: Seconds between two checkpoints, at least. None: 10, so that what a
+            checkpoint costs stays small beside what it saves; 0 where ``checkpoint_every`` is
+            given.
 
     Raises:
         InvalidArgument: If a field is out of its range.
@@ -112,16 +117,18 @@ class ReporterSettings:
     min_delta: float = 0.0
     timeout_seconds: float | None = None
     checkpoints: ArtifactStore | None = None
-    checkpoint_every: int = 1
-    checkpoint_seconds: float = 10.0
+    checkpoint_every: int | None = None
+    checkpoint_seconds: float | None = None
 
     def __post_init__(self) -> None:
-        _check_number("checkpoint_every", self.checkpoint_every, Integral)
-        if self.checkpoint_every < 1:
-            raise InvalidArgument(
-                f"`checkpoint_every` must be 1 or above, got {self.checkpoint_every}."
-            )
-        check_seconds("checkpoint_seconds", self.checkpoint_seconds, low=0)
+        if self.checkpoint_every is not None:
+            _check_number("checkpoint_every", self.checkpoint_every, Integral)
+            if self.checkpoint_every < 1:
+                raise InvalidArgument(
+                    f"`checkpoint_every` must be 1 or above, or None, got {self.checkpoint_every}."
+                )
+        if self.checkpoint_seconds is not None:
+            check_seconds("checkpoint_seconds", self.checkpoint_seconds, low=0)
         if self.patience is not None:
             _check_number("patience", self.patience, Integral)
             if self.patience < 1:
@@ -355,6 +362,7 @@ class Reporter:
         refuse_unloadable(objects)
         checkpoint = None if self._checkpoints is None else self._checkpoints.load()
         if checkpoint is None or self.trial is None:
+            self._say_starts_over()
             return None
         try:
             state, random_states = unpack(checkpoint.form, checkpoint.state)
@@ -372,7 +380,19 @@ class Reporter:
         self._go_on(checkpoint, self.trial)
         self._random = random_states
         self._set_random_states()
+        _logger.info(
+            f"Trial {self.trial.number} of study {self.trial.study.study_name!r} resumes from its "
+            f"checkpoint, behind step {checkpoint.step}."
+        )
         return state
+
+    def _say_starts_over(self) -> None:
+        """Say that reports are there but no checkpoint, so that steps are trained again."""
+        if self.trial is not None and self._stored:
+            _logger.info(
+                f"Trial {self.trial.number} of study {self.trial.study.study_name!r} starts over: "
+                f"it was trained to step {max(self._stored)}, and has no checkpoint."
+            )
 
     def _go_on(self, checkpoint: Checkpoint, trial: Trial) -> None:
         """Count on where a checkpoint has left off."""
@@ -564,8 +584,10 @@ class Reporter:
 
     def _checkpoint_is_due(self) -> bool:
         every, seconds = self.settings.checkpoint_every, self.settings.checkpoint_seconds
+        if seconds is None:
+            seconds = CHECKPOINT_SECONDS if every is None else 0.0
         elapsed = time.monotonic() - self._checkpointed
-        return len(self._reports) % every == 0 and elapsed >= seconds
+        return len(self._reports) % (every or 1) == 0 and elapsed >= seconds
 
     def _progress(self) -> dict[str, float | int | None]:
         return {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 import signal
 from typing import TYPE_CHECKING, Any
 
@@ -126,7 +127,10 @@ def folder(tmp_path: Path) -> Path:
 def test_killed_training_goes_on_behind_its_last_checkpoint(url, tmp_path, train):
     assert train(url, die_at=3).returncode == -signal.SIGKILL
     assert len(list(folder(tmp_path).iterdir())) == 1
-    assert train(url, die_at=6).returncode == -signal.SIGKILL
+    second = train(url, die_at=6)
+    assert second.returncode == -signal.SIGKILL
+    assert re.search(r"Trial 0 of study 's' is requeued. Its worker \(pid \d+ on", second.stderr)
+    assert "Trial 0 of study 's' resumes from its checkpoint, behind step 2." in second.stderr
     assert train(url).returncode == 0
     trial = load_study("s", storage=url).trials[0]
     assert trial.user_attrs["trained"] == list(range(8))
@@ -227,6 +231,12 @@ def test_checkpoints_keep_their_distance(url, tmp_path):
     for step in range(7):
         reporter.report(1.0, step, state=lambda step=step: calls.append(step) or b"w")
     assert calls == [0, 2, 5]  # the first only to see that it can be kept
+    calls.clear()
+    reporter = Reporter(study.ask(), checkpoint_every=2)  # as often as is said, however quick
+    for step in range(4):
+        reporter.report(1.0, step, state=lambda step=step: calls.append(step) or b"w")
+    assert calls == [0, 1, 3]
+    calls[:] = [0, 2, 5]
     reporter = Reporter(study.ask())  # ten seconds have not passed
     for step in range(3):
         reporter.report(1.0, step, state=lambda step=step: calls.append(step) or b"w")
@@ -236,7 +246,7 @@ def test_checkpoints_keep_their_distance(url, tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"checkpoint_every": 0}, "`checkpoint_every` must be 1 or above, got 0"),
+        ({"checkpoint_every": 0}, "`checkpoint_every` must be 1 or above, or None, got 0"),
         ({"checkpoint_seconds": -1}, "`checkpoint_seconds` must be 0 or above, got -1"),
     ],
 )

@@ -35,6 +35,7 @@ from hpolab.tables import TextTable
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from os import PathLike
     from typing import Unpack
 
     from optuna import Study
@@ -186,7 +187,7 @@ def sweep(
     stages: Mapping[str, Mapping[str, Sequence[Any]]],
     *,
     study_name: str,
-    storage: str | BaseStorage | None = None,
+    storage: str | PathLike[str] | BaseStorage | None = None,
     start: Mapping[str, Any] | None = None,
     seed: int = 0,
     **run_options: Unpack[RunOptions],
@@ -337,7 +338,9 @@ def _is_unfinished(study: Study) -> bool:
 
 
 @checks_keywords()
-def load_sweep(study_name: str, *, storage: str | BaseStorage | None = None) -> Sweep:
+def load_sweep(
+    study_name: str, *, storage: str | PathLike[str] | BaseStorage | None = None
+) -> Sweep:
     """Return a sweep as it stands in a storage, without running anything.
 
     Args:
