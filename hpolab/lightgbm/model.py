@@ -12,6 +12,7 @@ import numpy as np
 
 from hpolab.errors import DataNotFound, InvalidArgument, one_of
 from hpolab.files import replace_file
+from hpolab.keywords import checks_keywords
 from hpolab.lightgbm.columns import Columns
 
 if TYPE_CHECKING:
@@ -54,6 +55,7 @@ class LightGBMModel:
         encoded = self.columns.encode("features", features)
         return np.asarray(self.booster.predict(encoded, **options))
 
+    @checks_keywords()
     def importance(self, kind: str = "gain") -> dict[str, float]:
         """Return the importance of each feature, the largest first: name -> importance.
 

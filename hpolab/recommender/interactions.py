@@ -12,6 +12,7 @@ import numpy as np
 
 from hpolab.errors import InvalidArgument, one_of
 from hpolab.frames import read_columns
+from hpolab.keywords import checks_keywords
 from hpolab.recommender.features import Features
 from hpolab.recommender.ids import encode_ids, open_column
 from hpolab.recommender.text_tables import read_text_table
@@ -141,6 +142,7 @@ class Interactions:
         )
 
     @classmethod
+    @checks_keywords()
     def from_frame(
         cls,
         frame: Any,
@@ -201,6 +203,7 @@ class Interactions:
         return data
 
     @classmethod
+    @checks_keywords()
     def from_file(
         cls,
         path: str | Path,

@@ -15,6 +15,7 @@ from optuna.artifacts.exceptions import ArtifactNotFound
 from hpolab import _optuna
 from hpolab.errors import check_folder
 from hpolab.files import remove_leftovers, replace_file
+from hpolab.keywords import checks_keywords
 from hpolab.logs import get_logger
 from hpolab.trial.packing import BYTES
 from hpolab.trial.sealed import seal, unseal
@@ -58,6 +59,7 @@ class CheckpointFolder:
         InvalidArgument: If a file stands in its place.
     """
 
+    @checks_keywords()
     def __init__(self, folder: str | Path) -> None:
         self.folder = Path(folder).absolute()
         check_folder(self.folder)
