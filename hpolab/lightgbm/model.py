@@ -13,6 +13,7 @@ import numpy as np
 from hpolab.display import Displayed
 from hpolab.errors import DataNotFound, InvalidArgument, one_of
 from hpolab.files import replace_file
+from hpolab.keywords import checks_keywords
 from hpolab.lightgbm.columns import Columns
 from hpolab.tables import TextTable
 
@@ -58,6 +59,7 @@ class LightGBMModel(Displayed):
         encoded = self.columns.encode("features", features)
         return np.asarray(self.booster.predict(encoded, **options))
 
+    @checks_keywords()
     def importance(self, kind: str = "gain") -> dict[str, float]:
         """Return the importance of each feature, the largest first: name -> importance.
 

@@ -268,6 +268,7 @@ class LightGBMObjective(Objective):
         reporter.record(rounds=best.n_rounds, **best.values)
         return best.values[self.metric]
 
+    @checks_keywords()
     def fit(
         self, params: Mapping[str, Any], seed: int = 0, *, n_rounds: int | None = None
     ) -> LightGBMModel:
@@ -288,6 +289,7 @@ class LightGBMObjective(Objective):
         settings, n_rounds = self._fitting(params, seed, n_rounds)
         return self._model(self._bins.whole(settings), settings, n_rounds)
 
+    @checks_keywords()
     def fit_folds(
         self, params: Mapping[str, Any], seed: int = 0, *, n_rounds: int | None = None
     ) -> FoldModels:

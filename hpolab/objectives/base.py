@@ -160,6 +160,7 @@ class Objective(Displayed):
             reporter: Where each step is reported. Everything random is seeded from its ``seed``.
         """
 
+    @checks_keywords()
     def fit(self, params: Mapping[str, Any], seed: int = 0) -> Any:
         """Train with ``params`` outside any trial and return the model.
 
@@ -177,6 +178,7 @@ class Objective(Displayed):
             f"{type(self).__name__} does not define `fit`, which trains a model outside a trial."
         )
 
+    @checks_keywords()
     def fit_best(self, study: Study, *, seed: int | None = None) -> Any:
         """Return the model of the best trial.
 
@@ -191,6 +193,7 @@ class Objective(Displayed):
         """
         return self.fit_trial(study, self._best_trial(study), seed=seed)
 
+    @checks_keywords()
     def fit_trial(self, study: Study, trial: int | FrozenTrial, *, seed: int | None = None) -> Any:
         """Return the model of a trial, trained as long as the trial was.
 

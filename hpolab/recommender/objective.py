@@ -88,6 +88,7 @@ class Recommender(Displayed):
         """Return the scores of all items for user codes (b,): (b, n_items)."""
         return self.training.scores(users)
 
+    @checks_keywords()
     def recommend(self, user_ids: Any, k: int = 10) -> NDArray[Any]:
         """Return the ids of the best items for some users, the best first, (b, k), or (k,) for one.
 
@@ -237,6 +238,7 @@ class RecommenderObjective(Objective):
         reporter.record(**_flat(estimates))
         return estimates[self.metric].mean
 
+    @checks_keywords()
     def fit(self, params: Mapping[str, Any], seed: int = 0) -> Recommender:
         """Train with ``params`` outside any trial and return the best epoch's model.
 

@@ -241,6 +241,7 @@ class SklearnObjective(Objective):
         """Cross-validate one configuration; see the class for what is reported and returned."""
         return self._fidelity.train(self._training(params, reporter))
 
+    @checks_keywords()
     def fit(self, params: Mapping[str, Any], seed: int = 0) -> Any:
         """Return an estimator with ``params``, fitted on all rows.
 

@@ -302,6 +302,7 @@ class TorchObjective(Objective):
             options,
         )
 
+    @checks_keywords()
     def fit(self, params: Mapping[str, Any], seed: int = 0) -> nn.Module:
         """Train with ``params`` outside any trial and return the best epoch's model.
 
