@@ -21,7 +21,7 @@ from hpolab.analysis.repeats import (
 from hpolab.analysis.results import Result
 from hpolab.analysis.statistics import depends_on_seed
 from hpolab.analysis.tuning_curves import TuningCurve, curve_of_random_trials, curve_of_repeats
-from hpolab.analysis.wording import mean_and_error, short
+from hpolab.analysis.wording import count, mean_and_error, short
 from hpolab.errors import InvalidArgument, check_count, one_of
 from hpolab.studies.export import in_short
 from hpolab.studies.trials import sign_of
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 __all__ = ["Comparison"]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Comparison(Result):
     """What a comparison has found.
 
@@ -351,6 +351,12 @@ class Comparison(Result):
         reached = np.cumsum(chances)
         places = np.searchsorted(reached, np.asarray(quantiles) - 1e-12)
         return float(values @ chances), values[np.minimum(places, len(values) - 1)]
+
+    def _in_one_line(self) -> str:
+        return self.verdict or (
+            f"{self.study_name!r}, {count(len(self.contenders), 'contender')}: "
+            f"{', '.join(self.contenders)}"
+        )
 
     def _parts(self) -> list[str | TextTable]:
         return [self.table(), *([self.verdict] if self.verdict else [])]

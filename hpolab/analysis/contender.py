@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from optuna.trial import TrialState
 
+from hpolab.analysis.wording import listed, short
+from hpolab.display import Displayed
 from hpolab.errors import InvalidArgument
 from hpolab.search_space.space import SearchSpace
 from hpolab.studies.recipe import read_recipe
@@ -40,8 +42,8 @@ TUNED_KEY = "hpolab:tuned"
 _RANDOM = ("random", "RandomSampler")
 
 
-@dataclass(frozen=True)
-class Contender:
+@dataclass(frozen=True, repr=False)
+class Contender(Displayed):
     """One side of a comparison and what its study has found.
 
     Attributes:
@@ -101,6 +103,16 @@ class Contender:
         return np.array_equal(self.values, other.values, equal_nan=True) and np.array_equal(
             self.test_scores, other.test_scores, equal_nan=True
         )
+
+    def _in_one_line(self) -> str:
+        n = f"{len(self.values)} trials"
+        tunings = f"{len(self.tunings)} tunings of {n}" if self.repeats else n
+        best = (
+            "none complete"
+            if self.best_params is None
+            else (f"best {short(self.best_value)} with {listed(self.best_params)}")
+        )
+        return f"{self.name}, {tunings}, {best}"
 
 
 def random_draws(study: Study) -> NDArray[np.float64] | None:

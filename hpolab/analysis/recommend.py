@@ -15,7 +15,8 @@ from hpolab.analysis.overtuning import of_confirmation
 from hpolab.analysis.results import Result
 from hpolab.analysis.risks import risk_of
 from hpolab.analysis.trials import check_single_objective
-from hpolab.analysis.wording import ends, measured, short
+from hpolab.analysis.wording import ends, estimated, measured, short
+from hpolab.display import Displayed, named_values
 from hpolab.errors import InvalidArgument, one_of
 from hpolab.keywords import checks_keywords
 from hpolab.studies.export import (
@@ -23,6 +24,7 @@ from hpolab.studies.export import (
     as_overrides,
     as_python,
     as_yaml,
+    in_short,
 )
 from hpolab.tables import TextTable
 
@@ -68,8 +70,8 @@ class Change:
         return f"{self.name} {short(self.before, 4)} → {short(self.after, 4)}"
 
 
-@dataclass(frozen=True)
-class Recommended:
+@dataclass(frozen=True, repr=False)
+class Recommended(Displayed):
     """One configuration that is recommended.
 
     Attributes:
@@ -103,8 +105,21 @@ class Recommended:
     changes: tuple[Change, ...]
     risk: str
 
+    def _in_one_line(self) -> str:
+        return f"{self.name}, {in_short(self.params, digits=4)}; risk: {self.risk}"
 
-@dataclass(frozen=True)
+    def _parts(self) -> list[str | TextTable]:
+        rows = [
+            ("trial", short(self.trial)),
+            ("value", short(self.value)),
+            ("expected", estimated(self.expected)),
+            ("improvement over the baseline", short(self.improvement)),
+            *((name, short(value)) for name, value in self.params.items()),
+        ]
+        return [f"Recommended as {self.name}.", named_values(rows), f"Risk: {self.risk}"]
+
+
+@dataclass(frozen=True, repr=False)
 class Recommendation(Result):
     """Three configurations to train with.
 
@@ -208,6 +223,9 @@ class Recommendation(Result):
         note = "Improvements in brackets are those of single runs: unconfirmed."
         head = ["", *(["baseline"] if gap else []), *_NAMES]
         return TextTable(head, rows, note=note if unconfirmed else "")
+
+    def _in_one_line(self) -> str:
+        return f"best: {in_short(self.best.params, digits=4)}; risk: {self.best.risk}"
 
     def _parts(self) -> list[str | TextTable]:
         words: dict[str, list[str]] = {}

@@ -10,9 +10,11 @@ from typing import TYPE_CHECKING, Any
 import lightgbm as lgb
 import numpy as np
 
+from hpolab.display import Displayed
 from hpolab.errors import DataNotFound, InvalidArgument, one_of
 from hpolab.files import replace_file
 from hpolab.lightgbm.columns import Columns
+from hpolab.tables import TextTable
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -23,10 +25,12 @@ __all__ = ["FoldModels", "LightGBMModel"]
 
 # Stands in LightGBM's own model file, before the line that its Python package adds.
 _MARK = "hpolab:"
+# Rows of the table that a notebook shows.
+_MOST_FEATURES = 10
 
 
-@dataclass(frozen=True)
-class LightGBMModel:
+@dataclass(frozen=True, repr=False)
+class LightGBMModel(Displayed):
     """A booster that takes data in the form of its training data.
 
     Attributes:
@@ -110,9 +114,24 @@ class LightGBMModel:
             None if stored["classes"] is None else tuple(stored["classes"]),
         )
 
+    def _in_one_line(self) -> str:
+        features = f"{self.booster.num_feature()} features"
+        rounds = f"{self.booster.current_iteration()} rounds"
+        classes = (
+            "" if self.classes is None else f", classes {', '.join(map(str, self.classes[:5]))}"
+        )
+        return f"{rounds}, {features}{classes}{', …' if len(self.classes or ()) > 5 else ''}"
 
-@dataclass(frozen=True)
-class FoldModels:
+    def _parts(self) -> list[str | TextTable]:
+        found = list(self.importance().items())
+        total = sum(gain for _, gain in found) or 1.0
+        rows = [[str(name), f"{100 * gain / total:.3g} %"] for name, gain in found[:_MOST_FEATURES]]
+        note = f"And {len(found) - len(rows)} others." if len(found) > len(rows) else ""
+        return [*super()._parts(), TextTable(["feature", "share of the gain"], rows, note=note)]
+
+
+@dataclass(frozen=True, repr=False)
+class FoldModels(Displayed):
     """A model for each fold, and what they predict for the rows they were not trained on.
 
     Attributes:
@@ -128,3 +147,8 @@ class FoldModels:
         """Return the mean of the models' predictions: (n,) or (n, classes)."""
         parts = [model.predict(features) for model in self.models]
         return np.mean(parts, axis=0)  # type: ignore[no-any-return]
+
+    def _in_one_line(self) -> str:
+        return (
+            f"{len(self.models)} models, out-of-fold predictions of {len(self.out_of_fold):,} rows"
+        )

@@ -255,6 +255,11 @@ class LightGBMObjective(Objective):
         # encoded.
         self._data = replace(self._data, given=None, inputs=None)
 
+    def _training_in_words(self) -> str:
+        n = f"{len(self._table):,} rows x {len(self._data.columns.names):,} columns"
+        folds = f"{len(self._folds)} folds" if len(self._folds) > 1 else "a hold-out"
+        return f"{self.facts['objective']} on {n}, {folds}"
+
     def train(self, params: Mapping[str, Any], reporter: Reporter) -> float:
         """Train the boosters of one trial; see `Objective.train`."""
         settings = self._settings(params, reporter.seed)[0]

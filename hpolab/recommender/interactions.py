@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from hpolab.display import Displayed
 from hpolab.errors import InvalidArgument, one_of
 from hpolab.frames import read_columns
 from hpolab.recommender.features import Features
@@ -38,8 +39,8 @@ _USUAL_NAMES = {
 _ISO_DATE = re.compile(r"\d{4}-\d{2}-\d{2}")
 
 
-@dataclass(frozen=True)
-class Interactions:
+@dataclass(frozen=True, repr=False)
+class Interactions(Displayed):
     """Interactions of users with items, one a row, in the order given.
 
     Attributes:
@@ -287,6 +288,24 @@ class Interactions:
         """
         return encode_ids("item_ids", self.item_ids, ids)
 
+    def _in_one_line(self) -> str:
+        n, pairs = len(self), self.n_users * self.n_items
+        words = [
+            f"{self.n_users:,} users x {self.n_items:,} items, {n:,} interactions "
+            f"({100 * n / pairs:.3g} % of all pairs)"
+        ]
+        if self.timestamps is not None and n:
+            unit = "" if self.timestamps.dtype.kind == "M" else "timestamps "
+            words.append(f"{unit}{_said(self.timestamps.min())} to {_said(self.timestamps.max())}")
+        if self.ratings is not None and n:
+            words.append(f"ratings {self.ratings.min():g} to {self.ratings.max():g}")
+        for whose, features in (("user", self.user_features), ("item", self.item_features)):
+            if features is not None:
+                words.append(f"{whose} features {', '.join(features.names)}")
+        dropped = {"duplicates": self.n_duplicates, "unknown": self.n_unknown}
+        words += [f"{count:,} rows dropped as {why}" for why, count in dropped.items() if count]
+        return "; ".join(words)
+
 
 def _found(argument: str, name: str, columns: Mapping[str, Column]) -> str:
     """Return a column's name, found by what it is usually called if it is "auto"."""
@@ -370,3 +389,8 @@ def _join(one: NDArray[Any] | None, other: NDArray[Any] | None) -> NDArray[Any] 
 
 def _take(values: NDArray[Any] | None, rows: NDArray[Any]) -> NDArray[Any] | None:
     return None if values is None else values[rows]
+
+
+def _said(time: Any) -> str:
+    """Return a time for a reader: of a date the day alone."""
+    return str(time.astype("datetime64[D]")) if time.dtype.kind == "M" else f"{time}"

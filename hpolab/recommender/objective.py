@@ -8,7 +8,16 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from hpolab.errors import InvalidArgument, InvalidType, MissingExtra, check_count, hint, one_of
+from hpolab.display import Displayed
+from hpolab.errors import (
+    InvalidArgument,
+    InvalidType,
+    MissingExtra,
+    check_count,
+    hint,
+    needs,
+    one_of,
+)
 from hpolab.fingerprint import data_fingerprint
 from hpolab.keywords import checks_keywords
 from hpolab.objectives.base import Objective
@@ -18,6 +27,7 @@ from hpolab.recommender.ranking import LOWER_IS_BETTER, RankingTask
 from hpolab.recommender.space import RECOMMENDER_LOSSES, RECOMMENDERS, recommender_space
 from hpolab.recommender.trainer import RecommenderTrainer
 from hpolab.seeding import check_seed
+from hpolab.studies.export import in_short
 from hpolab.torch.horizon import check_schedule
 from hpolab.torch.names import names_of_training
 from hpolab.trial.reporter import ReporterOptions
@@ -56,8 +66,8 @@ _CLASSES = {
 }
 
 
-@dataclass(frozen=True)
-class Recommender:
+@dataclass(frozen=True, repr=False)
+class Recommender(Displayed):
     """A trained recommender.
 
     Attributes:
@@ -123,6 +133,11 @@ class Recommender:
             known[known] = np.isin(users[known], self.train.users)
         return known
 
+    def _in_one_line(self) -> str:
+        params = in_short(self.params, digits=4)
+        epochs = "1 epoch" if self.n_epochs == 1 else f"{self.n_epochs} epochs"
+        return f"{self.name}, {params}; {epochs} on {self.train._in_one_line()}"
+
 
 class RecommenderObjective(Objective):
     """Trains a recommender; a trial's value is a ranking metric over all users.
@@ -133,7 +148,7 @@ class RecommenderObjective(Objective):
     All of ``metrics`` are stored with the trial, each with its standard error over users.
 
     Args:
-        trainer: One of ``hpolab.search_space.RECOMMENDERS``, or a `RecommenderTrainer`.
+        trainer: One of `RECOMMENDERS`, or a `RecommenderTrainer`.
         splits: What trains, steers, ranks and tests; nothing here reads `test`.
         search_space: By default `recommender_space` of the trainer.
         metric: What is tuned: one of `RANKING_METRICS` with its cut. A steadier one than that
@@ -143,7 +158,7 @@ class RecommenderObjective(Objective):
         n_sampled: Rank each held-out item among so many sampled items in place of all: for
             comparison with published figures only. See `RankingTask`.
         device: Where models of torch live.
-        references: Recommenders, of ``hpolab.search_space.RECOMMENDERS``, whose metrics at their
+        references: Recommenders, of `RECOMMENDERS`, whose metrics at their
             defaults stand beside the trials in reports; () for none.
         **settings: ``patience`` (15 epochs by default) and the others of `ReporterSettings`.
 
@@ -210,6 +225,9 @@ class RecommenderObjective(Objective):
             name: None if (rows := getattr(splits, name)) is None else _fingerprint_of(rows)
             for name in ("train", "valid", "score")
         }
+
+    def _training_in_words(self) -> str:
+        return f"{self._trainer.name} on {self.splits._in_one_line()}"
 
     def train(self, params: Mapping[str, Any], reporter: Reporter) -> float:
         """Train one model; see the class for what is reported and returned."""
@@ -299,7 +317,7 @@ class RecommenderObjective(Objective):
 
         Args:
             data: The split to rank.
-            names: Which ones, of ``hpolab.search_space.RECOMMENDERS``.
+            names: Which ones, of `RECOMMENDERS`.
         """
         return {name: self.estimates(self._baseline(name), data) for name in names}
 
@@ -406,7 +424,8 @@ def open_trainer(trainer: str | RecommenderTrainer, device: str = "cpu") -> Reco
         module = import_module(f"hpolab.recommender.{file}")
         opened: RecommenderTrainer = getattr(module, name)()
         return opened
-    from hpolab.recommender.training import TorchRecommenderTrainer
+    with needs(f"`trainer={trainer!r}`", "PyTorch", "recommender"):
+        from hpolab.recommender.training import TorchRecommenderTrainer
 
     return TorchRecommenderTrainer(trainer, device=device)
 

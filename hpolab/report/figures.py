@@ -31,6 +31,7 @@ if TYPE_CHECKING:
         Curves,
         History,
         Race,
+        Series,
         Slice,
         SliceOfMany,
         View,
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
 __all__ = [
     "PALETTE",
     "Figure",
+    "as_text",
     "color_of",
     "draw_best_curves",
     "draw_course",
@@ -53,6 +55,7 @@ __all__ = [
     "draw_slice",
     "draw_slice_of_many",
     "draw_test_scores",
+    "draw_trials_of_many",
 ]
 
 Figure = dict[str, Any]
@@ -398,6 +401,21 @@ def draw_race(shown: Race, *, direction: str, metric: str = "value") -> Figure:
     return {"data": traces, "layout": layout}
 
 
+def draw_trials_of_many(shown: Sequence[Series], colors: Mapping[str, str]) -> list[dict[str, Any]]:
+    """Draw each contender's trials as dots, by number of trials so far."""
+    traces = []
+    for each in shown:
+        dots = {
+            **_dots(each.x, each.y, colors[each.name]),
+            "name": _markup(each.name),
+            "showlegend": False,
+            "hovertemplate": f"{_markup(each.name)}, trial %{{x}}: %{{y:.5g}}<extra></extra>",
+        }
+        dots["marker"] |= {"size": 5, "opacity": 0.45}
+        traces.append(dots)
+    return traces
+
+
 def draw_test_scores(
     scores: Mapping[str, Sequence[float]], colors: Mapping[str, str], *, metric: str = "score"
 ) -> Figure:
@@ -722,11 +740,15 @@ def _aimed(metric: str, direction: str) -> str:
     return f"{_fitted(metric, 30)} ({direction}d)"
 
 
-def _markup(text: str) -> str:
+def as_text(text: str) -> str:
     """Return text that plotly.js draws as it is: it reads some HTML in all of its texts."""
     for char, written in _WRITTEN.items():
         text = text.replace(char, written)
     return text
+
+
+# Every text of a figure goes through it.
+_markup = as_text
 
 
 def _rounded(values: Sequence[Any]) -> list[Any]:

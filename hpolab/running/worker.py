@@ -33,6 +33,7 @@ from hpolab.running.outcome import (
     say_what_was_ignored,
     say_whom_it_waits_for,
 )
+from hpolab.running.trial_lines import TrialLines
 from hpolab.studies.history import history_of
 from hpolab.studies.recipe import read_recipe, write_recipe
 from hpolab.trial.lease import (
@@ -204,6 +205,7 @@ class Worker:
         self._has_an_end = recipe is not None and recipe.sampler.name in _WITH_AN_END
         self._blocked_by: tuple[int | None, float] = (None, 0.0)
         self._looked_at = -math.inf
+        self._lines = TrialLines(study) if plan.trial_lines else None
 
     def is_to_stop(self, interrupts: Interrupts, deadline: float) -> bool:
         """Tell whether this worker must not begin another trial."""
@@ -328,6 +330,8 @@ class Worker:
         finally:
             release_lease(trial)
         if finished is not None:
+            if self._lines is not None:
+                self._lines.say(finished)
             for callback in self._plan.callbacks:
                 callback(self._study, finished)
 

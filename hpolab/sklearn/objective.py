@@ -232,6 +232,11 @@ class SklearnObjective(Objective):
                 f"{type(last_step(estimator)[1]).__name__}."
             )
 
+    def _training_in_words(self) -> str:
+        rows = self._task.rows
+        shape = " x ".join(f"{n:,}" for n in np.shape(rows.inputs)) or f"{len(rows.targets):,} rows"
+        return f"{self.facts['estimator']} on {shape}, {len(self._task.folds)} folds"
+
     def train(self, params: Mapping[str, Any], reporter: Reporter) -> float:
         """Cross-validate one configuration; see the class for what is reported and returned."""
         return self._fidelity.train(self._training(params, reporter))

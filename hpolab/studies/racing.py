@@ -98,6 +98,9 @@ class RacingPruner(BasePruner):
             raise InvalidArgument(f"`chance` must be above 0 and below 0.5, got {chance}.")
         self._chance = chance
 
+    def __repr__(self) -> str:
+        return f"RacingPruner(chance={self._chance})"
+
     def prune(self, study: Study, trial: FrozenTrial) -> bool:
         """Return whether the trial's chance to end better than the best one is too small."""
         sign = -sign_of(study.direction)

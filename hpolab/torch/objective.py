@@ -264,6 +264,15 @@ class TorchObjective(Objective):
                 check_targets(loss, read, part, split.targets, split.weights)
         self._check_search_space()
 
+    def _training_in_words(self) -> str:
+        rows = {
+            name: f"{name} {len(split.targets):,}"
+            for name, split in self.task.splits.items()
+            if split.targets is not None
+        }
+        data = f" on {', '.join(rows.values())} rows" if rows else ""
+        return f"{name_of(self._build_model)}, loss {self.facts['loss']}{data}"
+
     def train(self, params: Mapping[str, Any], reporter: Reporter) -> float:
         """Train one model; see the class for what is reported and returned."""
         with self.task.seeded(reporter.seed):

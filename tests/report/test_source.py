@@ -24,6 +24,7 @@ def url(tmp_path, curve):
     return url
 
 
+@pytest.mark.needs("plotly", "jinja2")
 def test_report_of_the_only_study_is_written(url, tmp_path):
     shown = invoke(app, ["report", "-s", url, "-o", str(tmp_path / "r.html")])
     assert shown.exit_code == 0, shown.output

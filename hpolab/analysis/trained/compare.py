@@ -44,6 +44,7 @@ from hpolab.torch.optimizers import OPTIMIZERS, optimizer_space
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
+    from os import PathLike
     from typing import Unpack
 
     from optuna import Study
@@ -92,7 +93,7 @@ def compare(
     *,
     study_name: str,
     n_trials: int,
-    storage: str | BaseStorage | None = None,
+    storage: str | PathLike[str] | BaseStorage | None = None,
     test: Any = None,
     n_test_seeds: int = 3,
     n_repeats: int = 1,
@@ -393,7 +394,9 @@ def _check_test_data(study: Study, test_data: str | None) -> None:
 
 
 @checks_keywords()
-def load_comparison(study_name: str, *, storage: str | BaseStorage | None = None) -> Comparison:
+def load_comparison(
+    study_name: str, *, storage: str | PathLike[str] | BaseStorage | None = None
+) -> Comparison:
     """Return a comparison as it stands in a storage, without running anything.
 
     Args:

@@ -34,6 +34,7 @@ from hpolab.trial.lease import ERROR_KEY
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
+    from os import PathLike
 
     from optuna import Study
     from optuna.storages import BaseStorage
@@ -94,7 +95,7 @@ def import_runs(
     value: str,
     direction: str,
     params: Sequence[str] | Mapping[str, Any] | None = None,
-    storage: str | BaseStorage | None = "memory://",
+    storage: str | PathLike[str] | BaseStorage | None = "memory://",
     baseline: str | int | None = None,
     run_id: str | None = None,
     metrics: Sequence[str] = (),
@@ -220,6 +221,14 @@ def _csv_rows(path: Path) -> list[dict[str, str]]:
     except FileNotFoundError:
         raise DataNotFound(
             f"`source` must be a CSV file, got {path}, which does not exist."
+        ) from None
+    except OSError as error:
+        raise InvalidArgument(
+            f"`source` must be a CSV file, got {path}, which cannot be read: {error.strerror}."
+        ) from None
+    except UnicodeDecodeError:
+        raise InvalidArgument(
+            f"`source` must be a CSV file, got {path}, which is no text in UTF-8: save it as CSV."
         ) from None
     head = text.partition("\n")[0]
     reader = csv.DictReader(text.splitlines(), delimiter=max(",;\t", key=head.count))

@@ -1,0 +1,56 @@
+"""Public names: the pages of the reference that show them, and how text speaks of them."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import hpolab
+
+__all__ = ["names", "names_of", "public_name"]
+
+REFERENCE = Path(__file__).parents[1] / "reference"
+
+_SHOWN = re.compile(r"^\.\. auto(?:class|data|exception|function):: (\w+)$", re.MULTILINE)
+
+
+# `run`, `run(...)` and `run(study, objective, n_trials=70)` all speak of `run`.
+_NAME = re.compile(r"(?:hpolab\.)?([A-Za-z]\w*(?:\.[a-z]\w*)?)(?:\([^()]*\))?")
+
+
+def names_of(page: Path) -> list[str]:
+    """Return the public names that a page of the reference shows."""
+    return _SHOWN.findall(page.read_text(encoding="utf-8"))
+
+
+def names() -> str:
+    """Return a table: page, and its names as links."""
+    text = (REFERENCE / "index.md").read_text(encoding="utf-8")
+    order = re.findall(r"^([\w-]+)$", text.partition("{toctree}")[2], re.MULTILINE)
+    pages = [REFERENCE / f"{name}.rst" for name in order]
+    rows = [
+        f"| []({page.stem}.rst) | {', '.join(map(_link, names_of(page)))} |"
+        for page in pages
+        if page.exists()
+    ]
+    return "\n".join(["| page | names |", "|---|---|", *rows])
+
+
+def public_name(text: str) -> str | None:
+    """Return the public name that a piece of code speaks of, with its method if it has one.
+
+    >>> public_name("run(study, n_trials=7)"), public_name("Objective.fit_best"), public_name("x")
+    ('run', 'Objective.fit_best', None)
+    """
+    match = _NAME.fullmatch(text)
+    if match is None:
+        return None
+    name = match.group(1)
+    root, _, member = name.partition(".")
+    if root not in hpolab.__all__:
+        return None
+    return name if not member or hasattr(getattr(hpolab, root), member) else None
+
+
+def _link(name: str) -> str:
+    return f"{{py:obj}}`~hpolab.{name}`"
