@@ -180,8 +180,8 @@ def _expected(expected: Estimate | None, n: int) -> str:
 def _unconfirmed(reading: Reading, noise: Noise | None) -> Answer:
     best, baseline, metric = reading.best, reading.baseline, reading.metric
     if best is None:
-        n = count(len(reading.complete), "complete trial")
-        return Answer(f"No result yet: each of {n} violates a constraint.", [])
+        of = count(len(reading.complete), "complete trial")
+        return Answer(f"No result yet: each of {of} violates a constraint.", [])
     reached = f"best {metric} {short(best.value)} with {reading.label(best)}"
     n = len(reading.complete)
     lucky = f"the best of {n:,} is partly luck"
