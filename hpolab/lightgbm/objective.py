@@ -34,16 +34,18 @@ from hpolab.lightgbm.names import all_names, canonical, main_name, of_bins, of_o
 from hpolab.lightgbm.parts import blind_metrics, check_scored, check_trained
 from hpolab.lightgbm.splits import check_fold, split_rows
 from hpolab.lightgbm.table import class_weights
+from hpolab.lightgbm.unread import BOOSTINGS, refuse_unread
 from hpolab.objectives.base import ROW_GROUP, Objective
 from hpolab.objectives.epochs import train_steps
 from hpolab.objectives.folds import Fold, digest_of_folds, folds_of
+from hpolab.search_space.reach import values_of
 from hpolab.search_space.space import SearchSpace, as_space
 from hpolab.seeding import check_seed
 from hpolab.studies.trials import METRICS_KEY
 from hpolab.trial.reporter import Reporter, ReporterSettings, options_of_reporter
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Collection, Sequence
     from typing import Self, Unpack
 
     from numpy.typing import NDArray
@@ -400,6 +402,14 @@ class LightGBMObjective(Objective):
     def _known_names(self) -> frozenset[str]:
         return all_names()
 
+    def _trained(self) -> dict[str, tuple[Collection[Any], Collection[str]]]:
+        names = {main_name(each): each for each in self.search_space.trainer_names()}
+        trained: set[Any] = set()
+        for name, default in (("boosting", "gbdt"), ("data_sample_strategy", "bagging")):
+            given = {self._fixed.get(name, default)}
+            trained |= values_of(self.search_space, names[name]) if name in names else given
+        return {"boosting": (trained & {*BOOSTINGS}, BOOSTINGS)}
+
     def _known_facts(self) -> dict[str, Any]:
         functions: dict[str, Any] = {"objective function": None, "metric function": None}
         functions |= {name: function_settings(each) for name, each in self._functions().items()}
@@ -616,6 +626,7 @@ class LightGBMObjective(Objective):
         params, _ = self._tuned(defaults)
         for name in self.search_space.names().values():
             params |= dict.fromkeys(canonical("search_space", {name: None}))
+        refuse_unread(self.search_space, self._fixed | self._objective_settings)
         for name in params.keys() & self._fixed.keys():
             if params[name] is None or params[name] != self._fixed[name]:
                 raise InvalidArgument(

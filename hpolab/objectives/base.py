@@ -245,6 +245,16 @@ class Objective(abc.ABC):
         """
         return ()
 
+    def _trained(self) -> Mapping[str, tuple[Collection[Any], Collection[str]]]:
+        """Return what a contender's name may say of how the objective trains.
+
+        Returns:
+            Parameter or argument, such as "boosting" -> (those that are trained, all that there
+            are). A contender must not be called one that it does not train. Optimizers, which any
+            objective may have in its space, are known without it.
+        """
+        return {}
+
     def _check_search_space(self) -> None:  # noqa: B027 - any name may be read by a function
         """Refuse a search space with names that the trainer would not read."""
 
