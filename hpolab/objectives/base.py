@@ -232,6 +232,11 @@ class Objective(abc.ABC):
         Raises:
             InvalidArgument: If a parameter is missing, or neither the space nor the trainer has it.
         """
+        if isinstance(trial, optuna.Study):
+            raise InvalidType(
+                "`params` must be a dict of params, or a trial, got a Study: `fit_best(study)` "
+                "returns its best trial's model, and `params_of(study.best_trial)` its params."
+            )
         if isinstance(trial, Mapping):
             return self.search_space.complete(trial, strict=True, known=self._known_names())
         # A run that was imported has the trainer's own params, perhaps more than are tuned.
