@@ -333,10 +333,10 @@ class LightGBMObjective(Objective):
             self._complete_trial(params, best)
             seed = training_seed(params, best.number) if seed is None else seed
             params = self.params_of(best)
-        is_found = n_rounds is not None
+        is_given = n_rounds is not None
         settings, n_rounds = self._fitting(params, seed or 0, n_rounds)
-        is_found |= not isinstance(params, Mapping)
-        if not is_found and "num_iterations" not in map(main_name, params):
+        is_given |= not isinstance(params, Mapping) or "num_iterations" in map(main_name, params)
+        if not is_given:
             _logger.info(
                 f"`fit_folds` got params without rounds, and found {n_rounds} by training once "
                 "more; `fit_folds(study)` has those of its best trial."
