@@ -328,8 +328,8 @@ class LightGBMObjective(Objective):
             params = self.params_of(best)
         is_found = n_rounds is not None
         settings, n_rounds = self._fitting(params, seed or 0, n_rounds)
-        is_found |= not isinstance(params, Mapping)
-        if not is_found and "num_iterations" not in map(main_name, params):
+        has_none = isinstance(params, Mapping) and "num_iterations" not in map(main_name, params)
+        if has_none and not is_found:
             _logger.info(
                 f"`fit_folds` got params without rounds, and found {n_rounds} by training once "
                 "more; `fit_folds(study)` has those of its best trial."

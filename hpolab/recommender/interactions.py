@@ -12,6 +12,8 @@ import numpy as np
 
 from hpolab.errors import InvalidArgument, one_of
 from hpolab.frames import read_columns
+from hpolab.keywords import checks_keywords
+from hpolab.logs import get_logger
 from hpolab.recommender.features import Features
 from hpolab.recommender.ids import encode_ids, open_column
 from hpolab.recommender.text_tables import read_text_table
@@ -24,6 +26,8 @@ if TYPE_CHECKING:
     from hpolab.frames import Column
 
 __all__ = ["Interactions"]
+
+_logger = get_logger(__name__)
 
 # What data sets call these columns, without case, spaces and underscores, the usual names first.
 _USUAL_NAMES = {
@@ -141,6 +145,7 @@ class Interactions:
         )
 
     @classmethod
+    @checks_keywords()
     def from_frame(
         cls,
         frame: Any,
@@ -162,7 +167,9 @@ class Interactions:
                 and the like.
             item: The column of items. "auto" finds it by its usual names: item_id, movieId, asin
                 and the like.
-            rating: The column of ratings, or None for none. "auto" as for ``timestamp``.
+            rating: The column of ratings, or None for none: recommenders here learn from what
+                users took, whatever the rating. "auto" as for ``timestamp``. The log says so if a
+                column with a usual name is not read.
             timestamp: The column of times, or None for none. "auto" finds it by its usual names,
                 timestamp, time, date and the like; where there is none, there are no times.
             user_features: A frame with the column ``user``, whose others are side features of
@@ -185,6 +192,12 @@ class Interactions:
             frame = read_text_table(frame)
         columns = read_columns("frame", frame)
         user, item = _found("user", user, columns), _found("item", item, columns)
+        left = _usual("rating", columns) if rating is None else None
+        if left is not None and left not in (user, item, timestamp):
+            _logger.info(
+                f"Column {left!r} is not read: `rating={left!r}` reads it as the ratings of the "
+                "interactions."
+            )
         data = cls.of(
             columns[user].array(),
             columns[item].array(),
