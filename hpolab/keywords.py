@@ -85,9 +85,13 @@ _OTHER_WORDS = {
     "test": "test_data test_set X_test test_dataset",
     "timeout_seconds": "timeout time_limit max_time time_budget time_budget_s timeout_s "
     "max_time_mins",
+    "timestamp": "time timestamp_col time_col timestamp_column date timestamps",
     "top_k": "k top n_best",
     "train": "X x data dtrain dataset train_data train_set training_data X_train x_train "
     "train_loader train_dataloader train_dataset",
+    "item": "item_col item_column item_id iid items",
+    "rating": "rating_col rating_column ratings score",
+    "user": "user_col user_column user_id uid users",
     "unpack": "target_key targets_key label_key label_names collate_fn prepare_batch",
     "valid": "val validation eval_set validation_data valid_set valid_sets val_data dev "
     "validation_split validation_fraction test_size val_loader eval_dataset X_valid",
@@ -243,6 +247,13 @@ def _message(called: str, name: str, known: frozenset[str]) -> str:
     own += get_close_matches(name, sorted(known - _OWN), n=1, cutoff=0.6) if not own else []
     if own:
         return f"{start} Did you mean `{own[0]}`?"
+    if called == "RecommenderObjective" and name in ("optimizer", "loss"):
+        return (
+            f"{start} It is part of the search space: "
+            f"`search_space=recommender_space(trainer, {name}=...)`."
+        )
+    if called.endswith("_space"):
+        return f"{start} A range of it is changed by `{called}(...).override({name}=...)`."
     if name in _NOT_NEEDED:
         return f"{start} {_NOT_NEEDED[name]}"
     if name in _IN_THE_SPACE and "search_space" in known:

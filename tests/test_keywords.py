@@ -28,6 +28,7 @@ from hpolab import (
     import_runs,
     make_study,
     optimizer_space,
+    recommender_space,
     run,
     write_report,
 )
@@ -215,3 +216,23 @@ FAMILIES = [
 @pytest.mark.parametrize("family", FAMILIES)
 def test_no_signature_has_more_than_13_arguments(family):
     assert len(inspect.signature(family).parameters) <= 13
+
+
+@pytest.mark.parametrize("name", ["optimizer", "loss"])
+def test_what_a_recommenders_space_decides_is_shown_there(name):
+    with pytest.raises(InvalidType, match=rf"recommender_space\(trainer, {name}=\.\.\.\)"):
+        RecommenderObjective("mf", None, **{name: "sgd"})
+
+
+@pytest.mark.parametrize("make", [optimizer_space, recommender_space])
+def test_range_that_is_given_to_a_space_is_an_override(make):
+    with pytest.raises(InvalidType, match=r"\.override\(lr=\.\.\.\)"):
+        make("adam", lr=(0.1, 1.0))
+
+
+@pytest.mark.parametrize(
+    ("given", "ours"), [("user_col", "user"), ("time", "timestamp"), ("item_id", "item")]
+)
+def test_columns_of_interactions_by_other_names_are_shown(given, ours):
+    with pytest.raises(InvalidType, match=f"Did you mean `{ours}`"):
+        Interactions.from_frame({"a": [1], "b": [2]}, **{given: "a"})

@@ -375,6 +375,7 @@ class Comparison(Result):
                 "best_value": each.best_value,
                 "n_test_seeds": len(each.test_scores),
                 "test_score": math.fsum(means) / len(means) if means else None,
+                **_means_of_metrics(each),
                 "leader_is_better_by": None if rival is None else rival.estimate,
                 "p_value": None if rival is None else rival.p_value,
                 "leader_outperforms": None if wins is None else wins.probability,
@@ -473,6 +474,17 @@ class Comparison(Result):
         chances = _chances_of_best(n, budget)[n - len(known) :]
         values = ordered if self.direction == "maximize" else -ordered
         return values[chances > 0], chances[chances > 0] / chances.sum()
+
+
+def _means_of_metrics(contender: Contender) -> dict[str, float]:
+    """Return the means of all other metrics on the test data, as columns of a frame."""
+    names = dict.fromkeys(name for each in contender.tunings for name in each.test_metrics)
+    return {
+        f"test_{name}": float(
+            np.mean([np.mean(each.test_metrics.get(name, math.nan)) for each in contender.tunings])
+        )
+        for name in names
+    }
 
 
 def _chances_of_best(n: int, budget: int) -> NDArray[np.float64]:

@@ -61,6 +61,8 @@ class Contender(Displayed):
             nobody knows.
         repeats: Its further tunings, each a contender of the same name with a study of its own; the
             attributes above are those of the first.
+        test_metrics: All other metrics of these trainings on the test data: name -> one for each
+            fresh seed, NaN where there is none.
     """
 
     name: str
@@ -73,6 +75,14 @@ class Contender(Displayed):
     n_trials: int | None = None
     repeats: tuple[Contender, ...] = ()
     test_rows: NDArray[np.float64] | None = field(default=None, repr=False, compare=False)
+    test_metrics: Mapping[str, tuple[float, ...]] = field(
+        default_factory=dict, repr=False, compare=False
+    )
+
+    @property
+    def test_score(self) -> float | None:
+        """The mean of the `test_scores`; None if there are none."""
+        return math.fsum(self.test_scores) / len(self.test_scores) if self.test_scores else None
 
     @property
     def tunings(self) -> tuple[Contender, ...]:

@@ -14,6 +14,7 @@ from hpolab.display import Displayed
 from hpolab.errors import InvalidArgument, one_of
 from hpolab.frames import read_columns
 from hpolab.keywords import checks_keywords
+from hpolab.logs import get_logger
 from hpolab.recommender.features import Features
 from hpolab.recommender.ids import encode_ids, open_column
 from hpolab.recommender.text_tables import read_text_table
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
     from hpolab.frames import Column
 
 __all__ = ["Interactions"]
+
+_logger = get_logger(__name__)
 
 # What data sets call these columns, without case, spaces and underscores, the usual names first.
 _USUAL_NAMES = {
@@ -165,7 +168,9 @@ class Interactions(Displayed):
                 and the like.
             item: The column of items. "auto" finds it by its usual names: item_id, movieId, asin
                 and the like.
-            rating: The column of ratings, or None for none. "auto" as for ``timestamp``.
+            rating: The column of ratings, or None for none: recommenders here learn from what
+                users took, whatever the rating. "auto" as for ``timestamp``. The log says so if a
+                column with a usual name is not read.
             timestamp: The column of times, or None for none. "auto" finds it by its usual names,
                 timestamp, time, date and the like; where there is none, there are no times.
             user_features: A frame with the column ``user``, whose others are side features of
@@ -188,6 +193,12 @@ class Interactions(Displayed):
             frame = read_text_table(frame)
         columns = read_columns("frame", frame)
         user, item = _found("user", user, columns), _found("item", item, columns)
+        left = _usual("rating", columns) if rating is None else None
+        if left is not None and left not in (user, item, timestamp):
+            _logger.info(
+                f"Column {left!r} is not read: `rating={left!r}` reads it as the ratings of the "
+                "interactions."
+            )
         data = cls.of(
             columns[user].array(),
             columns[item].array(),

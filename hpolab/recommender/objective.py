@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
@@ -13,6 +14,7 @@ from hpolab.errors import (
     InvalidArgument,
     InvalidType,
     MissingExtra,
+    RecipeMismatch,
     check_count,
     hint,
     needs,
@@ -24,6 +26,7 @@ from hpolab.objectives.base import Objective
 from hpolab.objectives.epochs import train_epochs
 from hpolab.objectives.names import refuse_settings
 from hpolab.recommender.ranking import LOWER_IS_BETTER, RankingTask
+from hpolab.recommender.saved import read_saved, write_saved
 from hpolab.recommender.space import RECOMMENDER_LOSSES, RECOMMENDERS, recommender_space
 from hpolab.recommender.trainer import RecommenderTrainer
 from hpolab.search_space.reach import values_beside, values_of
@@ -35,10 +38,12 @@ from hpolab.torch.optimizers import optimizer_space
 from hpolab.trial.reporter import ReporterOptions
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping, Sequence
+    from collections.abc import Collection, Iterator, Mapping, Sequence
+    from pathlib import Path
     from typing import Unpack
 
     from numpy.typing import NDArray
+    from optuna import Study
 
     from hpolab.recommender.interactions import Interactions
     from hpolab.recommender.ranking import Ranking, RankingEstimate
@@ -128,6 +133,51 @@ class Recommender(Displayed):
             )
         ids: NDArray[Any] = self.train.item_ids[best]
         return ids
+
+    def save(self, path: str | Path) -> None:
+        """Write the recommender to a file, with what it was trained on, for `load`.
+
+        Written beside, then moved: an earlier one is there until the new one is whole.
+
+        Args:
+            path: The file.
+
+        Raises:
+            InvalidType: If ids are objects that are neither numbers, dates nor text.
+        """
+        facts = {"name": self.name, "params": dict(self.params), "n_epochs": self.n_epochs}
+        write_saved(path, facts=facts, state=self.training.to_bytes(), train=self.train)
+
+    @classmethod
+    def load(
+        cls, path: str | Path, *, trainer: RecommenderTrainer | None = None, device: str = "cpu"
+    ) -> Recommender:
+        """Read a recommender that `save` wrote; nothing is unpickled.
+
+        Args:
+            path: The file.
+            trainer: What trained it, where that is a trainer of your own.
+            device: Where a model of torch shall live.
+
+        Raises:
+            DataNotFound: If there is no such file.
+            InvalidArgument: If hpolab did not write it, or it was trained by another trainer.
+            MissingExtra: If its trainer needs a package that is not installed.
+        """
+        facts, state, train = read_saved(path)
+        name, params, n_epochs = facts["name"], facts["params"], facts["n_epochs"]
+        if trainer is None and name not in RECOMMENDERS:
+            raise InvalidArgument(
+                f"`trainer` must be the RecommenderTrainer that trained it, {name!r}, got None."
+            )
+        opened = open_trainer(name, device) if trainer is None else trainer
+        if opened.name != name:
+            raise InvalidArgument(f"`trainer` must be of {name!r}, got one of {opened.name!r}.")
+        length = params.get("schedule_epochs", max(n_epochs, 1))
+        with opened.seeded(0):
+            training = opened.start(params, train, seed=0, max_epochs=length)
+        training.from_bytes(state)
+        return cls(name, params, n_epochs, train, training)
 
     def _has_something_known(self, users: NDArray[np.int64]) -> NDArray[np.bool_]:
         """Return of which users, -1 for an unknown one, there is something to learn from."""
@@ -394,6 +444,16 @@ class RecommenderObjective(Objective):
                     f"{each!r}, which a TorchObjective reads, but no recommender's trainer."
                 )
 
+    def check_facts(self, study: Study) -> None:
+        """Refuse a study whose values depend on other facts; see `Objective.check_facts`."""
+        with _naming_parts():
+            super().check_facts(study)
+
+    def compare_facts(self, study: Study) -> None:
+        """Refuse a study whose values depend on other facts; see `Objective.compare_facts`."""
+        with _naming_parts():
+            super().compare_facts(study)
+
     def _known_facts(self) -> dict[str, Any]:
         return super()._known_facts() | self._data_facts | {"trainer": self._trainer.name}
 
@@ -435,6 +495,21 @@ class RecommenderObjective(Objective):
             if part is not None:
                 before.append(part)
         return RankingTask(seen=before, held_out=data, n_sampled=self._n_sampled)
+
+
+@contextmanager
+def _naming_parts() -> Iterator[None]:
+    """Say of which columns the sizes are by which data differ, as where ratings were not read."""
+    try:
+        yield
+    except RecipeMismatch as error:
+        if "parts)" not in error.found:
+            raise
+        raise RecipeMismatch(
+            f"{error.found}\n  (The parts are users, items, ratings, timestamps, then codes and "
+            "weights of side features; None where data were read without them.)",
+            str(error).removeprefix(error.found),
+        ) from error
 
 
 def _fingerprint_of(rows: Interactions) -> str:

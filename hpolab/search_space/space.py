@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Self
@@ -499,10 +499,11 @@ class SearchSpace(Displayed):
             return NotImplemented
         mine = self._entries.as_dict()
         for name, entry in as_space("other", other)._entries.named:
-            if mine.setdefault(name, entry) != entry:
+            if _meaning(mine.setdefault(name, entry)) != _meaning(entry):
+                both = " and ".join("; ".join(each.lines(name)) for each in (mine[name], entry))
                 raise InvalidArgument(
-                    f"{name!r} means different things in the two spaces: "
-                    f"{'; '.join(mine[name].lines(name))} and {'; '.join(entry.lines(name))}"
+                    f"{name!r} means different things in the two spaces: {both}. To change a range "
+                    f"of a space, use `space.override({name}=...)`."
                 )
         return self._of(Entries.of(mine))
 
@@ -659,6 +660,11 @@ def named_space(
     if not names or len(set(names)) < len(names):
         raise InvalidArgument(f"`{argument}` must list each name once, got {list(name)!r}")
     return SearchSpace.choice(argument, {each: space(each) for each in names})
+
+
+def _meaning(entry: Entry) -> Entry:
+    """Return an entry without where it comes from, which no trial depends on."""
+    return replace(entry, source="") if isinstance(entry, Range) else entry
 
 
 def _name(name: Any) -> str:

@@ -12,7 +12,7 @@ from optuna.samplers import BaseSampler
 from hpolab.analysis.comparison import Comparison
 from hpolab.analysis.contender import TEST_KEY, TUNED_KEY
 from hpolab.analysis.trained.contenders import objectives_of
-from hpolab.analysis.trained.fresh_scores import FreshScores, with_rows
+from hpolab.analysis.trained.fresh_scores import FreshScores, with_metrics, with_rows
 from hpolab.analysis.trained.trainings import (
     MARK_KEYS,
     as_part_of,
@@ -425,7 +425,11 @@ def load_comparison(
 
 
 def _with_rows(found: Comparison, storage: BaseStorage) -> Comparison:
-    trainings = _study_name(found.study_name, _TRAININGS, 0)
-    if trainings not in optuna.get_all_study_names(storage):
-        return found
-    return with_rows(found, stored_study(trainings, storage))
+    """Return a comparison with what is known of its trainings on fresh seeds beside the scores."""
+    names = optuna.get_all_study_names(storage)
+    for repeat in range(max(len(each.tunings) for each in found.contenders.values())):
+        trainings = _study_name(found.study_name, _TRAININGS, repeat)
+        if trainings in names:
+            study = stored_study(trainings, storage)
+            found = with_metrics(with_rows(found, study) if repeat == 0 else found, study, repeat)
+    return found
