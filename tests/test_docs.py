@@ -74,7 +74,8 @@ def pages_with(*kinds: str) -> list[Path]:
 
 @pytest.mark.parametrize("page", pages_with("python"), ids=name_of)
 def test_the_code_of_a_page_runs_as_pasted_and_prints_what_the_page_shows(page, tmp_path):
-    script = tmp_path / "pasted" / f"{page.stem}.py"
+    # Named unlike any package: lightgbm.py would be imported in place of LightGBM.
+    script = tmp_path / "pasted" / f"page_{page.stem}.py"
     script.parent.mkdir()
     script.write_text(script_of(page), encoding="utf-8")
     folder = tmp_path / "empty"
@@ -85,7 +86,7 @@ def test_the_code_of_a_page_runs_as_pasted_and_prints_what_the_page_shows(page, 
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
-        timeout=300,
+        timeout=600,
         check=False,
     )
     assert run.returncode == 0, run.stdout

@@ -58,7 +58,7 @@ def _shorten(
 def _unlink_arguments(app: Sphinx, document: nodes.document) -> None:
     """Take the link from what is an argument's name, though a method may be called the same.
 
-    Also from what only looks like an address of mail: NDCG@10.
+    Also from what only looks like an address: NDCG@10, and "http://…".
     """
     for described in document.findall(desc):
         for text in list(described.findall(nodes.Text)):
@@ -74,7 +74,7 @@ def _unlink_arguments(app: Sphinx, document: nodes.document) -> None:
             if reference.get("reftype") == "obj" and reference["reftarget"] in arguments:
                 reference.replace_self(reference.children)
     for link in list(document.findall(nodes.reference)):
-        if link.get("refuri", "").startswith("mailto:"):
+        if re.match(r"mailto:|https?://$", link.get("refuri", "")):
             link.replace_self(link.children)
 
 
