@@ -74,7 +74,7 @@ def pages_with(*kinds: str) -> list[Path]:
 
 @pytest.mark.parametrize("page", pages_with("python"), ids=name_of)
 def test_the_code_of_a_page_runs_as_pasted_and_prints_what_the_page_shows(page, tmp_path):
-    # Not the page's own name: the script's folder is searched first, and lightgbm.py would be found.
+    # Not the page's own name: Python looks into the script's folder first, and finds lightgbm.py.
     script = tmp_path / "pasted" / "pasted_page.py"
     script.parent.mkdir()
     script.write_text(script_of(page), encoding="utf-8")
