@@ -91,6 +91,7 @@ class FourSplits(Displayed):
         return [TextTable(["split", "inputs", "targets"], rows)]
 
 
+@checks_keywords()
 def load_digits() -> Arrays:
     """Load scikit-learn's digits: 1,797 images of 8 x 8 pixels.
 
@@ -111,6 +112,7 @@ def load_digits() -> Arrays:
     return (images / 16).astype(np.float32).reshape(-1, 1, 8, 8), labels.astype(np.int64)
 
 
+@checks_keywords()
 def load_mnist(folder: str | Path | None = None) -> Arrays:
     """Load MNIST from its four published files (LeCun, Cortes and Burges 1998).
 
@@ -196,6 +198,7 @@ def _rows_of(data: Any, rows: NDArray[np.intp]) -> Any:
     return data.iloc[rows] if hasattr(data, "iloc") else data[rows]  # pandas picks columns by []
 
 
+@checks_keywords()
 def load_movielens_100k(folder: str | Path | None = None) -> Interactions:
     """Load MovieLens-100K: 100,000 ratings of 1,682 films by 943 users (Harper, Konstan 2015).
 

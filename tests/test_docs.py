@@ -199,6 +199,8 @@ def extensions(monkeypatch):
         ("hpolab.run", "run"),
         ("run(study, objective, n_trials=70)", "run"),
         ("Objective.fit_best", "Objective.fit_best"),
+        ("TorchObjective.fit_best", "Objective.fit_best"),
+        ("RecommenderObjective.ranking(model, part)", "RecommenderObjective.ranking"),
         ("Objective.nothing", None),
         ("study", None),
         ("run hard", None),

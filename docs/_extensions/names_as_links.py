@@ -7,6 +7,7 @@ to be fetched at each build, so that Optuna's few names stand here.
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any
 
 from docutils import nodes
@@ -41,7 +42,17 @@ def setup(app: Sphinx) -> dict[str, Any]:
     app.connect("missing-reference", _resolve_short_name)
     app.add_transform(_LinkCode)
     app.connect("doctree-read", _unlink_arguments)
+    app.connect("autodoc-process-signature", _shorten)
     return {"version": hpolab.__version__, "parallel_read_safe": True}
+
+
+def _shorten(
+    app: Sphinx, what: str, name: str, obj: Any, options: Any, signature: str | None, returned: str
+) -> tuple[str, str] | None:
+    """Leave out what stands behind ``**settings``: the docstring lists them, the type is ours."""
+    if not signature:
+        return None
+    return re.sub(r"(\*\*\w+): ~?[\w.]*Unpack\[[^\]]*\]", r"\1", signature), returned
 
 
 def _unlink_arguments(app: Sphinx, document: nodes.document) -> None:

@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 
 import hpolab
+import hpolab.testing
 
 __all__ = ["names", "names_of", "public_name"]
 
@@ -45,12 +46,17 @@ def public_name(text: str) -> str | None:
     match = _NAME.fullmatch(text)
     if match is None:
         return None
-    name = match.group(1)
-    root, _, member = name.partition(".")
-    if root not in hpolab.__all__:
+    name, _, member = match.group(1).partition(".")
+    if name not in hpolab.__all__:
         return None
-    return name if not member or hasattr(getattr(hpolab, root), member) else None
+    if not member:
+        return name
+    # Where a method is written: `TorchObjective.fit_best` is `Objective.fit_best`.
+    classes = getattr(getattr(hpolab, name), "__mro__", ())
+    owners = [each.__name__ for each in classes if member in vars(each)]
+    return next((f"{each}.{member}" for each in owners if each in hpolab.__all__), None)
 
 
 def _link(name: str) -> str:
-    return f"{{py:obj}}`~hpolab.{name}`"
+    place = "hpolab.testing" if name in hpolab.testing.__all__ else "hpolab"
+    return f"{{py:obj}}`~{place}.{name}`"

@@ -163,6 +163,7 @@ class Recommendation(Result):
         names = _NAMES if name is None else (name,)
         return "\n".join(f"{each} = {as_python(self[each].params)}" for each in names)
 
+    @checks_keywords()
     def to_overrides(
         self,
         name: str = "best",

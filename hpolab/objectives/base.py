@@ -160,6 +160,7 @@ class Objective(Displayed):
             reporter: Where each step is reported. Everything random is seeded from its ``seed``.
         """
 
+    @checks_keywords()
     def fit(self, params: Mapping[str, Any], seed: int = 0) -> Any:
         """Train with ``params`` outside any trial and return the model.
 
@@ -177,6 +178,7 @@ class Objective(Displayed):
             f"{type(self).__name__} does not define `fit`, which trains a model outside a trial."
         )
 
+    @checks_keywords()
     def fit_best(self, study: Study, *, seed: int | None = None) -> Any:
         """Return the model of the best trial.
 
@@ -191,6 +193,7 @@ class Objective(Displayed):
         """
         return self.fit_trial(study, self._best_trial(study), seed=seed)
 
+    @checks_keywords()
     def fit_trial(self, study: Study, trial: int | FrozenTrial, *, seed: int | None = None) -> Any:
         """Return the model of a trial, trained as long as the trial was.
 
@@ -233,6 +236,11 @@ class Objective(Displayed):
         Raises:
             InvalidArgument: If a parameter is missing, or neither the space nor the trainer has it.
         """
+        if isinstance(trial, optuna.Study):
+            raise InvalidType(
+                "`params` must be a dict of params, or a trial, got a Study: `fit_best(study)` "
+                "returns its best trial's model, and `params_of(study.best_trial)` its params."
+            )
         if isinstance(trial, Mapping):
             return self.search_space.complete(trial, strict=True, known=self._known_names())
         # A run that was imported has the trainer's own params, perhaps more than are tuned.
@@ -245,6 +253,16 @@ class Objective(Displayed):
         Whoever reads any name, such as a function of the user's, has none of its own.
         """
         return ()
+
+    def _trained(self) -> Mapping[str, tuple[Collection[Any], Collection[str]]]:
+        """Return what a contender's name may say of how the objective trains.
+
+        Returns:
+            Parameter or argument, such as "boosting" -> (those that are trained, all that there
+            are). A contender must not be called one that it does not train. Optimizers, which any
+            objective may have in its space, are known without it.
+        """
+        return {}
 
     def _check_search_space(self) -> None:
         """Refuse a search space with names that the trainer would not read."""

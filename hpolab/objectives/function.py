@@ -123,6 +123,7 @@ class FunctionObjective(Objective):
         value: float = self._value_and_model(params, reporter)[0]
         return value
 
+    @checks_keywords()
     def fit(self, params: Mapping[str, Any], seed: int = 0) -> Any:
         """Call the function outside any trial, and return the model.
 

@@ -13,6 +13,7 @@ import numpy as np
 from hpolab.display import Displayed
 from hpolab.errors import InvalidArgument, one_of
 from hpolab.frames import read_columns
+from hpolab.keywords import checks_keywords
 from hpolab.recommender.features import Features
 from hpolab.recommender.ids import encode_ids, open_column
 from hpolab.recommender.text_tables import read_text_table
@@ -142,6 +143,7 @@ class Interactions(Displayed):
         )
 
     @classmethod
+    @checks_keywords()
     def from_frame(
         cls,
         frame: Any,
@@ -202,6 +204,7 @@ class Interactions(Displayed):
         return data
 
     @classmethod
+    @checks_keywords()
     def from_file(
         cls,
         path: str | Path,

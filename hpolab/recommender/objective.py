@@ -26,14 +26,16 @@ from hpolab.objectives.names import refuse_settings
 from hpolab.recommender.ranking import LOWER_IS_BETTER, RankingTask
 from hpolab.recommender.space import RECOMMENDER_LOSSES, RECOMMENDERS, recommender_space
 from hpolab.recommender.trainer import RecommenderTrainer
+from hpolab.search_space.reach import values_beside, values_of
 from hpolab.seeding import check_seed
 from hpolab.studies.export import in_short
 from hpolab.torch.horizon import check_schedule
-from hpolab.torch.names import names_of_training
+from hpolab.torch.names import names_of_others, names_of_training, of_others
+from hpolab.torch.optimizers import optimizer_space
 from hpolab.trial.reporter import ReporterOptions
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Collection, Mapping, Sequence
     from typing import Unpack
 
     from numpy.typing import NDArray
@@ -88,6 +90,7 @@ class Recommender(Displayed):
         """Return the scores of all items for user codes (b,): (b, n_items)."""
         return self.training.scores(users)
 
+    @checks_keywords()
     def recommend(self, user_ids: Any, k: int = 10) -> NDArray[Any]:
         """Return the ids of the best items for some users, the best first, (b, k), or (k,) for one.
 
@@ -237,6 +240,7 @@ class RecommenderObjective(Objective):
         reporter.record(**_flat(estimates))
         return estimates[self.metric].mean
 
+    @checks_keywords()
     def fit(self, params: Mapping[str, Any], seed: int = 0) -> Recommender:
         """Train with ``params`` outside any trial and return the best epoch's model.
 
@@ -344,6 +348,15 @@ class RecommenderObjective(Objective):
         of_losses = recommender_space(name, loss=RECOMMENDER_LOSSES[name]).trainer_names()
         return [*known, *of_losses, *names_of_training()]
 
+    def _trained(self) -> dict[str, tuple[Collection[Any], Collection[str]]]:
+        name = self._trainer.name
+        found: dict[str, tuple[Collection[Any], Collection[str]]] = {
+            "trainer": ([name], RECOMMENDERS)
+        }
+        if name in RECOMMENDER_LOSSES:
+            found["loss"] = (values_of(self.search_space, "loss"), RECOMMENDER_LOSSES[name])
+        return found
+
     def _check_search_space(self) -> None:
         refuse_settings(self.search_space, "max_epochs")
 
@@ -354,6 +367,31 @@ class RecommenderObjective(Objective):
                 raise InvalidArgument(
                     f"`search_space` must hold parameters of trainer {self._trainer.name!r}, got "
                     f"{name!r}.{hint(name, known)}"
+                )
+        if known:
+            self._check_read()
+
+    def _check_read(self) -> None:
+        """Refuse names that another loss, optimizer or schedule reads than the space has."""
+        name = self._trainer.name
+        if name not in RECOMMENDER_LOSSES:
+            return
+        others = names_of_others(self.search_space)
+        own = recommender_space(name).without(optimizer_space("adam").defaults()).trainer_names()
+        others = {each: owners for each, owners in others.items() if each not in own}
+        if others:
+            raise InvalidArgument(of_others(self.search_space, others, f"trainer {name!r}"))
+        losses = values_beside(self.search_space, "loss").get("n_negatives", {})
+        if any(values <= {"softmax"} for values in losses.values()):
+            raise InvalidArgument(
+                "`search_space` must hold names that something reads, got 'n_negatives', which no "
+                "loss reads but those that sample: the loss 'softmax' takes all items."
+            )
+        for each in ("accumulation_steps", "max_grad_norm"):
+            if each in self.search_space.trainer_names():
+                raise InvalidArgument(
+                    "`search_space` must hold names that something reads, got "
+                    f"{each!r}, which a TorchObjective reads, but no recommender's trainer."
                 )
 
     def _known_facts(self) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from optuna.trial import TrialState
@@ -40,7 +41,9 @@ def answer_of_study(reading: Reading, known: Known | None) -> Answer:
     if not reading.is_single:
         return _front(reading)
     if known is not None and known.confirmation is not None:
-        return answer_of_confirmation(known.confirmation)
+        answer = answer_of_confirmation(known.confirmation)
+        since = _since(reading, known.confirmation)
+        return replace(answer, paragraphs=[*answer.paragraphs, *since])
     recommendation = None if known is None else known.recommendation
     noise = None if recommendation is None else recommendation.noise
     return _unconfirmed(reading, noise)
@@ -80,19 +83,21 @@ def answer_of_comparison(comparison: Comparison, metric: str) -> Answer:
     if not rivals:
         return Answer(f"Best {metric} {short(leader.best_value)} with {leader.name}.", [])
     found = comparison.improvements()
-    whose = leader.name if comparison.n_repeats > 1 else f"{leader.name}'s configuration"
+    is_repeated = comparison.n_repeats > 1
+    whose = leader.name if is_repeated else f"{leader.name}'s configuration"
+    of = "" if is_repeated else "that of "
     by_answer: dict[str, list[str]] = {BETTER: [], SAME: [], UNKNOWN: [], WORSE: []}
     for rival in rivals:
         by_answer[found[rival].answer if rival in found else UNKNOWN].append(rival)
     said = [
-        f"{word} {_listed(names)}"
+        f"{word} {of}{_listed(names)}"
         for answer, word in _OF_RIVALS.items()
         if (names := by_answer[answer])
     ]
     unknown = by_answer[UNKNOWN]
     if said:
         doubt = f"; against {_listed(unknown)} not known yet" if unknown else ""
-        headline = f"{_capital(whose)} is {', '.join(said)}{doubt}."
+        headline = f"{whose} is {', '.join(said)}{doubt}."
     else:
         headline = f"Not known yet which of {_listed([leader.name, *rivals])} is better."
     tone = "good" if by_answer[BETTER] and not unknown else "finding"
@@ -100,9 +105,9 @@ def answer_of_comparison(comparison: Comparison, metric: str) -> Answer:
 
 
 _OF_RIVALS = {
-    BETTER: "better than that of",
-    SAME: "practically the same as that of",
-    WORSE: "worse than that of",
+    BETTER: "better than",
+    SAME: "practically the same as",
+    WORSE: "worse than",
 }
 
 
@@ -152,6 +157,15 @@ def _rests_on(confirmation: Confirmation, label: str) -> list[str]:
     return said
 
 
+def _since(reading: Reading, confirmation: Confirmation) -> list[str]:
+    """Return a sentence on a trial that has become the best since the confirmation."""
+    best, confirmed = reading.best, {each.trial for each in confirmation.configurations}
+    if best is None or best.number in {*confirmed, confirmation.baseline.trial}:
+        return []
+    label, value = _capital(reading.label(best)), short(best.value)
+    return [f"{label} has the best {reading.metric} of the trials, {value}, and is not confirmed."]
+
+
 def _expected(expected: Estimate | None, n: int) -> str:
     """Return the gain to expect of the best of several, whose lead is partly luck."""
     if expected is None or n < 2:
@@ -166,16 +180,17 @@ def _expected(expected: Estimate | None, n: int) -> str:
 def _unconfirmed(reading: Reading, noise: Noise | None) -> Answer:
     best, baseline, metric = reading.best, reading.baseline, reading.metric
     if best is None:
-        n = count(len(reading.complete), "complete trial")
-        return Answer(f"No result yet: each of {n} violates a constraint.", [])
+        of = count(len(reading.complete), "complete trial")
+        return Answer(f"No result yet: each of {of} violates a constraint.", [])
     reached = f"best {metric} {short(best.value)} with {reading.label(best)}"
-    lucky = f"the best of {count(len(reading.complete), 'run')} is partly luck"
+    n = len(reading.complete)
+    lucky = f"the best of {n:,} is partly luck"
     if baseline is None:
         return Answer(
             f"{_capital(reached)}, not confirmed.",
             [
-                f"This is one run, and {lucky}. There is nothing to compare it with: "
-                "the first trial is not known to be the default configuration."
+                f"This is one run{f', and {lucky}' if n > 1 else ''}. There is nothing to compare "
+                "it with: the first trial is not known to be the default configuration."
             ],
         )
     name = reading.baseline_name
@@ -188,8 +203,8 @@ def _unconfirmed(reading: Reading, noise: Noise | None) -> Answer:
             f"{_capital(name)} is the best so far: {metric} {short(best.value)}.", [words]
         )
     if baseline.state != TrialState.COMPLETE:
-        state = baseline.state.name.lower()
-        words = f"{_capital(name)} was {state} and has no value to compare with. {_capital(lucky)}."
+        state = _BASELINE_STATES[baseline.state]
+        words = f"{_capital(name)} {state} and has no value to compare with. {_capital(lucky)}."
         return Answer(f"{_capital(reached)}, not confirmed.", [words])
     return Answer(
         f"{_capital(reached)}, {short(value_of(baseline))} with {name}: the gain is not confirmed.",
@@ -198,6 +213,14 @@ def _unconfirmed(reading: Reading, noise: Noise | None) -> Answer:
             f"{_HOW_TO_CONFIRM_RUNS if IMPORT_KEY in reading.user_attrs else _HOW_TO_CONFIRM}"
         ],
     )
+
+
+_BASELINE_STATES = {
+    TrialState.FAIL: "failed",
+    TrialState.PRUNED: "was pruned",
+    TrialState.RUNNING: "is still running",
+    TrialState.WAITING: "has not begun",
+}
 
 
 def _front(reading: Reading) -> Answer:
@@ -248,4 +271,4 @@ def _capital(text: str) -> str:
 
 
 def _listed(names: Sequence[str]) -> str:
-    return ", ".join(names[:-1]) + f" and {names[-1]}"
+    return " and ".join([*([", ".join(names[:-1])] if len(names) > 1 else []), names[-1]])

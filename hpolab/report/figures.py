@@ -73,6 +73,8 @@ _WRITTEN = {"&": "&amp;", "<": "&lt;", ">": "&gt;", "%{": "&#37;{"}
 _ROW_HEIGHT = 30
 # What the axis of a small figure has room for on a phone.
 _MOST_LABEL_CHARS = 36
+# What stands above the axes of parallel coordinates without running into each other.
+_MOST_TITLE_CHARS = 80
 
 
 def color_of(place: int) -> str:
@@ -332,6 +334,9 @@ def draw_parallel(
         annotation |= {"font": {"size": 11}, "text": _markup(annotation["text"])}
     layout["xaxis"] |= {"ticktext": titles, "side": "top", "tickangle": 0, "automargin": True}
     margin = {"l": 48, "r": 60, "t": 44, "b": 16}
+    if sum(map(len, titles)) > _MOST_TITLE_CHARS:
+        layout["xaxis"] |= {"tickangle": -25}
+        margin |= {"t": 90, "r": 90}
     return {
         "data": lines,
         "layout": {**_layout(460, x="", y=""), **layout, "margin": margin},
@@ -608,8 +613,11 @@ def _layout(height: int, *, x: str, y: str, view: View | None = None) -> dict[st
 
 
 def _whole(numbers: Sequence[int]) -> dict[str, Any]:
-    """Return what keeps an axis of few whole numbers from showing halves."""
-    return {"dtick": 1} if max(numbers) - min(numbers) <= 10 else {}
+    """Return what keeps an axis of few whole numbers from halves, and lines from its ends."""
+    low, high = min(numbers), max(numbers)
+    margin = 0.02 * (high - low) or 0.5
+    found: dict[str, Any] = {"range": [low - margin, high + margin]}
+    return found | {"dtick": 1} if high - low <= 10 else found
 
 
 def _small_layout(axis: Axis, x: Sequence[float], view: View, metric: str) -> dict[str, Any]:

@@ -49,9 +49,7 @@ def chance_words(noise: Noise | None, n_trials: int) -> str:
         return "nobody knows how much single runs differ by chance"
     bound = noise.of_difference(n_trials)
     ahead = measured(bound, bound)
-    if n_trials > 1:
-        return f"by chance alone, the best of {n_trials:,} runs may be ahead by up to {ahead}"
-    return f"by chance alone, one of two runs may be ahead by up to {ahead}"
+    return f"by chance alone, it may be ahead by up to {ahead}"
 
 
 def _confirmed_tile(confirmation: Confirmation) -> Tile:

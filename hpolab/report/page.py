@@ -24,6 +24,7 @@ __all__ = ["html_of"]
 # alone.
 _PLOTLY = "plotly-basic.min.js"
 _CODE = re.compile(r"`([^`]+)`")
+_BEFORE_PERCENT = re.compile(r"(?<=\d) (?=%)")
 
 
 def html_of(document: Document) -> str:
@@ -54,10 +55,11 @@ def html_of(document: Document) -> str:
 
 
 def _with_code(text: str) -> Markup:
-    """Return a text as HTML, what stands in backticks as code."""
+    """Return a text as HTML: what stands in backticks as code, a percent sign at its number."""
     from markupsafe import Markup, escape
 
-    return Markup(_CODE.sub(r"<code>\1</code>", str(escape(text))))
+    written = _CODE.sub(r"<code>\1</code>", str(escape(text)))
+    return Markup(_BEFORE_PERCENT.sub("\N{NO-BREAK SPACE}", written))
 
 
 def _packed(script: str) -> str:

@@ -59,7 +59,8 @@ def _stages(sweep: Sweep, metric: str) -> Section:
     )
     risk = str(Overtuning(None, "the start", "each configuration was trained once"))
     note = f"{table.note} Emphasized: stages with a gain." if table.strong else table.note
-    blocks: list[Block] = [answer, replace(table, note=note), Text([risk], "note")]
+    head = [metric if name == "value" else name for name in table.head]
+    blocks: list[Block] = [answer, replace(table, head=head, note=note), Text([risk], "note")]
     return Section("stages", "Result", blocks, for_terminal=True)
 
 

@@ -25,8 +25,9 @@ def text_of(document: Document, *, width: int) -> str:
     for section in document.sections:
         if section.for_terminal:
             lines += ["", section.title.upper()]
-            for block in section.blocks:
-                lines += _lines(block, width)
+            shown = [found for block in section.blocks if (found := _lines(block, width))]
+            for place, found in enumerate(shown):
+                lines += found if place == 0 else ["", *found]
     return "\n".join(printable(line).rstrip() for line in lines)
 
 

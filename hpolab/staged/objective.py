@@ -247,6 +247,7 @@ class StagedObjective(Objective):
         params = self._configuration(params)
         return self._fetch(params, self.reporter(seed=seed), cache or self._cache, more)
 
+    @checks_keywords()
     def fit(self, params: Mapping[str, Any], seed: int = 0) -> Staged:
         """Train outside any trial and tune the post-processing on the artifact, in memory.
 

@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 from optuna.storages import InMemoryStorage
 
 from hpolab.display import Displayed
+from hpolab.keywords import checks_keywords
 from hpolab.storage.location import url_of
 from hpolab.storage.paths import path_of
 from hpolab.storage.redaction import redact
@@ -129,6 +130,7 @@ _TITLES = {
 }
 
 
+@checks_keywords()
 def check_storage(url: str | PathLike[str] | None = None) -> StoragePromises:
     """Tell what the storage at a URL promises, by what its file system or server says of itself.
 

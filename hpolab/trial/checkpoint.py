@@ -16,6 +16,7 @@ from hpolab import _optuna
 from hpolab.display import Displayed
 from hpolab.errors import check_folder
 from hpolab.files import remove_leftovers, replace_file
+from hpolab.keywords import checks_keywords
 from hpolab.logs import get_logger
 from hpolab.trial.packing import BYTES
 from hpolab.trial.sealed import seal, unseal
@@ -59,6 +60,7 @@ class CheckpointFolder(Displayed):
         InvalidArgument: If a file stands in its place.
     """
 
+    @checks_keywords()
     def __init__(self, folder: str | Path) -> None:
         self.folder = Path(folder).absolute()
         check_folder(self.folder)

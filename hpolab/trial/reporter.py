@@ -415,6 +415,7 @@ class Reporter:
         """The step behind the last one reported."""
         return max(self._reports, default=-1) + 1
 
+    @checks_keywords()
     def steps(self, n_steps: int) -> Iterator[int]:
         """Return the steps to train, up to ``n_steps - 1``, until training shall stop.
 
@@ -439,6 +440,7 @@ class Reporter:
                 return
             yield step
 
+    @checks_keywords()
     def report(self, value: float, step: int, *, state: State | None = None) -> None:
         """Report the training's value at a step, once a step.
 

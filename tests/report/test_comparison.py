@@ -52,7 +52,7 @@ def test_report_of_repeated_tunings_begins_with_what_they_say_of_the_contenders(
     leader = found.ranking()[0].name
     for words in ("Probability of outperforming", f"{leader} wins", "medians of the tunings"):
         assert words in shown.text, words
-    assert shown.text.index("over 3 tunings each") < shown.text.rindex("Best value so far")
+    assert shown.text.index("over 3 tunings each") < shown.text.rindex("Best accuracy so far")
     lines = shown.figures["best-so-far"]["data"]
     assert len(lines) == 3 * 2  # two edges of a band and a line for each
     assert len(shown.figures["test-scores"]["data"][0]["x"]) == 3 * 2

@@ -70,7 +70,9 @@ def test_unconfirmed_gain_is_not_shown_as_one():
     assert (name, shown) == ("gain on the default", "unconfirmed")
     assert "in single runs" in hint
     assert "the gain is not confirmed" in answer(study)
-    assert "by chance alone, the best of 15 runs may be ahead by up to" in answer(study)
+    assert "the best of 15 is partly luck: by chance alone, it may be ahead by up to" in answer(
+        study
+    )
     assert "unconfirmed" in terminal_report(study)
 
 

@@ -61,7 +61,7 @@ def test_best_trial_is_compared_in_trainer_units(page, tuned):
     assert rows["beta2"][0] == "0.999"
     assert rows["lr"][0] == "0.001"
     assert rows["eps"] == ["1e-08", "1e-08", "same"]
-    assert rows["value, in tuning"][1] == short(tuned.trials[chosen.trial].value)
+    assert rows["accuracy, in tuning"][1] == short(tuned.trials[chosen.trial].value)
     assert not any("one_minus" in name for name in rows)
 
 

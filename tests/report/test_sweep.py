@@ -10,7 +10,7 @@ def test_sweep_shows_each_stage_and_the_best(page, swept):
     shown = page(swept)
     for words in (
         "4 stages · 12 trials",
-        f"Best value {short(swept.best.value)}, in stage",
+        f"Best accuracy {short(swept.best.value)}, in stage",
         "Stage 2: learning rate",
         "Trained with max_steps 4.",
         "From by hand-epochs-max_steps=4, by hand-epochs-max_steps=8.",

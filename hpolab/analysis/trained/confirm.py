@@ -212,6 +212,7 @@ def confirm(
     return load_confirmation(confirmation_study)
 
 
+@checks_keywords()
 def load_confirmation(study: Study) -> Confirmation:
     """Return what a confirmation has found, from the study that holds its trainings.
 

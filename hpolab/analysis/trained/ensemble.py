@@ -233,6 +233,7 @@ def fold_ensemble(
     return found
 
 
+@checks_keywords()
 def load_ensemble(study: Study) -> Ensemble | None:
     """Return what `fold_ensemble` has found for a study that it was given; None if nothing."""
     stored = study.user_attrs.get(_ENSEMBLE_KEY)
@@ -249,6 +250,7 @@ def load_ensemble(study: Study) -> Ensemble | None:
     return Ensemble(**stored, improvement=improvement)
 
 
+@checks_keywords()
 def average(predictions: Sequence[Any]) -> Any:
     """Return the mean of predictions of one form: arrays, or dicts and lists of arrays.
 
