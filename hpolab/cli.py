@@ -141,11 +141,16 @@ def best(
         str, typer.Option(help="Put before each name of the overrides, e.g. model.optimizer.")
     ] = "",
 ) -> None:
-    """Show a study's best configuration, in the units of the trainer.
+    """Show a study's best configuration, by the names and in the units of the trainer.
 
-    With it the post-processing parameters that a staged objective has tuned for it.
+    If the study tuned post-processing as well, its parameters are among them.
 
-    **Examples:** `hpolab best demo -s sqlite:///hpolab-demo.db`;
+    **Examples:**
+
+    `hpolab best demo -s hpolab-demo.db`
+
+    `hpolab best demo -s hpolab-demo.db -f yaml > best.yaml`
+
     `hpolab best -f overrides --prefix model.optimizer.` prints `model.optimizer.lr=0.0005 …`
     """
     study, _ = study_of(ctx, study_name, storage)
@@ -189,7 +194,11 @@ def copy(
 
     An interrupted copy cannot be mistaken for the study; copy it again, and the rest is replaced.
 
-    **Example:** `hpolab copy demo -s sqlite:///hpolab-demo.db --to redis://localhost:6379/0`
+    **Examples:**
+
+    `hpolab copy demo -s hpolab-demo.db --to redis://localhost:6379/0`
+
+    `hpolab copy old.log --to new.db`
     """
     named, storage = place_of(ctx, study_name, storage)
     opened = open_storage(storage, create=False)
@@ -230,7 +239,9 @@ def delete(
 
     Of a comparison or a sweep all studies are deleted.
 
-    **Example:** `hpolab delete demo -s sqlite:///hpolab-demo.db`
+    **Example:**
+
+    `hpolab delete demo -s hpolab-demo.db`
     """
     if Path(study_name).is_file() or "://" in study_name:
         raise InvalidArgument(
@@ -281,8 +292,11 @@ def report(
     pruned trials, what matters and what is noise, each parameter, and configurations to copy. A
     comparison's report has its contenders' chances to win.
 
-    **Examples:** `hpolab report demo -s sqlite:///hpolab-demo.db -o demo.html`;
-    `hpolab report --terminal -s sqlite:///hpolab-demo.db`
+    **Examples:**
+
+    `hpolab report demo -s hpolab-demo.db -o demo.html`
+
+    `hpolab report hpolab-demo.db --terminal`
     """
     from hpolab.report.source import find_source
     from hpolab.report.write import terminal_report, write_images, write_report

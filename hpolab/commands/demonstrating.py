@@ -41,7 +41,7 @@ def demo(
         ),
     ] = True,
 ) -> None:
-    """Tune a small CNN on scikit-learn's digits: 40 trials, in about a minute on two cores.
+    """Tune a small CNN on scikit-learn's digits: 40 trials, under two minutes on two cores.
 
     It starts from PyTorch's default of AdamW, searches AdamW's parameters by TPE, and stops bad
     trials early. Kill it and start it again: it resumes, up to the same 40 trials. In the end it

@@ -62,8 +62,13 @@ def status(
     sign of life. With a study's name, also what made it: sampler, pruner, seed, versions and
     search space.
 
-    **Examples:** `hpolab status -s sqlite:///hpolab-demo.db`;
-    `hpolab status demo --watch -s redis://localhost:6379/0`; `hpolab status --check`
+    **Examples:**
+
+    `hpolab status hpolab-demo.db`
+
+    `hpolab status demo --watch -s redis://localhost:6379/0`
+
+    `hpolab status --check -s study.log`
     """
     study_name, storage = place_of(ctx, study_name, storage)
     opened = open_to_look(storage)
