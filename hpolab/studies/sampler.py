@@ -97,8 +97,11 @@ class TrialSeededSampler(BaseSampler):
         _require_package(self._idle, f"`{self._name}`")
         self._current = _Current()
 
-    def __repr__(self) -> str:
+    def __str__(self) -> str:
         return f"TrialSeededSampler({self._name}, seed={self.seed})"
+
+    def __repr__(self) -> str:
+        return str(self)
 
     def fresh(self, number: int, *path: int | str) -> BaseSampler:
         """Return a new inner sampler for one trial, or for one part of it."""
