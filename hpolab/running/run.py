@@ -35,6 +35,7 @@ from hpolab.running.others import refuse_other_objective
 from hpolab.running.outcome import say_nothing_to_do, say_outcome
 from hpolab.running.plan import Plan
 from hpolab.running.progress import study_progress
+from hpolab.running.tracked import tracking_study
 from hpolab.studies.history import history_of
 from hpolab.studies.pruner import with_max_resource
 from hpolab.studies.recipe import REFERENCES_KEY, check_search_space, read_recipe
@@ -46,6 +47,7 @@ from hpolab.trial.lease import (
     release_ended,
     requeue_dead_trials,
 )
+from hpolab.trial.tracking import as_trackers
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -55,6 +57,7 @@ if TYPE_CHECKING:
 
     from hpolab.running.plan import Callback, ObjectiveFunction
     from hpolab.search_space.space import SearchSpace
+    from hpolab.trial.tracker import Tracker
 
 __all__ = ["BUDGET_KEY", "RunOptions", "Tolerance", "budget_of", "run"]
 
@@ -82,6 +85,7 @@ class RunOptions(Tolerance, total=False):
     fuse: int | str | None
     timeout_seconds: float | None
     callbacks: Sequence[Callback] | None
+    trackers: Sequence[Tracker] | None
     show_progress_bar: bool | None
 
 
@@ -98,6 +102,7 @@ def run(
     timeout_seconds: float | None = None,
     default_first: bool = True,
     callbacks: Sequence[Callback] | None = (),
+    trackers: Sequence[Tracker] | None = (),
     show_progress_bar: bool | None = None,
     **tolerance: Unpack[Tolerance],
 ) -> None:
@@ -149,6 +154,9 @@ def run(
             its search space (unless trial 0 was enqueued).
         callbacks: Called with (study, trial) after each trial, as in ``Study.optimize``, in the
             process that ran it.
+        trackers: Where the study is shown beside its storage: ``[MLflowTracker()]``,
+            ``[WandbTracker("project")]``, ``[TensorBoardTracker("logs")]``, or your own `Tracker`.
+            A resumed trial goes on in its run. One that fails is logged and left out.
         show_progress_bar: None shows it where standard error is a terminal.
         **tolerance: What the run bears. ``max_failures=3``: if no trial of the study has succeeded
             and this many fail in a row, stop. ``max_retries=2``: a trial that kills its worker more
@@ -194,6 +202,7 @@ def run(
             shared=not executor.is_this_process,
             fuse=fuse,
             callbacks=_as_callbacks(callbacks),
+            trackers=as_trackers(trackers),
             **tolerance,
         )
         plan = _prepared(study, objective, plan, default_first)
@@ -264,6 +273,7 @@ def _spend(
     with (
         study_progress(study, total, show_progress_bar) as update,
         Interrupts() as interrupts,
+        tracking_study(study, objective, plan, interrupts),
     ):
         executor.execute(study, objective, plan, interrupts, after_trial=update)
     return interrupts
