@@ -101,13 +101,8 @@ class WandbTracker(Tracker):
         return (self.mode or wandb.setup().settings.mode) != "online"
 
     def start_study(self, study: TrackedStudy) -> str:
-        """See `Tracker`."""
-        if study.run_id is not None:
-            return study.run_id
-        run_id = secrets.token_hex(4)
-        run = self._study_run(study, run_id)
-        run.finish()
-        return run_id
+        """See `Tracker`: the id alone, as W&B takes one run from one process at a time."""
+        return study.run_id or secrets.token_hex(4)
 
     def _study_run(self, study: TrackedStudy, run_id: str) -> Any:
         return self._open(
@@ -201,7 +196,8 @@ class _WandbRun(TrialRun):
 
     def set_params(self, params: Mapping[str, Any], *, is_complete: bool) -> None:
         """See `TrialRun`."""
-        self._run.config.update(dict(params), allow_val_change=True)
+        if params:
+            self._run.config.update(dict(params), allow_val_change=True)
 
     def resume(self, step: int, reports: Mapping[int, float]) -> None:
         """See `TrialRun`."""

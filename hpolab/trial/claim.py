@@ -12,6 +12,7 @@ from optuna.exceptions import DuplicatedStudyError
 from optuna.study import StudyDirection
 
 from hpolab import _optuna
+from hpolab.trial.lease import Lease
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -23,8 +24,12 @@ __all__ = ["one_at_a_time"]
 
 _POLL_SECONDS = 0.02
 
-# Whoever holds the claim for so long has died in it.
-_STALE_SECONDS = 30.0
+# Whoever holds the claim for so long has died in it, where its process cannot be looked up: it is
+# on another host, or was killed before it could write who it is.
+_STALE_SECONDS = 300.0
+_NAMELESS_SECONDS = 30.0
+
+_OWNER_KEY = "hpolab:owner"
 
 
 @contextmanager
@@ -47,19 +52,32 @@ def one_at_a_time(study: Study) -> Iterator[None]:
                 claim = storage.create_new_study([StudyDirection.MINIMIZE], name)
             break
         except DuplicatedStudyError:
-            if time.monotonic() - waited_since > _STALE_SECONDS:
-                _remove(study, name)
+            if _is_stale(storage, name, time.monotonic() - waited_since):
+                _remove(storage, name)
                 waited_since = time.monotonic()
             time.sleep(_POLL_SECONDS)
     try:
+        storage.set_study_user_attr(claim, _OWNER_KEY, Lease.mine().as_mark()[1])
         yield
     finally:
         with suppress(KeyError):  # another worker has taken this one for dead
             storage.delete_study(claim)
 
 
-def _remove(study: Study, name: str) -> None:
-    storage = _optuna.storage_of(study)
+def _is_stale(storage: BaseStorage, name: str, waited_seconds: float) -> bool:
+    """Tell whether whoever holds a claim is dead."""
+    try:
+        attrs = storage.get_study_user_attrs(storage.get_study_id_from_name(name))
+    except KeyError:
+        return False  # it has just ended
+    owner = attrs.get(_OWNER_KEY)
+    if owner is None:
+        return waited_seconds > _NAMELESS_SECONDS
+    lease = Lease.read(owner)
+    return lease.process_is_dead() if lease.is_here else waited_seconds > _STALE_SECONDS
+
+
+def _remove(storage: BaseStorage, name: str) -> None:
     with suppress(KeyError):
         storage.delete_study(storage.get_study_id_from_name(name))
 
@@ -77,6 +95,7 @@ def _unsaid(storage: BaseStorage, name: str) -> Iterator[None]:
     for logger in loggers:
         logger.addFilter(is_other)
     try:
+        storage.set_study_user_attr(claim, _OWNER_KEY, Lease.mine().as_mark()[1])
         yield
     finally:
         for logger in loggers:

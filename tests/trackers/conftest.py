@@ -127,9 +127,13 @@ class WandbStore:
         self.unusable = WandbTracker("hpolab", mode="online", folder=str(self.folder))
 
     def _runs(self) -> dict[str, StoredRun]:
+        from wandb.util import get_core_path
+
         found: dict[str, StoredRun] = {}
         for file in sorted(self.folder.glob("wandb/offline-run-*/run-*.wandb")):
-            command = [sys.executable, "-m", "wandb", "leet", "inspect", "--json", str(file)]
+            # What `wandb leet inspect --json FILE` starts.
+            command = [get_core_path(), "leet", "inspect", "--json", "--run-file", str(file)]
+            command.append(str(file.parent.parent))
             done = subprocess.run(command, capture_output=True, text=True, check=True)
             for line in done.stdout.splitlines():
                 record = json.loads(line)
@@ -144,7 +148,7 @@ class WandbStore:
                     assert head["tags"] == ["team:vision"]
                     run.params |= head.get("config", {}).get("update", {})
                 elif record["type"] == "config":
-                    run.params |= record["config"]["update"]
+                    run.params |= record["config"].get("update", {})
                 elif record["type"] == "history":
                     item = record["history"]["item"]
                     (value,) = [v for k, v in item.items() if k.endswith("_by_step")]
