@@ -95,7 +95,6 @@ def _unsaid(storage: BaseStorage, name: str) -> Iterator[None]:
     for logger in loggers:
         logger.addFilter(is_other)
     try:
-        storage.set_study_user_attr(claim, _OWNER_KEY, Lease.mine().as_mark()[1])
         yield
     finally:
         for logger in loggers:

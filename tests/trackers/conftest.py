@@ -8,7 +8,7 @@ import subprocess
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import pytest
 
@@ -49,7 +49,7 @@ class StoredRun:
 class MLflowStore:
     """MLflow in a file of SQLite's."""
 
-    statuses = {
+    statuses: ClassVar = {
         "complete": "FINISHED",
         "pruned": "KILLED",
         "failed": "FAILED",
@@ -117,7 +117,7 @@ class MLflowStore:
 class WandbStore:
     """W&B's offline files; a resumed run has one a life, which ``wandb sync`` joins."""
 
-    statuses = {"complete": "0", "pruned": "0", "failed": "1", "requeued": "1"}
+    statuses: ClassVar = {"complete": "0", "pruned": "0", "failed": "1", "requeued": "1"}
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder / "wb"
@@ -187,7 +187,7 @@ class WandbStore:
 class TensorBoardStore:
     """TensorBoard's event files."""
 
-    statuses = {"complete": "1", "pruned": "1", "failed": "2", "requeued": ""}
+    statuses: ClassVar = {"complete": "1", "pruned": "1", "failed": "2", "requeued": ""}
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder / "logs"
