@@ -1,4 +1,4 @@
-"""Keep your training loop: a Reporter prunes it, stops it early, and survives NaN.
+"""Keep your training loop: a Reporter prunes it, stops it early, and survives crashes and NaN.
 
 python examples/own_loop.py
 """
@@ -34,6 +34,7 @@ def objective(trial, max_epochs=15):
             torch.nn.Linear(64, 64), torch.nn.ReLU(), torch.nn.Linear(64, 10)
         )
         optimizer = build_optimizer(params, model)
+        reporter.restore(model=model, optimizer=optimizer)  # if a crash cut this trial short
         for epoch in reporter.steps(max_epochs):
             for rows in torch.randperm(len(labels)).split(32):
                 optimizer.zero_grad()
@@ -42,7 +43,8 @@ def objective(trial, max_epochs=15):
                 )
                 loss.backward()
                 optimizer.step()
-            reporter.report(accuracy(model, DATA.valid), epoch)
+            state = {"model": model, "optimizer": optimizer}  # kept every ten seconds
+            reporter.report(accuracy(model, DATA.valid), epoch, state=state)
         return accuracy(model, DATA.score)
 
 

@@ -6,6 +6,7 @@ from .analysis.confirmation import Configuration, Confirmation
 from .analysis.contender import Contender
 from .analysis.effects import Effect
 from .analysis.influence import influence
+from .analysis.overview import StudyOverview, study_overview
 from .analysis.parameters import Influence
 from .analysis.recommend import Recommendation, Recommended, recommend
 from .analysis.repeats import Outperforming
@@ -58,6 +59,17 @@ from .recommender.ranking import RANKING_METRICS, Ranking, RankingEstimate, Rank
 from .recommender.space import RECOMMENDER_LOSSES, RECOMMENDERS, recommender_space
 from .recommender.splits import Splits, leave_last_out, split_by_time, split_users_by_ratio
 from .recommender.trainer import RecommenderTrainer, RecommenderTraining
+from .report.plotting import (
+    plot_confirmation,
+    plot_intermediate_values,
+    plot_optimization_history,
+    plot_parallel_coordinate,
+    plot_param_importances,
+    plot_pareto_front,
+    plot_slice,
+    plot_test_scores,
+    plot_tuning_curves,
+)
 from .report.write import terminal_report, write_images, write_report
 from .running.copying import copy_study
 from .running.enqueued import drop_enqueued
@@ -170,6 +182,7 @@ __all__ = [
     "StorageUnavailable",
     "StudyEnd",
     "StudyNotFound",
+    "StudyOverview",
     "Sweep",
     "SweepStage",
     "SweepTrial",
@@ -227,6 +240,15 @@ __all__ = [
     "open_storage",
     "optimizer_space",
     "params_of_yaml",
+    "plot_confirmation",
+    "plot_intermediate_values",
+    "plot_optimization_history",
+    "plot_parallel_coordinate",
+    "plot_param_importances",
+    "plot_pareto_front",
+    "plot_slice",
+    "plot_test_scores",
+    "plot_tuning_curves",
     "recommend",
     "recommender_space",
     "redact",
@@ -235,6 +257,7 @@ __all__ = [
     "split_by_time",
     "split_four",
     "split_users_by_ratio",
+    "study_overview",
     "sweep",
     "terminal_report",
     "trials_frame",

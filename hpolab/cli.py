@@ -11,30 +11,40 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import optuna
 import typer
-from optuna.study import get_all_study_names
 from typer.core import TyperGroup
 
 from hpolab.analysis.trained.deleting import delete_study, plan_deletion
-from hpolab.analysis.trained.trainings import tuning_studies
 from hpolab.analysis.wording import short
-from hpolab.commands.shared import STORAGE_HELP, StorageOption, StudyArgument, err, out, table
+from hpolab.commands.analyses import influence, recommend
+from hpolab.commands.demonstrating import demo
+from hpolab.commands.foreign import advice_for
+from hpolab.commands.importing import import_table
+from hpolab.commands.shared import (
+    StorageOption,
+    StudyArgument,
+    as_url,
+    err,
+    only_study,
+    out,
+    place_of,
+    study_of,
+    table,
+)
 from hpolab.commands.status import status
 from hpolab.commands.worker import worker
 from hpolab.console import command_line
-from hpolab.errors import HpolabError, StudyNotFound
+from hpolab.errors import HpolabError, InvalidArgument, StorageNotFound, StudyNotFound
 from hpolab.running.copying import copy_study
 from hpolab.running.outcome import why_without_best
-from hpolab.storage.redaction import redact
+from hpolab.storage.location import files_with_studies
 from hpolab.storage.url import DEFAULT_URL, open_storage
 from hpolab.studies.export import (
     as_json,
     as_overrides,
     as_yaml,
     delivered_params,
-    trainer_params,
 )
-from hpolab.studies.study import stored_study
-from hpolab.studies.trials import best_trial, tally
+from hpolab.studies.trials import best_trial
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -53,12 +63,21 @@ class _Commands(TyperGroup):
         with _errors_as_messages():
             return super().invoke(ctx)
 
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        """See Click's ``Group``; of another tool's command, say what it is called here."""
+        if args and args[0] not in self.commands and not args[0].startswith("-"):
+            ctx.fail(advice_for(args[0], self.list_commands(ctx)))
+        return super().resolve_command(ctx, args)
+
 
 app = typer.Typer(
     cls=_Commands,
-    help="Studies that prune, resume exactly and stay in budget, on top of Optuna.",
-    epilog="Start with `hpolab demo`; then `hpolab status --help`.",
+    help="Tune hyperparameters in studies that survive crashes, stop bad trials early, and say "
+    "whether a gain is real.",
+    epilog="Start with `hpolab demo`. Then `hpolab status study.db` shows the studies of a file, "
+    "and `hpolab COMMAND --help` explains a command by examples.",
     no_args_is_help=True,
+    context_settings={"help_option_names": ["-h", "--help"]},
     rich_markup_mode="markdown",
     pretty_exceptions_enable=False,
 )
@@ -85,6 +104,7 @@ def _main(
         bool,
         typer.Option(
             "--version",
+            "-V",
             callback=_show_version,
             is_eager=True,
             help="Show the versions of hpolab and Optuna, and exit.",
@@ -95,54 +115,17 @@ def _main(
     optuna.logging.set_verbosity(optuna.logging.WARNING)
 
 
-@app.command()
-def demo(
-    n_trials: Annotated[
-        int, typer.Option("--n-trials", "-n", min=1, help="Trials of the study in total.")
-    ] = 40,
-    storage: Annotated[
-        str, typer.Option("--storage", "-s", metavar="URL", help=STORAGE_HELP)
-    ] = "sqlite:///hpolab-demo.db",
-) -> None:
-    """Tune a small CNN on scikit-learn's digits: 40 trials, under two minutes on two cores.
-
-    AdamW's search space, TPE and Hyperband-style pruning. Kill it and start it again: it resumes,
-    up to the same 40 trials. It ends with the default configuration against the best one, on data
-    that the study never saw.
-
-    **Example:** `hpolab demo`, then `hpolab best demo -s sqlite:///hpolab-demo.db -f yaml`
-    """
-    from hpolab.demo import DEMO_STUDY, judge, run_demo
-
-    before = _n_finished(storage, DEMO_STUDY)
-    if before >= n_trials:
-        out.print(f"Study {DEMO_STUDY!r} is done: {before} of {n_trials} trials.")
-    elif before:
-        out.print(f"Resuming study {DEMO_STUDY!r} after {before} of {n_trials} trials.")
-    study = run_demo(storage, n_trials)
-    default = study.trials[0]
-    best = _best(study)
-    with err.status("Training both configurations on three fresh seeds …"):
-        held_out = [judge(trainer_params(study, trial)) for trial in (default, best)]
-    rows = [
-        ["accuracy in the study", f"{default.value:.4f}", f"{best.value:.4f}"],
-        ["accuracy on held-out data", *(f"{h.mean:.4f} ± {h.spread:.4f}" for h in held_out)],
-        *([name, *(short(h.params[name], 4) for h in held_out)] for name in held_out[0].params),
-    ]
-    out.print("The default configuration against the best")
-    typer.echo(table(["", "default (trial 0)", f"best (trial {best.number})"], rows))
-    n_seeds = len(held_out[0].accuracies)
-    out.print(f"Held out: 500 images the study never saw; mean and spread of {n_seeds} seeds.")
-    out.print(_counts(study))
-    out.say("Next:", command_line("best", DEMO_STUDY, "-f", "yaml", storage=storage), style="bold")
-
-
+app.command()(demo)
 app.command()(status)
 app.command()(worker)
+app.command("import")(import_table)
+app.command()(influence)
+app.command()(recommend)
 
 
 @app.command()
 def best(
+    ctx: typer.Context,
     study_name: StudyArgument = None,
     storage: StorageOption = DEFAULT_URL,
     output: Annotated[
@@ -158,15 +141,19 @@ def best(
         str, typer.Option(help="Put before each name of the overrides, e.g. model.optimizer.")
     ] = "",
 ) -> None:
-    """Show a study's best configuration, in the units of the trainer.
+    """Show a study's best configuration, by the names and in the units of the trainer.
 
-    With it the post-processing parameters that a staged objective has tuned for it.
+    If the study tuned post-processing as well, its parameters are among them.
 
-    **Examples:** `hpolab best demo -s sqlite:///hpolab-demo.db`;
+    **Examples:**
+
+    `hpolab best demo -s hpolab-demo.db`
+
+    `hpolab best demo -s hpolab-demo.db -f yaml > best.yaml`
+
     `hpolab best -f overrides --prefix model.optimizer.` prints `model.optimizer.lr=0.0005 …`
     """
-    opened = open_storage(storage, create=False)
-    study = stored_study(study_name or _only_study(opened, storage), opened)
+    study, _ = study_of(ctx, study_name, storage)
     trial = _best(study)
     params = delivered_params(study, trial)
     if output is Format.table:
@@ -179,9 +166,16 @@ def best(
 
 @app.command()
 def copy(
+    ctx: typer.Context,
     to_storage: Annotated[
         str,
-        typer.Option("--to", metavar="URL", help="Where to copy it to: a URL like --storage's."),
+        typer.Option(
+            "--to",
+            metavar="FILE|URL",
+            callback=as_url,
+            help="Where to copy it to: a file or a URL like --storage's.",
+            show_default=False,
+        ),
     ],
     study_name: StudyArgument = None,
     storage: StorageOption = DEFAULT_URL,
@@ -200,10 +194,15 @@ def copy(
 
     An interrupted copy cannot be mistaken for the study; copy it again, and the rest is replaced.
 
-    **Example:** `hpolab copy demo -s sqlite:///hpolab-demo.db --to redis://localhost:6379/0`
+    **Examples:**
+
+    `hpolab copy demo -s hpolab-demo.db --to redis://localhost:6379/0`
+
+    `hpolab copy old.log --to new.db`
     """
+    named, storage = place_of(ctx, study_name, storage)
     opened = open_storage(storage, create=False)
-    name = study_name or _only_study(opened, storage)
+    name = named or only_study(opened, storage)
     n_trials = copy_study(
         name,
         # The URL, for the copy to remember where it is from.
@@ -240,8 +239,15 @@ def delete(
 
     Of a comparison or a sweep all studies are deleted.
 
-    **Example:** `hpolab delete demo -s sqlite:///hpolab-demo.db`
+    **Example:**
+
+    `hpolab delete demo -s hpolab-demo.db`
     """
+    if Path(study_name).is_file() or "://" in study_name:
+        raise InvalidArgument(
+            "Name the study to delete, and its storage by -s: "
+            f"`hpolab delete STUDY -s {study_name}`."
+        )
     opened = open_storage(storage, create=False)
     plan = plan_deletion(study_name, opened)
     if not yes and (force or not plan.running):  # else it is refused anyway
@@ -255,12 +261,13 @@ def delete(
 
 @app.command()
 def report(
+    ctx: typer.Context,
     study_name: Annotated[
         str | None,
         typer.Argument(
-            metavar="[STUDY]",
+            metavar="STUDY",
             help="A study's name, or that of a comparison, a confirmation or a sweep; may be left "
-            "out if the storage has one study.",
+            "out if the storage has one study. A file or a URL in its place is the storage.",
         ),
     ] = None,
     storage: StorageOption = DEFAULT_URL,
@@ -285,13 +292,17 @@ def report(
     pruned trials, what matters and what is noise, each parameter, and configurations to copy. A
     comparison's report has its contenders' chances to win.
 
-    **Examples:** `hpolab report demo -s sqlite:///hpolab-demo.db -o demo.html`;
-    `hpolab report --terminal -s sqlite:///hpolab-demo.db`
+    **Examples:**
+
+    `hpolab report demo -s hpolab-demo.db -o demo.html`
+
+    `hpolab report hpolab-demo.db --terminal`
     """
     from hpolab.report.source import find_source
     from hpolab.report.write import terminal_report, write_images, write_report
 
-    source = find_source(study_name, open_storage(storage, create=False))
+    name, url = place_of(ctx, study_name, storage)
+    source = find_source(name, open_storage(url, create=False))
     if terminal:
         typer.echo(terminal_report(source, width=out.width))
         return
@@ -316,25 +327,13 @@ def _errors_as_messages() -> Iterator[None]:
         yield
     except HpolabError as error:
         err.say("Error:", str(error), style="red")
+        found = files_with_studies(Path()) if isinstance(error, StorageNotFound) else []
+        if found:
+            err.print(f"Files with studies here: {', '.join(found)}. Name one by -s.")
         raise typer.Exit(2) from None
     except KeyboardInterrupt as interrupt:
         err.print(str(interrupt) or "Interrupted.")
         raise typer.Exit(130) from None
-
-
-def _only_study(storage: optuna.storages.BaseStorage, url: str) -> str:
-    names = tuning_studies(get_all_study_names(storage))
-    if len(names) != 1:
-        listed = ", ".join(sorted(names)) or "none"
-        raise StudyNotFound(f"Name one of the studies in {redact(url)}: {listed}.")
-    return names[0]
-
-
-def _n_finished(storage: str, study_name: str) -> int:
-    opened = open_storage(storage)
-    if study_name not in get_all_study_names(opened):
-        return 0
-    return tally(stored_study(study_name, opened).get_trials(deepcopy=False)).finished
 
 
 def _best(study: Study) -> FrozenTrial:
@@ -344,8 +343,3 @@ def _best(study: Study) -> FrozenTrial:
             f"Study {study.study_name!r} has no best trial: {why_without_best(study)}."
         )
     return trial
-
-
-def _counts(study: Study) -> str:
-    n = tally(study.get_trials(deepcopy=False))
-    return f"{n.finished} trials: {n.complete} complete, {n.pruned} pruned, {n.failed} failed."

@@ -13,8 +13,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from hpolab.display import Displayed
 from hpolab.errors import DataNotFound, InvalidArgument, check_count, needs
 from hpolab.keywords import checks_keywords
+from hpolab.tables import TextTable
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -62,8 +64,8 @@ _MOVIELENS_FILES = {
 # fmt: on
 
 
-@dataclass(frozen=True)
-class FourSplits:
+@dataclass(frozen=True, repr=False)
+class FourSplits(Displayed):
     """The four splits of a study, each (inputs, targets).
 
     Attributes:
@@ -78,7 +80,18 @@ class FourSplits:
     score: Arrays
     test: Arrays
 
+    def _in_one_line(self) -> str:
+        return ", ".join(f"{name} {len(rows[1]):,}" for name, rows in vars(self).items()) + " rows"
 
+    def _parts(self) -> list[str | TextTable]:
+        rows = [
+            [name, *(f"{part.dtype} {part.shape}" for part in arrays)]
+            for name, arrays in vars(self).items()
+        ]
+        return [TextTable(["split", "inputs", "targets"], rows)]
+
+
+@checks_keywords()
 def load_digits() -> Arrays:
     """Load scikit-learn's digits: 1,797 images of 8 x 8 pixels.
 
@@ -99,6 +112,7 @@ def load_digits() -> Arrays:
     return (images / 16).astype(np.float32).reshape(-1, 1, 8, 8), labels.astype(np.int64)
 
 
+@checks_keywords()
 def load_mnist(folder: str | Path | None = None) -> Arrays:
     """Load MNIST from its four published files (LeCun, Cortes and Burges 1998).
 
@@ -122,42 +136,69 @@ def load_mnist(folder: str | Path | None = None) -> Arrays:
 
 @checks_keywords()
 def split_four(
-    data: Arrays, *, n_train: int, n_valid: int, n_score: int, n_test: int, seed: int = 0
+    data: Arrays,
+    *,
+    n_train: int | None = None,
+    n_valid: int | None = None,
+    n_score: int | None = None,
+    n_test: int | None = None,
+    seed: int = 0,
 ) -> FourSplits:
     """Draw four disjoint splits at random.
 
     Args:
-        data: Inputs (n, ...) and targets (n,).
-        n_train: Rows to fit on.
-        n_valid: Rows to steer trials by.
-        n_score: Rows to rank trials by.
-        n_test: Rows to confirm on.
+        data: Inputs (n, ...) and targets (n,): arrays, tensors or pandas frames.
+        n_train: Rows to fit on. Give all four counts or none: by default 40 % of the rows.
+        n_valid: Rows to steer trials by, by default 20 %.
+        n_score: Rows to rank trials by, by default 20 %.
+        n_test: Rows to confirm on, by default 20 %.
         seed: Seeds the draw.
 
     Raises:
-        InvalidArgument: If a split is empty or there are too few rows.
+        InvalidArgument: If a split is empty or there are too few rows, or only some counts are
+            given.
 
     Example:
-        >>> splits = split_four(load_digits(), n_train=400, n_valid=300, n_score=500, n_test=597)
+        >>> splits = split_four(load_digits())
         >>> [len(part[1]) for part in (splits.train, splits.valid, splits.score, splits.test)]
-        [400, 300, 500, 597]
+        [720, 359, 359, 359]
     """
-    sizes = {"n_train": n_train, "n_valid": n_valid, "n_score": n_score, "n_test": n_test}
-    for argument, size in sizes.items():
-        if size < 1:
-            raise InvalidArgument(f"`{argument}` must be 1 or above, got {size}.")
     inputs, targets = data
-    if sum(sizes.values()) > len(targets):
+    if len(inputs) != len(targets):
         raise InvalidArgument(
-            f"The splits must fit into the {len(targets)} rows, got {sum(sizes.values())} rows: "
-            f"{sizes}."
+            f"`data` must have one target a row, got {len(inputs)} rows and {len(targets)} targets."
         )
+    counts = {"n_train": n_train, "n_valid": n_valid, "n_score": n_score, "n_test": n_test}
+    sizes = _sizes_of_splits(counts, len(targets))
     order = np.random.default_rng(seed).permutation(len(targets))
     bounds = np.cumsum(list(sizes.values()))
     parts = np.split(order, bounds)[:4]
-    return FourSplits(*((inputs[rows], targets[rows]) for rows in parts))
+    return FourSplits(*((_rows_of(inputs, rows), _rows_of(targets, rows)) for rows in parts))
 
 
+def _sizes_of_splits(counts: Mapping[str, int | None], n: int) -> dict[str, int]:
+    given = {argument: count for argument, count in counts.items() if count is not None}
+    if not given:
+        fifth = n // 5
+        given = {"n_train": n - 3 * fifth, "n_valid": fifth, "n_score": fifth, "n_test": fifth}
+    if len(given) < len(counts):
+        missing = ", ".join(f"`{argument}`" for argument in counts if argument not in given)
+        raise InvalidArgument(f"Give all four counts or none: {missing} is missing.")
+    for argument, size in given.items():
+        if size < 1:
+            raise InvalidArgument(f"`{argument}` must be 1 or above, got {size}.")
+    if sum(given.values()) > n:
+        raise InvalidArgument(
+            f"The splits must fit into the {n} rows, got {sum(given.values())} rows: {given}."
+        )
+    return given
+
+
+def _rows_of(data: Any, rows: NDArray[np.intp]) -> Any:
+    return data.iloc[rows] if hasattr(data, "iloc") else data[rows]  # pandas picks columns by []
+
+
+@checks_keywords()
 def load_movielens_100k(folder: str | Path | None = None) -> Interactions:
     """Load MovieLens-100K: 100,000 ratings of 1,682 films by 943 users (Harper, Konstan 2015).
 
@@ -195,8 +236,8 @@ def load_movielens_100k(folder: str | Path | None = None) -> Interactions:
     )
 
 
-@dataclass(frozen=True)
-class TasteClusters:
+@dataclass(frozen=True, repr=False)
+class TasteClusters(Displayed):
     """Interactions made from tastes that are known.
 
     Attributes:
@@ -207,6 +248,9 @@ class TasteClusters:
 
     interactions: Interactions
     scores: NDArray[np.float64]
+
+    def _in_one_line(self) -> str:
+        return self.interactions._in_one_line()
 
 
 @checks_keywords()

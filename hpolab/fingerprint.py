@@ -14,6 +14,7 @@ import narwhals.stable.v2 as nw
 import numpy as np
 
 from hpolab.frames import collected, is_frame, is_missing, read_columns
+from hpolab.keywords import checks_keywords
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -44,6 +45,7 @@ _UNREADABLE = (
 )
 
 
+@checks_keywords()
 def data_fingerprint(data: Any) -> str:
     """Return a short text that tells whether data is the same: its size and a hash of its values.
 

@@ -35,6 +35,8 @@ _OTHER_WORDS = {
     "estimator": "model clf pipeline regressor classifier",
     "every": "interval period report_every",
     "fidelity": "resource resource_attr",
+    "folder": "directory dir output_dir out_dir path",
+    "function": "fn func objective objective_fn train_fn trainable",
     "folds": "cv n_splits n_folds nfold num_folds k_folds fold_count splitter",
     "groups": "group query qid group_id",
     "layer_decay": "layerwise_lr_decay layer_lr_decay llrd lr_layer_decay",
@@ -50,18 +52,23 @@ _OTHER_WORDS = {
     "metrics": "eval_metrics scorings",
     "min_delta": "tol threshold min_improvement",
     "n_epochs": "epochs num_epochs max_epochs max_iter",
-    "n_seeds": "seeds repeats num_seeds n_repetitions",
-    "n_trials": "n_iter max_evals num_samples max_trials num_trials n_calls n_iterations trials",
+    "n_repeats": "n_runs repeats repetitions n_repetitions n_seeds",
+    "n_seeds": "seeds repeats num_seeds n_repetitions n_repeats n_runs",
+    "n_trials": "n_iter max_evals num_samples max_trials num_trials n_calls n_iterations trials "
+    "budget",
     "n_workers": "n_jobs num_workers workers max_workers n_processes processes nthread "
     "max_concurrent_trials",
     "objective": "function func fn target trainable",
     "on_epoch": "on_epoch_end on_train_epoch_end epoch_callback",
     "optimizer": "optim optimizer_fn optimizer_class configure_optimizers make_optimizer",
+    "name": "optimizer optimizers names",
     "params": "parameters lgb_params model_params config",
+    "path": "file filename file_name filepath output out dest fname output_path",
     "patience": "early_stopping_rounds early_stopping n_iter_no_change early_stopping_patience "
     "stopping_rounds",
     "precision": "mixed_precision amp use_amp dtype bf16 fp16 autocast",
     "pruner": "scheduler stopper early_stopper",
+    "run_id": "id id_column run_column index",
     "sample_weight": "weight weights sample_weights",
     "sampler": "search_alg algorithm tuner algo optimizer",
     "schedule": "scheduler lr_scheduler lr_schedule scheduler_fn",
@@ -71,23 +78,33 @@ _OTHER_WORDS = {
     "hp_space search_spaces config parameters",
     "seed": "random_state random_seed rng seeds",
     "show_progress_bar": "progress_bar progress verbose verbosity disable_tqdm",
+    "source": "csv table path file filename data df frame",
+    "step": "epoch iteration iter global_step round",
     "storage": "backend url db storage_url database",
-    "study_name": "name experiment experiment_name run_name project_name",
+    "study_name": "name names experiment experiment_name run_name project_name",
     "test": "test_data test_set X_test test_dataset",
     "timeout_seconds": "timeout time_limit max_time time_budget time_budget_s timeout_s "
     "max_time_mins",
+    "timestamp": "time timestamp_col time_col timestamp_column date timestamps",
     "top_k": "k top n_best",
     "train": "X x data dtrain dataset train_data train_set training_data X_train x_train "
     "train_loader train_dataloader train_dataset",
+    "item": "item_col item_column item_id iid items",
+    "rating": "rating_col rating_column ratings score",
+    "user": "user_col user_column user_id uid users",
     "unpack": "target_key targets_key label_key label_names collate_fn prepare_batch",
     "valid": "val validation eval_set validation_data valid_set valid_sets val_data dev "
     "validation_split validation_fraction test_size val_loader eval_dataset X_valid",
+    "user_ids": "users user user_id",
+    "value": "loss score metric result objective_value column value_column target metric_value",
     "weight": "sample_weight weights sample_weights",
     "y": "target targets label labels y_train",
 }
 
 # Whose argument it is, where a function has none of that name.
 _PLACES = {
+    "seed": "make_study",
+    "test": "confirm",
     "callbacks": "run",
     "fuse": "run",
     "n_trials": "run",
@@ -101,6 +118,45 @@ _PLACES = {
     "storage": "make_study",
     "study_name": "make_study",
 }
+
+
+_OWN = frozenset({"self", "cls"})
+
+# What needs no argument here, and why.
+_NOT_NEEDED = {
+    **dict.fromkeys(
+        ("load_if_exists", "resume", "exist_ok"),
+        "`make_study` resumes the study of that name by itself.",
+    ),
+    "catch": "A trial that fails is logged, and the study goes on by itself.",
+    "refit": "`objective.fit_best(study)` trains the best configuration.",
+    **dict.fromkeys(
+        ("shuffle", "stratified"), "`folds` takes a splitter of scikit-learn, which says so."
+    ),
+    "open_browser": "`webbrowser.open` opens the file that it returns.",
+}
+# Hyperparameters, which are tuned or fixed in the search space.
+_IN_THE_SPACE = frozenset(
+    [
+        "lr",
+        "learning_rate",
+        "weight_decay",
+        "momentum",
+        "dropout",
+        "factors",
+        "n_factors",
+        "embedding_dim",
+        "embedding_size",
+        "num_leaves",
+        "max_depth",
+        "hidden_size",
+        "n_layers",
+        "num_negatives",
+        "n_neg",
+        "regularization",
+        "reg",
+    ]
+)
 
 
 def checks_keywords(*options: Any) -> Callable[[Callable[P, R]], Callable[P, R]]:
@@ -171,7 +227,7 @@ def _sorted_names(function: Any) -> tuple[list[str] | None, list[str]]:
 def _positions(
     called: str, args: tuple[Any, ...], by_position: Sequence[str], by_name: Sequence[str]
 ) -> str:
-    own = [name for name in by_position if name != "self"]
+    own = [name for name in by_position if name not in _OWN]
     names = ", ".join(f"`{name}`" for name in own) or "nothing"
     others = ", ".join(f"`{name}=`" for name in by_name[:3])
     rest = f": give the others by name, such as {others}" if others else ""
@@ -188,9 +244,20 @@ def _message(called: str, name: str, known: frozenset[str]) -> str:
     start = f"`{called}` has no argument `{name}`."
     meant = [ours for ours, others in _OTHER_WORDS.items() if name in others.split()]
     own = [ours for ours in meant if ours in known]
-    own += get_close_matches(name, sorted(known - {"self"}), n=1, cutoff=0.6) if not own else []
+    own += get_close_matches(name, sorted(known - _OWN), n=1, cutoff=0.6) if not own else []
     if own:
         return f"{start} Did you mean `{own[0]}`?"
+    if called == "RecommenderObjective" and name in ("optimizer", "loss"):
+        return (
+            f"{start} It is part of the search space: "
+            f"`search_space=recommender_space(trainer, {name}=...)`."
+        )
+    if called.endswith("_space"):
+        return f"{start} A range of it is changed by `{called}(...).override({name}=...)`."
+    if name in _NOT_NEEDED:
+        return f"{start} {_NOT_NEEDED[name]}"
+    if name in _IN_THE_SPACE and "search_space" in known:
+        return f"{start} Give its range or its value in `search_space`."
     for ours in [name, *meant]:
         if ours in _PLACES:
             place = _PLACES[ours]

@@ -7,7 +7,7 @@ import sys
 
 import optuna
 
-__all__ = ["get_logger"]
+__all__ = ["get_logger", "is_shown"]
 
 
 class _LikeOptunas(logging.Handler):
@@ -21,13 +21,23 @@ class _LikeOptunas(logging.Handler):
         """See `logging.Handler`."""
         if logging.getLogger().handlers:
             return  # they get it, too
-        # Optuna's lines may have been switched off with its handler, too.
-        is_shown = logging.getLogger("optuna").hasHandlers()
-        if is_shown and record.levelno >= optuna.logging.get_verbosity():
+        if _is_as_optuna_shows(record.levelno):
             # The stream of this moment: a progress bar or a notebook may have replaced it.
             stream = logging.StreamHandler(sys.stderr)
             stream.setFormatter(optuna.logging.create_default_formatter())
             stream.handle(record)
+
+
+def is_shown(level: int) -> bool:
+    """Tell whether anybody sees hpolab's lines of a level."""
+    if logging.getLogger().handlers:
+        return logging.getLogger(__name__.partition(".")[0]).isEnabledFor(level)
+    return _is_as_optuna_shows(level)
+
+
+def _is_as_optuna_shows(level: int) -> bool:
+    # Optuna's lines may have been switched off with its handler, too.
+    return logging.getLogger("optuna").hasHandlers() and level >= optuna.logging.get_verbosity()
 
 
 def get_logger(name: str) -> logging.Logger:

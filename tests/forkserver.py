@@ -21,13 +21,19 @@ import threading
 import traceback
 import types
 
-PRELOADED = """
-import alembic.command, alembic.migration, filelock, numpy, psycopg, redis, sklearn, torch._dynamo
-import optuna.storages._rdb.models
-from hpolab import LightGBMObjective, RecommenderObjective, SklearnObjective, StagedObjective
-from hpolab import Reporter, TorchObjective, compare, confirm, copy_study, load_digits, make_study
-from hpolab import run
-"""
+# Imported one by one: part of the tests runs without the extras (`without_extras.py`).
+PRELOADED = (
+    "import alembic.command, alembic.migration, filelock, numpy, optuna.storages._rdb.models",
+    "import psycopg",
+    "import redis",
+    "import sklearn",
+    "import torch._dynamo",
+    "from hpolab import Reporter, StagedObjective, compare, confirm, copy_study, make_study, run",
+    "from hpolab import LightGBMObjective",
+    "from hpolab import RecommenderObjective",
+    "from hpolab import SklearnObjective, load_digits",
+    "from hpolab import TorchObjective",
+)
 
 
 def next_program(requests: socket.socket) -> dict[str, object] | None:
@@ -104,7 +110,9 @@ def run(code: str) -> int:
 if __name__ == "__main__":
     # The terminal's Ctrl-C is for the tests; their end is this process's end.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    exec(PRELOADED, {})
+    for line in PRELOADED:
+        with contextlib.suppress(ImportError):
+            exec(line, {})
     gc.collect()
     gc.freeze()
     this_module = sys.modules["__main__"]

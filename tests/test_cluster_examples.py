@@ -113,7 +113,7 @@ def test_every_command_is_one_that_the_command_line_takes(monkeypatch):
 
 def test_readme_shows_commands_that_the_command_line_takes():
     shown = re.findall(r"^(?:exec )?hpolab worker (.*)$", (ROOT / "README.md").read_text(), re.M)
-    assert len(shown) >= 2
+    assert shown
     for line in shown:
         assert parsed(shlex.split(line))["n_trials"] == 2000
 

@@ -8,6 +8,7 @@ import shutil
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from hpolab import (
@@ -47,6 +48,28 @@ def test_splits_are_disjoint_and_seeded():
     assert sorted(np.concatenate([inputs for inputs, _ in parts])) == list(range(100))
     again = split_four((rows, rows), n_train=10, n_valid=20, n_score=30, n_test=40, seed=1)
     assert (again.train[0] == splits.train[0]).all()
+
+
+def test_without_counts_two_fifths_are_for_training():
+    frame = pd.DataFrame({"a": range(103)})
+    splits = split_four((frame, frame["a"]), seed=3)
+    parts = [splits.train, splits.valid, splits.score, splits.test]
+    assert [len(inputs) for inputs, _ in parts] == [43, 20, 20, 20]
+    assert sorted(row for inputs, _ in parts for row in inputs["a"]) == list(range(103))
+    assert all((inputs["a"] == targets).all() for inputs, targets in parts)
+
+
+@pytest.mark.parametrize(
+    ("data", "counts", "message"),
+    [
+        ((np.arange(10), np.arange(9)), {}, "one target a row, got 10 rows and 9 targets"),
+        ((np.arange(10), np.arange(10)), {"n_train": 5}, "`n_valid`, `n_score`, `n_test`"),
+        ((np.arange(4), np.arange(4)), {}, "`n_valid` must be 1 or above, got 0"),
+    ],
+)
+def test_splits_that_are_not_meant_are_refused(data, counts, message):
+    with pytest.raises(InvalidArgument, match=message):
+        split_four(data, **counts)
 
 
 @pytest.mark.parametrize(

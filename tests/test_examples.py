@@ -1,4 +1,4 @@
-"""Every example runs, on small settings; the README's code is the quickstart."""
+"""Every example runs, on small settings."""
 
 from __future__ import annotations
 
@@ -162,15 +162,3 @@ def test_lightgbm_example_goes_on_in_redis_where_sqlite_stopped(
     begun = load_study("lightgbm-cv", storage="sqlite:///lightgbm.db")
     assert len(moved.trials) == 6
     assert [t.value for t in moved.trials[:4]] == [t.value for t in begun.trials]
-
-
-def test_readme_shows_the_quickstart():
-    """Line by line: what the README shows stands in the example, in the same order."""
-    readme = (ROOT / "README.md").read_text()
-    shown = readme.split("```python\n", 1)[1].split("```", 1)[0]
-    written = (ROOT / "examples" / "quickstart.py").read_text()
-    lines = [line.strip() for line in written.splitlines()]
-    position = 0
-    for line in filter(None, map(str.strip, shown.splitlines())):
-        assert line in lines[position:], line
-        position = lines.index(line, position) + 1

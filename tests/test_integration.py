@@ -122,7 +122,7 @@ def objective(trial):
 @pytest.mark.parametrize(
     "trainer",
     [
-        pytest.param(XGBOOST, id="xgboost"),
+        pytest.param(XGBOOST, id="xgboost", marks=pytest.mark.needs("xgboost")),
         pytest.param(
             CATBOOST,
             id="catboost",
@@ -131,7 +131,7 @@ def objective(trial):
                 reason="needs CatBoost, 300 MB that the extra `test` leaves out",
             ),
         ),
-        pytest.param(SKORCH, id="skorch"),
+        pytest.param(SKORCH, id="skorch", marks=pytest.mark.needs("skorch", "torch")),
         pytest.param(KERAS, id="keras", marks=pytest.mark.long),
     ],
 )

@@ -12,6 +12,7 @@ import hpolab
 from hpolab import (
     FunctionObjective,
     HpolabError,
+    Interactions,
     InvalidType,
     LightGBMObjective,
     Objective,
@@ -21,9 +22,13 @@ from hpolab import (
     SklearnObjective,
     StagedObjective,
     TorchObjective,
+    compare,
     confirm,
     fit_by_epochs,
+    import_runs,
     make_study,
+    optimizer_space,
+    recommender_space,
     run,
     write_report,
 )
@@ -42,7 +47,7 @@ def takes_keywords(name: str) -> bool:
         return False
     parameters = inspect.signature(public).parameters.values()
     untyped = any(p.kind == p.VAR_KEYWORD and "Unpack" not in str(p.annotation) for p in parameters)
-    return len(parameters) > 1 and not untyped and not inspect.isabstract(public)
+    return bool(parameters) and not untyped and not inspect.isabstract(public)
 
 
 PUBLIC = [name for name in sorted(hpolab.__all__) if takes_keywords(name)]
@@ -118,6 +123,27 @@ def test_word_of_another_library_brings_hpolab_s(function, wrong, right):
         (LightGBMObjective, "sampler", "`sampler` is an argument of `make_study`."),
         (run, "early_stopping_rounds", "`patience` is an argument of the objective."),
         (run, "pruner", "`pruner` is an argument of `make_study`."),
+        (run, "random_state", "`seed` is an argument of `make_study`."),
+        (TorchObjective, "seed", "`seed` is an argument of `make_study`."),
+        (SklearnObjective, "X_test", "`test` is an argument of `confirm`."),
+        (make_study, "load_if_exists", "`make_study` resumes the study of that name by itself."),
+        (run, "resume", "`make_study` resumes the study of that name by itself."),
+        (run, "catch", "A trial that fails is logged, and the study goes on by itself."),
+        (SklearnObjective, "refit", "`objective.fit_best(study)` trains the best configuration."),
+        (TorchObjective, "lr", "Give its range or its value in `search_space`."),
+        (RecommenderObjective, "factors", "Give its range or its value in `search_space`."),
+        (FunctionObjective, "fn", "Did you mean `function`?"),
+        (Reporter.report, "epoch", "Did you mean `step`?"),
+        (Reporter.report, "loss", "Did you mean `value`?"),
+        (write_report, "filename", "Did you mean `path`?"),
+        (optimizer_space, "optimizers", "Did you mean `name`?"),
+        (import_runs, "value_column", "Did you mean `value`?"),
+        (Interactions.from_frame, "user_col", "Did you mean `user`?"),
+        (compare, "repeats", "Did you mean `n_repeats`?"),
+        (confirm, "n_repeats", "Did you mean `n_seeds`?"),
+        (TorchObjective.fit, "random_state", "Did you mean `seed`?"),
+        (LightGBMObjective.fit, "random_state", "Did you mean `seed`?"),
+        (SklearnObjective.fit_best, "random_state", "Did you mean `seed`?"),
     ],
 )
 def test_argument_of_another_step_says_of_which(function, wrong, hint):
@@ -190,3 +216,23 @@ FAMILIES = [
 @pytest.mark.parametrize("family", FAMILIES)
 def test_no_signature_has_more_than_13_arguments(family):
     assert len(inspect.signature(family).parameters) <= 13
+
+
+@pytest.mark.parametrize("name", ["optimizer", "loss"])
+def test_what_a_recommenders_space_decides_is_shown_there(name):
+    with pytest.raises(InvalidType, match=rf"recommender_space\(trainer, {name}=\.\.\.\)"):
+        RecommenderObjective("mf", None, **{name: "sgd"})
+
+
+@pytest.mark.parametrize("make", [optimizer_space, recommender_space])
+def test_range_that_is_given_to_a_space_is_an_override(make):
+    with pytest.raises(InvalidType, match=r"\.override\(lr=\.\.\.\)"):
+        make("adam", lr=(0.1, 1.0))
+
+
+@pytest.mark.parametrize(
+    ("given", "ours"), [("user_col", "user"), ("time", "timestamp"), ("item_id", "item")]
+)
+def test_columns_of_interactions_by_other_names_are_shown(given, ours):
+    with pytest.raises(InvalidType, match=f"Did you mean `{ours}`"):
+        Interactions.from_frame({"a": [1], "b": [2]}, **{given: "a"})

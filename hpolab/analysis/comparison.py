@@ -21,7 +21,7 @@ from hpolab.analysis.repeats import (
 from hpolab.analysis.results import Result
 from hpolab.analysis.statistics import depends_on_seed
 from hpolab.analysis.tuning_curves import TuningCurve, curve_of_random_trials, curve_of_repeats
-from hpolab.analysis.wording import mean_and_error, short
+from hpolab.analysis.wording import count, mean_and_error, short
 from hpolab.errors import InvalidArgument, check_count, one_of
 from hpolab.studies.export import in_short
 from hpolab.studies.trials import sign_of
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 __all__ = ["Comparison"]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Comparison(Result):
     """What a comparison has found.
 
@@ -352,6 +352,12 @@ class Comparison(Result):
         places = np.searchsorted(reached, np.asarray(quantiles) - 1e-12)
         return float(values @ chances), values[np.minimum(places, len(values) - 1)]
 
+    def _in_one_line(self) -> str:
+        return self.verdict or (
+            f"{self.study_name!r}, {count(len(self.contenders), 'contender')}: "
+            f"{', '.join(self.contenders)}"
+        )
+
     def _parts(self) -> list[str | TextTable]:
         return [self.table(), *([self.verdict] if self.verdict else [])]
 
@@ -369,6 +375,7 @@ class Comparison(Result):
                 "best_value": each.best_value,
                 "n_test_seeds": len(each.test_scores),
                 "test_score": math.fsum(means) / len(means) if means else None,
+                **_means_of_metrics(each),
                 "leader_is_better_by": None if rival is None else rival.estimate,
                 "p_value": None if rival is None else rival.p_value,
                 "leader_outperforms": None if wins is None else wins.probability,
@@ -467,6 +474,17 @@ class Comparison(Result):
         chances = _chances_of_best(n, budget)[n - len(known) :]
         values = ordered if self.direction == "maximize" else -ordered
         return values[chances > 0], chances[chances > 0] / chances.sum()
+
+
+def _means_of_metrics(contender: Contender) -> dict[str, float]:
+    """Return the means of all other metrics on the test data, as columns of a frame."""
+    names = dict.fromkeys(name for each in contender.tunings for name in each.test_metrics)
+    return {
+        f"test_{name}": float(
+            np.mean([np.mean(each.test_metrics.get(name, math.nan)) for each in contender.tunings])
+        )
+        for name in names
+    }
 
 
 def _chances_of_best(n: int, budget: int) -> NDArray[np.float64]:

@@ -14,6 +14,7 @@ from hpolab.analysis.wording import (
     count,
     ends,
     estimated,
+    listed,
     measured,
     p_value,
     percent,
@@ -22,6 +23,7 @@ from hpolab.analysis.wording import (
     untested,
     verdict,
 )
+from hpolab.display import Displayed, named_values
 from hpolab.tables import TextTable
 
 if TYPE_CHECKING:
@@ -41,8 +43,8 @@ CONFIRMED = "-confirm"
 """The suffix of a confirmation's study: it follows the name of the study that it confirms."""
 
 
-@dataclass(frozen=True)
-class Configuration:
+@dataclass(frozen=True, repr=False)
+class Configuration(Displayed):
     """A configuration and its scores on the test data.
 
     Attributes:
@@ -84,6 +86,21 @@ class Configuration:
         """Whether it is worse than the baseline, and not practically the same."""
         return self.improvement is not None and self.improvement.is_worse
 
+    def _in_one_line(self) -> str:
+        which = "never tried" if self.trial is None else f"trial {self.trial}"
+        better = "" if self.improvement is None else f", better by {estimated(self.improvement)}"
+        return f"{which}, {listed(self.params)}; on the test data {estimated(self.mean)}{better}"
+
+    def _parts(self) -> list[str | TextTable]:
+        rows = [
+            ("trial", short(self.trial)),
+            ("value in tuning", short(self.tuning_value)),
+            ("on the test data", estimated(self.mean)),
+            ("better than the baseline by", estimated(self.improvement)),
+            *((name, short(value)) for name, value in self.params.items()),
+        ]
+        return [named_values(rows)]
+
 
 @dataclass(frozen=True)
 class Shrinkage:
@@ -117,7 +134,7 @@ class Shrinkage:
         return f"{text}: {left} ({INTERVAL} {low} to {high})."
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Confirmation(Result):
     """What a confirmation has found.
 
@@ -238,6 +255,9 @@ class Confirmation(Result):
     @property
     def _scored(self) -> str:
         return f"test {self.unit}"
+
+    def _in_one_line(self) -> str:
+        return f"{self.study_name!r}: {self.verdict}"
 
     def _parts(self) -> list[str | TextTable]:
         head = (

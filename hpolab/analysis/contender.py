@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from optuna.trial import TrialState
 
+from hpolab.analysis.wording import listed, short
+from hpolab.display import Displayed
 from hpolab.errors import InvalidArgument
 from hpolab.search_space.space import SearchSpace
 from hpolab.studies.recipe import read_recipe
@@ -40,8 +42,8 @@ TUNED_KEY = "hpolab:tuned"
 _RANDOM = ("random", "RandomSampler")
 
 
-@dataclass(frozen=True)
-class Contender:
+@dataclass(frozen=True, repr=False)
+class Contender(Displayed):
     """One side of a comparison and what its study has found.
 
     Attributes:
@@ -59,6 +61,8 @@ class Contender:
             nobody knows.
         repeats: Its further tunings, each a contender of the same name with a study of its own; the
             attributes above are those of the first.
+        test_metrics: All other metrics of these trainings on the test data: name -> one for each
+            fresh seed, NaN where there is none.
     """
 
     name: str
@@ -71,6 +75,14 @@ class Contender:
     n_trials: int | None = None
     repeats: tuple[Contender, ...] = ()
     test_rows: NDArray[np.float64] | None = field(default=None, repr=False, compare=False)
+    test_metrics: Mapping[str, tuple[float, ...]] = field(
+        default_factory=dict, repr=False, compare=False
+    )
+
+    @property
+    def test_score(self) -> float | None:
+        """The mean of the `test_scores`; None if there are none."""
+        return math.fsum(self.test_scores) / len(self.test_scores) if self.test_scores else None
 
     @property
     def tunings(self) -> tuple[Contender, ...]:
@@ -101,6 +113,16 @@ class Contender:
         return np.array_equal(self.values, other.values, equal_nan=True) and np.array_equal(
             self.test_scores, other.test_scores, equal_nan=True
         )
+
+    def _in_one_line(self) -> str:
+        n = f"{len(self.values)} trials"
+        tunings = f"{len(self.tunings)} tunings of {n}" if self.repeats else n
+        best = (
+            "none complete"
+            if self.best_params is None
+            else (f"best {short(self.best_value)} with {listed(self.best_params)}")
+        )
+        return f"{self.name}, {tunings}, {best}"
 
 
 def random_draws(study: Study) -> NDArray[np.float64] | None:

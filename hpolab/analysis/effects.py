@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from hpolab.analysis.simultaneous import simultaneous_intervals, simultaneous_p_values
 from hpolab.analysis.statistics import CONFIDENCE
+from hpolab.display import Displayed
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -19,8 +20,8 @@ BETTER, WORSE, SAME, UNKNOWN = "better", "worse", "practically the same", "not k
 """The answers to whether something is better than something else."""
 
 
-@dataclass(frozen=True)
-class Effect:
+@dataclass(frozen=True, repr=False)
+class Effect(Displayed):
     """A difference between two means, its interval, and what a test says of it.
 
     Attributes:
@@ -92,6 +93,11 @@ class Effect:
 
     def __contains__(self, value: float) -> bool:
         return self.low <= value <= self.high
+
+    def _in_one_line(self) -> str:
+        interval = f"{self.estimate:.4g} ({self.low:.3g} to {self.high:.3g})"
+        p = "" if self.p_value is None else f", p = {self.p_value:.2g}"
+        return f"{interval}{p}, {'significant' if self.is_significant else 'not significant'}"
 
 
 def effects(

@@ -98,7 +98,11 @@ def needed(
     def times_rows(scale: float) -> float:
         return _times(of_rows + rest, of_seeds, variance, scale)
 
-    if n_rows is None or parts is None or times_seeds(1.0) <= times_rows(1.0):
+    by_seeds, by_rows = max(times_seeds(1.0), 1.0), max(times_rows(1.0), 1.0)
+    # If the largest difference would have been found already, either is enough: take what the
+    # variance comes from.
+    seeds_help = of_seeds >= of_rows if by_seeds == by_rows else by_seeds < by_rows
+    if n_rows is None or parts is None or seeds_help:
         times, what, n = times_seeds, "seeds", n_seeds
     else:
         times, what, n = times_rows, rows, n_rows

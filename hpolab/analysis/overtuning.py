@@ -39,11 +39,24 @@ class Overtuning:
     source: str
 
     def __str__(self) -> str:
-        said = "not known" if self.chance is None else f"about {percent(self.chance)}"
+        said = "not known" if self.chance is None else _about(self.chance)
         return (
             f"Chance that the best trial is worse than {self.baseline_name}: {said} "
             f"({self.source}). It is so in {PUBLISHED}."
         )
+
+
+def _about(chance: float) -> str:
+    """Return a chance in words.
+
+    Example:
+        >>> _about(0.12), _about(0.001), _about(0.999)
+        ('about 12 %', 'less than 1 %', 'more than 99 %')
+    """
+    said = percent(chance)
+    if said.startswith(("<", ">")):
+        return said.replace("<", "less than").replace(">", "more than")
+    return f"about {said}"
 
 
 def of_confirmation(confirmation: Confirmation) -> Overtuning:

@@ -191,7 +191,7 @@ class ParameterInfluence:
         return f"{self.name}: {'; '.join(map(str, parts))}."
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Influence(Result):
     """What each parameter does to the value.
 
@@ -229,6 +229,9 @@ class Influence(Result):
 
     def __getitem__(self, name: str) -> ParameterInfluence:
         return self.parameters[one_of("name", name, self.parameters)]
+
+    def _in_one_line(self) -> str:
+        return f"{self._counted()} {self._summary()}"
 
     def _parts(self) -> list[str | TextTable]:
         interval = f"{percent(self.confidence)} interval"

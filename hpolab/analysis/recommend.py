@@ -15,7 +15,8 @@ from hpolab.analysis.overtuning import of_confirmation
 from hpolab.analysis.results import Result
 from hpolab.analysis.risks import risk_of
 from hpolab.analysis.trials import check_single_objective
-from hpolab.analysis.wording import ends, measured, short
+from hpolab.analysis.wording import ends, estimated, measured, short
+from hpolab.display import Displayed, named_values
 from hpolab.errors import InvalidArgument, one_of
 from hpolab.keywords import checks_keywords
 from hpolab.studies.export import (
@@ -23,6 +24,7 @@ from hpolab.studies.export import (
     as_overrides,
     as_python,
     as_yaml,
+    in_short,
 )
 from hpolab.tables import TextTable
 
@@ -68,8 +70,8 @@ class Change:
         return f"{self.name} {short(self.before, 4)} → {short(self.after, 4)}"
 
 
-@dataclass(frozen=True)
-class Recommended:
+@dataclass(frozen=True, repr=False)
+class Recommended(Displayed):
     """One configuration that is recommended.
 
     Attributes:
@@ -77,7 +79,8 @@ class Recommended:
         params: The configuration in trainer units.
         trial_params: The configuration as a trial stores it.
         trial: Its trial's number; None if it has no trial.
-        run: The id of the run that this trial was imported from; None for all others.
+        run: The id of the run that this trial was imported from, "row 3" if no column names the
+            runs; None for all others.
         tried: Whether it has been trained.
         value: If it was trained again, its mean on test data over seeds; otherwise its trial's
             value; None if it was not tried.
@@ -102,8 +105,21 @@ class Recommended:
     changes: tuple[Change, ...]
     risk: str
 
+    def _in_one_line(self) -> str:
+        return f"{self.name}, {in_short(self.params, digits=4)}; risk: {self.risk}"
 
-@dataclass(frozen=True)
+    def _parts(self) -> list[str | TextTable]:
+        rows = [
+            ("trial", short(self.trial)),
+            ("value", short(self.value)),
+            ("expected", estimated(self.expected)),
+            ("improvement over the baseline", short(self.improvement)),
+            *((name, short(value)) for name, value in self.params.items()),
+        ]
+        return [f"Recommended as {self.name}.", named_values(rows), f"Risk: {self.risk}"]
+
+
+@dataclass(frozen=True, repr=False)
 class Recommendation(Result):
     """Three configurations to train with.
 
@@ -147,6 +163,7 @@ class Recommendation(Result):
         names = _NAMES if name is None else (name,)
         return "\n".join(f"{each} = {as_python(self[each].params)}" for each in names)
 
+    @checks_keywords()
     def to_overrides(
         self,
         name: str = "best",
@@ -207,6 +224,9 @@ class Recommendation(Result):
         note = "Improvements in brackets are those of single runs: unconfirmed."
         head = ["", *(["baseline"] if gap else []), *_NAMES]
         return TextTable(head, rows, note=note if unconfirmed else "")
+
+    def _in_one_line(self) -> str:
+        return f"best: {in_short(self.best.params, digits=4)}; risk: {self.best.risk}"
 
     def _parts(self) -> list[str | TextTable]:
         words: dict[str, list[str]] = {}
@@ -440,7 +460,10 @@ def _cell(params: Mapping[str, Any], name: str) -> str:
 
 def _origin(each: Recommended) -> str:
     if each.trial is not None:
-        return str(each.trial) + (f" (run {each.run})" if each.run is not None else "")
+        if each.run is None:
+            return str(each.trial)
+        label = each.run if each.run.startswith("row ") else f"run {each.run}"
+        return f"{each.trial} ({label})"
     return "tried" if each.tried else "not yet tried"
 
 

@@ -16,6 +16,7 @@ import numpy as np
 
 from hpolab.analysis.effects import Effect
 from hpolab.analysis.statistics import CONFIDENCE, differences, share_interval
+from hpolab.display import Displayed
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -39,8 +40,8 @@ _N_DRAWS = 40_000
 _CHUNK = 4_000
 
 
-@dataclass(frozen=True)
-class Outperforming:
+@dataclass(frozen=True, repr=False)
+class Outperforming(Displayed):
     """How often one contender does better than another when both are tuned.
 
     Attributes:
@@ -82,6 +83,10 @@ class Outperforming:
 
     def __contains__(self, value: float) -> bool:
         return self.low <= value <= self.high
+
+    def _in_one_line(self) -> str:
+        shares = [f"{100 * each:.0f} %" for each in (self.probability, self.low, self.high)]
+        return f"wins {self.wins:g} of {self.n}, {shares[0]} ({shares[1]} to {shares[2]})"
 
 
 def outperforming(

@@ -3,25 +3,27 @@
 from __future__ import annotations
 
 import abc
-import html
 from typing import TYPE_CHECKING, Any
 
-from hpolab.tables import TextTable, frame_of, printable
+from hpolab.display import Displayed
+from hpolab.tables import frame_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     import pandas as pd
 
+    from hpolab.tables import TextTable
+
 __all__ = ["Result"]
 
 
-class Result(abc.ABC):
+class Result(Displayed):
     """A result of an analysis: `str()` of it is for a terminal, a notebook shows it as HTML."""
 
     @abc.abstractmethod
     def _parts(self) -> Sequence[str | TextTable]:
-        """Return paragraphs and tables in order; each line of a paragraph is a sentence or two."""
+        """See `Displayed`."""
 
     @abc.abstractmethod
     def _records(self) -> Iterable[Mapping[str, Any]]:
@@ -34,21 +36,3 @@ class Result(abc.ABC):
             MissingExtra: If pandas is not installed.
         """
         return frame_of(self._records())
-
-    def __str__(self) -> str:
-        return "\n\n".join(_text_of(part) for part in self._parts())
-
-    def _repr_html_(self) -> str:
-        return "".join(_html_of(part) for part in self._parts())
-
-
-def _text_of(part: str | TextTable) -> str:
-    if isinstance(part, TextTable):
-        return part.to_text()
-    return "\n".join(map(printable, part.split("\n")))
-
-
-def _html_of(part: str | TextTable) -> str:
-    if isinstance(part, TextTable):
-        return part.to_html()
-    return "".join(f"<p>{html.escape(line)}</p>" for line in part.split("\n"))

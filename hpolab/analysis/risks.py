@@ -72,7 +72,9 @@ def _risk_of_value(each: Candidate, candidates: Sequence[Candidate]) -> list[str
     again = [f"When run again, it reached {', '.join(others)}."] if others else []
     if each.goodness < max(other.goodness for other in candidates):
         return ["Not confirmed: train it again on fresh seeds.", *again]
-    flattered = f"it is the best of {len(candidates)} runs, so its value is an overestimate"
+    flattered = (
+        f"it is the best of {count(len(candidates), 'run')}, so its value is an overestimate"
+    )
     return [f"Not confirmed: {flattered}; train it again on fresh seeds.", *again]
 
 

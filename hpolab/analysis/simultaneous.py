@@ -87,7 +87,9 @@ def winner(contrasts: Contrasts, *, grid: float = 0.0) -> tuple[int, Estimate]:
     The largest of several means is an overestimate. This is the hybrid estimator and interval of
     Andrews, Kitagawa and McCloskey 2024, "Inference on winners" (Quarterly Journal of Economics
     139): the distribution of the largest, given that it is the largest and that no mean leaves its
-    simultaneous interval. In half of all cases the estimate is above the true mean.
+    simultaneous interval. In half of all cases, at most, the estimate is above the true mean. It
+    never is above the mean found: where the others move more than the largest, theirs would raise
+    it, and nobody believes that of a winner.
 
     Args:
         contrasts: k mean differences, larger for better.
@@ -109,7 +111,8 @@ def winner(contrasts: Contrasts, *, grid: float = 0.0) -> tuple[int, Estimate]:
     if error == 0 or len(contrasts.means) == 1:
         interval = simultaneous_intervals(contrasts)[place].tolist()
         return place, Estimate(*interval)
-    contrasts = replace(contrasts, means=_within_steps(contrasts.means, place, grid))
+    found_means = contrasts.means
+    contrasts = replace(contrasts, means=_within_steps(found_means, place, grid))
     best = float(contrasts.means[place])
     level = 1 - CONFIDENCE
     spent = _SHARE_OF_HYBRID * level
@@ -118,7 +121,9 @@ def winner(contrasts: Contrasts, *, grid: float = 0.0) -> tuple[int, Estimate]:
     chance = _chance_below(best, error, float(contrasts.freedom[place]), reach, low, high)
     left = (level - spent) / (1 - spent)
     ends = [_solved(chance, p, best - reach, best + reach) for p in (0.5, 1 - left / 2, left / 2)]
-    return place, Estimate(*ends)
+    mean, low, high = ends
+    found = float(found_means[place])
+    return place, Estimate(min(mean, found), min(low, found), high)
 
 
 def _within_steps(means: Floats, place: int, grid: float) -> Floats:

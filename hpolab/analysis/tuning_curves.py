@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from hpolab.analysis.statistics import CONFIDENCE
+from hpolab.display import Displayed
+from hpolab.tables import TextTable
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -32,8 +34,8 @@ __all__ = [
 _N_HALVINGS = 24
 
 
-@dataclass(frozen=True)
-class TuningCurve:
+@dataclass(frozen=True, repr=False)
+class TuningCurve(Displayed):
     """The median best value after 1, 2, ... trials, and its interval.
 
     Attributes:
@@ -49,6 +51,26 @@ class TuningCurve:
     high: NDArray[np.float64]
     confidence: float
     simultaneous: bool
+
+    def _in_one_line(self) -> str:
+        n = len(self.median)
+        ends = f"{self.low[-1]:.5g} to {self.high[-1]:.5g}" if n else ""
+        return (
+            f"median best value after {n} trials {self.median[-1]:.5g} ({ends})" if n else "empty"
+        )
+
+    def _parts(self) -> list[str | TextTable]:
+        n = len(self.median)
+        shown = [place for place in (1, 2, 5, 10, 20, 50, 100, 200, 500) if place < n] + [n] * (
+            n > 0
+        )
+        rows = [
+            [str(at), *(f"{each[at - 1]:.5g}" for each in (self.median, self.low, self.high))]
+            for at in shown
+        ]
+        whose = "for all numbers of trials at once" if self.simultaneous else "each by itself"
+        note = f"Intervals hold with {100 * self.confidence:.0f} %, {whose}."
+        return [TextTable(["trials", "median best value", "low", "high"], rows, note=note)]
 
 
 def curve_of_random_trials(values: ArrayLike, n_trials: int, *, maximize: bool) -> TuningCurve:

@@ -10,7 +10,7 @@ from optuna.study import get_all_study_names
 from rich.live import Live
 from rich.text import Text
 
-from hpolab.commands.shared import StorageOption, StudyArgument, err, out, table
+from hpolab.commands.shared import StorageOption, StudyArgument, err, out, place_of, table
 from hpolab.errors import InvalidArgument, RecipeMismatch, StudyNotFound
 from hpolab.running.run import budget_of
 from hpolab.search_space.space import SearchSpace
@@ -38,6 +38,7 @@ _MOST_WORKERS = 50
 
 
 def status(
+    ctx: typer.Context,
     study_name: StudyArgument = None,
     storage: StorageOption = DEFAULT_URL,
     show_promises: Annotated[
@@ -61,9 +62,15 @@ def status(
     sign of life. With a study's name, also what made it: sampler, pruner, seed, versions and
     search space.
 
-    **Examples:** `hpolab status -s sqlite:///hpolab-demo.db`;
-    `hpolab status demo --watch -s redis://localhost:6379/0`; `hpolab status --check`
+    **Examples:**
+
+    `hpolab status hpolab-demo.db`
+
+    `hpolab status demo --watch -s redis://localhost:6379/0`
+
+    `hpolab status --check -s study.log`
     """
+    study_name, storage = place_of(ctx, study_name, storage)
     opened = open_to_look(storage)
     if show_promises:
         out.print(str(check_storage(storage)))

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import threading
+from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated, Any
 
 import optuna
@@ -37,6 +38,13 @@ end_with_parent()
 from hpolab.cli import app
 app(prog_name="hpolab")
 """
+
+
+class Direction(StrEnum):
+    """Which values are better."""
+
+    MINIMIZE = "minimize"
+    MAXIMIZE = "maximize"
 
 
 def worker(
@@ -77,10 +85,18 @@ def worker(
         bool,
         typer.Option(
             "--create",
-            help="Make the study if there is none, with the defaults: of a function's values it "
-            "seeks the smallest.",
+            help="Make the study if there is none, with the defaults of `make_study`.",
         ),
     ] = False,
+    direction: Annotated[
+        Direction | None,
+        typer.Option(
+            "--direction",
+            help="With `--create`: which values are better, where the objective is a plain "
+            "function. hpolab's objectives know it.",
+            show_default=False,
+        ),
+    ] = None,
     fuse: Annotated[
         str | None,
         typer.Option("--fuse", metavar="K|auto", help="Trials to train as one model (PyTorch)."),
@@ -162,6 +178,7 @@ def worker(
         stop_seconds=stop_seconds,
         max_delay=default_delay() if max_delay is None else max_delay,
         create=create,
+        direction=None if direction is None else direction.value,
         any_versions=any_versions,
         fuse=_fuse_of(fuse),
         max_failures=max_failures,

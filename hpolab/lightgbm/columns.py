@@ -12,6 +12,7 @@ import numpy as np
 
 from hpolab.errors import InvalidArgument, InvalidType, one_of
 from hpolab.frames import check_unique, is_frame, is_missing, n_rows, read_columns
+from hpolab.lightgbm.texts import categories_of_texts
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -63,7 +64,8 @@ class Columns:
             argument: Its name, for messages.
             features: A data frame, a mapping of columns, an array (n, d) or a sparse matrix.
             categorical: Names or positions of categorical features, besides the columns of a
-                frame that are categorical by their type.
+                frame that are categorical by their type or hold strings. Strings that look like
+                ids, numbers or dates are categories only if they are named here.
             names: Names for the columns of an array; None numbers them.
 
         Raises:
@@ -243,6 +245,9 @@ def _categories(argument: str, column: Column, *, declared: bool) -> tuple[Any, 
         present = {plain_category(value) for value in column.values() if not is_missing(value)}
         return tuple(sorted(present, key=lambda value: (str(type(value)), value)))
     if not column.is_numeric:
+        texts = categories_of_texts(argument, column.name, column.values())
+        if texts is not None:
+            return texts
         raise InvalidType(
             f"`{argument}` must hold numbers or categories, got column {column.name!r} of "
             f"{column.dtype}: name it in `categorical`, or convert it."

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import lightgbm as lgb
 import numpy as np
+import optuna
 
 from hpolab.errors import InvalidArgument, check_count, one_of
 from hpolab.fingerprint import data_fingerprint
@@ -34,19 +35,28 @@ from hpolab.lightgbm.names import all_names, canonical, main_name, of_bins, of_o
 from hpolab.lightgbm.parts import blind_metrics, check_scored, check_trained
 from hpolab.lightgbm.splits import check_fold, split_rows
 from hpolab.lightgbm.table import class_weights
+from hpolab.lightgbm.unread import BOOSTINGS, refuse_unread
+from hpolab.logs import get_logger
 from hpolab.objectives.base import ROW_GROUP, Objective
 from hpolab.objectives.epochs import train_steps
 from hpolab.objectives.folds import Fold, digest_of_folds, folds_of
+from hpolab.search_space.reach import values_of
 from hpolab.search_space.space import SearchSpace, as_space
 from hpolab.seeding import check_seed
 from hpolab.studies.trials import METRICS_KEY
-from hpolab.trial.reporter import Reporter, ReporterSettings, options_of_reporter
+from hpolab.trial.reporter import (
+    Reporter,
+    ReporterSettings,
+    options_of_reporter,
+    training_seed,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Collection, Sequence
     from typing import Self, Unpack
 
     from numpy.typing import NDArray
+    from optuna import Study
     from optuna.trial import FrozenTrial
 
     from hpolab.lightgbm.boosting import ObjectiveFunction
@@ -54,6 +64,8 @@ if TYPE_CHECKING:
     from hpolab.lightgbm.table import LabeledTable
 
 __all__ = ["LightGBMObjective"]
+
+_logger = get_logger(__name__)
 
 # LightGBM's default: reports are this far apart at this learning rate, others in proportion.
 _LEARNING_RATE = 0.1
@@ -255,6 +267,11 @@ class LightGBMObjective(Objective):
         # encoded.
         self._data = replace(self._data, given=None, inputs=None)
 
+    def _training_in_words(self) -> str:
+        n = f"{len(self._table):,} rows x {len(self._data.columns.names):,} columns"
+        folds = f"{len(self._folds)} folds" if len(self._folds) > 1 else "a hold-out"
+        return f"{self.facts['objective']} on {n}, {folds}"
+
     def train(self, params: Mapping[str, Any], reporter: Reporter) -> float:
         """Train the boosters of one trial; see `Objective.train`."""
         settings = self._settings(params, reporter.seed)[0]
@@ -263,14 +280,15 @@ class LightGBMObjective(Objective):
         reporter.record(rounds=best.n_rounds, **best.values)
         return best.values[self.metric]
 
+    @checks_keywords()
     def fit(
-        self, params: Mapping[str, Any], seed: int = 0, *, n_rounds: int | None = None
+        self, params: Mapping[str, Any] | FrozenTrial, seed: int = 0, *, n_rounds: int | None = None
     ) -> LightGBMModel:
         """Train with ``params`` on all rows, those that steer trials included.
 
         Args:
-            params: A trial's params, such as ``study.best_params``, or LightGBM's own, such as
-                `params_of` returns.
+            params: A trial, such as ``study.best_trial``, with the rounds that it has found; or
+                params, a trial's or LightGBM's own: ``study.best_params`` has no rounds.
             seed: Seeds everything random, 0 or above.
             n_rounds: Boosting rounds; None takes the ``num_iterations`` of ``params``, or trains
                 as in a trial before, and takes the number that was best there.
@@ -283,41 +301,69 @@ class LightGBMObjective(Objective):
         settings, n_rounds = self._fitting(params, seed, n_rounds)
         return self._model(self._bins.whole(settings), settings, n_rounds)
 
+    @checks_keywords()
     def fit_folds(
-        self, params: Mapping[str, Any], seed: int = 0, *, n_rounds: int | None = None
+        self,
+        params: Mapping[str, Any] | FrozenTrial | Study,
+        seed: int | None = None,
+        *,
+        n_rounds: int | None = None,
     ) -> FoldModels:
         """Train a model for each fold, with predictions for the rows that it has not seen.
 
         Args:
-            params: As in `fit`.
-            seed: Seeds everything random, 0 or above.
-            n_rounds: As in `fit`.
+            params: A study, for its best trial with the rounds that it has found; or a trial or
+                params, as in `fit`.
+            seed: Seeds everything random, 0 or above. None for the best trial's own, with which
+                the models repeat it; 0 with params.
+            n_rounds: As in `fit`, for each of the models.
 
         Raises:
             Diverged: If the metric becomes NaN or infinite.
             InvalidArgument: As in `fit`, or if `train` is a Dataset that kept no raw data to
-                predict.
+                predict, or a study has no complete trial or was run with another objective.
         """
         if self._table.features is None:
             raise InvalidArgument(
                 "`train` must hold raw data to be predicted, got a Dataset that is binned: give "
                 "`free_raw_data=False` to it."
             )
-        settings, n_rounds = self._fitting(params, seed, n_rounds)
+        if isinstance(params, optuna.Study):
+            best = self._best_trial(params)
+            self._complete_trial(params, best)
+            seed = training_seed(params, best.number) if seed is None else seed
+            params = self.params_of(best)
+        is_given = n_rounds is not None
+        settings, n_rounds = self._fitting(params, seed or 0, n_rounds)
+        is_given |= not isinstance(params, Mapping) or "num_iterations" in map(main_name, params)
+        if not is_given:
+            _logger.info(
+                f"`fit_folds` got params without rounds, and found {n_rounds} by training once "
+                "more; `fit_folds(study)` has those of its best trial."
+            )
         models = [
             self._model(dataset, settings, n_rounds) for dataset, _ in self._bins.folds(settings)
         ]
-        predictions = [
-            np.asarray(model.booster.predict(self._table.rows(valid).features))
-            for model, (_, valid) in zip(models, self._folds, strict=True)
-        ]
+        return self._fold_models(models, settings)
+
+    def _fold_models(
+        self, models: Sequence[LightGBMModel], settings: Mapping[str, Any]
+    ) -> FoldModels:
+        """Return the models with what they predict of the rows of their folds, and its metrics."""
+        values, predictions, valids = [], [], []
+        for model, (_, valid) in zip(models, self._folds, strict=True):
+            rows = self._table.rows(valid)
+            raw = predict_raw(model.booster, rows.features, model.booster.current_iteration())
+            values.append(self._metrics.evaluate(rows, raw, settings))
+            predictions.append(np.asarray(model.booster.predict(rows.features)))
+            valids.append(np.asarray(valid))
         sums = np.zeros((len(self._table), *predictions[0].shape[1:]))
         counts = np.zeros((len(self._table), *[1] * (sums.ndim - 1)))
-        for (_, valid), predicted in zip(self._folds, predictions, strict=True):
+        for valid, predicted in zip(valids, predictions, strict=True):
             sums[valid] += predicted
             counts[valid] += 1
         with np.errstate(invalid="ignore"):  # 0 / 0: no model has left the row out
-            return FoldModels(models, sums / counts)
+            return FoldModels(models, sums / counts, self.metric, tuple(values), tuple(valids))
 
     def params_of(self, trial: FrozenTrial | Mapping[str, Any]) -> dict[str, Any]:
         """Return all of LightGBM's parameters for a trial; see `Objective.params_of`.
@@ -400,6 +446,14 @@ class LightGBMObjective(Objective):
     def _known_names(self) -> frozenset[str]:
         return all_names()
 
+    def _trained(self) -> dict[str, tuple[Collection[Any], Collection[str]]]:
+        names = {main_name(each): each for each in self.search_space.trainer_names()}
+        trained: set[Any] = set()
+        for name, default in (("boosting", "gbdt"), ("data_sample_strategy", "bagging")):
+            given = {self._fixed.get(name, default)}
+            trained |= values_of(self.search_space, names[name]) if name in names else given
+        return {"boosting": (trained & {*BOOSTINGS}, BOOSTINGS)}
+
     def _known_facts(self) -> dict[str, Any]:
         functions: dict[str, Any] = {"objective function": None, "metric function": None}
         functions |= {name: function_settings(each) for name, each in self._functions().items()}
@@ -478,9 +532,11 @@ class LightGBMObjective(Objective):
         return math.ceil(self._max_rounds / self._interval(learning_rate))
 
     def _fitting(
-        self, params: Mapping[str, Any], seed: int, n_rounds: int | None
+        self, params: Mapping[str, Any] | FrozenTrial, seed: int, n_rounds: int | None
     ) -> tuple[dict[str, Any], int]:
         """Return LightGBM's parameters and the number of rounds of a training outside trials."""
+        if not isinstance(params, Mapping):
+            params = self.params_of(params)
         params = self._configuration(self._renamed(params))
         settings, known = self._settings(params, check_seed(seed))
         n_rounds = known if n_rounds is None else n_rounds
@@ -616,6 +672,7 @@ class LightGBMObjective(Objective):
         params, _ = self._tuned(defaults)
         for name in self.search_space.names().values():
             params |= dict.fromkeys(canonical("search_space", {name: None}))
+        refuse_unread(self.search_space, self._fixed | self._objective_settings)
         for name in params.keys() & self._fixed.keys():
             if params[name] is None or params[name] != self._fixed[name]:
                 raise InvalidArgument(

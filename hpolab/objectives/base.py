@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any, final
 import optuna
 from optuna.trial import TrialState
 
+from hpolab.display import Displayed
 from hpolab.errors import InvalidArgument, InvalidType, RecipeMismatch, check_count
-from hpolab.identity import captured_data, code_digest
 from hpolab.keywords import checks_keywords
 from hpolab.objectives.by_row import agrees, as_row_scores
 from hpolab.search_space.space import SearchSpace, as_space
@@ -21,7 +21,7 @@ from hpolab.studies.export import trainer_params
 from hpolab.studies.facts import Facts, check_facts, compare_facts
 from hpolab.studies.imported import RUN_KEY
 from hpolab.studies.trials import as_direction, best_of
-from hpolab.surroundings import called_code, captured_settings, held_values
+from hpolab.surroundings import facts_of_function, held_values
 from hpolab.trial.lease import ERROR_KEY
 from hpolab.trial.reporter import (
     REASON_KEY,
@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from optuna.trial import FrozenTrial
 
     from hpolab.objectives.crew import Crew
+    from hpolab.tables import TextTable
 
 __all__ = ["ROW_GROUP", "UNNAMED", "Objective"]
 
@@ -51,7 +52,7 @@ UNNAMED = "value"
 """What the optimized metric is called where nobody has named it."""
 
 
-class Objective(abc.ABC):
+class Objective(Displayed):
     """A callable that takes a trial and returns its value, made of a space and a trainer.
 
     A subclass fills `train`; for the confirmation of results also `fit` and `evaluate`. Three
@@ -159,6 +160,7 @@ class Objective(abc.ABC):
             reporter: Where each step is reported. Everything random is seeded from its ``seed``.
         """
 
+    @checks_keywords()
     def fit(self, params: Mapping[str, Any], seed: int = 0) -> Any:
         """Train with ``params`` outside any trial and return the model.
 
@@ -176,6 +178,7 @@ class Objective(abc.ABC):
             f"{type(self).__name__} does not define `fit`, which trains a model outside a trial."
         )
 
+    @checks_keywords()
     def fit_best(self, study: Study, *, seed: int | None = None) -> Any:
         """Return the model of the best trial.
 
@@ -190,6 +193,7 @@ class Objective(abc.ABC):
         """
         return self.fit_trial(study, self._best_trial(study), seed=seed)
 
+    @checks_keywords()
     def fit_trial(self, study: Study, trial: int | FrozenTrial, *, seed: int | None = None) -> Any:
         """Return the model of a trial, trained as long as the trial was.
 
@@ -232,6 +236,11 @@ class Objective(abc.ABC):
         Raises:
             InvalidArgument: If a parameter is missing, or neither the space nor the trainer has it.
         """
+        if isinstance(trial, optuna.Study):
+            raise InvalidType(
+                "`params` must be a dict of params, or a trial, got a Study: `fit_best(study)` "
+                "returns its best trial's model, and `params_of(study.best_trial)` its params."
+            )
         if isinstance(trial, Mapping):
             return self.search_space.complete(trial, strict=True, known=self._known_names())
         # A run that was imported has the trainer's own params, perhaps more than are tuned.
@@ -245,7 +254,17 @@ class Objective(abc.ABC):
         """
         return ()
 
-    def _check_search_space(self) -> None:  # noqa: B027 - any name may be read by a function
+    def _trained(self) -> Mapping[str, tuple[Collection[Any], Collection[str]]]:
+        """Return what a contender's name may say of how the objective trains.
+
+        Returns:
+            Parameter or argument, such as "boosting" -> (those that are trained, all that there
+            are). A contender must not be called one that it does not train. Optimizers, which any
+            objective may have in its space, are known without it.
+        """
+        return {}
+
+    def _check_search_space(self) -> None:
         """Refuse a search space with names that the trainer would not read."""
 
     def evaluate(self, model: Any, data: Any) -> dict[str, float]:
@@ -257,6 +276,16 @@ class Objective(abc.ABC):
         raise NotImplementedError(
             f"{type(self).__name__} does not define `evaluate`, which scores a model on data."
         )
+
+    def why_not_confirmed(self) -> str | None:
+        """Return why no model of this objective can be scored on new data; None if one can."""
+        for method in ("fit", "evaluate"):
+            if getattr(type(self), method) is getattr(Objective, method):
+                return (
+                    "`objective` must have `fit` and `evaluate` to be confirmed, got a "
+                    f"{type(self).__name__} without `{method}`."
+                )
+        return None
 
     def row_scores(self, model: Any, data: Any) -> NDArray[np.float64] | None:
         """Return what each row of the data contributes to the metric of a model that `fit` made.
@@ -416,10 +445,7 @@ class Objective(abc.ABC):
     def _all_facts(self) -> Facts:
         noted: dict[str, Any] = {}
         for name, function in self._functions().items():
-            noted[f"the code of `{name}`"] = code_digest(function)
-            noted[f"the data that `{name}` reads"] = captured_data(function)
-            noted[f"the code that `{name}` calls"] = called_code(function)
-            noted[f"the configuration that `{name}` reads"] = captured_settings(function)
+            noted |= facts_of_function(name, function)
         noted |= self._noted_facts()
         watched = {f"`{name}`": getattr(self.settings, name) for name in ("patience", "min_delta")}
         return Facts(self.facts, self._known_facts(), {**noted, **watched})
@@ -510,6 +536,22 @@ class Objective(abc.ABC):
                     f"{name}={value!r}; in this objective's search space {now}. Take the objective "
                     "that the study was run with."
                 )
+
+    def _in_one_line(self) -> str:
+        return f"{self._said()}; tunes {', '.join(self.search_space.trainer_names()) or 'nothing'}"
+
+    def _parts(self) -> list[str | TextTable]:
+        return [f"{type(self).__name__}: {self._said()}", *self.search_space._parts()]
+
+    def _said(self) -> str:
+        """Return what is trained on what, by which metric."""
+        steps = "1 step" if self.max_steps == 1 else f"at most {self.max_steps:,} steps"
+        metric = f"{self.metric} {self.direction}d, {steps} a trial"
+        return "; ".join(part for part in (self._training_in_words(), metric) if part)
+
+    def _training_in_words(self) -> str:
+        """Return what is trained on what data; "" if nobody knows."""
+        return ""
 
     def check_fuse(self, fuse: int | str) -> None:
         """Refuse to train several trials as one, unless a subclass can.

@@ -6,6 +6,7 @@ import math
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from hpolab.errors import Diverged
+from hpolab.trial.packing import BytesState
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -107,4 +108,4 @@ def state_of(training: EpochTraining, reporter: Reporter) -> Callable[[], bytes]
             training.keep_best()
         return training.to_bytes()
 
-    return state
+    return BytesState(state)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from hpolab.display import Displayed
 from hpolab.errors import InvalidArgument
 from hpolab.frames import is_missing, read_columns
 
@@ -23,8 +24,8 @@ __all__ = ["Features"]
 _N_BINS = 10
 
 
-@dataclass(frozen=True)
-class Features:
+@dataclass(frozen=True, repr=False)
+class Features(Displayed):
     """Side features of users or of items, one row each, in the order of their codes.
 
     A field with one value an id takes one slot; a field of lists as many as its longest list. All
@@ -91,6 +92,10 @@ class Features:
             fields=np.concatenate([fields for _, _, fields in parts]),
             n_codes=n_codes,
         )
+
+    def _in_one_line(self) -> str:
+        names = ", ".join(self.names)
+        return f"{names} of {len(self.codes):,} ids, {self.n_codes:,} codes"
 
 
 def _rows(ids: list[Any], column: Column) -> list[int | None]:

@@ -10,8 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from hpolab.display import Displayed
 from hpolab.errors import InvalidArgument, one_of
 from hpolab.frames import read_columns
+from hpolab.keywords import checks_keywords
+from hpolab.logs import get_logger
 from hpolab.recommender.features import Features
 from hpolab.recommender.ids import encode_ids, open_column
 from hpolab.recommender.text_tables import read_text_table
@@ -24,6 +27,8 @@ if TYPE_CHECKING:
     from hpolab.frames import Column
 
 __all__ = ["Interactions"]
+
+_logger = get_logger(__name__)
 
 # What data sets call these columns, without case, spaces and underscores, the usual names first.
 _USUAL_NAMES = {
@@ -38,8 +43,8 @@ _USUAL_NAMES = {
 _ISO_DATE = re.compile(r"\d{4}-\d{2}-\d{2}")
 
 
-@dataclass(frozen=True)
-class Interactions:
+@dataclass(frozen=True, repr=False)
+class Interactions(Displayed):
     """Interactions of users with items, one a row, in the order given.
 
     Attributes:
@@ -141,6 +146,7 @@ class Interactions:
         )
 
     @classmethod
+    @checks_keywords()
     def from_frame(
         cls,
         frame: Any,
@@ -162,7 +168,9 @@ class Interactions:
                 and the like.
             item: The column of items. "auto" finds it by its usual names: item_id, movieId, asin
                 and the like.
-            rating: The column of ratings, or None for none. "auto" as for ``timestamp``.
+            rating: The column of ratings, or None for none: recommenders here learn from what
+                users took, whatever the rating. "auto" as for ``timestamp``. The log says so if a
+                column with a usual name is not read.
             timestamp: The column of times, or None for none. "auto" finds it by its usual names,
                 timestamp, time, date and the like; where there is none, there are no times.
             user_features: A frame with the column ``user``, whose others are side features of
@@ -185,6 +193,12 @@ class Interactions:
             frame = read_text_table(frame)
         columns = read_columns("frame", frame)
         user, item = _found("user", user, columns), _found("item", item, columns)
+        left = _usual("rating", columns) if rating is None else None
+        if left is not None and left not in (user, item, timestamp):
+            _logger.info(
+                f"Column {left!r} is not read: `rating={left!r}` reads it as the ratings of the "
+                "interactions."
+            )
         data = cls.of(
             columns[user].array(),
             columns[item].array(),
@@ -201,6 +215,7 @@ class Interactions:
         return data
 
     @classmethod
+    @checks_keywords()
     def from_file(
         cls,
         path: str | Path,
@@ -287,6 +302,24 @@ class Interactions:
         """
         return encode_ids("item_ids", self.item_ids, ids)
 
+    def _in_one_line(self) -> str:
+        n, pairs = len(self), self.n_users * self.n_items
+        words = [
+            f"{self.n_users:,} users x {self.n_items:,} items, {n:,} interactions "
+            f"({100 * n / pairs:.3g} % of all pairs)"
+        ]
+        if self.timestamps is not None and n:
+            unit = "" if self.timestamps.dtype.kind == "M" else "timestamps "
+            words.append(f"{unit}{_said(self.timestamps.min())} to {_said(self.timestamps.max())}")
+        if self.ratings is not None and n:
+            words.append(f"ratings {self.ratings.min():g} to {self.ratings.max():g}")
+        for whose, features in (("user", self.user_features), ("item", self.item_features)):
+            if features is not None:
+                words.append(f"{whose} features {', '.join(features.names)}")
+        dropped = {"duplicates": self.n_duplicates, "unknown": self.n_unknown}
+        words += [f"{count:,} rows dropped as {why}" for why, count in dropped.items() if count]
+        return "; ".join(words)
+
 
 def _found(argument: str, name: str, columns: Mapping[str, Column]) -> str:
     """Return a column's name, found by what it is usually called if it is "auto"."""
@@ -370,3 +403,8 @@ def _join(one: NDArray[Any] | None, other: NDArray[Any] | None) -> NDArray[Any] 
 
 def _take(values: NDArray[Any] | None, rows: NDArray[Any]) -> NDArray[Any] | None:
     return None if values is None else values[rows]
+
+
+def _said(time: Any) -> str:
+    """Return a time for a reader: of a date the day alone."""
+    return str(time.astype("datetime64[D]")) if time.dtype.kind == "M" else f"{time}"

@@ -2,31 +2,48 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from hpolab.errors import InvalidArgument, InvalidType, MissingExtra, check_count, hint, one_of
+from hpolab.display import Displayed
+from hpolab.errors import (
+    InvalidArgument,
+    InvalidType,
+    MissingExtra,
+    RecipeMismatch,
+    check_count,
+    hint,
+    needs,
+    one_of,
+)
 from hpolab.fingerprint import data_fingerprint
 from hpolab.keywords import checks_keywords
 from hpolab.objectives.base import Objective
 from hpolab.objectives.epochs import train_epochs
 from hpolab.objectives.names import refuse_settings
 from hpolab.recommender.ranking import LOWER_IS_BETTER, RankingTask
+from hpolab.recommender.saved import read_saved, write_saved
 from hpolab.recommender.space import RECOMMENDER_LOSSES, RECOMMENDERS, recommender_space
 from hpolab.recommender.trainer import RecommenderTrainer
+from hpolab.search_space.reach import values_beside, values_of
 from hpolab.seeding import check_seed
+from hpolab.studies.export import in_short
 from hpolab.torch.horizon import check_schedule
-from hpolab.torch.names import names_of_training
+from hpolab.torch.names import names_of_others, names_of_training, of_others
+from hpolab.torch.optimizers import optimizer_space
 from hpolab.trial.reporter import ReporterOptions
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Collection, Iterator, Mapping, Sequence
+    from pathlib import Path
     from typing import Unpack
 
     from numpy.typing import NDArray
+    from optuna import Study
 
     from hpolab.recommender.interactions import Interactions
     from hpolab.recommender.ranking import Ranking, RankingEstimate
@@ -56,8 +73,8 @@ _CLASSES = {
 }
 
 
-@dataclass(frozen=True)
-class Recommender:
+@dataclass(frozen=True, repr=False)
+class Recommender(Displayed):
     """A trained recommender.
 
     Attributes:
@@ -78,6 +95,7 @@ class Recommender:
         """Return the scores of all items for user codes (b,): (b, n_items)."""
         return self.training.scores(users)
 
+    @checks_keywords()
     def recommend(self, user_ids: Any, k: int = 10) -> NDArray[Any]:
         """Return the ids of the best items for some users, the best first, (b, k), or (k,) for one.
 
@@ -116,12 +134,62 @@ class Recommender:
         ids: NDArray[Any] = self.train.item_ids[best]
         return ids
 
+    def save(self, path: str | Path) -> None:
+        """Write the recommender to a file, with what it was trained on, for `load`.
+
+        Written beside, then moved: an earlier one is there until the new one is whole.
+
+        Args:
+            path: The file.
+
+        Raises:
+            InvalidType: If ids are objects that are neither numbers, dates nor text.
+        """
+        facts = {"name": self.name, "params": dict(self.params), "n_epochs": self.n_epochs}
+        write_saved(path, facts=facts, state=self.training.to_bytes(), train=self.train)
+
+    @classmethod
+    def load(
+        cls, path: str | Path, *, trainer: RecommenderTrainer | None = None, device: str = "cpu"
+    ) -> Recommender:
+        """Read a recommender that `save` wrote; nothing is unpickled.
+
+        Args:
+            path: The file.
+            trainer: What trained it, where that is a trainer of your own.
+            device: Where a model of torch shall live.
+
+        Raises:
+            DataNotFound: If there is no such file.
+            InvalidArgument: If hpolab did not write it, or it was trained by another trainer.
+            MissingExtra: If its trainer needs a package that is not installed.
+        """
+        facts, state, train = read_saved(path)
+        name, params, n_epochs = facts["name"], facts["params"], facts["n_epochs"]
+        if trainer is None and name not in RECOMMENDERS:
+            raise InvalidArgument(
+                f"`trainer` must be the RecommenderTrainer that trained it, {name!r}, got None."
+            )
+        opened = open_trainer(name, device) if trainer is None else trainer
+        if opened.name != name:
+            raise InvalidArgument(f"`trainer` must be of {name!r}, got one of {opened.name!r}.")
+        length = params.get("schedule_epochs", max(n_epochs, 1))
+        with opened.seeded(0):
+            training = opened.start(params, train, seed=0, max_epochs=length)
+        training.from_bytes(state)
+        return cls(name, params, n_epochs, train, training)
+
     def _has_something_known(self, users: NDArray[np.int64]) -> NDArray[np.bool_]:
         """Return of which users, -1 for an unknown one, there is something to learn from."""
         known = users >= 0
         if self.train.user_features is None:
             known[known] = np.isin(users[known], self.train.users)
         return known
+
+    def _in_one_line(self) -> str:
+        params = in_short(self.params, digits=4)
+        epochs = "1 epoch" if self.n_epochs == 1 else f"{self.n_epochs} epochs"
+        return f"{self.name}, {params}; {epochs} on {self.train._in_one_line()}"
 
 
 class RecommenderObjective(Objective):
@@ -133,7 +201,7 @@ class RecommenderObjective(Objective):
     All of ``metrics`` are stored with the trial, each with its standard error over users.
 
     Args:
-        trainer: One of ``hpolab.search_space.RECOMMENDERS``, or a `RecommenderTrainer`.
+        trainer: One of `RECOMMENDERS`, or a `RecommenderTrainer`.
         splits: What trains, steers, ranks and tests; nothing here reads `test`.
         search_space: By default `recommender_space` of the trainer.
         metric: What is tuned: one of `RANKING_METRICS` with its cut. A steadier one than that
@@ -143,7 +211,7 @@ class RecommenderObjective(Objective):
         n_sampled: Rank each held-out item among so many sampled items in place of all: for
             comparison with published figures only. See `RankingTask`.
         device: Where models of torch live.
-        references: Recommenders, of ``hpolab.search_space.RECOMMENDERS``, whose metrics at their
+        references: Recommenders, of `RECOMMENDERS`, whose metrics at their
             defaults stand beside the trials in reports; () for none.
         **settings: ``patience`` (15 epochs by default) and the others of `ReporterSettings`.
 
@@ -211,6 +279,9 @@ class RecommenderObjective(Objective):
             for name in ("train", "valid", "score")
         }
 
+    def _training_in_words(self) -> str:
+        return f"{self._trainer.name} on {self.splits._in_one_line()}"
+
     def train(self, params: Mapping[str, Any], reporter: Reporter) -> float:
         """Train one model; see the class for what is reported and returned."""
         with self._trainer.seeded(reporter.seed):
@@ -219,6 +290,7 @@ class RecommenderObjective(Objective):
         reporter.record(**_flat(estimates))
         return estimates[self.metric].mean
 
+    @checks_keywords()
     def fit(self, params: Mapping[str, Any], seed: int = 0) -> Recommender:
         """Train with ``params`` outside any trial and return the best epoch's model.
 
@@ -299,7 +371,7 @@ class RecommenderObjective(Objective):
 
         Args:
             data: The split to rank.
-            names: Which ones, of ``hpolab.search_space.RECOMMENDERS``.
+            names: Which ones, of `RECOMMENDERS`.
         """
         return {name: self.estimates(self._baseline(name), data) for name in names}
 
@@ -326,6 +398,15 @@ class RecommenderObjective(Objective):
         of_losses = recommender_space(name, loss=RECOMMENDER_LOSSES[name]).trainer_names()
         return [*known, *of_losses, *names_of_training()]
 
+    def _trained(self) -> dict[str, tuple[Collection[Any], Collection[str]]]:
+        name = self._trainer.name
+        found: dict[str, tuple[Collection[Any], Collection[str]]] = {
+            "trainer": ([name], RECOMMENDERS)
+        }
+        if name in RECOMMENDER_LOSSES:
+            found["loss"] = (values_of(self.search_space, "loss"), RECOMMENDER_LOSSES[name])
+        return found
+
     def _check_search_space(self) -> None:
         refuse_settings(self.search_space, "max_epochs")
 
@@ -337,6 +418,41 @@ class RecommenderObjective(Objective):
                     f"`search_space` must hold parameters of trainer {self._trainer.name!r}, got "
                     f"{name!r}.{hint(name, known)}"
                 )
+        if known:
+            self._check_read()
+
+    def _check_read(self) -> None:
+        """Refuse names that another loss, optimizer or schedule reads than the space has."""
+        name = self._trainer.name
+        if name not in RECOMMENDER_LOSSES:
+            return
+        others = names_of_others(self.search_space)
+        own = recommender_space(name).without(optimizer_space("adam").defaults()).trainer_names()
+        others = {each: owners for each, owners in others.items() if each not in own}
+        if others:
+            raise InvalidArgument(of_others(self.search_space, others, f"trainer {name!r}"))
+        losses = values_beside(self.search_space, "loss").get("n_negatives", {})
+        if any(values <= {"softmax"} for values in losses.values()):
+            raise InvalidArgument(
+                "`search_space` must hold names that something reads, got 'n_negatives', which no "
+                "loss reads but those that sample: the loss 'softmax' takes all items."
+            )
+        for each in ("accumulation_steps", "max_grad_norm"):
+            if each in self.search_space.trainer_names():
+                raise InvalidArgument(
+                    "`search_space` must hold names that something reads, got "
+                    f"{each!r}, which a TorchObjective reads, but no recommender's trainer."
+                )
+
+    def check_facts(self, study: Study) -> None:
+        """Refuse a study whose values depend on other facts; see `Objective.check_facts`."""
+        with _naming_parts():
+            super().check_facts(study)
+
+    def compare_facts(self, study: Study) -> None:
+        """Refuse a study whose values depend on other facts; see `Objective.compare_facts`."""
+        with _naming_parts():
+            super().compare_facts(study)
 
     def _known_facts(self) -> dict[str, Any]:
         return super()._known_facts() | self._data_facts | {"trainer": self._trainer.name}
@@ -381,6 +497,21 @@ class RecommenderObjective(Objective):
         return RankingTask(seen=before, held_out=data, n_sampled=self._n_sampled)
 
 
+@contextmanager
+def _naming_parts() -> Iterator[None]:
+    """Say of which columns the sizes are by which data differ, as where ratings were not read."""
+    try:
+        yield
+    except RecipeMismatch as error:
+        if "parts)" not in error.found:
+            raise
+        raise RecipeMismatch(
+            f"{error.found}\n  (The parts are users, items, ratings, timestamps, then codes and "
+            "weights of side features; None where data were read without them.)",
+            str(error).removeprefix(error.found),
+        ) from error
+
+
 def _fingerprint_of(rows: Interactions) -> str:
     features = (rows.user_features, rows.item_features)
     codes = [None if each is None else (each.codes, each.weights) for each in features]
@@ -406,7 +537,8 @@ def open_trainer(trainer: str | RecommenderTrainer, device: str = "cpu") -> Reco
         module = import_module(f"hpolab.recommender.{file}")
         opened: RecommenderTrainer = getattr(module, name)()
         return opened
-    from hpolab.recommender.training import TorchRecommenderTrainer
+    with needs(f"`trainer={trainer!r}`", "PyTorch", "recommender"):
+        from hpolab.recommender.training import TorchRecommenderTrainer
 
     return TorchRecommenderTrainer(trainer, device=device)
 

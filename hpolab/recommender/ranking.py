@@ -14,10 +14,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from hpolab.display import Displayed
 from hpolab.errors import Diverged, InvalidArgument, check_count, one_of
 from hpolab.keywords import checks_keywords
 from hpolab.recommender.interactions import Interactions
 from hpolab.recommender.negatives import NegativeSampler
+from hpolab.tables import TextTable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -40,8 +42,14 @@ class RankingEstimate(NamedTuple):
     mean: float
     standard_error: float
 
+    def __str__(self) -> str:
+        return f"{self.mean:.4g} ± {self.standard_error:.2g}"
 
-class RankingTask:
+    def _repr_html_(self) -> str:
+        return f"<p>{self}</p>"
+
+
+class RankingTask(Displayed):
     """Rank held-out items among all items that their users have not seen.
 
     It is prepared once: a study ranks the same items after each epoch of each trial.
@@ -168,9 +176,13 @@ class RankingTask:
         ranking = self.rank(scores, metrics=metrics)
         return {name: ranking.estimate(name) for name in metrics}
 
+    def _in_one_line(self) -> str:
+        among = self.facts["ranking"]
+        return f"held-out items of {self.n_users:,} users, {self.n_items:,} items; ranks {among}"
 
-@dataclass(frozen=True)
-class Ranking:
+
+@dataclass(frozen=True, repr=False)
+class Ranking(Displayed):
     """The ranks of p held-out items of u users, and the metrics that follow from them.
 
     Attributes:
@@ -264,6 +276,17 @@ class Ranking:
         return _ByUser(
             self.ranks, place, starts, counts, self.n_candidates[starts], self.log_losses
         )
+
+    def _in_one_line(self) -> str:
+        n = f"{len(self.ranks):,} held-out items of {len(self.top):,} users among {self.n_items:,}"
+        return f"{n}, mrr {self.estimate('mrr')}"
+
+    def _parts(self) -> list[str | TextTable]:
+        names = ("hr@10", "ndcg@10", "mrr")
+        found = [(name, self.estimate(name)) for name in names]
+        rows = [[name, f"{each.mean:.4g}", f"{each.standard_error:.2g}"] for name, each in found]
+        said = f"{len(self.ranks):,} held-out items of {len(self.top):,} users are ranked."
+        return [said, TextTable(["metric", "mean over users", "standard error"], rows)]
 
 
 @dataclass(frozen=True)

@@ -7,9 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from hpolab.display import Displayed
 from hpolab.errors import InvalidArgument
 from hpolab.keywords import checks_keywords
 from hpolab.seeding import check_seed
+from hpolab.tables import TextTable
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -21,8 +23,8 @@ if TYPE_CHECKING:
 __all__ = ["Splits", "leave_last_out", "split_by_time", "split_users_by_ratio"]
 
 
-@dataclass(frozen=True)
-class Splits:
+@dataclass(frozen=True, repr=False)
+class Splits(Displayed):
     """Interactions in parts that share their users and items, each with its own purpose.
 
     Attributes:
@@ -41,6 +43,24 @@ class Splits:
     test: Interactions
     score: Interactions | None = None
     facts: Mapping[str, Any] = field(default_factory=dict)
+
+    def _in_one_line(self) -> str:
+        sizes = ", ".join(f"{name} {len(part):,}" for name, part in self._named())
+        return (
+            f"{sizes} interactions of {self.train.n_users:,} users x {self.train.n_items:,} items"
+        )
+
+    def _parts(self) -> list[str | TextTable]:
+        rows = [
+            [name, *(f"{n:,}" for n in (len(part), *_n_known(part)))]
+            for name, part in self._named()
+        ]
+        facts = ", ".join(f"{name} {value}" for name, value in self.facts.items())
+        return [TextTable(["split", "interactions", "users", "items"], rows, note=facts)]
+
+    def _named(self) -> list[tuple[str, Interactions]]:
+        parts = {"train": self.train, "valid": self.valid, "score": self.score, "test": self.test}
+        return [(name, part) for name, part in parts.items() if part is not None]
 
 
 @checks_keywords()
@@ -199,3 +219,8 @@ def _places_from_the_end(sorted_users: NDArray[np.int64]) -> NDArray[np.int64]:
 def _tied_with_next(users: NDArray[np.int64], times: NDArray[Any]) -> NDArray[np.bool_]:
     same = (users[1:] == users[:-1]) & (times[1:] == times[:-1])
     return np.append(same, False)
+
+
+def _n_known(part: Interactions) -> tuple[int, int]:
+    """Return how many users and items occur in a part."""
+    return len(np.unique(part.users)), len(np.unique(part.items))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -13,7 +15,9 @@ if TYPE_CHECKING:
     from hpolab.report.figures import Figure
 
 __all__ = [
+    "Answer",
     "Block",
+    "Columns",
     "Details",
     "Document",
     "FieldList",
@@ -23,7 +27,27 @@ __all__ = [
     "Snippets",
     "Text",
     "Tiles",
+    "file_names",
 ]
+
+# What every file system takes; Windows takes no colon and no star.
+_NOT_IN_FILE_NAMES = re.compile(r"[^0-9A-Za-z._+=@-]+")
+_LONGEST_FILE_NAME = 60
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a reader came for, in one sentence, and what it rests on.
+
+    Attributes:
+        headline: The sentence.
+        paragraphs: What it rests on, and what would tell more.
+        tone: "good" if a gain is confirmed, otherwise "finding".
+    """
+
+    headline: str
+    paragraphs: Sequence[str]
+    tone: str = "finding"
 
 
 @dataclass(frozen=True)
@@ -96,7 +120,14 @@ class Details:
     text: str
 
 
-Block = Text | Tiles | TextTable | Plot | Plots | Snippets | FieldList | Details
+@dataclass(frozen=True)
+class Columns:
+    """Blocks side by side where a screen is wide enough, else one below the other."""
+
+    blocks: Sequence[Block]
+
+
+Block = Answer | Columns | Text | Tiles | TextTable | Plot | Plots | Snippets | FieldList | Details
 
 
 @dataclass(frozen=True)
@@ -119,11 +150,34 @@ class Document:
 
     def plots(self) -> list[Plot]:
         """Return all figures, in order."""
-        found: list[Plot] = []
-        for section in self.sections:
-            for block in section.blocks:
-                if isinstance(block, Plot):
-                    found.append(block)
-                elif isinstance(block, Plots):
-                    found += block.plots
-        return found
+        return [plot for section in self.sections for plot in _plots_in(section.blocks)]
+
+
+def _plots_in(blocks: Sequence[Block]) -> list[Plot]:
+    found: list[Plot] = []
+    for block in blocks:
+        if isinstance(block, Plot):
+            found.append(block)
+        elif isinstance(block, Plots):
+            found += block.plots
+        elif isinstance(block, Columns):
+            found += _plots_in(block.blocks)
+    return found
+
+
+def file_names(names: Sequence[str]) -> list[str]:
+    """Return a name for a file for each name of a parameter, no two alike.
+
+    Example:
+        >>> file_names(["lr", "optimizer/beta 1", "LR", "ε"])
+        ['lr', 'optimizer-beta-1', 'LR-2', 'unnamed']
+    """
+    found: list[str] = []
+    taken: set[str] = set()
+    for name in names:
+        start = _NOT_IN_FILE_NAMES.sub("-", name)[:_LONGEST_FILE_NAME].strip("-.") or "unnamed"
+        tried = (start if n == 1 else f"{start}-{n}" for n in itertools.count(1))
+        # Some file systems do not tell capitals from small letters.
+        found.append(next(each for each in tried if each.lower() not in taken))
+        taken.add(found[-1].lower())
+    return found

@@ -20,12 +20,13 @@ from hpolab.analysis.wording import (
     verdict,
 )
 from hpolab.report import figures, plots
-from hpolab.report.blocks import Details, Document, Plot, Plots, Section, Text
+from hpolab.report.answer import answer_of_comparison
+from hpolab.report.blocks import Details, Document, Plot, Plots, Section, Text, file_names
 from hpolab.report.known import known_of
+from hpolab.report.made_by import facts_blocks, recipe_blocks
 from hpolab.report.reading import read
 from hpolab.report.references import references_section
 from hpolab.report.spelling import spelled
-from hpolab.report.study import facts_blocks, recipe_blocks
 from hpolab.tables import TextTable
 
 if TYPE_CHECKING:
@@ -53,20 +54,21 @@ def comparison_document(comparison: Comparison) -> Document:
     readings = {name: read(comparison.best_tuning(name).study) for name in comparison.contenders}
     tunings = [each for side in comparison.contenders.values() for each in side.tunings]
     colors = _colors(comparison)
+    metric = next(iter(readings.values())).metric
     n_trials = sum(len(each.study.get_trials(deepcopy=False)) for each in tunings)
     subtitle = (
-        f"comparison · value {comparison.direction}d · "
+        f"comparison · {metric} {comparison.direction}d · "
         f"{count(len(readings), 'contender')} · "
         f"{count(len(tunings), 'tuning') + ' · ' if len(tunings) > len(readings) else ''}"
         f"{count(n_trials, 'trial')}"
     )
     sections = [
-        _contenders(comparison),
+        _contenders(comparison, metric),
         *_outperforming(comparison),
         *_references(readings),
-        *_race(comparison),
+        *_race(comparison, metric),
         *_curves(comparison, readings, colors),
-        *_test_scores(comparison, colors),
+        *_test_scores(comparison, colors, metric),
         *_slices(comparison, readings, colors),
         *_best_configurations(comparison, readings),
         _made_by(readings),
@@ -84,22 +86,12 @@ def _n_known(contender: Contender) -> int:
     return int(np.isfinite(contender.values).sum())
 
 
-def _contenders(comparison: Comparison) -> Section:
-    leader = comparison.ranking()[0]
+def _contenders(comparison: Comparison, metric: str) -> Section:
     words = [comparison.verdict] if comparison.verdict else []
-    if leader.best_value is None:
-        words.append("No contender has a complete trial yet.")
-    elif comparison.n_repeats < 2:
-        words.append(
-            f"{leader.name} has reached the best value of the tunings: {short(leader.best_value)}."
-        )
-    if not comparison.verdict and len(comparison.contenders) > 1:
-        words.append(
-            "Whose configuration is better, and which contender, is not known: best values are "
-            "overestimates. Give `compare` data as `test`, and repeat the tunings (`n_repeats`)."
-        )
-    blocks: list[Block] = [Text(words, "finding"), comparison.table()]
-    return Section("contenders", "Contenders", blocks, for_terminal=True)
+    blocks: list[Block] = [answer_of_comparison(comparison, metric), comparison.table()]
+    if words:
+        blocks.append(Text(words))
+    return Section("contenders", "Result", blocks, for_terminal=True)
 
 
 def _outperforming(comparison: Comparison) -> list[Section]:
@@ -137,7 +129,7 @@ def _references(readings: dict[str, Reading]) -> list[Section]:
     return references_section(next(iter(readings.values())), best)
 
 
-def _race(comparison: Comparison) -> list[Section]:
+def _race(comparison: Comparison, metric: str) -> list[Section]:
     shown = plots.race(comparison)
     if all(len(band.numbers) < 2 for band in shown.bands):
         return []  # one trial each makes no line
@@ -150,10 +142,10 @@ def _race(comparison: Comparison) -> list[Section]:
     plot = Plot(
         name="best-so-far",
         title=title,
-        draw=partial(figures.draw_race, shown, direction=comparison.direction),
+        draw=partial(figures.draw_race, shown, direction=comparison.direction, metric=metric),
         note=" ".join(notes),
     )
-    return [Section("race", "Best value so far", [plot])]
+    return [Section("race", f"Best {metric} so far", [plot])]
 
 
 def _said_of_race(comparison: Comparison, with_bands: Sequence[str]) -> tuple[str, str]:
@@ -179,18 +171,19 @@ def _curves(
     comparison: Comparison, readings: dict[str, Reading], colors: dict[str, str]
 ) -> list[Section]:
     shown = plots.best_curves(comparison, readings)
+    metric = next(iter(readings.values())).metric
     if not shown.series:
         return []
     plot = Plot(
         name="best-trials",
-        title="Reports of each contender's best trial during its training",
-        draw=partial(figures.draw_best_curves, shown, colors),
+        title="What each contender's best trial reported during training",
+        draw=partial(figures.draw_best_curves, shown, colors, metric=f"reported {metric}"),
         note="Far worse reports are outside the picture." if shown.view.n_outside else "",
     )
     return [Section("curves", "Training curves", [plot])]
 
 
-def _test_scores(comparison: Comparison, colors: dict[str, str]) -> list[Section]:
+def _test_scores(comparison: Comparison, colors: dict[str, str], metric: str) -> list[Section]:
     scores = {
         each.name: _scores_shown(comparison, each)
         for each in comparison.ranking()
@@ -202,7 +195,7 @@ def _test_scores(comparison: Comparison, colors: dict[str, str]) -> list[Section
     plot = Plot(
         name="test-scores",
         title=_TEST_TITLES[comparison.n_repeats > 1],
-        draw=partial(figures.draw_test_scores, scores, colors),
+        draw=partial(figures.draw_test_scores, scores, colors, metric=metric),
     )
     return [Section("test", "Test scores", [plot, *_improvements(comparison)])]
 
@@ -233,6 +226,7 @@ def _improvements(comparison: Comparison) -> list[Block]:
 def _slices(
     comparison: Comparison, readings: dict[str, Reading], colors: dict[str, str]
 ) -> list[Section]:
+    metric = next(iter(readings.values())).metric
     readings = {name: reading for name, reading in readings.items() if reading.complete}
     names = plots.tuned_parameters(readings)
     found = [plots.slice_of_many(comparison, readings, name) for name in names]
@@ -241,17 +235,17 @@ def _slices(
         return []
     drawn = [
         Plot(
-            name=f"parameter-{place}",
+            name=f"parameter-{file_name}",
             title=one.axis.name,
-            draw=partial(figures.draw_slice_of_many, one, colors),
+            draw=partial(figures.draw_slice_of_many, one, colors, metric=metric),
         )
-        for place, one in enumerate(shown)
+        for file_name, one in zip(file_names([one.axis.name for one in shown]), shown, strict=True)
     ]
     legend = {name: colors[name] for name in readings}
     n_outside = max(one.view.n_outside for one in shown)
     note = "Far worse values are outside the pictures." if n_outside else ""
     block = Plots(drawn, legend, note)
-    return [Section("parameters", "Value against each parameter", [block])]
+    return [Section("parameters", "By parameter", [block])]
 
 
 def _best_configurations(comparison: Comparison, readings: dict[str, Reading]) -> list[Section]:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from hpolab.analysis.overtuning import of_confirmation
 from hpolab.analysis.wording import INTERVAL, count, estimated
 from hpolab.report import figures
+from hpolab.report.answer import answer_of_confirmation
 from hpolab.report.blocks import Document, Plot, Section, Text
 from hpolab.report.spelling import spelled
 
@@ -28,8 +29,12 @@ def confirmation_document(confirmation: Confirmation) -> Document:
     sections = [
         Section(
             "verdict",
-            "Verdict",
-            [*confirmation_blocks(confirmation), Text([str(of_confirmation(confirmation))])],
+            "Result",
+            [
+                answer_of_confirmation(confirmation),
+                *confirmation_blocks(confirmation),
+                Text([str(of_confirmation(confirmation))], "note"),
+            ],
             for_terminal=True,
         ),
         Section("configurations", "Configurations", _snippets(confirmation)),
@@ -39,9 +44,7 @@ def confirmation_document(confirmation: Confirmation) -> Document:
 
 def confirmation_blocks(confirmation: Confirmation) -> list[Block]:
     """Return verdict, interval plot, table, notes and shrinkage."""
-    blocks: list[Block] = [
-        Text([confirmation.verdict], "finding" if confirmation.winner is None else "good")
-    ]
+    blocks: list[Block] = [Text([confirmation.verdict])]
     if any(each.improvement is not None for each in confirmation.configurations):
         blocks.append(
             Plot(

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
         Curves,
         History,
         Race,
+        Series,
         Slice,
         SliceOfMany,
         View,
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
 __all__ = [
     "PALETTE",
     "Figure",
+    "as_text",
     "color_of",
     "draw_best_curves",
     "draw_course",
@@ -53,6 +55,7 @@ __all__ = [
     "draw_slice",
     "draw_slice_of_many",
     "draw_test_scores",
+    "draw_trials_of_many",
 ]
 
 Figure = dict[str, Any]
@@ -70,6 +73,8 @@ _WRITTEN = {"&": "&amp;", "<": "&lt;", ">": "&gt;", "%{": "&#37;{"}
 _ROW_HEIGHT = 30
 # What the axis of a small figure has room for on a phone.
 _MOST_LABEL_CHARS = 36
+# What stands above the axes of parallel coordinates without running into each other.
+_MOST_TITLE_CHARS = 80
 
 
 def color_of(place: int) -> str:
@@ -77,13 +82,16 @@ def color_of(place: int) -> str:
     return PALETTE[place % len(PALETTE)]
 
 
-def draw_history(shown: History, *, direction: str, baseline: str = "default") -> Figure:
+def draw_history(
+    shown: History, *, direction: str, baseline: str = "default", metric: str = "value"
+) -> Figure:
     """Draw values in order of trials, the best so far, and marks for pruned and failed trials.
 
     Args:
         shown: What is shown.
         direction: "minimize" or "maximize".
         baseline: The baseline's name in the legend.
+        metric: What the value is called.
     """
     colors = [_GRAY if infeasible else _BLUE for infeasible in shown.infeasible]
     traces: list[dict[str, Any]] = [
@@ -118,18 +126,21 @@ def draw_history(shown: History, *, direction: str, baseline: str = "default") -
             }
         )
     traces += _rug(shown.pruned, "pruned", _GRAY) + _rug(shown.failed, "failed", _RED)
-    layout = _layout(380, x="trial", y=f"value ({direction}d)", view=shown.view)
+    layout = _layout(380, x="trial", y=_aimed(metric, direction), view=shown.view)
     layout["xaxis"] |= _whole(numbers)
     layout["yaxis2"] = {"overlaying": "y", "range": [0, 1], "visible": False, "fixedrange": True}
     return {"data": traces, "layout": layout}
 
 
-def draw_curves(shown: Curves, *, baseline: str = "default") -> Figure:
+def draw_curves(
+    shown: Curves, *, baseline: str = "default", metric: str = "intermediate value"
+) -> Figure:
     """Draw reports by step: pruned and complete trials, the baseline and the best one.
 
     Args:
         shown: What is shown.
         baseline: The baseline's name in the legend.
+        metric: What the reports are called.
     """
     styles = {
         "pruned": {"color": _RED, "width": 1},
@@ -159,12 +170,14 @@ def draw_curves(shown: Curves, *, baseline: str = "default") -> Figure:
                 "marker": {"symbol": "x-thin", "size": 6, "line": {"color": _RED, "width": 1.5}},
             }
         )
-    layout = _layout(400, x="step", y="report", view=shown.view)
+    layout = _layout(400, x="step", y=metric, view=shown.view)
     layout["xaxis"] |= _whole([step for curve in shown.curves for step in curve.steps])
     return {"data": traces, "layout": layout}
 
 
-def draw_best_curves(shown: BestCurves, colors: Mapping[str, str]) -> Figure:
+def draw_best_curves(
+    shown: BestCurves, colors: Mapping[str, str], *, metric: str = "intermediate value"
+) -> Figure:
     """Draw the reports of each contender's best trial by step."""
     traces = [
         {
@@ -178,12 +191,14 @@ def draw_best_curves(shown: BestCurves, colors: Mapping[str, str]) -> Figure:
         }
         for each in shown.series
     ]
-    layout = _layout(420, x="step", y="report", view=shown.view)
+    layout = _layout(420, x="step", y=metric, view=shown.view)
     layout["xaxis"] |= _whole([int(step) for each in shown.series for step in each.x])
     return {"data": traces, "layout": layout}
 
 
-def draw_course(shown: Course, colors: Mapping[str, str], *, direction: str) -> Figure:
+def draw_course(
+    shown: Course, colors: Mapping[str, str], *, direction: str, metric: str = "value"
+) -> Figure:
     """Draw a sweep's values stage after stage, and the best so far."""
     traces: list[dict[str, Any]] = [
         {
@@ -201,16 +216,16 @@ def draw_course(shown: Course, colors: Mapping[str, str], *, direction: str) -> 
             **_dots(series.x, series.y, colors[series.name]),
             "name": _markup(series.name),
             "text": [_markup(label) for label in labels],
-            "hovertemplate": "%{text}<br>value %{y:.5g}<extra></extra>",
+            "hovertemplate": f"%{{text}}<br>{_markup(metric)} %{{y:.5g}}<extra></extra>",
         }
         dots["marker"] |= {"size": 9}
         traces.append(dots)
-    layout = _layout(420, x="trials", y=f"value ({direction}d)", view=shown.view)
+    layout = _layout(420, x="trials", y=_aimed(metric, direction), view=shown.view)
     layout["xaxis"] |= _whole(shown.best_counts)
     return {"data": traces, "layout": layout}
 
 
-def draw_slice(shown: Slice) -> Figure:
+def draw_slice(shown: Slice, *, metric: str = "value") -> Figure:
     """Draw values against one parameter; later trials are bluer."""
     marker = {
         "size": 6,
@@ -226,7 +241,7 @@ def draw_slice(shown: Slice) -> Figure:
             "text": [_said(shown.axis, x) for x in shown.x],
             "customdata": shown.numbers,
             "hovertemplate": f"trial %{{customdata}}<br>{_markup(shown.axis.name)} %{{text}}"
-            "<br>value %{y:.5g}<extra></extra>",
+            f"<br>{_markup(metric)} %{{y:.5g}}<extra></extra>",
         }
     ]
     for place, color, symbol in (
@@ -238,11 +253,13 @@ def draw_slice(shown: Slice) -> Figure:
             marked["marker"] = {"size": 12, "color": color, "symbol": symbol}
             marked["hoverinfo"] = "skip"
             traces.append(marked)
-    layout = _small_layout(shown.axis, shown.x, shown.view)
+    layout = _small_layout(shown.axis, shown.x, shown.view, metric)
     return {"data": traces, "layout": layout}
 
 
-def draw_slice_of_many(shown: SliceOfMany, colors: Mapping[str, str]) -> Figure:
+def draw_slice_of_many(
+    shown: SliceOfMany, colors: Mapping[str, str], *, metric: str = "value"
+) -> Figure:
     """Draw values against one parameter, one color for each contender."""
     traces = []
     for series in shown.series:
@@ -252,11 +269,11 @@ def draw_slice_of_many(shown: SliceOfMany, colors: Mapping[str, str]) -> Figure:
                 "name": _markup(series.name),
                 "text": [_said(shown.axis, x) for x in series.x],
                 "hovertemplate": f"{_markup(series.name)}<br>{_markup(shown.axis.name)} %{{text}}"
-                "<br>value %{y:.5g}<extra></extra>",
+                f"<br>{_markup(metric)} %{{y:.5g}}<extra></extra>",
             }
         )
     every = [x for series in shown.series for x in series.x]
-    return {"data": traces, "layout": _small_layout(shown.axis, every, shown.view)}
+    return {"data": traces, "layout": _small_layout(shown.axis, every, shown.view, metric)}
 
 
 def draw_importances(found: Influence, titles: Mapping[str, str]) -> Figure:
@@ -290,24 +307,25 @@ def draw_importances(found: Influence, titles: Mapping[str, str]) -> Figure:
     return {"data": [bars], "layout": layout}
 
 
-def draw_parallel(study: Study, names: Mapping[str, str]) -> Figure:
+def draw_parallel(
+    study: Study, names: Mapping[str, str], *, metrics: Sequence[str] = ("value",)
+) -> Figure:
     """Draw trials as lines through their parameters: Optuna's figure, in our colors.
 
     Args:
         study: The study, or a view of it with few trials.
         names: The parameters, by their name in the trials, and what to call them.
+        metrics: What each value is called.
     """
     with needs("A report", "plotly", "report"):
         from optuna.visualization import plot_parallel_coordinate
 
         drawn = plot_parallel_coordinate(study, params=list(names))
     figure: Figure = json.loads(drawn.to_json())
-    n_values = len(study.directions)
     reverse = study.directions[0].name == "MINIMIZE"
     # Optuna sorts parameters by their name, and cuts long ones.
     params = [names[name] for name in sorted(names)]
-    values = ["value"] if n_values == 1 else [f"value {place}" for place in range(n_values)]
-    titles = [_markup(_fitted(title)) for title in (*values, *params)]
+    titles = [_markup(_fitted(title)) for title in (*metrics, *params)]
     lines = [trace for trace in figure["data"] if "customdata" in trace]
     for trace in lines:
         _restyle(trace, titles, reverse=reverse, faint=0.35 if len(lines) < 100 else 0.12)
@@ -316,13 +334,21 @@ def draw_parallel(study: Study, names: Mapping[str, str]) -> Figure:
         annotation |= {"font": {"size": 11}, "text": _markup(annotation["text"])}
     layout["xaxis"] |= {"ticktext": titles, "side": "top", "tickangle": 0, "automargin": True}
     margin = {"l": 48, "r": 60, "t": 44, "b": 16}
+    if sum(map(len, titles)) > _MOST_TITLE_CHARS:
+        layout["xaxis"] |= {"tickangle": -25}
+        margin |= {"t": 90, "r": 90}
     return {
         "data": lines,
         "layout": {**_layout(460, x="", y=""), **layout, "margin": margin},
     }
 
 
-def draw_fronts(trials: Sequence[FrozenTrial], best: Sequence[FrozenTrial]) -> Figure:
+def draw_fronts(
+    trials: Sequence[FrozenTrial],
+    best: Sequence[FrozenTrial],
+    *,
+    metrics: Sequence[str] = ("value 0", "value 1"),
+) -> Figure:
     """Draw two objective values against each other, the Pareto front marked."""
     front = {trial.number for trial in best}
     traces = []
@@ -336,10 +362,10 @@ def draw_fronts(trials: Sequence[FrozenTrial], best: Sequence[FrozenTrial]) -> F
                 "hovertemplate": "trial %{customdata}: %{x:.5g}, %{y:.5g}<extra></extra>",
             }
         )
-    return {"data": traces, "layout": _layout(420, x="value 0", y="value 1")}
+    return {"data": traces, "layout": _layout(420, x=metrics[0], y=metrics[1])}
 
 
-def draw_race(shown: Race, *, direction: str) -> Figure:
+def draw_race(shown: Race, *, direction: str, metric: str = "value") -> Figure:
     """Draw each contender's best value so far, and the band of another tuning's median."""
     traces: list[dict[str, Any]] = []
     for place, band in enumerate(shown.bands):
@@ -370,12 +396,29 @@ def draw_race(shown: Race, *, direction: str) -> Figure:
                 "hovertemplate": f"{_markup(band.name)}, %{{x}} trials: %{{y:.5g}}<extra></extra>",
             }
         )
-    layout = _layout(420, x="trials", y=f"best value so far ({direction}d)", view=shown.view)
+    layout = _layout(420, x="trials", y=f"best {_aimed(metric, direction)}", view=shown.view)
     layout["xaxis"] |= _whole([number for band in shown.bands for number in band.numbers])
     return {"data": traces, "layout": layout}
 
 
-def draw_test_scores(scores: Mapping[str, Sequence[float]], colors: Mapping[str, str]) -> Figure:
+def draw_trials_of_many(shown: Sequence[Series], colors: Mapping[str, str]) -> list[dict[str, Any]]:
+    """Draw each contender's trials as dots, by number of trials so far."""
+    traces = []
+    for each in shown:
+        dots = {
+            **_dots(each.x, each.y, colors[each.name]),
+            "name": _markup(each.name),
+            "showlegend": False,
+            "hovertemplate": f"{_markup(each.name)}, trial %{{x}}: %{{y:.5g}}<extra></extra>",
+        }
+        dots["marker"] |= {"size": 5, "opacity": 0.45}
+        traces.append(dots)
+    return traces
+
+
+def draw_test_scores(
+    scores: Mapping[str, Sequence[float]], colors: Mapping[str, str], *, metric: str = "score"
+) -> Figure:
     """Draw each contender's scores on the test data, and their mean with its standard error."""
     names = list(scores)[::-1]
     dots = {
@@ -390,7 +433,7 @@ def draw_test_scores(scores: Mapping[str, Sequence[float]], colors: Mapping[str,
     means = [math.fsum(scores[name]) / len(scores[name]) for name in names]
     errors = [_standard_error(scores[name]) for name in names]
     middle = _whiskers(means, names, errors, errors, [colors[name] for name in names])
-    layout = _layout(100 + _ROW_HEIGHT * len(names), x="test score", y="")
+    layout = _layout(100 + _ROW_HEIGHT * len(names), x=f"{metric} on the test data", y="")
     layout["yaxis"] |= {"type": "category", "showgrid": False, "ticksuffix": "  "}
     return {"data": [dots, *middle.pop("traces")], "layout": layout}
 
@@ -420,7 +463,7 @@ def draw_intervals(shown: Confirmation) -> Figure:
         [_verdict_color(each) for _, each in rows],
     )
     layout = _layout(
-        120 + 36 * len(rows), x=f"better than {shown.baseline_name} by ({shown.metric})", y=""
+        120 + 36 * len(rows), x=f"{shown.metric}: better than {shown.baseline_name} by", y=""
     )
     layout["yaxis"] |= {"type": "category", "showgrid": False, "ticksuffix": "  "}
     layout["shapes"] = [_zero_line()]
@@ -445,7 +488,7 @@ def draw_shrinkage(shown: Confirmation) -> Figure:
                     "hovertemplate": f"{label}, %{{x}}: %{{y:.5g}}<extra></extra>",
                 }
             )
-    layout = _layout(320, x="", y=f"improvement over {shown.baseline_name}")
+    layout = _layout(320, x="", y=f"{shown.metric}: improvement")
     layout["xaxis"] |= {"type": "category", "range": [-0.25, 1.25]}
     layout["yaxis"] |= {"zeroline": True, "zerolinecolor": _GRAY, "zerolinewidth": 1.5}
     return {"data": traces, "layout": layout}
@@ -570,12 +613,15 @@ def _layout(height: int, *, x: str, y: str, view: View | None = None) -> dict[st
 
 
 def _whole(numbers: Sequence[int]) -> dict[str, Any]:
-    """Return what keeps an axis of few whole numbers from showing halves."""
-    return {"dtick": 1} if max(numbers) - min(numbers) <= 10 else {}
+    """Return what keeps an axis of few whole numbers from halves, and lines from its ends."""
+    low, high = min(numbers), max(numbers)
+    margin = 0.02 * (high - low) or 0.5
+    found: dict[str, Any] = {"range": [low - margin, high + margin]}
+    return found | {"dtick": 1} if high - low <= 10 else found
 
 
-def _small_layout(axis: Axis, x: Sequence[float], view: View) -> dict[str, Any]:
-    layout = _layout(230, x="", y="", view=view)
+def _small_layout(axis: Axis, x: Sequence[float], view: View, metric: str) -> dict[str, Any]:
+    layout = _layout(250, x=_fitted(axis.name, 40), y=_fitted(metric, 26), view=view)
     layout["margin"] = {"l": 8, "r": 8, "t": 12, "b": 8}
     layout["showlegend"] = False
     # Names that would run into each other stand at a slant.
@@ -685,15 +731,24 @@ def _share(parameter: Any) -> float:
     return float(parameter.importance.share)
 
 
-def _fitted(text: str) -> str:
-    return text if len(text) <= 18 else f"{text[:17]}…"
+def _fitted(text: str, length: int = 18) -> str:
+    return text if len(text) <= length else f"{text[: length - 1]}…"
 
 
-def _markup(text: str) -> str:
+def _aimed(metric: str, direction: str) -> str:
+    """Return the title of an axis of values: what they are, and where they get better."""
+    return f"{_fitted(metric, 30)} ({direction}d)"
+
+
+def as_text(text: str) -> str:
     """Return text that plotly.js draws as it is: it reads some HTML in all of its texts."""
     for char, written in _WRITTEN.items():
         text = text.replace(char, written)
     return text
+
+
+# Every text of a figure goes through it.
+_markup = as_text
 
 
 def _rounded(values: Sequence[Any]) -> list[Any]:

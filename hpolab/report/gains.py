@@ -12,7 +12,6 @@ from hpolab.report.reading import value_of
 if TYPE_CHECKING:
     from hpolab.analysis.confirmation import Confirmation
     from hpolab.analysis.neighbors import Noise
-    from hpolab.analysis.recommend import Recommendation
     from hpolab.report.reading import Reading
 
     Tile = tuple[str, str, str]
@@ -20,9 +19,7 @@ if TYPE_CHECKING:
 __all__ = ["chance_words", "gain_tiles"]
 
 
-def gain_tiles(
-    reading: Reading, confirmation: Confirmation | None, recommendation: Recommendation | None
-) -> list[Tile]:
+def gain_tiles(reading: Reading, confirmation: Confirmation | None) -> list[Tile]:
     """Return the best value, and the confirmed gain or why there is none.
 
     A gain that nobody has confirmed is not shown as one: the best of many noisy values is better
@@ -31,14 +28,13 @@ def gain_tiles(
     best, baseline = reading.best, reading.baseline
     if best is None:
         return []
-    tiles = [("best value", short(best.value), f"trial {best.number}, one run")]
+    tiles = [(f"best {reading.metric}", short(best.value), f"{reading.label(best)}, one run")]
     if confirmation is not None:
         tiles.insert(0, _confirmed_tile(confirmation))
     elif baseline is not None and baseline.state == TrialState.COMPLETE:
         better = value_of(best) - value_of(baseline)
         better = better if reading.maximize else -better
-        noise = None if recommendation is None else recommendation.noise
-        tiles.insert(0, _unconfirmed_tile(reading, better, noise))
+        tiles.insert(0, _unconfirmed_tile(reading, better))
     return tiles
 
 
@@ -50,10 +46,10 @@ def chance_words(noise: Noise | None, n_trials: int) -> str:
         n_trials: The number of values that the better one is the best of.
     """
     if noise is None:
-        return "unconfirmed: nobody knows how much single runs differ"
+        return "nobody knows how much single runs differ by chance"
     bound = noise.of_difference(n_trials)
-    chosen = f"the best of {count(n_trials, 'run')} and another" if n_trials > 1 else "two runs"
-    return f"unconfirmed: {chosen} differ by up to ± {measured(bound, bound)} for nothing"
+    ahead = measured(bound, bound)
+    return f"by chance alone, it may be ahead by up to {ahead}"
 
 
 def _confirmed_tile(confirmation: Confirmation) -> Tile:
@@ -72,10 +68,8 @@ def _confirmed_tile(confirmation: Confirmation) -> Tile:
     return (name, f"{sign}{amount}", hint)
 
 
-def _unconfirmed_tile(reading: Reading, better: float, noise: Noise | None) -> Tile:
+def _unconfirmed_tile(reading: Reading, better: float) -> Tile:
     name = f"gain on {reading.baseline_name}"
     if not better:
-        return (name, "none", f"{reading.baseline_name} has the best value")
-    chance = chance_words(noise, len(reading.complete)).removeprefix("unconfirmed: ")
-    said = f"{signed(better)} in one run each, but {chance}"
-    return (name, "unconfirmed", said)
+        return (name, "none", f"{reading.baseline_name} is the best")
+    return (name, "unconfirmed", f"{signed(better)} in single runs")

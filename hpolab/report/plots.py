@@ -51,6 +51,7 @@ __all__ = [
     "slice_of_stage",
     "sliced_names",
     "stored_title",
+    "trials_of_many",
     "tuned_parameters",
     "view",
 ]
@@ -398,6 +399,16 @@ def best_curves(comparison: Comparison, readings: dict[str, Reading]) -> BestCur
             series.append(Series(name, [float(s) for s in steps], [reports[s] for s in steps]))
     values = [value for each in series for value in each.y]
     return BestCurves(series, view(values, maximize=comparison.direction == "maximize"))
+
+
+def trials_of_many(readings: dict[str, Reading]) -> list[Series]:
+    """Gather each contender's values by number of trials so far."""
+    found = []
+    for name, reading in readings.items():
+        shown = _spread_out(reading.complete, reading, _MAX_SLICE)
+        numbers = [float(trial.number + 1) for trial in shown]
+        found.append(Series(name, numbers, [value_of(trial) for trial in shown]))
+    return found
 
 
 def slice_of_many(

@@ -12,7 +12,8 @@ from optuna.trial import TrialState
 
 from hpolab.errors import InvalidArgument
 from hpolab.search_space.space import UNKNOWN_SPACE, SearchSpace
-from hpolab.studies.imported import RUN_KEY, imported_baseline
+from hpolab.studies.imported import RUN_KEY, imported_baseline, run_label
+from hpolab.studies.metric_names import metric_names
 from hpolab.studies.recipe import read_recipe
 from hpolab.studies.trials import METRICS_KEY, best_of, is_feasible
 from hpolab.trial.lease import ERROR_KEY
@@ -41,6 +42,7 @@ class Reading:
         recipe: What made it; None if hpolab did not.
         space: The recipe's search space; None if it has none.
         user_attrs: The study's user attributes.
+        metric_names: What each objective value is called; "value" where nobody has named it.
         baseline: The trial that others are compared with: trial 0 if it is the default
             configuration, or the run that an import has named; None if there is none.
         baseline_name: "the default", "the baseline", or "" without one.
@@ -52,6 +54,7 @@ class Reading:
     recipe: Recipe | None
     space: SearchSpace | None
     user_attrs: Mapping[str, Any] = field(repr=False)
+    metric_names: tuple[str, ...] = ("value",)
     baseline: FrozenTrial | None = None
     baseline_name: str = ""
 
@@ -64,6 +67,11 @@ class Reading:
     def is_single(self) -> bool:
         """Whether trials have one objective value."""
         return len(self.directions) == 1
+
+    @property
+    def metric(self) -> str:
+        """What the value of a study with one value is called."""
+        return self.metric_names[0]
 
     @property
     def maximize(self) -> bool:
@@ -94,6 +102,10 @@ class Reading:
     def best(self) -> FrozenTrial | None:
         """The best trial of a study with one value."""
         return best_of(self.complete, self.directions[0]) if self.is_single else None
+
+    def label(self, trial: FrozenTrial) -> str:
+        """Return what to call a trial: "trial 5", or the run that it was imported from."""
+        return run_label(trial, self.user_attrs) or f"trial {trial.number}"
 
     def params(self, trial: FrozenTrial) -> dict[str, Any]:
         """Return a trial's parameters in trainer units, if the space is known.
@@ -134,9 +146,19 @@ class Reading:
 
     @cached_property
     def metrics(self) -> list[str]:
-        """Names of the metrics that complete trials have recorded beside their value."""
-        recorded = (trial.user_attrs.get(METRICS_KEY) for trial in self.complete)
-        return list(dict.fromkeys(name for of in recorded if isinstance(of, dict) for name in of))
+        """Names of the metrics that complete trials have recorded beside their value.
+
+        The metric that is optimized is left out where each trial has recorded its value.
+        """
+        recorded = [
+            (trial, of)
+            for trial in self.complete
+            if isinstance(of := trial.user_attrs.get(METRICS_KEY), dict)
+        ]
+        names = dict.fromkeys(name for _, of in recorded for name in of)
+        if all(of.get(self.metric, trial.values[0]) == trial.values[0] for trial, of in recorded):
+            names.pop(self.metric, None)
+        return list(names)
 
     @cached_property
     def wall_seconds(self) -> float | None:
@@ -177,6 +199,7 @@ def read(study: Study) -> Reading:
         recipe=recipe,
         space=space,
         user_attrs=study.user_attrs,
+        metric_names=metric_names(study),
         baseline=baseline,
         baseline_name="" if baseline is None else name,
     )

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 from hpolab.analysis.overtuning import Overtuning
 from hpolab.analysis.wording import count, listed, short
 from hpolab.report import figures, plots
-from hpolab.report.blocks import Document, Plot, Plots, Section, Text
+from hpolab.report.blocks import Answer, Document, Plot, Plots, Section, Text, file_names
+from hpolab.report.made_by import facts_blocks, recipe_blocks
 from hpolab.report.reading import read
 from hpolab.report.spelling import spelled
-from hpolab.report.study import facts_blocks, recipe_blocks
 from hpolab.studies.trials import sign_of
 from hpolab.tables import TextTable
 
@@ -30,34 +30,38 @@ _MOST_ROWS = 20
 def sweep_document(sweep: Sweep) -> Document:
     """Return the report of a sweep."""
     n_trials = sum(len(stage.trials) for stage in sweep.stages)
+    metric = read(sweep.stages[0].studies[0]).metric
     subtitle = (
-        f"sweep · value {sweep.direction}d · {count(len(sweep.stages), 'stage')} · "
+        f"sweep · {metric} {sweep.direction}d · {count(len(sweep.stages), 'stage')} · "
         f"{count(n_trials, 'trial')}"
     )
     colors = {stage.name: figures.color_of(place) for place, stage in enumerate(sweep.stages)}
     sections = [
-        _stages(sweep),
+        _stages(sweep, metric),
         _best(sweep),
-        _course(sweep, colors),
-        *_slices(sweep, colors),
-        *(_stage(place, stage) for place, stage in enumerate(sweep.stages)),
+        _course(sweep, colors, metric),
+        *_slices(sweep, colors, metric),
+        *(_stage(place, stage, metric) for place, stage in enumerate(sweep.stages)),
         _made_by(sweep),
     ]
     return Document(sweep.study_name, subtitle, sections)
 
 
-def _stages(sweep: Sweep) -> Section:
+def _stages(sweep: Sweep, metric: str) -> Section:
     table = sweep.table()
-    words = [
-        f"The best value is {short(sweep.best.value)}, in one run of stage "
-        f"{_stage_of(sweep.best, sweep)!r}: unconfirmed.",
-        "Each configuration was trained once, so the best of a stage is an overestimate. What two "
-        "parameters only do together shows only if one stage has both.",
-        str(Overtuning(None, "the start", "each configuration was trained once")),
-    ]
+    answer = Answer(
+        f"Best {metric} {short(sweep.best.value)}, in stage {_stage_of(sweep.best, sweep)!r}: "
+        "the gain is not confirmed.",
+        [
+            "Each configuration was trained once, so the best of a stage is partly luck. What two "
+            "parameters only do together shows only if one stage has both."
+        ],
+    )
+    risk = str(Overtuning(None, "the start", "each configuration was trained once"))
     note = f"{table.note} Emphasized: stages with a gain." if table.strong else table.note
-    blocks: list[Block] = [Text(words, "finding"), replace(table, note=note)]
-    return Section("stages", "Stages", blocks, for_terminal=True)
+    head = [metric if name == "value" else name for name in table.head]
+    blocks: list[Block] = [answer, replace(table, head=head, note=note), Text([risk], "note")]
+    return Section("stages", "Result", blocks, for_terminal=True)
 
 
 def _stage_of(trial: SweepTrial, sweep: Sweep) -> str:
@@ -73,35 +77,36 @@ def _best(sweep: Sweep) -> Section:
     return Section("best", "Best configuration", [snippets], for_terminal=True)
 
 
-def _course(sweep: Sweep, colors: Mapping[str, str]) -> Section:
+def _course(sweep: Sweep, colors: Mapping[str, str], metric: str) -> Section:
     shown = plots.course(sweep)
     note = "Far worse values are outside the picture." if shown.view.n_outside else ""
     plot = Plot(
         name="stages",
-        title="Value of each trial, stage after stage, and the best so far",
-        draw=partial(figures.draw_course, shown, colors, direction=sweep.direction),
+        title=f"Each trial's {metric}, stage after stage, and the best so far",
+        draw=partial(figures.draw_course, shown, colors, direction=sweep.direction, metric=metric),
         note=note,
     )
     return Section("course", "Stage after stage", [plot])
 
 
-def _slices(sweep: Sweep, colors: Mapping[str, str]) -> list[Section]:
+def _slices(sweep: Sweep, colors: Mapping[str, str], metric: str) -> list[Section]:
     drawn, n_outside = [], 0
-    for place, stage in enumerate(sweep.stages):
+    files = file_names([stage.name for stage in sweep.stages])
+    for file_name, stage in zip(files, sweep.stages, strict=True):
         shown = plots.slice_of_stage(stage, maximize=sweep.direction == "maximize")
         if shown is not None:
-            draw = partial(figures.draw_slice_of_many, shown, colors)
+            draw = partial(figures.draw_slice_of_many, shown, colors, metric=metric)
             title = f"{shown.axis.name} ({stage.name})"
-            drawn.append(Plot(name=f"stage-{place}", title=title, draw=draw))
+            drawn.append(Plot(name=f"stage-{file_name}", title=title, draw=draw))
             n_outside += shown.view.n_outside
     if not drawn:
         return []
     note = "Far worse values are outside the pictures." if n_outside else ""
     block = Plots(drawn, note=f"Stages that vary one thing. {note}".rstrip())
-    return [Section("values", "Value against what a stage varies", [block])]
+    return [Section("values", "By what a stage varies", [block])]
 
 
-def _stage(place: int, stage: SweepStage) -> Section:
+def _stage(place: int, stage: SweepStage, metric: str) -> Section:
     shown = _fewer(stage)
     names = list(dict.fromkeys(name for trial in shown for name in trial.changed))
     rows = [
@@ -114,7 +119,7 @@ def _stage(place: int, stage: SweepStage) -> Section:
     studies = ", ".join(study.study_name for study in stage.studies)
     blocks: list[Block] = [
         Text([f"From {studies}."], "note"),
-        TextTable(["trial", *names, "value"], rows, strong, note),
+        TextTable(["trial", *names, metric], rows, strong, note),
     ]
     return Section(f"stage-{place}", f"Stage {place + 1}: {stage.name}", blocks)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import textwrap
 from typing import TYPE_CHECKING
 
-from hpolab.report.blocks import FieldList, Plot, Snippets, Text, Tiles
+from hpolab.report.blocks import Answer, Columns, FieldList, Plot, Snippets, Text, Tiles
 from hpolab.tables import TextTable, printable
 
 if TYPE_CHECKING:
@@ -25,13 +25,19 @@ def text_of(document: Document, *, width: int) -> str:
     for section in document.sections:
         if section.for_terminal:
             lines += ["", section.title.upper()]
-            for block in section.blocks:
-                lines += _lines(block, width)
+            shown = [found for block in section.blocks if (found := _lines(block, width))]
+            for place, found in enumerate(shown):
+                lines += found if place == 0 else ["", *found]
     return "\n".join(printable(line).rstrip() for line in lines)
 
 
 def _lines(block: Block, width: int) -> list[str]:
     match block:
+        case Answer():
+            paragraphs = (block.headline, *block.paragraphs)
+            return [line for words in paragraphs for line in textwrap.wrap(words, width)]
+        case Columns():
+            return [line for each in block.blocks for line in _lines(each, width)]
         case Text():
             return [line for words in block.paragraphs for line in textwrap.wrap(words, width)]
         case Tiles():

@@ -14,6 +14,7 @@ from hpolab.errors import InvalidArgument, StorageUnavailable, check_text
 from hpolab.keywords import checks_keywords
 from hpolab.running.progress import progress_bar
 from hpolab.storage.bulk import write_trials
+from hpolab.storage.location import url_of
 from hpolab.storage.redaction import redact
 from hpolab.storage.url import default_url, open_storage
 from hpolab.studies.recipe import read_recipe
@@ -23,6 +24,7 @@ from hpolab.trial.lease import Lease, requeue_dead_trials, requeue_trial
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from os import PathLike
 
     from optuna import Study
     from optuna.trial import FrozenTrial
@@ -37,8 +39,8 @@ _BATCH = 500
 def copy_study(
     study_name: str,
     *,
-    storage: str | BaseStorage | None = None,
-    to_storage: str | BaseStorage,
+    storage: str | PathLike[str] | BaseStorage | None = None,
+    to_storage: str | PathLike[str] | BaseStorage,
     to_study_name: str | None = None,
     requeue_running: bool = False,
     show_progress_bar: bool | None = None,
@@ -69,7 +71,7 @@ def copy_study(
         requeue_running: Whether to requeue running trials in the copy, whose workers then run them
             again under their numbers, with their parameters and reports. The original is not
             disturbed, so both may run the same trial.
-        show_progress_bar: None shows it where standard error is a terminal.
+        show_progress_bar: None shows it in a terminal and in a notebook.
 
     Returns:
         The number of trials.
@@ -229,7 +231,7 @@ def _copy_checkpoint(source: Study, target: Study, number: int) -> None:
         copied.save(found)
 
 
-def _name_of(storage: str | BaseStorage | None) -> str:
+def _name_of(storage: str | PathLike[str] | BaseStorage | None) -> str:
     if isinstance(storage, BaseStorage):
         return type(storage).__name__
-    return redact(default_url() if storage is None else storage)
+    return redact(default_url() if storage is None else url_of(storage))

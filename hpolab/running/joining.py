@@ -75,6 +75,7 @@ class Joining:
         stop_seconds: How long an epoch may go on when the worker is asked to stop.
         max_delay: The worker waits for a random part of these seconds before it opens the storage.
         create: Whether to make the study where there is none.
+        direction: "minimize" or "maximize" the values of a plain function, whose study is made.
         any_versions: Whether to go on where versions differ from those that made the study.
         fuse: As in `run`.
         max_failures: As in `run`.
@@ -90,6 +91,7 @@ class Joining:
     stop_seconds: float = STOP_SECONDS
     max_delay: float = 0.0
     create: bool = False
+    direction: str | None = None
     any_versions: bool = False
     fuse: int | str | None = None
     max_failures: int = 3
@@ -229,20 +231,48 @@ def _study(asked: Joining, storage: BaseStorage, objective: ObjectiveFunction) -
                     f"No study {name!r} in {redact(asked.storage)}.{hint(name, names)} Make it "
                     "with `make_study` first, or let the worker make it: `--create`."
                 )
-            return make_study(
-                name,
-                storage=storage,
-                objective=objective if isinstance(objective, Objective) else None,
-            )
+            return _made(asked, storage, objective)
         if not asked.any_versions:
             check_versions(stored_study(name, storage))
-        return load_study(name, storage=storage)
+        study = load_study(name, storage=storage)
+        _check_direction(asked, study)
+        return study
+    except _Ended:
+        raise
     except RecipeMismatch as error:
         raise _Ended(BROKEN, str(error)) from None
     except StudyNotFound as error:
         raise _Ended(WRONG_USAGE, str(error)) from None
     except Exception as error:
         raise _end_by(error) from error
+
+
+def _check_direction(asked: Joining, study: Study) -> None:
+    stored = ", ".join(each.name.lower() for each in study.directions)
+    if asked.direction not in (None, stored):
+        raise RecipeMismatch(
+            f"`--direction` must be that of study {study.study_name!r}, {stored}, got "
+            f"{asked.direction}."
+        )
+
+
+def _made(asked: Joining, storage: BaseStorage, objective: ObjectiveFunction) -> Study:
+    """Make the study; nobody but the user knows which values of a plain function are better."""
+    if isinstance(objective, Objective):
+        if asked.direction not in (None, objective.direction):
+            raise _Ended(
+                WRONG_USAGE,
+                f"`--direction` must be left out, or be that of {asked.objective}, "
+                f"{objective.direction}, got {asked.direction}.",
+            )
+        return make_study(asked.study_name, storage=storage, objective=objective)
+    if asked.direction is None:
+        raise _Ended(
+            WRONG_USAGE,
+            f"`--direction minimize` or `--direction maximize` must be given with `--create`: "
+            f"{asked.objective} is a plain function, so it does not say which values are better.",
+        )
+    return make_study(asked.study_name, storage=storage, direction=asked.direction)
 
 
 def check_versions(study: Study) -> None:

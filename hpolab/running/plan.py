@@ -57,6 +57,7 @@ class Plan:
         objective: What the worker's leases call the objective.
         device: Where they say that it trains.
         stop_file: Exists once a worker has seen that ``study.stop`` was called; None for one alone.
+        trial_lines: Whether the log has a line for each trial that ends.
     """
 
     n_trials: int
@@ -75,6 +76,7 @@ class Plan:
     objective: str = ""
     device: str = ""
     stop_file: StopMark | None = None
+    trial_lines: bool = False
 
     def __post_init__(self) -> None:
         check_count("max_failures", self.max_failures)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import signal
 import sys
@@ -25,6 +26,7 @@ from hpolab.errors import (
     check_seconds,
 )
 from hpolab.keywords import checks_keywords
+from hpolab.logs import is_shown
 from hpolab.objectives.base import Objective
 from hpolab.running.described import name_of
 from hpolab.running.enqueued import settle_enqueued
@@ -34,13 +36,15 @@ from hpolab.running.interrupts import Interrupts
 from hpolab.running.others import refuse_other_objective
 from hpolab.running.outcome import say_nothing_to_do, say_outcome
 from hpolab.running.plan import Plan
-from hpolab.running.progress import study_progress
+from hpolab.running.progress import is_bar_shown, study_progress
 from hpolab.running.tracked import tracking_study
+from hpolab.studies.facts import note_facts
 from hpolab.studies.history import history_of
 from hpolab.studies.pruner import with_max_resource
 from hpolab.studies.recipe import REFERENCES_KEY, check_search_space, read_recipe
 from hpolab.studies.sampler import ManualSampler
 from hpolab.studies.trials import is_begun
+from hpolab.surroundings import facts_of_function
 from hpolab.trial.lease import (
     asked_here,
     is_spent,
@@ -116,8 +120,14 @@ def run(
     its checkpoint: on the same host at once, on another when its lease has stood still for the
     grace period. A trial whose objective raises is stored as failed, with its error under the user
     attribute `hpolab:error`, and the study continues; one that returns NaN or infinity is pruned,
-    marked so that samplers avoid its region. A failed trial is logged as it happens, and one line
-    says at the end what came of the run; `optuna.logging.set_verbosity` silences both.
+    marked so that samplers avoid its region.
+
+    A terminal and a notebook show a progress bar of the whole study. Elsewhere, as in the log of a
+    batch job, each trial that ends has a line at level INFO, as in ``Study.optimize``, those of
+    worker processes too (workers on Ray keep theirs to themselves). At WARNING, each failed trial
+    is logged with its reason as it happens. One line says at the end what came of the run: INFO, or
+    WARNING if trials failed or none is complete. ``optuna.logging.set_verbosity`` silences each
+    level: WARNING leaves the warnings, ERROR nothing.
 
     ``study.stop()``, in the objective or in a callback, ends the run once the trials in training
     have ended, those of all its workers.
@@ -157,7 +167,8 @@ def run(
         trackers: Where the study is shown beside its storage: ``[MLflowTracker()]``,
             ``[WandbTracker("project")]``, ``[TensorBoardTracker("logs")]``, or your own `Tracker`.
             A resumed trial goes on in its run. One that fails is logged and left out.
-        show_progress_bar: None shows it where standard error is a terminal.
+        show_progress_bar: None shows it in a terminal and in a notebook. Where there is no bar, as
+            with False, the log has a line for each trial.
         **tolerance: What the run bears. ``max_failures=3``: if no trial of the study has succeeded
             and this many fail in a row, stop. ``max_retries=2``: a trial that kills its worker more
             often than this fails. ``grace_seconds=60``: how long a worker may be silent before
@@ -203,6 +214,7 @@ def run(
             fuse=fuse,
             callbacks=_as_callbacks(callbacks),
             trackers=as_trackers(trackers),
+            trial_lines=not is_bar_shown(show_progress_bar) and is_shown(logging.INFO),
             **tolerance,
         )
         plan = _prepared(study, objective, plan, default_first)
@@ -249,6 +261,8 @@ def _prepared(study: Study, objective: ObjectiveFunction, plan: Plan, default_fi
         if default_first:
             first_params = objective.search_space.to_trial(objective.search_space.defaults())
             plan = replace(plan, first_params=first_params)
+    else:
+        note_facts(study, facts_of_function("objective", objective))
     refuse_other_objective(study, name_of(objective))
     _note_window(study, plan.window)
     _note_budget(study, plan.n_trials)

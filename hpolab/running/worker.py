@@ -34,6 +34,7 @@ from hpolab.running.outcome import (
     say_whom_it_waits_for,
 )
 from hpolab.running.tracked import start_tracking
+from hpolab.running.trial_lines import TrialLines
 from hpolab.studies.history import history_of
 from hpolab.studies.recipe import read_recipe, write_recipe
 from hpolab.trial.lease import (
@@ -211,6 +212,7 @@ class Worker:
         self._has_an_end = recipe is not None and recipe.sampler.name in _WITH_AN_END
         self._blocked_by: tuple[int | None, float] = (None, 0.0)
         self._looked_at = -math.inf
+        self._lines = TrialLines(study) if plan.trial_lines else None
 
     def is_to_stop(self, interrupts: Interrupts, deadline: float) -> bool:
         """Tell whether this worker must not begin another trial."""
@@ -348,6 +350,8 @@ class Worker:
             end_requeued(trial)
         else:
             end_finished(trial, finished)
+            if self._lines is not None:
+                self._lines.say(finished)
             for callback in self._plan.callbacks:
                 callback(self._study, finished)
 

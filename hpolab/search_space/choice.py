@@ -115,6 +115,14 @@ class Choice(Entry):
             f"  {key}.{line}" for key, branch in self.branches for line in branch.lines()
         ]
 
+    def rows(self, name: str) -> list[list[str]]:
+        keys = " | ".join(repr(key) for key, _ in self.branches)
+        return [[name, keys, "", repr(self.branches[0][0]), ""]] + [
+            [f"{key}.{below}", *cells]
+            for key, branch in self.branches
+            for below, *cells in branch.rows()
+        ]
+
 
 def read_entries(values: Mapping[str, Any]) -> Entries:
     """Return the entries that `Entries.to_dict` wrote."""

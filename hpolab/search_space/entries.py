@@ -119,6 +119,10 @@ class Entry(ABC):
     def lines(self, name: str) -> list[str]:
         """Return the entry as lines of a `repr`."""
 
+    @abstractmethod
+    def rows(self, name: str) -> list[list[str]]:
+        """Return the entry as rows of a table: name, range, scale, default and source."""
+
 
 @dataclass(frozen=True)
 class Entries:
@@ -202,6 +206,10 @@ class Entries:
         """Return the entries as lines of a `repr`."""
         return [line for name, entry in self.named for line in entry.lines(name)]
 
+    def rows(self) -> list[list[str]]:
+        """Return the entries as rows of a table: name, range, scale, default and source."""
+        return [row for name, entry in self.named for row in entry.rows(name)]
+
 
 class SingleEntry(Entry):
     """An entry that fills one trainer name, under which `override` reaches it, too."""
@@ -270,6 +278,9 @@ class Fixed(SingleEntry):
 
     def lines(self, name: str) -> list[str]:
         return [f"{name} = {self.value!r}"]
+
+    def rows(self, name: str) -> list[list[str]]:
+        return [[name, repr(self.value), "fixed", "", ""]]
 
 
 @dataclass(frozen=True)
@@ -424,6 +435,10 @@ class Range(SingleEntry):
     def lines(self, name: str) -> list[str]:
         return [f"{name}: {self._text()}, default {self.default!r}"]
 
+    def rows(self, name: str) -> list[list[str]]:
+        scale = self._scale().replace(" scale", "")
+        return [[name, self._range(), scale, _rounded(self.default), self.source]]
+
     def _in_trial_units(self, value: Any) -> Any:
         if not self.one_minus or not isinstance(value, Real):
             return value
@@ -434,15 +449,34 @@ class Range(SingleEntry):
         return bound if abs(found - bound) <= _SPACING_AT_ONE else found
 
     def _text(self) -> str:
+        scale = self._scale()
+        return f"{self._range()} ({scale})" if scale else self._range()
+
+    def _range(self) -> str:
         d = self.distribution
         if isinstance(d, CategoricalDistribution):
             return " | ".join(repr(choice) for choice in d.choices)
         assert isinstance(d, FloatDistribution | IntDistribution)
         if self.one_minus:
-            return f"{one_minus(d.high)!r} .. {one_minus(d.low)!r} (log scale of 1 - value)"
-        scale = " (log scale)" if d.log else ""
-        step = f" (step {d.step!r})" if d.step is not None and d.step != 1 else ""
-        return f"{d.low!r} .. {d.high!r}{scale}{step}"
+            return f"{one_minus(d.high)!r} .. {one_minus(d.low)!r}"
+        return f"{d.low!r} .. {d.high!r}"
+
+    def _scale(self) -> str:
+        """Return how the range is drawn from; "" for a linear one without a step, and choices."""
+        d = self.distribution
+        if isinstance(d, CategoricalDistribution):
+            return ""
+        assert isinstance(d, FloatDistribution | IntDistribution)
+        if self.one_minus:
+            return "log scale of 1 - value"
+        if d.log:
+            return "log scale"
+        return f"step {d.step!r}" if d.step is not None and d.step != 1 else ""
+
+
+def _rounded(value: Any) -> str:
+    """Return a default for a reader: of the middle of a range not all of its 16 digits."""
+    return f"{value:.6g}" if isinstance(value, float) and len(repr(value)) > 12 else repr(value)
 
 
 def refuse_both(params: Mapping[str, Any], trial_name: str, name: str) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Self
@@ -16,6 +16,7 @@ from optuna.distributions import (
 )
 
 from hpolab import _optuna
+from hpolab.display import Displayed
 from hpolab.errors import InvalidArgument, InvalidType, check_text, one_of
 from hpolab.keywords import checks_keywords
 from hpolab.search_space.choice import Choice, read_entries
@@ -29,6 +30,7 @@ from hpolab.search_space.entries import (
 )
 from hpolab.search_space.near import meant_name
 from hpolab.search_space.ranges import is_spec, make_distribution
+from hpolab.tables import TextTable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Sequence
@@ -37,9 +39,14 @@ if TYPE_CHECKING:
 
 __all__ = ["UNKNOWN_SPACE", "SearchSpace", "as_space", "named_space"]
 
+# What a repr shows of a space of many parameters; its table has all.
+_MOST_LINES = 15
+# Sources are sentences.
+_MOST_CHARS = 110
+
 
 @dataclass(frozen=True, init=False, repr=False)
-class SearchSpace:
+class SearchSpace(Displayed):
     """A frozen set of named ranges, fixed values and choices with their own parameters.
 
     A space speaks two languages. *Trainer params* are what training code reads: ``{"beta2":
@@ -492,10 +499,11 @@ class SearchSpace:
             return NotImplemented
         mine = self._entries.as_dict()
         for name, entry in as_space("other", other)._entries.named:
-            if mine.setdefault(name, entry) != entry:
+            if _meaning(mine.setdefault(name, entry)) != _meaning(entry):
+                both = " and ".join("; ".join(each.lines(name)) for each in (mine[name], entry))
                 raise InvalidArgument(
-                    f"{name!r} means different things in the two spaces: "
-                    f"{'; '.join(mine[name].lines(name))} and {'; '.join(entry.lines(name))}"
+                    f"{name!r} means different things in the two spaces: {both}. To change a range "
+                    f"of a space, use `space.override({name}=...)`."
                 )
         return self._of(Entries.of(mine))
 
@@ -528,7 +536,21 @@ class SearchSpace:
             ) from error
 
     def __repr__(self) -> str:
-        return "\n".join(["SearchSpace(", *(f"  {line}" for line in self._entries.lines()), ")"])
+        lines = self._entries.lines()
+        more = [f"… {len(lines) - _MOST_LINES} more"] if len(lines) > _MOST_LINES else []
+        shown = [*lines[:_MOST_LINES], *more]
+        return "\n".join(["SearchSpace(", *(f"  {line}" for line in shown), ")"])
+
+    def _in_one_line(self) -> str:
+        return ", ".join(self.trainer_names())
+
+    def _parts(self) -> list[str | TextTable]:
+        rows = self._entries.rows()
+        # Most spaces of a user's own have no sources.
+        n_columns = 5 if any(row[4] for row in rows) else 4
+        head = ["parameter", "range", "scale", "default", "source"]
+        table = [row[:n_columns] for row in rows]
+        return [TextTable(head[:n_columns], table, width=_MOST_CHARS)]
 
     @classmethod
     def _of(cls, entries: Entries) -> Self:
@@ -638,6 +660,11 @@ def named_space(
     if not names or len(set(names)) < len(names):
         raise InvalidArgument(f"`{argument}` must list each name once, got {list(name)!r}")
     return SearchSpace.choice(argument, {each: space(each) for each in names})
+
+
+def _meaning(entry: Entry) -> Entry:
+    """Return an entry without where it comes from, which no trial depends on."""
+    return replace(entry, source="") if isinstance(entry, Range) else entry
 
 
 def _name(name: Any) -> str:

@@ -25,10 +25,11 @@ from hpolab.sklearn.rehearsal import rehearse
 from hpolab.sklearn.scoring import can_score, check_parts
 from hpolab.sklearn.space import estimator_space
 from hpolab.sklearn.training import CrossValidation, SklearnTask, last_step
+from hpolab.sklearn.unread import refuse_unread, trained_of
 from hpolab.trial.reporter import ReporterOptions, options_of_reporter
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
     from typing import Unpack
 
     from numpy.typing import ArrayLike, NDArray
@@ -232,10 +233,16 @@ class SklearnObjective(Objective):
                 f"{type(last_step(estimator)[1]).__name__}."
             )
 
+    def _training_in_words(self) -> str:
+        rows = self._task.rows
+        shape = " x ".join(f"{n:,}" for n in np.shape(rows.inputs)) or f"{len(rows.targets):,} rows"
+        return f"{self.facts['estimator']} on {shape}, {len(self._task.folds)} folds"
+
     def train(self, params: Mapping[str, Any], reporter: Reporter) -> float:
         """Cross-validate one configuration; see the class for what is reported and returned."""
         return self._fidelity.train(self._training(params, reporter))
 
+    @checks_keywords()
     def fit(self, params: Mapping[str, Any], seed: int = 0) -> Any:
         """Return an estimator with ``params``, fitted on all rows.
 
@@ -313,6 +320,9 @@ class SklearnObjective(Objective):
     def _known_names(self) -> list[str]:
         return list(self._estimator.get_params(deep=True))
 
+    def _trained(self) -> Mapping[str, tuple[Collection[Any], Collection[str]]]:
+        return trained_of(self.search_space, self._estimator)
+
     def _check_task(self, metric: Any) -> None:
         """Refuse folds of which a part says nothing, and a kernel that is not square."""
         task, rows = self._task, self._task.rows
@@ -381,6 +391,7 @@ class SklearnObjective(Objective):
                     f"`search_space` must hold parameters of {type(self._estimator).__name__}, got "
                     f"{name!r}.{_near(name, known)}"
                 )
+        refuse_unread(self.search_space, self._estimator)
         if self._fidelity_name == "trees":
             prefix, learner = last_step(self._estimator)
             grown = f"{prefix}{grown_argument(learner)}"

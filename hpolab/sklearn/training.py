@@ -20,6 +20,7 @@ from hpolab.sklearn.estimators import (
     take_columns,
     take_rows,
 )
+from hpolab.trial.packing import BytesState
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -144,7 +145,7 @@ class CrossValidation:
     def state_of(self, scores: list[Any]) -> Callable[[], bytes]:
         """Return what makes the state for `restore`."""
         # Plain numbers: a checkpoint is read by other processes, which would run a pickle.
-        return lambda: json.dumps([scores, self.n_unconverged]).encode()
+        return BytesState(lambda: json.dumps([scores, self.n_unconverged]).encode())
 
     @contextmanager
     def watch(self, where: str) -> Iterator[None]:

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hpolab import _optuna
+from hpolab.display import Displayed
 from hpolab.errors import CacheMismatch, InvalidType, check_count, check_folder
 from hpolab.keywords import checks_keywords
 from hpolab.logs import get_logger
@@ -38,7 +39,7 @@ _FORMAT = 1
 _HEAD = _MAGIC + b"%d\n" % _FORMAT
 
 
-class ArtifactCache:
+class ArtifactCache(Displayed):
     """A folder of artifacts by key, which never shows half a write and stays within its size.
 
     Entries are pickles, with a checksum: whoever can write to the folder can run code in the
@@ -153,6 +154,9 @@ class ArtifactCache:
             if path != keep:
                 path.unlink(missing_ok=True)
                 total -= size
+
+    def _in_one_line(self) -> str:
+        return f"{self.folder}, at most {self.max_bytes:,} bytes"
 
 
 @dataclass(frozen=True)

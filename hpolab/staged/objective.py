@@ -9,15 +9,16 @@ from os import PathLike
 from typing import TYPE_CHECKING, Any
 
 from hpolab import _optuna
+from hpolab.display import Displayed
 from hpolab.errors import Diverged, InvalidArgument, InvalidType, check_count, one_of
-from hpolab.identity import function_settings, plain_fact
+from hpolab.identity import function_name, function_settings, plain_fact
 from hpolab.keywords import checks_keywords
 from hpolab.objectives.base import UNNAMED, Objective
 from hpolab.search_space.space import SearchSpace, as_space
 from hpolab.seeding import check_seed
 from hpolab.staged.artifacts import ArtifactCache, default_cache, fingerprint
 from hpolab.staged.post import PostStage, StudyPlace
-from hpolab.studies.export import POST_KEY
+from hpolab.studies.export import POST_KEY, in_short
 from hpolab.studies.study import post_study_name
 from hpolab.trial.reporter import ReporterOptions, options_of_reporter, training_seed
 
@@ -38,8 +39,8 @@ __all__ = ["Staged", "StagedObjective"]
 _POST_TRIALS = 50
 
 
-@dataclass(frozen=True)
-class Staged:
+@dataclass(frozen=True, repr=False)
+class Staged(Displayed):
     """What `StagedObjective.fit` returns.
 
     Attributes:
@@ -49,6 +50,12 @@ class Staged:
 
     artifact: Any
     post_params: Mapping[str, Any]
+
+    def _in_one_line(self) -> str:
+        shape = getattr(self.artifact, "shape", None)
+        of = "" if shape is None else f" of shape {tuple(shape)}"
+        params = in_short(self.post_params, digits=4)
+        return f"{params} for an artifact, {type(self.artifact).__name__}{of}"
 
 
 class StagedOptions(ReporterOptions, total=False):
@@ -192,6 +199,10 @@ class StagedObjective(Objective):
         self._given_facts = {"data": fingerprint(data), **(facts or {})}
         self.facts = self._given_facts | self._facts_of_post()
 
+    def _training_in_words(self) -> str:
+        post = ", ".join(self.post.search_space.trainer_names())
+        return f"{function_name(self._make_artifact)}, then post-processing of {post}"
+
     def train(self, params: Mapping[str, Any], reporter: Reporter) -> float:
         """Train, or take the artifact that is there, tune on it, and return the honest value."""
         study = None if reporter.trial is None else reporter.trial.study
@@ -236,6 +247,7 @@ class StagedObjective(Objective):
         params = self._configuration(params)
         return self._fetch(params, self.reporter(seed=seed), cache or self._cache, more)
 
+    @checks_keywords()
     def fit(self, params: Mapping[str, Any], seed: int = 0) -> Staged:
         """Train outside any trial and tune the post-processing on the artifact, in memory.
 

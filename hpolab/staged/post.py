@@ -9,11 +9,13 @@ from typing import TYPE_CHECKING, Any
 
 from optuna.trial import TrialState
 
+from hpolab.display import Displayed
 from hpolab.errors import Diverged, InvalidArgument, InvalidType
 from hpolab.objectives.function import FunctionObjective
 from hpolab.running.outcome import one_line_for_all
 from hpolab.running.run import run
 from hpolab.staged.artifacts import digest_of
+from hpolab.studies.export import in_short
 from hpolab.studies.study import make_study
 
 if TYPE_CHECKING:
@@ -29,8 +31,8 @@ if TYPE_CHECKING:
 __all__ = ["PostStage", "StudyPlace", "Tuned"]
 
 
-@dataclass(frozen=True)
-class Tuned:
+@dataclass(frozen=True, repr=False)
+class Tuned(Displayed):
     """Post-processing parameters that were tuned on an artifact.
 
     Attributes:
@@ -45,6 +47,11 @@ class Tuned:
     value: float
     default_value: float | None
     study_name: str
+
+    def _in_one_line(self) -> str:
+        before = "" if self.default_value is None else f", {self.default_value:.5g} at the defaults"
+        params = in_short(self.post_params, digits=4)
+        return f"{params}: {self.value:.5g}{before}; study {self.study_name!r}"
 
 
 @dataclass(frozen=True)

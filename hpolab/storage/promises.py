@@ -9,16 +9,32 @@ from urllib.parse import urlsplit
 
 from optuna.storages import InMemoryStorage
 
-from hpolab.errors import InvalidType
+from hpolab.display import Displayed
+from hpolab.keywords import checks_keywords
+from hpolab.storage.location import url_of
 from hpolab.storage.paths import path_of
 from hpolab.storage.redaction import redact
 from hpolab.storage.url import default_url, open_storage
+from hpolab.tables import TextTable
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
+    from os import PathLike
     from pathlib import Path
 
-__all__ = ["Promise", "StoragePromises", "check_storage", "why_not_many_hosts"]
+__all__ = [
+    "Promise",
+    "StoragePromises",
+    "check_storage",
+    "grpc_promises",
+    "journal_promises",
+    "memory_promises",
+    "mysql_promises",
+    "postgresql_promises",
+    "redis_promises",
+    "sqlite_promises",
+    "why_not_many_hosts",
+]
 
 # As the operating systems name them.
 _NETWORK_FILE_SYSTEMS = frozenset(
@@ -44,6 +60,7 @@ _NETWORK_FILE_SYSTEMS = frozenset(
 )
 # As `PRAGMA synchronous` numbers them.
 _SYNCHRONOUS = ("OFF", "NORMAL", "FULL", "EXTRA")
+_POSTGRESQL_SETTINGS = ("fsync", "synchronous_commit", "full_page_writes")
 _NOT_SQLITE = "SQLite's log needs memory that the processes share"
 _MEMORY_FILE_SYSTEMS = frozenset(["ramfs", "tmpfs"])
 
@@ -61,8 +78,8 @@ class Promise:
     reason: str
 
 
-@dataclass(frozen=True)
-class StoragePromises:
+@dataclass(frozen=True, repr=False)
+class StoragePromises(Displayed):
     """What a storage promises; ``str()`` of it is a table for the terminal.
 
     Attributes:
@@ -81,15 +98,28 @@ class StoragePromises:
     many_processes: Promise
     many_hosts: Promise
 
+    def _in_one_line(self) -> str:
+        kept = [_TITLES[name] for name, promise in self._named() if promise.kept]
+        return f"{self.url}: {', '.join(kept) or 'nothing for sure'}"
+
     def __str__(self) -> str:
-        marks = {True: "yes", False: "NO", None: "?"}
-        promises = [(field.name, getattr(self, field.name)) for field in fields(self)[1:]]
         rows = [
-            f"  {_TITLES[name]:<24}{marks[promise.kept]:<5}{promise.reason}"
-            for name, promise in promises
+            f"  {_TITLES[name]:<24}{_MARKS[promise.kept]:<5}{promise.reason}"
+            for name, promise in self._named()
         ]
         return "\n".join([self.url, *rows])
 
+    def _parts(self) -> list[str | TextTable]:
+        rows = [
+            [_TITLES[name], _MARKS[promise.kept], promise.reason] for name, promise in self._named()
+        ]
+        return [self.url, TextTable(["promise", "kept", "why"], rows)]
+
+    def _named(self) -> list[tuple[str, Promise]]:
+        return [(field.name, getattr(self, field.name)) for field in fields(self)[1:]]
+
+
+_MARKS = {True: "yes", False: "NO", None: "?"}
 
 _TITLES = {
     "process_kill": "survives a process kill",
@@ -100,7 +130,8 @@ _TITLES = {
 }
 
 
-def check_storage(url: str | None = None) -> StoragePromises:
+@checks_keywords()
+def check_storage(url: str | PathLike[str] | None = None) -> StoragePromises:
     """Tell what the storage at a URL promises, by what its file system or server says of itself.
 
     The storage is opened for it; a file is not created.
@@ -122,9 +153,7 @@ def check_storage(url: str | None = None) -> StoragePromises:
           several processes       NO   each process has a memory of its own
           several hosts           NO   each process has a memory of its own
     """
-    url = default_url() if url is None else url
-    if not isinstance(url, str):
-        raise InvalidType(f"`url` must be the URL of a storage, got {type(url).__name__}.")
+    url = default_url() if url is None else url_of(url)
     scheme = url.partition("://")[0]
     # A question makes no file.
     storage = open_storage(url, create=scheme not in ("journal", "sqlite"))
@@ -143,31 +172,43 @@ def why_not_many_hosts(storage: Any) -> str | None:
     elif getattr(getattr(storage, "engine", None), "name", "") == "sqlite":
         promise = Promise(False, _NOT_SQLITE)
     elif isinstance(storage, InMemoryStorage):
-        promise = _check_memory("memory://", storage).many_hosts
+        promise = memory_promises("memory://", storage).many_hosts
     else:
         return None
     return promise.reason if promise.kept is False else None
 
 
-def _check_memory(url: str, storage: Any) -> StoragePromises:
+def memory_promises(url: str, storage: Any = None) -> StoragePromises:
+    """Return what a process's own memory promises: nothing."""
     gone = Promise(False, "it is this process's memory")
     alone = Promise(False, "each process has a memory of its own")
     return StoragePromises(url, gone, gone, gone, alone, alone)
 
 
 def _check_sqlite(url: str, storage: Any) -> StoragePromises:
-    path = path_of(url)
     mode, synchronous = (
         _sql(storage, f"PRAGMA {name}") for name in ("journal_mode", "synchronous")
     )
-    kind = _file_system(path)
+    settings = {"journal_mode": mode, "synchronous": _SYNCHRONOUS[synchronous]}
+    return sqlite_promises(url, _file_system(path_of(url)), settings)
+
+
+def sqlite_promises(url: str, kind: str, settings: Mapping[str, str]) -> StoragePromises:
+    """Return what a SQLite file promises.
+
+    Args:
+        url: Its URL.
+        kind: The file system that it is on, in the operating system's word.
+        settings: SQLite's ``journal_mode`` and ``synchronous``.
+    """
+    mode, synchronous = settings["journal_mode"], settings["synchronous"]
     shared = kind not in _NETWORK_FILE_SYSTEMS
     return StoragePromises(
         url,
         process_kill=Promise(True, f"each commit is in the file (journal_mode={mode})"),
         server_kill=Promise(True, "there is no server"),
         power_cut=_power_cut(
-            kind, f"each commit is synced to the disk (synchronous={_SYNCHRONOUS[synchronous]})"
+            kind, f"each commit is synced to the disk (synchronous={synchronous})"
         ),
         many_processes=(
             Promise(True, "SQLite's locks, on one machine")
@@ -179,7 +220,16 @@ def _check_sqlite(url: str, storage: Any) -> StoragePromises:
 
 
 def _check_journal(url: str, storage: Any) -> StoragePromises:
-    kind = _file_system(path_of(url))
+    return journal_promises(url, _file_system(path_of(url)))
+
+
+def journal_promises(url: str, kind: str) -> StoragePromises:
+    """Return what a journal file promises.
+
+    Args:
+        url: Its URL.
+        kind: The file system that it is on, in the operating system's word.
+    """
     remote = kind in _NETWORK_FILE_SYSTEMS
     return StoragePromises(
         url,
@@ -208,8 +258,22 @@ def _check_redis(url: str, storage: Any) -> StoragePromises:
 
     with redis.Redis.from_url(url) as client:
         persistence: Any = client.info("persistence")
-        sync, save_points = (_redis_setting(client, name) for name in ("appendfsync", "save"))
-    if persistence.get("aof_enabled"):
+        settings = {name: _redis_setting(client, name) for name in ("appendfsync", "save")}
+    return redis_promises(url, bool(persistence.get("aof_enabled")), settings)
+
+
+def redis_promises(
+    url: str, append_only: bool, settings: Mapping[str, str | None]
+) -> StoragePromises:
+    """Return what a Redis server promises.
+
+    Args:
+        url: Its URL.
+        append_only: Whether it writes an append-only file.
+        settings: Its ``appendfsync`` and ``save``; None where it keeps them to itself.
+    """
+    sync, save_points = settings["appendfsync"], settings["save"]
+    if append_only:
         # "everysec" also puts writing off while a sync is slow.
         killed = (
             Promise(None, "all but two seconds', while its disk is slow (appendfsync=everysec)")
@@ -244,8 +308,18 @@ def _redis_setting(client: Any, name: str) -> str | None:
 
 
 def _check_postgresql(url: str, storage: Any) -> StoragePromises:
-    names = ("fsync", "synchronous_commit", "full_page_writes")
-    off = [f"{name}=off" for name in names if _sql(storage, f"SHOW {name}") == "off"]
+    settings = {name: _sql(storage, f"SHOW {name}") for name in _POSTGRESQL_SETTINGS}
+    return postgresql_promises(url, settings)
+
+
+def postgresql_promises(url: str, settings: Mapping[str, str]) -> StoragePromises:
+    """Return what a PostgreSQL server promises.
+
+    Args:
+        url: Its URL.
+        settings: Its ``fsync``, ``synchronous_commit`` and ``full_page_writes``.
+    """
+    off = [f"{name}=off" for name in _POSTGRESQL_SETTINGS if settings[name] == "off"]
     if "synchronous_commit=off" in off:
         killed = Promise(False, "the last commits are lost (synchronous_commit=off)")
     else:
@@ -257,12 +331,14 @@ def _check_postgresql(url: str, storage: Any) -> StoragePromises:
     return _server(url, killed, cut)
 
 
-def _check_mysql(url: str, storage: Any) -> StoragePromises:
+def mysql_promises(url: str, storage: Any = None) -> StoragePromises:
+    """Return what a MySQL server promises: whatever its settings say, which are not read."""
     told = "its settings are not read; innodb_flush_log_at_trx_commit=1 is needed"
     return _server(url, Promise(None, told), Promise(None, told))
 
 
-def _check_grpc(url: str, storage: Any) -> StoragePromises:
+def grpc_promises(url: str, storage: Any = None) -> StoragePromises:
+    """Return what a gRPC server promises: whatever the storage behind it promises."""
     behind = Promise(None, "the storage behind the gRPC server decides")
     return _server(url, behind, behind)
 
@@ -297,10 +373,10 @@ def _file_system(path: Path) -> str:
 
 
 _CHECKS: dict[str, Callable[[str, Any], StoragePromises]] = {
-    "grpc": _check_grpc,
+    "grpc": grpc_promises,
     "journal": _check_journal,
-    "memory": _check_memory,
-    "mysql": _check_mysql,
+    "memory": memory_promises,
+    "mysql": mysql_promises,
     "postgres": _check_postgresql,
     "postgresql": _check_postgresql,
     "redis": _check_redis,

@@ -7,6 +7,8 @@ from urllib.parse import unquote, unquote_plus
 
 from optuna.exceptions import OptunaError
 
+from hpolab.keywords import checks_keywords
+
 __all__ = ["reason_of", "redact", "redact_text", "split_scheme"]
 
 _USER_AND_PASSWORD = re.compile(r"^([^:/@]*):(.*)@", re.DOTALL)
@@ -15,6 +17,7 @@ _SECRET_OPTIONS = re.compile(
 )
 
 
+@checks_keywords()
 def redact(url: str) -> str:
     """Hide the password in a URL, also in a malformed one.
 

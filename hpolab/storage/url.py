@@ -26,7 +26,6 @@ from optuna.storages import (
 
 from hpolab.errors import (
     InvalidArgument,
-    InvalidType,
     StorageNotFound,
     StorageUnavailable,
     needs,
@@ -36,6 +35,7 @@ from hpolab.keywords import checks_keywords
 from hpolab.logs import get_logger
 from hpolab.storage.database import DatabaseStorage
 from hpolab.storage.journal import ForkSafeJournalStorage, JournalFile
+from hpolab.storage.location import JOURNAL_HEAD, url_of
 from hpolab.storage.paths import path_of, why_unusable
 from hpolab.storage.redaction import reason_of, redact
 from hpolab.storage.skimmed import SkimmedJournal
@@ -50,6 +50,7 @@ if TYPE_CHECKING:
 __all__ = ["DEFAULT_URL", "STORAGE_VARIABLE", "default_url", "open_storage"]
 
 DEFAULT_URL = "sqlite:///hpolab.db"
+"""The storage of whoever names none: a file in the folder in which Python was started."""
 
 STORAGE_VARIABLE = "HPOLAB_STORAGE"
 """The environment variable that names another default, for scripts and the command line alike."""
@@ -59,17 +60,16 @@ _logger = get_logger(__name__)
 # How long a server may take to answer the first time. Whole seconds: libpq takes no fractions.
 ANSWER_TIMEOUT_SECONDS = 5
 
-# What each line of Optuna's journal begins with.
-_JOURNAL_HEAD = b'{"op_code":'
-
 
 def default_url() -> str:
     """Return the URL of the storage that is used where none is named."""
-    return os.environ.get(STORAGE_VARIABLE) or DEFAULT_URL
+    return url_of(os.environ.get(STORAGE_VARIABLE) or DEFAULT_URL)
 
 
 @checks_keywords()
-def open_storage(url: str | BaseStorage | None = None, *, create: bool = True) -> BaseStorage:
+def open_storage(
+    url: str | os.PathLike[str] | BaseStorage | None = None, *, create: bool = True
+) -> BaseStorage:
     """Open the storage at a URL, creating it if it is new.
 
     ==================================  ==========================================================
@@ -88,8 +88,9 @@ def open_storage(url: str | BaseStorage | None = None, *, create: bool = True) -
     The path of a file stands as it is: nothing in it is decoded or expanded.
 
     Args:
-        url: The URL; ``None`` is that of the environment variable HPOLAB_STORAGE, or, where it is
-            not set, ``DEFAULT_URL``. A storage that is open already comes back as it is.
+        url: The URL; or the path of a file, ``study.db`` or ``study.log``. ``None`` is that of the
+            environment variable HPOLAB_STORAGE, or, where it is not set, ``DEFAULT_URL``. A storage
+            that is open already comes back as it is.
         create: Whether a file or the tables of a database may be new; False to read what is there.
 
     Returns:
@@ -97,7 +98,7 @@ def open_storage(url: str | BaseStorage | None = None, *, create: bool = True) -
         where the storage has none.
 
     Raises:
-        InvalidType: If ``url`` is neither a string nor a storage.
+        InvalidType: If ``url`` is neither a string, a path nor a storage.
         InvalidArgument: If the URL breaks the grammar above.
         MissingExtra: If the driver is not installed.
         StorageUnavailable: If the folder is missing, the file is read-only or of another kind,
@@ -118,13 +119,9 @@ got 'postgres://ada:***@localhost'.
     """
     if isinstance(url, BaseStorage):
         return url
-    url = default_url() if url is None else url
-    if not isinstance(url, str):
-        raise InvalidType(
-            f"`storage` must be a URL or an Optuna storage, got {type(url).__name__}."
-        )
-    scheme, separator, _ = url.partition("://")
-    if not separator or not scheme.replace("+", "").isalnum():
+    url = default_url() if url is None else url_of(url)
+    scheme = url.partition("://")[0]
+    if not scheme.replace("+", "").isalnum():
         raise InvalidArgument(
             f"`storage` must be a URL such as {DEFAULT_URL!r}, got {redact(url)!r}."
         )
@@ -136,7 +133,7 @@ got 'postgres://ada:***@localhost'.
     return storage
 
 
-def open_to_look(url: str) -> BaseStorage:
+def open_to_look(url: str | os.PathLike[str]) -> BaseStorage:
     """Open a storage to see how far its studies are; of a journal, trials are not replayed for it.
 
     Args:
@@ -148,8 +145,9 @@ def open_to_look(url: str) -> BaseStorage:
     Raises:
         HpolabError: As from `open_storage` without ``create``.
     """
-    scheme, separator, _ = url.partition("://")
-    if separator and scheme in _SKIMMED:
+    url = url_of(url)
+    scheme = url.partition("://")[0]
+    if scheme in _SKIMMED:
         return _SKIMMED[scheme](url, False, True)
     return open_storage(url, create=False)
 
@@ -380,9 +378,9 @@ def _file(
 
 def _is_journal(path: Path) -> bool:
     with path.open("rb") as file:
-        head = file.read(len(_JOURNAL_HEAD))
+        head = file.read(len(JOURNAL_HEAD))
     # A shorter one is what a crash in the very first write leaves.
-    return _JOURNAL_HEAD.startswith(head)
+    return JOURNAL_HEAD.startswith(head)
 
 
 def _address(url: str, form: str) -> SplitResult:

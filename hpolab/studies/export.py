@@ -67,6 +67,7 @@ def delivered_params(study: Study, trial: FrozenTrial) -> dict[str, Any]:
     return trainer_params(study, trial) | (next(iter(tuned.values())) if len(tuned) == 1 else {})
 
 
+@checks_keywords()
 def as_yaml(params: Mapping[str, Any]) -> str:
     """Return YAML, in the order of ``params``; every reader of YAML tells its texts from numbers.
 
@@ -128,6 +129,7 @@ def params_of_yaml(
     return {name: _found(root, (prefixes or {}).get(name, name), path) for name in known}
 
 
+@checks_keywords()
 def as_json(params: Mapping[str, Any]) -> str:
     """Return JSON, in the order of ``params``.
 
@@ -137,6 +139,7 @@ def as_json(params: Mapping[str, Any]) -> str:
     return json.dumps(_plain(dict(params)), indent=2)
 
 
+@checks_keywords()
 def as_python(params: Mapping[str, Any]) -> str:
     """Return a Python literal, in the order of ``params``.
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from optuna import Study
 
-__all__ = ["Facts", "check_facts", "compare_facts", "stored_facts"]
+__all__ = ["Facts", "check_facts", "compare_facts", "note_facts", "stored_facts"]
 
 _logger = get_logger(__name__)
 
@@ -53,12 +53,31 @@ def check_facts(study: Study, facts: Facts) -> None:
         _begin(study, facts)
         return
     compare_facts(study, facts)
-    stored = study.user_attrs
-    noted = _plain(facts.noted)
+    _warn_of_changes(study, facts.noted)
+    if facts.declared and FACTS_KEY not in study.user_attrs:
+        study.set_user_attr(FACTS_KEY, _plain(facts.declared))
+    _add(study, _KNOWN_KEY, facts.known)
+    _add(study, _NOTED_KEY, facts.noted)
+
+
+def note_facts(study: Study, noted: Mapping[str, Any]) -> None:
+    """Store what may change of a plain function; say once that it has, if the study holds values.
+
+    Args:
+        study: The study.
+        noted: As in `Facts`.
+    """
+    if any(map(holds_values, study.get_trials(deepcopy=False))):
+        _warn_of_changes(study, noted)
+    _add(study, _NOTED_KEY, noted)
+
+
+def _warn_of_changes(study: Study, noted: Mapping[str, Any]) -> None:
+    stored = study.user_attrs.get(_NOTED_KEY, {})
     changed = [
         name
-        for name, value in noted.items()
-        if name in stored.get(_NOTED_KEY, {}) and _has_changed(stored[_NOTED_KEY][name], value)
+        for name, value in _plain(noted).items()
+        if name in stored and _has_changed(stored[name], value)
     ]
     if changed:
         _logger.warning(
@@ -66,12 +85,13 @@ def check_facts(study: Study, facts: Facts) -> None:
             "values can be compared only if that leaves them as they were; otherwise take another "
             "`study_name`."
         )
-    if facts.declared and FACTS_KEY not in stored:
-        study.set_user_attr(FACTS_KEY, _plain(facts.declared))
-    for key, asked in ((_KNOWN_KEY, _plain(facts.known)), (_NOTED_KEY, noted)):
-        both = {**stored.get(key, {}), **asked}
-        if both != stored.get(key, {}):
-            study.set_user_attr(key, both)
+
+
+def _add(study: Study, key: str, facts: Mapping[str, Any]) -> None:
+    stored = study.user_attrs.get(key, {})
+    both = {**stored, **_plain(facts)}
+    if both != stored:
+        study.set_user_attr(key, both)
 
 
 def compare_facts(study: Study, facts: Facts) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from hpolab.errors import InvalidArgument, needs
+from hpolab.keywords import checks_keywords
 from hpolab.studies.export import delivered_params
 from hpolab.studies.trials import METRICS_KEY
 
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 __all__ = ["trials_frame"]
 
 
+@checks_keywords()
 def trials_frame(study: Study) -> pd.DataFrame:
     """Return the trials of a study as a table: a row a trial, its number as the index.
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from optuna.pruners import BasePruner, HyperbandPruner, NopPruner, PatientPruner
 
 from hpolab.errors import one_of
+from hpolab.keywords import checks_keywords
 from hpolab.studies.quick_pruners import (
     QuickHalvingPruner,
     QuickHyperbandPruner,
@@ -38,6 +39,7 @@ PRUNERS: Mapping[str, Callable[[], BasePruner]] = {
 """Pruners by name, each with Optuna's defaults unless said beside it."""
 
 
+@checks_keywords()
 def make_pruner(pruner: str | BasePruner) -> BasePruner:
     """Make a pruner from its name, one of `PRUNERS`.
 

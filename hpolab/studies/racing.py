@@ -11,6 +11,7 @@ from optuna.pruners import BasePruner
 from optuna.trial import TrialState
 
 from hpolab.errors import InvalidArgument
+from hpolab.keywords import checks_keywords
 from hpolab.studies.digests import Digest, Past
 from hpolab.studies.trials import is_feasible, sign_of
 
@@ -93,10 +94,14 @@ class RacingPruner(BasePruner):
         [5, 5, 2, 5]
     """
 
+    @checks_keywords()
     def __init__(self, chance: float = 0.2) -> None:
         if not 0 < chance < 0.5:
             raise InvalidArgument(f"`chance` must be above 0 and below 0.5, got {chance}.")
         self._chance = chance
+
+    def __repr__(self) -> str:
+        return f"RacingPruner(chance={self._chance})"
 
     def prune(self, study: Study, trial: FrozenTrial) -> bool:
         """Return whether the trial's chance to end better than the best one is too small."""

@@ -27,8 +27,11 @@ if TYPE_CHECKING:
 
 __all__ = ["SAMPLERS", "ManualSampler", "SamplerFactory", "TrialSeededSampler", "make_sampler"]
 
-# `cmaes` and `gp` import their packages only when the first trial is sampled.
-_EXTRAS = {"cmaes": ("cmaes", "cmaes"), "gp": ("torch", "torch")}
+# They import their packages (package, extra) only after some trials, each of which would then fail.
+_EXTRAS = {
+    optuna.samplers.CmaEsSampler: ("cmaes", "cmaes"),
+    optuna.samplers.GPSampler: ("torch", "torch"),
+}
 
 # Points per numeric range that `sampler="grid"` lays.
 _GRID_POINTS = 3
@@ -91,9 +94,10 @@ class TrialSeededSampler(BaseSampler):
         self._factory = factory
         self._idle = factory(seed=seed)
         self._name = type(self._idle).__name__
+        _require_package(self._idle, f"`{self._name}`")
         self._current = _Current()
 
-    def __str__(self) -> str:
+    def __repr__(self) -> str:
         return f"TrialSeededSampler({self._name}, seed={self.seed})"
 
     def fresh(self, number: int, *path: int | str) -> BaseSampler:
@@ -175,6 +179,9 @@ class _Current(threading.local):
 
 class ManualSampler(BaseSampler):
     """Draws nothing: every trial must be enqueued with all its parameters."""
+
+    def __repr__(self) -> str:
+        return "ManualSampler()"
 
     def infer_relative_search_space(
         self, study: Study, trial: FrozenTrial
@@ -300,12 +307,11 @@ def make_sampler(
         'TrialSeededSampler(RandomSampler, seed=1)'
     """
     if isinstance(sampler, BaseSampler):
+        _require_package(sampler, f"`{type(sampler).__name__}`")
         return sampler
     if not isinstance(sampler, str):
         return TrialSeededSampler(sampler, seed)
     one_of("sampler", sampler, [*SAMPLERS, "qmc", "grid", "manual"])
-    if sampler in _EXTRAS:
-        _require(sampler, *_EXTRAS[sampler])
     if sampler == "manual":
         return ManualSampler()
     if sampler == "qmc":
@@ -319,11 +325,13 @@ def make_sampler(
             raise InvalidArgument("`sampler='grid'` needs `search_space`, got None.")
         space = as_space("search_space", search_space)
         return TrialSeededSampler(_Grid(space.grid(_GRID_POINTS), seed), seed)
+    _require_package(SAMPLERS[sampler](seed=seed), f"`sampler={sampler!r}`")
     return TrialSeededSampler(SAMPLERS[sampler], seed)
 
 
-def _require(sampler: str, package: str, extra: str) -> None:
+def _require_package(sampler: BaseSampler, what: str) -> None:
     from importlib.util import find_spec
 
-    if find_spec(package) is None:
-        raise MissingExtra(f"`sampler={sampler!r}`", package, extra)
+    for kind, (package, extra) in _EXTRAS.items():
+        if isinstance(sampler, kind) and find_spec(package) is None:
+            raise MissingExtra(what, package, extra)

@@ -174,6 +174,9 @@ class StepwiseSampler(BaseSampler):
         # As text, so that the study's recipe holds it: another order on resume is another sampler.
         self._steps = f"{stages=}, {order=}"
 
+    def __repr__(self) -> str:
+        return f"StepwiseSampler({self._steps}, seed={self._seed})"
+
     def infer_relative_search_space(
         self, study: Study, trial: FrozenTrial
     ) -> dict[str, BaseDistribution]:

@@ -40,6 +40,7 @@ from hpolab.studies.versions import current_versions
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
+    from os import PathLike
 
     from optuna import Study
     from optuna.pruners import BasePruner
@@ -86,7 +87,7 @@ def make_study(
     study_name: str,
     *,
     objective: StudiedObjective | None = None,
-    storage: str | BaseStorage | None = None,
+    storage: str | PathLike[str] | BaseStorage | None = None,
     direction: str | StudyDirection | Sequence[str | StudyDirection] | None = None,
     sampler: str | BaseSampler | SamplerFactory | None = None,
     pruner: str | BasePruner | None = None,
@@ -107,9 +108,9 @@ def make_study(
         objective: An hpolab objective. The direction, the search space and, for a new study, the
             sampler and the pruner are the objective's, unless they are given.
         storage: A URL (``sqlite:///file.db``, ``journal:///file.log``, ``redis://host:port/db``,
-            ``postgresql://…``, ``mysql://…``, ``grpc://host:port``, ``memory://``), an Optuna
-            storage, or None for that of the environment variable HPOLAB_STORAGE, and without it
-            for ``sqlite:///hpolab.db``.
+            ``postgresql://…``, ``mysql://…``, ``grpc://host:port``, ``memory://``), the path of a
+            file that ends in ``.db`` or ``.log``, an Optuna storage, or None for that of the
+            environment variable HPOLAB_STORAGE, and without it for ``sqlite:///hpolab.db``.
         direction: "minimize" or "maximize", Optuna's ``StudyDirection`` for them, or a sequence of
             such for several objective values.
             New studies minimize by default, as Optuna's do.
@@ -247,34 +248,56 @@ def _followed(stored: Recipe, asked: Recipe, allow_change: Collection[str]) -> R
 
 
 @checks_keywords()
-def load_study(study_name: str, *, storage: str | BaseStorage | None = None) -> Study:
-    """Load a study as it was made, its sampler and pruner included.
+def load_study(
+    study_name: str,
+    *,
+    storage: str | PathLike[str] | BaseStorage | None = None,
+    sampler: str | BaseSampler | SamplerFactory | None = None,
+    pruner: str | BasePruner | None = None,
+) -> Study:
+    """Load a study: one of hpolab's as it was made, or one of plain Optuna's.
 
     Args:
         study_name: The study's name.
         storage: As in `make_study`.
+        sampler: As in `make_study`. None: as the study was made; a study that hpolab did not make
+            gets Optuna's default.
+        pruner: As in `make_study`; None as for the sampler.
 
     Returns:
-        A plain ``optuna.Study``. One that hpolab did not make has Optuna's default sampler and
-        pruner.
+        A plain ``optuna.Study``.
 
     Raises:
         StudyNotFound: If the storage has no study of that name, or a copy that was interrupted, or
             there is no storage yet (`StorageNotFound`).
-        RecipeMismatch: If it was made with a sampler or pruner object, which only `make_study`
-            can be given again, or was written by a newer hpolab.
+        RecipeMismatch: If hpolab made the study with another sampler or pruner than is asked for,
+            or with an object, which must be given again; or a newer hpolab has written it.
         StorageUnavailable: If the storage cannot be opened.
 
     Example:
-        >>> from optuna.storages import InMemoryStorage
-        >>> storage = InMemoryStorage()
+        >>> import optuna
+        >>> storage = optuna.storages.InMemoryStorage()
         >>> _ = make_study("squares", storage=storage, sampler="random")
         >>> str(load_study("squares", storage=storage).sampler)
         'TrialSeededSampler(RandomSampler, seed=0)'
+
+        A study of plain Optuna's, with another pruner:
+
+        >>> _ = optuna.create_study(study_name="old", storage=storage)
+        >>> study = load_study("old", storage=storage, pruner="hyperband")
+        >>> isinstance(study.pruner, optuna.pruners.HyperbandPruner)
+        True
     """
     opened = get_storage(open_storage(storage, create=False))
     study = stored_study(study_name, opened)
-    return study if read_recipe(study) is None else make_study(study_name, storage=opened)
+    if read_recipe(study) is not None:
+        return make_study(study_name, storage=opened, sampler=sampler, pruner=pruner)
+    return optuna.load_study(
+        study_name=study_name,
+        storage=opened,
+        sampler=None if sampler is None else make_sampler(sampler, seed=0),
+        pruner=None if pruner is None else make_pruner(pruner),
+    )
 
 
 def stored_study(study_name: str, storage: BaseStorage) -> Study:
@@ -395,7 +418,8 @@ def _stored_recipe(
         raise RecipeMismatch(
             f"Study {study_name!r} exists ({', '.join(_names(study.directions))}; {n_trials} "
             "trials) and hpolab did not make it; nothing was changed.",
-            " Take another `study_name`; `load_study` opens this one.",
+            " `load_study` opens it, with the `sampler` and `pruner` that you give; or take "
+            "another `study_name`.",
         )
     return recipe
 

@@ -18,6 +18,7 @@ from hpolab.keywords import checks_keywords
 from hpolab.logs import get_logger
 from hpolab.objectives.base import ROW_GROUP, Objective
 from hpolab.objectives.epochs import train_epochs
+from hpolab.search_space.reach import corners
 from hpolab.seeding import check_seed
 from hpolab.torch.batches import WeightedTargets, apply, check_unpack, values_of
 from hpolab.torch.build import build_optimizer, build_schedule
@@ -35,7 +36,7 @@ from hpolab.torch.horizon import check_schedule
 from hpolab.torch.layout import suits_channels_last, to_channels_last
 from hpolab.torch.losses import find_loss, name_of
 from hpolab.torch.metrics import CURVES, find_metrics, own_functions, read_metrics
-from hpolab.torch.names import names_of_training, unread_names
+from hpolab.torch.names import names_of_others, names_of_training, of_others, unread_names
 from hpolab.torch.options import (
     TorchOptions,
     TrainingOptions,
@@ -264,6 +265,15 @@ class TorchObjective(Objective):
                 check_targets(loss, read, part, split.targets, split.weights)
         self._check_search_space()
 
+    def _training_in_words(self) -> str:
+        rows = {
+            name: f"{name} {len(split.targets):,}"
+            for name, split in self.task.splits.items()
+            if split.targets is not None
+        }
+        data = f" on {', '.join(rows.values())} rows" if rows else ""
+        return f"{name_of(self._build_model)}, loss {self.facts['loss']}{data}"
+
     def train(self, params: Mapping[str, Any], reporter: Reporter) -> float:
         """Train one model; see the class for what is reported and returned."""
         with self.task.seeded(reporter.seed):
@@ -293,6 +303,7 @@ class TorchObjective(Objective):
             options,
         )
 
+    @checks_keywords()
     def fit(self, params: Mapping[str, Any], seed: int = 0) -> nn.Module:
         """Train with ``params`` outside any trial and return the best epoch's model.
 
@@ -472,12 +483,26 @@ class TorchObjective(Objective):
         """Say which parameters nothing has read; refuse one that is nearly the optimizer's."""
         if self._options.optimizer is not None or self._options.schedule is not None:
             return  # these functions read names of their own
+        others = self._unread_of_others()
+        if others:
+            raise InvalidArgument(of_others(self.search_space, others, "`build_model`"))
         unread = unread_names(params)
         if unread:
             _logger.warning(
                 f"`search_space` has {', '.join(map(repr, unread))}, which nothing has read with "
                 "the default parameters: neither the optimizer nor `build_model`."
             )
+
+    def _unread_of_others(self) -> dict[str, str]:
+        """Return the names of other optimizers or schedules that ``build_model`` does not read."""
+        found = names_of_others(self.search_space)
+        for params in corners(self.search_space) if found else ():
+            seen = ReadParams(params)
+            self._new_model(seen)
+            found = {
+                name: found[name] for name in found if name not in seen.names or seen.unread(name)
+            }
+        return found
 
     def _check_search_space(self) -> None:
         check_schedule(self.search_space, self.max_steps)

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from hpolab.errors import InvalidArgument
+from hpolab.keywords import checks_keywords
 from hpolab.search_space.rows import Row, space_of
 from hpolab.search_space.space import named_space
 
@@ -290,6 +291,7 @@ OPTIMIZERS: tuple[str, ...] = tuple(OPTIMIZER_ROWS)
 """The names that `optimizer_space` knows."""
 
 
+@checks_keywords()
 def optimizer_space(name: str | Sequence[str]) -> SearchSpace:
     """Return the search space of an optimizer, or of a choice among several.
 

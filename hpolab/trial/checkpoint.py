@@ -13,9 +13,12 @@ from zlib import crc32
 from optuna.artifacts.exceptions import ArtifactNotFound
 
 from hpolab import _optuna
+from hpolab.display import Displayed
 from hpolab.errors import check_folder
 from hpolab.files import remove_leftovers, replace_file
+from hpolab.keywords import checks_keywords
 from hpolab.logs import get_logger
+from hpolab.trial.packing import BYTES
 from hpolab.trial.sealed import seal, unseal
 
 if TYPE_CHECKING:
@@ -47,7 +50,7 @@ class ArtifactStore(Protocol):
         ...
 
 
-class CheckpointFolder:
+class CheckpointFolder(Displayed):
     """An artifact store in a folder that never shows half a write.
 
     Args:
@@ -57,6 +60,7 @@ class CheckpointFolder:
         InvalidArgument: If a file stands in its place.
     """
 
+    @checks_keywords()
     def __init__(self, folder: str | Path) -> None:
         self.folder = Path(folder).absolute()
         check_folder(self.folder)
@@ -88,6 +92,9 @@ class CheckpointFolder:
         with suppress(OSError):  # it holds other trials' checkpoints
             self.folder.rmdir()
 
+    def _in_one_line(self) -> str:
+        return str(self.folder)
+
 
 @dataclass(frozen=True)
 class Checkpoint:
@@ -98,12 +105,14 @@ class Checkpoint:
         reports: Step -> value, of all steps so far.
         progress: The reporter's own counters: plain numbers by name.
         state: The trainer's state, as bytes that only the trainer reads.
+        form: How `hpolab.trial.packing` has made these bytes; "bytes" are the trainer's own.
     """
 
     step: int
     reports: Mapping[int, float]
     progress: Mapping[str, Any]
     state: bytes
+    form: str = BYTES
 
     def to_bytes(self) -> bytes:
         """Return what `from_bytes` reads."""

@@ -334,9 +334,18 @@ def _requeue_dead_trials(
                 _optuna.set_user_attr(study, trial.number, RETRIES_KEY, n_deaths)
                 requeue_trial(study, trial.number)
                 requeued.append(trial.number)
+                _say_requeued(study, trial.number, lease)
         except optuna.exceptions.UpdateFinishedTrialError:
             continue  # its worker was alive after all, and has just told it
     return requeued
+
+
+def _say_requeued(study: Study, number: int, lease: Lease | None) -> None:
+    host = "" if lease is None else f" (pid {lease.pid} on {lease.host.partition('/')[0]})"
+    _logger.info(
+        f"Trial {number} of study {study.study_name!r} is requeued. Its worker{host} died; another "
+        "one goes on with it."
+    )
 
 
 def requeue_trial(study: Study, number: int) -> None:

@@ -25,10 +25,19 @@ from hpolab.storage.bulk import Report, write_reports
 from hpolab.studies.history import history_of
 from hpolab.studies.quick_pruners import quick
 from hpolab.studies.recipe import training_seed
-from hpolab.studies.trials import METRICS_KEY, REASON_KEY, as_direction
+from hpolab.studies.trials import METRICS_KEY, REASON_KEY, as_direction, best_of
 from hpolab.trial.checkpoint import Checkpoint, TrialCheckpoints, default_store
 from hpolab.trial.lease import is_held_by_run, lease_lost, note_error, take_lease
 from hpolab.trial.own_loop import track_alone
+from hpolab.trial.packing import (
+    State,
+    check_state,
+    load_into,
+    pack,
+    refuse_unloadable,
+    set_random_states,
+    unpack,
+)
 from hpolab.trial.soft_stop import StopsBehindReport, is_asked_to_stop, note_saved
 from hpolab.trial.tracking import tracking_of
 
@@ -37,7 +46,7 @@ if TYPE_CHECKING:
     from types import TracebackType
     from typing import Self, Unpack
 
-    from optuna import Trial
+    from optuna import Study, Trial
     from optuna.trial import FrozenTrial
 
     from hpolab.trial.checkpoint import ArtifactStore
@@ -57,6 +66,9 @@ __all__ = [
     "training_seed",
 ]
 
+CHECKPOINT_SECONDS = 10.0
+"""Seconds between two checkpoints where nobody has asked for more or fewer."""
+
 _DEAD = "hpolab:dead"  # the name of the constraint
 
 _logger = get_logger(__name__)
@@ -69,8 +81,8 @@ class ReporterOptions(TypedDict, total=False):
     min_delta: float
     timeout_seconds: float | None
     checkpoints: ArtifactStore | None
-    checkpoint_every: int
-    checkpoint_seconds: float
+    checkpoint_every: int | None
+    checkpoint_seconds: float | None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,9 +99,11 @@ class ReporterSettings:
         checkpoints: Where checkpoints of running trials are kept: any artifact store of
             ``optuna.artifacts``. By default a folder beside the storage's file, or in the working
             folder for a server.
-        checkpoint_every: Reports between two checkpoints, at least; 1 or above.
-        checkpoint_seconds: Seconds between two checkpoints, at least: what a checkpoint costs
-            stays small beside what it saves.
+        checkpoint_every: Reports between two checkpoints, 1 or above: ``checkpoint_every=1`` keeps
+            each. None: as ``checkpoint_seconds`` says.
+        checkpoint_seconds: Seconds between two checkpoints, at least. None: 10, so that what a
+            checkpoint costs stays small beside what it saves; 0 where ``checkpoint_every`` is
+            given.
 
     Raises:
         InvalidArgument: If a field is out of its range.
@@ -105,16 +119,18 @@ class ReporterSettings:
     min_delta: float = 0.0
     timeout_seconds: float | None = None
     checkpoints: ArtifactStore | None = None
-    checkpoint_every: int = 1
-    checkpoint_seconds: float = 10.0
+    checkpoint_every: int | None = None
+    checkpoint_seconds: float | None = None
 
     def __post_init__(self) -> None:
-        _check_number("checkpoint_every", self.checkpoint_every, Integral)
-        if self.checkpoint_every < 1:
-            raise InvalidArgument(
-                f"`checkpoint_every` must be 1 or above, got {self.checkpoint_every}."
-            )
-        check_seconds("checkpoint_seconds", self.checkpoint_seconds, low=0)
+        if self.checkpoint_every is not None:
+            _check_number("checkpoint_every", self.checkpoint_every, Integral)
+            if self.checkpoint_every < 1:
+                raise InvalidArgument(
+                    f"`checkpoint_every` must be 1 or above, or None, got {self.checkpoint_every}."
+                )
+        if self.checkpoint_seconds is not None:
+            check_seconds("checkpoint_seconds", self.checkpoint_seconds, low=0)
         if self.patience is not None:
             _check_number("patience", self.patience, Integral)
             if self.patience < 1:
@@ -149,7 +165,7 @@ class Reporter:
     checkpoint is removed when the training ends.
 
     A training that gives its ``state`` with each report survives its process: the next worker that
-    gets the trial finds the last checkpoint by `restore`, and `steps` goes on behind it.
+    gets the trial loads the last checkpoint by `restore`, and `steps` goes on behind it.
 
     Args:
         trial: The running trial, of any Optuna study with one objective value. None watches
@@ -193,6 +209,31 @@ class Reporter:
         >>> study.optimize(objective, n_trials=3)
         >>> len(study.trials)
         3
+
+        With `restore` and ``state`` a trial whose process dies goes on behind its last checkpoint:
+
+        >>> import torch
+        >>> from hpolab import make_study, run
+        >>> inputs = torch.linspace(-1, 1, 64)[:, None]
+        >>> def objective(trial):
+        ...     lr = trial.suggest_float("lr", 1e-3, 1e-1, log=True)
+        ...     with Reporter(trial, patience=3) as reporter:
+        ...         torch.manual_seed(reporter.seed)
+        ...         model = torch.nn.Linear(1, 1)
+        ...         optimizer = torch.optim.Adam(model.parameters(), lr)
+        ...         reporter.restore(model=model, optimizer=optimizer)
+        ...         for epoch in reporter.steps(20):
+        ...             optimizer.zero_grad()
+        ...             loss = (model(inputs) - 2 * inputs).square().mean()
+        ...             loss.backward()
+        ...             optimizer.step()
+        ...             state = {"model": model, "optimizer": optimizer}
+        ...             reporter.report(loss.item(), epoch, state=state)
+        ...         return reporter.best_value
+        >>> study = make_study("line", storage="memory://", seed=0)
+        >>> run(study, objective, n_trials=3)
+        >>> len(study.trials)
+        3
     """
 
     @checks_keywords(ReporterOptions)
@@ -223,6 +264,8 @@ class Reporter:
         self._checkpoints: TrialCheckpoints | None = None
         self._stored: dict[int, float] = {}
         self._tracking: TrialTracking | None = None
+        self._state_is_checked = False
+        self._random: Mapping[str, Any] | None = None
         if trial is None:
             self.direction = as_direction("direction", direction)
             self.seed = 0 if seed is None else seed
@@ -241,6 +284,52 @@ class Reporter:
             take_lease(trial)
             self._tracking = track_alone(trial, trackers) if trackers else tracking_of(trial)
 
+    @classmethod
+    def repeating(
+        cls,
+        study: Study,
+        trial: int | FrozenTrial | None = None,
+        **settings: Unpack[ReporterOptions],
+    ) -> Self:
+        """Return a reporter with which a loop trains a finished trial again, for its model.
+
+        It has the trial's own seed and stops where the trial has stopped, so that a loop that is
+        seeded from ``reporter.seed`` ends with the trial's own model. A training that differs from
+        the trial is logged.
+
+        Args:
+            study: The study.
+            trial: A finished trial of it, or its number; None for the best.
+            **settings: As for `Reporter`; they need not be given again.
+
+        Raises:
+            InvalidArgument: If there is no such trial, or it is not finished.
+
+        Example:
+            >>> def train(lr, reporter):
+            ...     weight = 5.0
+            ...     for step in reporter.steps(20):
+            ...         weight -= lr * 2 * weight
+            ...         reporter.report(weight**2, step)
+            ...     return weight
+            >>> def objective(trial):
+            ...     lr = trial.suggest_float("lr", 1e-3, 1e-1, log=True)
+            ...     return train(lr, Reporter(trial)) ** 2
+            >>> study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
+            >>> study.optimize(objective, n_trials=3)
+            >>> model = train(study.best_params["lr"], Reporter.repeating(study))
+            >>> model**2 == study.best_value
+            True
+        """
+        found = _finished_trial(study, trial)
+        return cls(
+            None,
+            direction=study.direction.name.lower(),
+            seed=training_seed(study, found.number),
+            replay=found.intermediate_values,
+            **settings,
+        )
+
     def __enter__(self) -> Self:
         return self
 
@@ -258,16 +347,63 @@ class Reporter:
             if is_out_of_memory(error):
                 give_up(self.trial, f"out of memory: {error}", error)
 
-    def restore(self) -> bytes | None:
+    def restore(self, **objects: Any) -> Any:
         """Take up the training where its last checkpoint left it.
 
+        With a dict, the random states of Python, NumPy and torch are those of the checkpoint again,
+        so that training goes on exactly as it would have. ``restore()`` without objects loads
+        nothing into any: do that with what it returns.
+
+        Args:
+            **objects: What to load the ``state`` of the checkpoint into, under the names that it
+                has in that dict: models, optimizers, schedules and others with ``load_state_dict``,
+                and generators of random numbers.
+
         Returns:
-            The ``state`` of the last checkpoint, or None: there is none, or it is damaged, and the
-            training starts over.
+            The ``state`` of the last checkpoint: bytes, or a dict, in which each object is its
+            ``state_dict()`` and tensors are on the CPU. None if there is no checkpoint, or it is
+            damaged, or has no such objects, which is logged, and the training starts over.
+
+        Raises:
+            InvalidType: If an object cannot be loaded into, such as a ``state_dict()``.
         """
+        refuse_unloadable(objects)
         checkpoint = None if self._checkpoints is None else self._checkpoints.load()
         if checkpoint is None or self.trial is None:
+            self._say_starts_over()
             return None
+        try:
+            state, random_states = unpack(checkpoint.form, checkpoint.state)
+        except ValueError as error:
+            _logger.warning(f"The checkpoint cannot be read: {error}. The trial starts over.")
+            return None
+        missing = [name for name in objects if random_states is None or name not in state]
+        if missing:
+            _logger.warning(
+                f"The checkpoint has no {', '.join(map(repr, missing))}, as if another program had "
+                "written it. The trial starts over."
+            )
+            return None
+        load_into(objects, state)
+        self._go_on(checkpoint, self.trial)
+        self._random = random_states
+        self._set_random_states()
+        _logger.info(
+            f"Trial {self.trial.number} of study {self.trial.study.study_name!r} resumes from its "
+            f"checkpoint, behind step {checkpoint.step}."
+        )
+        return state
+
+    def _say_starts_over(self) -> None:
+        """Say that reports are there but no checkpoint, so that steps are trained again."""
+        if self.trial is not None and self._stored:
+            _logger.info(
+                f"Trial {self.trial.number} of study {self.trial.study.study_name!r} starts over: "
+                f"it was trained to step {max(self._stored)}, and has no checkpoint."
+            )
+
+    def _go_on(self, checkpoint: Checkpoint, trial: Trial) -> None:
+        """Count on where a checkpoint has left off."""
         self._reports = dict(checkpoint.reports)
         self.best_value = checkpoint.progress["best_value"]
         self.best_step = checkpoint.progress["best_step"]
@@ -276,14 +412,18 @@ class Reporter:
         self._started -= checkpoint.progress["elapsed_seconds"]
         self._decide_to_stop()
         for step in self._reports.keys() - self._stored.keys():
-            self.trial.report(self._reports[step], step)
-        return checkpoint.state
+            trial.report(self._reports[step], step)
+
+    def _set_random_states(self) -> None:
+        if self._random is not None:
+            set_random_states(self._random)
 
     @property
     def next_step(self) -> int:
         """The step behind the last one reported."""
         return max(self._reports, default=-1) + 1
 
+    @checks_keywords()
     def steps(self, n_steps: int) -> Iterator[int]:
         """Return the steps to train, up to ``n_steps - 1``, until training shall stop.
 
@@ -300,20 +440,26 @@ class Reporter:
         return self._steps(n_steps)
 
     def _steps(self, n_steps: int) -> Iterator[int]:
+        # Again: what came since `restore`, such as building a model, has drawn from them.
+        self._set_random_states()
+        self._random = None
         for step in range(self.next_step, n_steps):
             if self.should_stop:
                 return
             yield step
 
-    def report(self, value: float, step: int, *, state: Callable[[], bytes] | None = None) -> None:
+    @checks_keywords()
+    def report(self, value: float, step: int, *, state: State | None = None) -> None:
         """Report the training's value at a step, once a step.
 
         Args:
             value: The metric that steers the trial, in the study's direction.
             step: The epoch, round or batch it belongs to, 0 or above.
-            state: Returns all that training needs to go on behind this step exactly as it would
-                have (weights, optimizer, schedule, random states), for `restore`. Called when a
-                checkpoint is due. With it, steps must be reported in order.
+            state: All that training needs to go on behind this step exactly as it would have, for
+                `restore`: a dict of the model, the optimizer, the schedule and whatever else has
+                a ``state_dict``, of state dicts, arrays and plain values; or bytes; or a function
+                that returns one of these. It is packed when a checkpoint is due, and once at the
+                first report, to see that it can be. With it, steps must be reported in order.
 
         Raises:
             optuna.TrialPruned: If the pruner gives the trial up, or ``value`` is not finite.
@@ -321,11 +467,10 @@ class Reporter:
             LeaseLost: Under `run`, if another worker has taken the trial in the meantime.
             StopsBehindReport: In a worker that is asked to stop; its trial is requeued.
             InvalidArgument: If ``step`` is below 0 or was reported before.
-            InvalidType: If ``value`` is not a number, ``step`` not an integer, or ``state`` not a
-                function that returns bytes.
+            InvalidType: If ``value`` is not a number, ``step`` not an integer, or ``state`` cannot
+                be kept.
         """
-        if state is not None:
-            _check_state(state)
+        self._check_state(state)
         stops = is_asked_to_stop() and self.trial is not None and is_held_by_run(self.trial)
         value, step = self._note(value, step)
         if self.trial is not None:
@@ -339,6 +484,12 @@ class Reporter:
         self._checkpoint(step, state, is_last=stops)
         if stops:
             raise StopsBehindReport(f"stopped behind step {step}")
+
+    def _check_state(self, state: State | None) -> None:
+        """Refuse at the first report what could not be kept when a checkpoint is due."""
+        if state is not None and not self._state_is_checked and self.trial is not None:
+            check_state(state)
+            self._state_is_checked = True
 
     def _note(self, value: float, step: int) -> tuple[float, int]:
         value, step = _as_float(value), _as_step(step)
@@ -382,18 +533,18 @@ class Reporter:
         ):
             raise optuna.TrialPruned(f"pruned at step {step} with value {value}")
 
-    def _checkpoint(
-        self, step: int, state: Callable[[], bytes] | None, *, is_last: bool = False
-    ) -> None:
+    def _checkpoint(self, step: int, state: State | None, *, is_last: bool = False) -> None:
         if state is None or self._checkpoints is None:
             return
         if is_last or self._checkpoint_is_due():
+            form, packed = pack(state)
             self._checkpoints.save(
                 Checkpoint(
                     step=step,
                     reports=self._reports,
                     progress=self._progress(),
-                    state=_bytes_of(state),
+                    state=packed,
+                    form=form,
                 )
             )
             self._checkpointed = time.monotonic()
@@ -448,8 +599,10 @@ class Reporter:
 
     def _checkpoint_is_due(self) -> bool:
         every, seconds = self.settings.checkpoint_every, self.settings.checkpoint_seconds
+        if seconds is None:
+            seconds = CHECKPOINT_SECONDS if every is None else 0.0
         elapsed = time.monotonic() - self._checkpointed
-        return len(self._reports) % every == 0 and elapsed >= seconds
+        return len(self._reports) % (every or 1) == 0 and elapsed >= seconds
 
     def _progress(self) -> dict[str, float | int | None]:
         return {
@@ -467,7 +620,7 @@ class StepReport:
     reporter: Reporter
     value: float
     step: int
-    state: Callable[[], bytes]
+    state: State
 
 
 def report_together(reports: Sequence[StepReport]) -> list[Exception | None]:
@@ -539,6 +692,24 @@ def trial_seed(trial: Trial) -> int:
     return training_seed(trial.study, trial.number)
 
 
+def _finished_trial(study: Study, trial: int | FrozenTrial | None) -> FrozenTrial:
+    trials = study.get_trials(deepcopy=False)
+    if trial is None:
+        best = best_of(trials, study.direction.name.lower())
+        if best is None:
+            raise InvalidArgument(
+                f"`study` must have a complete trial, got {study.study_name!r} without one."
+            )
+        return best
+    number = getattr(trial, "number", trial)
+    found = [each for each in trials if each.number == number and each.state.is_finished()]
+    if not found:
+        raise InvalidArgument(
+            f"`trial` must be a finished trial of study {study.study_name!r}, got {number!r}."
+        )
+    return found[0]
+
+
 def give_up(trial: Trial, reason: str, cause: BaseException | None = None) -> NoReturn:
     """Prune a trial that can have no value, marked so that samplers avoid its region.
 
@@ -561,25 +732,6 @@ def _check_number(name: str, value: Any, kind: type) -> None:
     if isinstance(value, bool) or not isinstance(value, kind):
         what = "an int" if kind is Integral else "a number"
         raise InvalidType(f"`{name}` must be {what}, got {type(value).__name__}.")
-
-
-def _check_state(state: Any) -> None:
-    """Refuse a state that is no function at the first report, not at the first checkpoint."""
-    if not callable(state):
-        raise InvalidType(
-            "`state` must be a function that returns bytes, so that it is called only when a "
-            f"checkpoint is due, got {type(state).__name__}: give `lambda: pickle.dumps(…)`."
-        )
-
-
-def _bytes_of(state: Callable[[], Any]) -> bytes:
-    found = state()
-    if not isinstance(found, bytes | bytearray | memoryview):
-        raise InvalidType(
-            f"`state` must be a function that returns bytes, got one of {type(found).__name__}: "
-            "let it return `pickle.dumps(…)`, or what `torch.save` writes."
-        )
-    return bytes(found)
 
 
 def _as_float(value: float) -> float:

@@ -48,8 +48,10 @@ def test_without_a_smallest_difference_it_is_at_least_what_the_largest_would_nee
     ("parts", "what"),
     [(Parts(9e-4, 1e-4, 0.0), "test rows"), (Parts(1e-4, 9e-4, 0.0), "seeds")],
 )
-def test_what_has_the_larger_part_of_the_variance_is_to_be_added(parts, what):
-    doubtful = effect(0.02, np.sqrt(parts.total), freedom=30)
+@pytest.mark.parametrize("errors", [0.6, 1.9])
+def test_what_has_the_larger_part_of_the_variance_is_to_be_added(parts, what, errors):
+    """Also where the largest difference in the interval would have been found already."""
+    doubtful = effect(errors * np.sqrt(parts.total), np.sqrt(parts.total), freedom=30)
     found = needed(doubtful, parts, n_seeds=10, n_rows=400)
     assert found.what == what
     assert found.n == (400 if what == "test rows" else 10)

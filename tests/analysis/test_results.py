@@ -9,6 +9,9 @@ from hpolab.tables import TextTable
 class Found(Result):
     """A paragraph of two lines, and a table of one row."""
 
+    def _in_one_line(self):
+        return "a result"
+
     def _parts(self):
         return ["a < b\n\x1b[31msecond line", TextTable(["name", "value"], [["a", "0.5"]])]
 
@@ -27,7 +30,7 @@ def test_notebook_shows_each_line_as_a_paragraph_of_plain_text():
     shown = Found()._repr_html_()
     assert shown.startswith("<p>a &lt; b</p><p>")
     assert shown.count("<p>") == 2
-    assert shown.endswith(TextTable(["name", "value"], [["a", "0.5"]]).to_html())
+    assert TextTable(["name", "value"], [["a", "0.5"]]).to_html() in shown
 
 
 def test_frame_has_the_records():

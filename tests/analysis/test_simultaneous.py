@@ -92,3 +92,14 @@ def test_first_of_equals_is_the_best():
         means[first] = means[3] = 0.2
         found = Contrasts(means, errors, freedom, np.eye(4))
         assert winner(found, grid=0.1)[0] == first
+
+
+def test_what_is_expected_of_a_winner_is_never_more_than_was_found():
+    """Where others vary more than the best, being the best bounds it from above as well."""
+    rng = np.random.default_rng(0)
+    for _ in range(20):
+        rows = rng.standard_normal((12, 1))
+        scores = 0.5 + rows * np.array([0.1, 0.2, 0.3]) + 0.01 * rng.standard_normal((12, 3))
+        found = on_these_rows(list(scores.T))
+        place, expected = winner(found)
+        assert expected.low <= expected.mean <= found.means[place]

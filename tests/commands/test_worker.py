@@ -16,11 +16,14 @@ import pytest
 from optuna.trial import TrialState
 from typer.testing import CliRunner
 
-from hpolab import load_study, make_study, run
+from hpolab import StudyNotFound, load_study, make_study, run
 from hpolab.cli import app
 from hpolab.trial.lease import Lease
 
 WORKER = "import sys; from hpolab.cli import app; app(sys.argv[1:], prog_name='hpolab')"
+
+# Ignored where the study is there already.
+CREATE = ("--create", "--direction", "minimize")
 
 # Objectives of each kind. With the variable PAUSE, the process stands still once, in the middle of
 # that step of trial 1, until it is asked to stop.
@@ -82,6 +85,9 @@ def held(trial):
 
 number = 3
 """
+LIGHTGBM = pytest.mark.needs("lightgbm", "sklearn")
+SKLEARN = pytest.mark.needs("sklearn")
+TORCH = pytest.mark.needs("torch")
 FAMILIES = {
     "lightgbm": """
 from hpolab import LightGBMObjective
@@ -212,10 +218,13 @@ def test_worker_without_any_budget_is_told_to_name_one(join, url):
         (signal.SIGUSR1, "objectives:steps", (), False),
         (signal.SIGTERM, "objectives:steps", (), False),
         (signal.SIGUSR1, "objectives:plain", ("--stop-seconds", "0.2"), True),
-        (signal.SIGTERM, "lightgbm_objective:objective", (), True),  # it keeps no checkpoints
-        (signal.SIGUSR1, "sklearn_objective:objective", (), False),
-        (signal.SIGTERM, "torch_objective:objective", (), False),
-        (signal.SIGUSR1, "torch_objective:objective", ("--fuse", "2"), False),
+        # LightGBM keeps no checkpoints.
+        pytest.param(signal.SIGTERM, "lightgbm_objective:objective", (), True, marks=LIGHTGBM),
+        pytest.param(signal.SIGUSR1, "sklearn_objective:objective", (), False, marks=SKLEARN),
+        pytest.param(signal.SIGTERM, "torch_objective:objective", (), False, marks=TORCH),
+        pytest.param(
+            signal.SIGUSR1, "torch_objective:objective", ("--fuse", "2"), False, marks=TORCH
+        ),
     ],
     ids=["reporter", "reporter by SIGTERM", "plain", "lightgbm", "sklearn", "torch", "fused"],
 )
@@ -224,13 +233,14 @@ def test_worker_that_is_asked_to_stop_in_an_epoch_leaves_the_study_as_if_it_had_
 ):
     step = 0 if place.endswith("plain") else 1
     whole = f"sqlite:///{folder}/whole.db"
-    code, said = join(place, "-n", "3", "--create", *options, storage=whole)
+    create = CREATE if place.startswith("objectives:") else ("--create",)
+    code, said = join(place, "-n", "3", *create, *options, storage=whole)
     assert code == 0, said
     n_steps = len(trained_steps(folder))
 
     (folder / "steps").unlink()
     monkeypatch.setenv("PAUSE", f"1:{step}")
-    stopped = start(place, "-n", "3", "--create", *options)
+    stopped = start(place, "-n", "3", *create, *options)
     wait_for((folder / "paused").exists)
     os.kill(stopped.pid, notice)
     asked = time.monotonic()
@@ -251,7 +261,7 @@ def test_worker_that_is_asked_to_stop_in_an_epoch_leaves_the_study_as_if_it_had_
 
 def test_second_signal_stops_at_once(start, folder, url, monkeypatch):
     monkeypatch.setenv("PAUSE", "1:0")
-    worker = start("objectives:plain", "-n", "3", "--create")
+    worker = start("objectives:plain", "-n", "3", *CREATE)
     wait_for((folder / "paused").exists)
     os.kill(worker.pid, signal.SIGUSR1)
     time.sleep(0.2)
@@ -263,7 +273,7 @@ def test_second_signal_stops_at_once(start, folder, url, monkeypatch):
 
 def test_time_limit_stops_as_a_signal_does(start, folder, url, monkeypatch):
     monkeypatch.setenv("PAUSE", "1:1")
-    worker = start("objectives:steps", "-n", "3", "--create", "--max-seconds", "8")
+    worker = start("objectives:steps", "-n", "3", *CREATE, "--max-seconds", "8")
     _, said = worker.communicate(timeout=60)
     assert worker.returncode == 0, said
     assert "stopped by --max-seconds" in said
@@ -276,7 +286,7 @@ def test_slurm_s_end_of_the_job_stops_in_time(start, folder, url, monkeypatch):
     monkeypatch.setenv("PAUSE", "1:1")
     monkeypatch.setenv("SLURM_JOB_END_TIME", str(int(time.time()) + 8))
     monkeypatch.setenv("SLURM_JOB_ID", "77")
-    worker = start("objectives:steps", "-n", "3", "--create")
+    worker = start("objectives:steps", "-n", "3", *CREATE)
     _, said = worker.communicate(timeout=60)
     assert worker.returncode == 0, said
     assert "SLURM job 77): stopped by the job's end (SLURM_JOB_END_TIME)" in said
@@ -301,7 +311,7 @@ def test_training_that_answers_to_no_interrupt_is_requeued_all_the_same(
     (folder / "hard.py").write_text(
         f"import hpolab.running.interrupts as i\ni.LAST_SECONDS = 0.3\n{HARD}"
     )
-    worker = start("hard:sleepless", "-n", "1", "--create", "--stop-seconds", "0.2")
+    worker = start("hard:sleepless", "-n", "1", *CREATE, "--stop-seconds", "0.2")
     wait_for((folder / "paused").exists)
     os.kill(worker.pid, signal.SIGUSR1)
     _, said = worker.communicate(timeout=30)
@@ -331,7 +341,7 @@ def test_error_by_a_notice_that_reached_the_training_s_own_processes_fails_no_tr
     start, join, folder, url
 ):
     (folder / "helped.py").write_text(HELPED)
-    worker = start("helped:by_program", "-n", "3", "--create")
+    worker = start("helped:by_program", "-n", "3", *CREATE)
     wait_for(lambda: (folder / "study.db").exists())
     study = make_study("s", storage=url)
     wait_for(lambda: "helper" in study.user_attrs)
@@ -347,7 +357,7 @@ def test_error_by_a_notice_that_reached_the_training_s_own_processes_fails_no_tr
 
 def test_processes_that_a_training_forks_end_as_it_ends_them(join, folder, url):
     (folder / "helped.py").write_text(HELPED)
-    code, said = join("helped:by_pool", "-n", "2", "--create")
+    code, said = join("helped:by_pool", "-n", "2", *CREATE)
     assert code == 0, said
     assert [t.value for t in load_study("s", storage=url).trials] == [3.0, 3.0]
 
@@ -356,7 +366,7 @@ def test_worker_started_when_all_slots_are_taken_waits_and_takes_over(
     start, folder, url, monkeypatch
 ):
     monkeypatch.setenv("PAUSE", "1:0")
-    first = start("objectives:plain", "-n", "2", "--create")
+    first = start("objectives:plain", "-n", "2", *CREATE)
     wait_for((folder / "paused").exists)
     monkeypatch.delenv("PAUSE")
     second = start("objectives:plain")
@@ -375,7 +385,7 @@ def test_worker_started_when_all_slots_are_taken_waits_and_takes_over(
         ("objectives:shrot", ["has no 'shrot'", "Did you mean 'short'?"]),
         ("objetives:short", ["no 'objetives'", "Did you mean 'objectives'?"]),
         ("bad:objective", ["cannot be imported", "bad.py", "no_such_package"]),
-        ("no_gpu.py:objective", ["`device` must be available", "'cuda'"]),
+        pytest.param("no_gpu.py:objective", ["`device` must be available", "'cuda'"], marks=TORCH),
         ("script.py:objective", ["ends the program", "if __name__ == '__main__':"]),
         ("objectives:number", ["which is int"]),
         ("objectives:Reporter", ["which is the class Reporter"]),
@@ -386,7 +396,7 @@ def test_broken_objective_ends_with_1_and_says_why(join, folder, objective, word
     (folder / "script.py").write_text("import sys\nsys.exit()\n")
     code = FAMILIES["torch"].replace("max_epochs=4", 'max_epochs=4, device="cuda"')
     (folder / "no_gpu.py").write_text(f"from objectives import *\n{code}")
-    code, said = join(objective, "-n", "5", "--create")
+    code, said = join(objective, "-n", "5", *CREATE)
     assert code == 1
     assert re.search(r"Worker \S+ \(pid \d+\): ", said)
     for each in words:
@@ -399,12 +409,33 @@ def test_broken_objective_ends_with_1_and_says_why(join, folder, objective, word
         (("-n", "0", "--create"), "-n"),
         (("-n", "3"), "`--create`"),
         (("-n", "3", "--create", "--fuse", "many"), "--fuse"),
+        (("-n", "3", "--create"), "`--direction minimize` or `--direction maximize`"),
+        (("-n", "3", "--create", "--direction", "max"), "'max'"),
     ],
 )
 def test_wrong_usage_ends_with_2(join, options, words):
     code, said = join("objectives:short", *options)
     assert code == 2
     assert words in re.sub(r"\x1b\[[0-9;]*m", "", said)
+
+
+def test_plain_function_is_optimized_in_the_direction_that_is_given(join, url):
+    create = ("-n", "3", "--create", "--direction")
+    assert join("objectives:short", *create, "maximize")[0] == 0
+    assert load_study("s", storage=url).direction.name == "MAXIMIZE"
+    code, said = join("objectives:short", *create, "minimize")
+    assert code == 1
+    assert "must be that of study 's', maximize, got minimize" in said
+
+
+def test_objective_that_knows_its_direction_takes_no_other(join, url):
+    code, said = join(
+        "sklearn_objective:objective", "-n", "3", "--create", "--direction", "minimize"
+    )
+    assert code == 2
+    assert "must be left out, or be that of sklearn_objective:objective, maximize" in said
+    with pytest.raises(StudyNotFound):
+        load_study("s", storage=url)
 
 
 def test_objective_without_a_name_is_wrong_usage(join):
@@ -421,6 +452,7 @@ def test_other_study_s_name_is_told_with_the_nearest(join, url):
     assert "Did you mean 't'?" in said or "--create" in said
 
 
+@pytest.mark.needs("redis")
 def test_storage_that_cannot_be_reached_ends_with_75(join, closed_port):
     code, said = join("objectives:short", "-n", "3", storage=f"redis://127.0.0.1:{closed_port}/0")
     assert code == 75
@@ -464,7 +496,7 @@ def test_another_objective_beside_a_living_worker_is_refused_and_the_worker_goes
     start, join, folder, url, monkeypatch
 ):
     monkeypatch.setenv("PAUSE", "0:1")
-    first = start("objectives:steps", "-n", "2", "--create")
+    first = start("objectives:steps", "-n", "2", *CREATE)
     wait_for((folder / "paused").exists)
     code, said = join("objectives:short", "-n", "2")
     assert code == 1
@@ -477,7 +509,7 @@ def test_another_objective_beside_a_living_worker_is_refused_and_the_worker_goes
 
 
 def test_several_workers_may_create_the_study_at_once(start, url):
-    workers = [start("objectives:short", "-n", "6", "--create") for _ in range(6)]
+    workers = [start("objectives:short", "-n", "6", *CREATE) for _ in range(6)]
     for worker in workers:
         _, said = worker.communicate(timeout=100)
         assert worker.returncode == 0, said
@@ -515,7 +547,7 @@ def test_each_gpu_gets_a_worker_and_signals_reach_all(folder, url):
         "    open('gpu-' + os.environ['CUDA_VISIBLE_DEVICES'], 'w').close()\n"
         "    time.sleep(60)\n"
     )
-    options = ("-n", "4", "--create", "--stop-seconds", "0.2")
+    options = ("-n", "4", *CREATE, "--stop-seconds", "0.2")
     with per_gpu(url, "gpus:where", *options) as workers:
         wait_for(lambda: (folder / "gpu-0").exists() and (folder / "gpu-1").exists())
         workers.send_signal(signal.SIGUSR1)
@@ -534,7 +566,7 @@ def test_workers_of_the_gpus_end_with_the_process_that_started_them(folder, url)
         "    open('gpu-' + os.environ['CUDA_VISIBLE_DEVICES'], 'w').write(str(os.getpid()))\n"
         "    time.sleep(60)\n"
     )
-    options = ("-n", "4", "--create", "--stop-seconds", "0.2")
+    options = ("-n", "4", *CREATE, "--stop-seconds", "0.2")
     paths = [folder / "gpu-0", folder / "gpu-1"]
     with per_gpu(url, "gpus:where", *options) as workers:
         wait_for(lambda: all(path.exists() and path.read_text() for path in paths))
@@ -545,7 +577,7 @@ def test_workers_of_the_gpus_end_with_the_process_that_started_them(folder, url)
 
 def test_no_gpu_where_one_is_asked_for_is_an_error(url, monkeypatch):
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
-    with per_gpu(url, "objectives:short", "-n", "2", "--create") as workers:
+    with per_gpu(url, "objectives:short", "-n", "2", *CREATE) as workers:
         _, said = workers.communicate(timeout=60)
     assert workers.returncode == 1
     assert "needs a machine with a GPU" in said

@@ -320,8 +320,8 @@ REFUSED: dict[str, tuple[type[HpolabError], str, Callable[[], Any]]] = {
     ),
     "str column": (
         InvalidType,
-        "`train` must hold .* column 'd' of str: name it in `categorical`",
-        lambda: make((FRAME.assign(d="x"), Y)),
+        "column 'd' with 569 different strings in 569 rows: they look like ids",
+        lambda: make((FRAME.assign(d=[f"patient {i}" for i in range(N)]), Y)),
     ),
     "object column": (
         InvalidType,
@@ -340,8 +340,8 @@ REFUSED: dict[str, tuple[type[HpolabError], str, Callable[[], Any]]] = {
     ),
     "polars String": (
         InvalidType,
-        "column 'd' of String: name it in `categorical`",
-        lambda: make((pl.DataFrame({"d": ["x"] * N}), Y)),
+        "column 'd' with 569 different strings in 569 rows: they look like ids",
+        lambda: make((pl.DataFrame({"d": [f"patient {i}" for i in range(N)]}), Y)),
     ),
     "polars Date": (
         InvalidType,

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import lightgbm as lgb
 import numpy as np
+import optuna
 import pandas as pd
 import polars as pl
 import pytest
@@ -30,6 +31,8 @@ from hpolab import (
     LightGBMModel,
     LightGBMObjective,
     SearchSpace,
+    make_study,
+    run,
 )
 
 if TYPE_CHECKING:
@@ -463,3 +466,73 @@ def test_model_of_a_binned_dataset_predicts_arrays_under_its_names():
     raw = make((X, Y), folds=3).fit({}, seed=0, n_rounds=3)
     assert (model.predict(X) == raw.predict(X)).all()
     assert set(model.importance()) == set(names)
+
+
+def tuned(**options: Any) -> tuple[LightGBMObjective, optuna.Study]:
+    objective = make(metric="auc", folds=3, **options)
+    study = make_study("folds", objective=objective, storage="memory://")
+    run(study, objective, n_trials=3)
+    return objective, study
+
+
+@pytest.mark.parametrize("options", [{}, {"fidelity": "folds"}], ids=["rounds", "folds"])
+def test_folds_of_a_study_are_those_of_its_best_trial(options: dict[str, Any]) -> None:
+    objective, study = tuned(**options)
+    found = objective.fit_folds(study)
+    n_rounds = objective.params_of(study.best_trial)["num_iterations"]
+    assert [each.booster.current_iteration() for each in found.models] == [n_rounds] * 3
+    if not options:  # else each fold of a trial has rounds of its own
+        assert found.mean_value == study.best_value
+
+
+def test_folds_tell_their_own_metrics_and_rows() -> None:
+    objective, study = tuned()
+    found = objective.fit_folds(study)
+    assert sorted(np.concatenate(found.rows)) == list(range(N))
+    for rows, values in zip(found.rows, found.values, strict=True):
+        auc = roc_auc_score(Y[rows], found.out_of_fold[rows])
+        assert values["auc"] == pytest.approx(auc, abs=1e-9)
+    # Pooled, it ranks rows of different models against each other: another number.
+    assert roc_auc_score(Y, found.out_of_fold) != found.mean_value
+    gains = [each.importance() for each in found.models]
+    for name, gain in found.importance().items():
+        assert gain == pytest.approx(np.mean([each[name] for each in gains]))
+
+
+def test_folds_without_rounds_say_what_they_took(caplog: pytest.LogCaptureFixture) -> None:
+    objective, study = tuned()
+    optuna.logging.enable_propagation()
+    caplog.set_level("INFO")
+    objective.fit_folds(study)
+    objective.fit_folds(study.best_params, n_rounds=3)
+    objective.fit_folds(objective.params_of(study.best_trial))
+    assert "without rounds" not in caplog.text
+    objective.fit_folds(study.best_params)
+    assert "got params without rounds" in caplog.text
+    optuna.logging.disable_propagation()
+
+
+def test_folds_survive_saving(tmp_path: Path) -> None:
+    objective = mixed()
+    found = objective.fit_folds({}, n_rounds=3)
+    found.save(tmp_path / "folds")
+    loaded = FoldModels.load(tmp_path / "folds")
+    assert np.array_equal(loaded.predict(FRAME), found.predict(FRAME))
+    assert np.array_equal(loaded.out_of_fold, found.out_of_fold, equal_nan=True)
+    assert (loaded.mean_value, loaded.values) == (found.mean_value, found.values)
+    assert all(map(np.array_equal, loaded.rows, found.rows))
+    with pytest.raises(DataNotFound, match="`folder` must be one that"):
+        FoldModels.load(tmp_path)
+
+
+def test_trial_brings_its_rounds_to_a_fit() -> None:
+    objective, study = tuned()
+    n_rounds = objective.params_of(study.best_trial)["num_iterations"]
+    assert objective.fit(study.best_trial).booster.current_iteration() == n_rounds
+
+
+@pytest.mark.parametrize("function", ["fit", "params_of"])
+def test_study_in_the_place_of_params_is_shown_the_way(function: str) -> None:
+    objective, study = tuned()
+    with pytest.raises(InvalidType, match=r"got a Study: `fit_best\(study\)`"):
+        getattr(objective, function)(study)

@@ -182,6 +182,7 @@ run(study, objective, n_trials=3, show_progress_bar=False)
 """
 
 
+@pytest.mark.needs("torch")
 def test_killed_study_ends_as_the_uninterrupted_one(tmp_path, python):
     def study(file: str, dies_at: int) -> int:
         return python.run(KILLED, f"sqlite:///{tmp_path}/{file}.db", str(dies_at)).returncode
@@ -302,6 +303,7 @@ def test_baselines_stand_beside_a_model():
     assert set(table["ease"]) == {"ndcg@10", "hr@10"}
 
 
+@pytest.mark.needs("implicit")
 def test_simple_recommenders_are_stored_on_what_gives_trials_their_value():
     objective = walk(metrics=["hr@10"])
     stored = tune(objective).user_attrs[REFERENCES_KEY]

@@ -42,7 +42,9 @@ class Curve(Objective):
     facts: ClassVar[dict[str, str]] = {"data": "made up"}
 
     def __init__(self, search_space: SearchSpace = SPACE) -> None:
-        super().__init__(search_space=search_space, direction="maximize", max_steps=8)
+        super().__init__(
+            search_space=search_space, metric="accuracy", direction="maximize", max_steps=8
+        )
 
     def level(self, params: Mapping[str, Any], seed: int) -> float:
         noise = np.random.default_rng([seed, int(1e9 * params["lr"])]).normal(scale=0.003)

@@ -11,10 +11,16 @@ from hpolab import Comparison, Contender, compare
 def test_comparison_shows_each_part(page, comparison):
     shown = page(comparison)
     leader = comparison.ranking()[0].name
-    verdict = ("On this test data", f"the configuration found for {leader}", "`n_repeats`")
-    for words in ("sgd", "How another tuning would go", f"improvement of {leader}", *verdict):
+    verdict = ("On this test data", f"the configuration found for {leader}", "n_repeats")
+    for words in (
+        "sgd",
+        "Not known yet which of",
+        "How another tuning would go",
+        f"improvement of {leader}",
+        *verdict,
+    ):
         assert words in shown.text, words
-    assert {"best-so-far", "best-trials", "test-scores", "parameter-0"} <= shown.figures.keys()
+    assert {"best-so-far", "best-trials", "test-scores", "parameter-lr"} <= shown.figures.keys()
     assert [trace["name"] for trace in shown.figures["best-so-far"]["data"][-2:]] == ["adam", "sgd"]
 
 
@@ -46,7 +52,7 @@ def test_report_of_repeated_tunings_begins_with_what_they_say_of_the_contenders(
     leader = found.ranking()[0].name
     for words in ("Probability of outperforming", f"{leader} wins", "medians of the tunings"):
         assert words in shown.text, words
-    assert shown.text.index("over 3 tunings each") < shown.text.rindex("Best value so far")
+    assert shown.text.index("over 3 tunings each") < shown.text.rindex("Best accuracy so far")
     lines = shown.figures["best-so-far"]["data"]
     assert len(lines) == 3 * 2  # two edges of a band and a line for each
     assert len(shown.figures["test-scores"]["data"][0]["x"]) == 3 * 2
@@ -59,7 +65,7 @@ def test_bands_of_random_search_say_what_they_are(page, curve):
     )  # fmt: skip
     shown = page(found)
     assert "Bands of adam: where the median best value of so many random trials lies" in shown.text
-    assert "best values are overestimates" in shown.text
+    assert "These are overestimates, and one tuning each" in shown.text
     assert len(shown.figures["best-so-far"]["data"]) == 2 + 2
 
 

@@ -8,6 +8,7 @@ import pytest
 from optuna.storages import InMemoryStorage
 
 from hpolab import Objective, SearchSpace, confirm, make_study, run, terminal_report
+from hpolab.report.blocks import Tiles
 from hpolab.report.document import document_of
 
 
@@ -42,7 +43,13 @@ def tuned(gain: float, *, is_confirmed: bool) -> optuna.Study:
 
 
 def first_tile(study: optuna.Study) -> tuple[str, str, str]:
-    return document_of(study).sections[0].blocks[0].tiles[0]
+    blocks = document_of(study).sections[0].blocks
+    return next(block for block in blocks if isinstance(block, Tiles)).tiles[0]
+
+
+def answer(study: optuna.Study) -> str:
+    first = document_of(study).sections[0].blocks[0]
+    return " ".join([first.headline, *first.paragraphs])
 
 
 @pytest.mark.parametrize(
@@ -61,7 +68,11 @@ def test_unconfirmed_gain_is_not_shown_as_one():
     study = tuned(1.0, is_confirmed=False)
     name, shown, hint = first_tile(study)
     assert (name, shown) == ("gain on the default", "unconfirmed")
-    assert "for nothing" in hint
+    assert "in single runs" in hint
+    assert "the gain is not confirmed" in answer(study)
+    assert "the best of 15 is partly luck: by chance alone, it may be ahead by up to" in answer(
+        study
+    )
     assert "unconfirmed" in terminal_report(study)
 
 
@@ -72,7 +83,7 @@ def test_without_an_estimate_of_noise_nobody_knows():
     for x in (0.5, 0.4):
         study.enqueue_trial({"x": x})
     study.optimize(lambda trial: space.suggest(trial)["x"], n_trials=2)
-    assert "nobody knows how much single runs differ" in first_tile(study)[2]
+    assert "nobody knows how much single runs differ" in answer(study)
 
 
 @pytest.mark.parametrize("is_confirmed", [True, False])

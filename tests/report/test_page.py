@@ -5,13 +5,20 @@ What needs Chromium and its driver (Debian: chromium, chromium-driver) is skippe
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shutil
+from importlib.resources import files
 from typing import TYPE_CHECKING
 
+import numpy as np
+import optuna
 import pytest
+from optuna.distributions import FloatDistribution
+from optuna.trial import create_trial
 
 from hpolab import write_report
+from hpolab.report.document import document_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -63,8 +70,18 @@ def browser(
     driver.quit()
 
 
-def show(browser: Chrome, path: Path, *, width: int = 1200, theme: str = "light") -> None:
-    """Open a report on a screen of this width, by a user who prefers this theme."""
+def show(
+    browser: Chrome,
+    path: Path,
+    *,
+    width: int = 1200,
+    theme: str = "light",
+    is_drawn: bool = True,
+) -> None:
+    """Open a report on a screen of this width, by a user who prefers this theme.
+
+    Returns once the figures are drawn, unless they cannot be.
+    """
     screen = {"width": width, "height": 800, "deviceScaleFactor": 1, "mobile": width < 600}
     browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", screen)
     prefers = {"features": [{"name": "prefers-color-scheme", "value": theme}]}
@@ -72,6 +89,10 @@ def show(browser: Chrome, path: Path, *, width: int = 1200, theme: str = "light"
     browser.get_log("browser")
     browser.get_log("performance")
     browser.get(path.as_uri())
+    if not is_drawn:
+        return
+    drawn = "return document.documentElement.dataset.drawn !== undefined"
+    assert wait_for(browser, lambda: browser.execute_script(drawn))
 
 
 def requests(browser: Chrome) -> list[str]:
@@ -111,6 +132,149 @@ def test_page_is_drawn_without_error_and_without_request(browser, reports, kind,
         assert height > 100, figure
         assert marks > 0, figure
     assert browser.execute_script("return document.documentElement.scrollWidth") <= WIDTHS[screen]
+
+
+def of_many_parameters() -> optuna.Study:
+    """A study of forty parameters with names that fill a phone's width."""
+    rng = np.random.default_rng(0)
+    study = optuna.create_study(study_name="many_" * 12)
+    ranges = {f"a_rather_long_{'x' * i}_{i}": FloatDistribution(0.0, 1.0) for i in range(40)}
+    for value in range(12):
+        params = {name: float(rng.random()) for name in ranges}
+        study.add_trial(create_trial(value=float(value), params=params, distributions=ranges))
+    return study
+
+
+def of_two_values() -> optuna.Study:
+    study = optuna.create_study(directions=["maximize", "minimize"])
+    study.set_metric_names(["accuracy", "milliseconds"])
+    for x in (0.1, 0.5, 0.9):
+        ranges = {"x": FloatDistribution(0.0, 1.0)}
+        study.add_trial(create_trial(values=[x, x], params={"x": x}, distributions=ranges))
+    return study
+
+
+@pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")
+@pytest.mark.parametrize("screen", ["phone", "desktop"])
+@pytest.mark.parametrize("make", [optuna.create_study, of_many_parameters, of_two_values])
+def test_any_page_keeps_to_the_screen_and_is_without_error(browser, make, screen, tmp_path):
+    path = write_report(make(), tmp_path / "report.html")
+    show(browser, path, width=WIDTHS[screen])
+    assert browser.execute_script("return document.documentElement.scrollWidth") <= WIDTHS[screen]
+    assert browser.get_log("browser") == []
+
+
+FIRST_SCREEN = """
+const walker = document.createTreeWalker(document.querySelector('main'), NodeFilter.SHOW_TEXT);
+const texts = [];
+while (walker.nextNode()) {
+  const range = document.createRange();
+  range.selectNodeContents(walker.currentNode);
+  const box = range.getBoundingClientRect();
+  if (box.width > 2 && box.bottom > 0 && box.bottom <= arguments[0]) {
+    texts.push(walker.currentNode.textContent);
+  }
+}
+return texts.join(' ').replace(/\\s+/g, ' ');
+"""
+
+
+@pytest.mark.parametrize("screen", ["phone", "desktop"])
+@pytest.mark.parametrize(
+    ("kind", "says"),
+    [
+        ("study", "trial"),
+        ("comparison", "Not known yet which of"),
+        ("confirmation", "trial"),
+        ("sweep", "the gain is not confirmed"),
+    ],
+)
+def test_first_screen_is_the_answer_and_names_the_metric(browser, reports, kind, screen, says):
+    show(browser, reports[kind], width=WIDTHS[screen])
+    shown = browser.execute_script(FIRST_SCREEN, 800)
+    headline = browser.execute_script(
+        "return document.querySelector('.headline').textContent.trim()"
+    )
+    assert shown.strip().replace("Result ", "", 1).startswith(headline[:20])
+    assert "accuracy" in shown
+    assert says in shown
+
+
+def test_axes_have_the_metrics_and_the_trainers_names(browser, reports):
+    show(browser, reports["study"])
+    titles = browser.execute_script(
+        "return Array.from(document.querySelectorAll('.xtitle, .ytitle')).map(t => t.textContent)"
+    )
+    assert {"accuracy", "accuracy (maximized)", "reported accuracy", "lr", "beta2"} <= {*titles}
+    assert not [title for title in titles if "value" in title or "one_minus" in title]
+
+
+CONTRAST = """
+const channel = c => (c /= 255) <= 0.04045 ? c / 12.92 : ((c + 0.055) / 1.055) ** 2.4;
+const parts = color => color.match(/[\\d.]+/g).map(Number);
+const light = color => {
+  const [r, g, b] = parts(color).map(channel);
+  return 0.2126 * r + 0.7152 * g + 0.0722 * b;
+};
+const ground = place => {
+  for (; place; place = place.parentElement) {
+    const color = getComputedStyle(place).backgroundColor;
+    const found = parts(color);
+    if (found.length < 4 || found[3] > 0.5) return color;
+  }
+};
+const place = document.querySelector(arguments[0]);
+const style = getComputedStyle(place);
+const text = place instanceof SVGElement ? style.fill : style.color;
+const [a, b] = [light(text), light(ground(place.closest('.plot') || place))].sort((x, y) => y - x);
+return (a + 0.05) / (b + 0.05);
+"""
+
+
+TEXTS = [
+    ".headline", ".answer p", "td", "th", "tr.strong td", ".note", ".tile span", "nav a",
+    "figcaption", "summary", ".spelling pre", "button", "footer", "dt", ".xtick text", ".ytitle",
+    ".legendtext",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_text_has_the_contrast_that_reading_takes(browser, reports, theme):
+    show(browser, reports["study"], theme=theme)
+    found = {selector: browser.execute_script(CONTRAST, selector) for selector in TEXTS}
+    assert {selector: ratio for selector, ratio in found.items() if ratio < 4.5} == {}  # WCAG AA
+
+
+def test_browser_that_cannot_unpack_the_figures_says_so(browser, reports):
+    script = {"source": "delete window.DecompressionStream;"}
+    added = browser.execute_cdp_cmd("Page.addScriptToEvaluateOnNewDocument", script)
+    try:
+        show(browser, reports["study"], is_drawn=False)
+        shown = browser.execute_script("return document.querySelector('main').innerText")
+    finally:
+        browser.execute_cdp_cmd("Page.removeScriptToEvaluateOnNewDocument", added)
+    assert shown.startswith("This browser is too old to unpack the figures")
+    assert "accuracy" in shown
+
+
+# Of plotly.js-basic-dist-min 4.1.1 on npm. What draws other kinds is not in it.
+BASIC = "99784e3abfb07b142a15e521a439e6d9addceadb3f79553fd24c72774f0649ba"
+KINDS_IN_BASIC = {"scatter", "bar", "pie"}
+
+
+def test_figures_are_of_kinds_that_the_bundle_draws(tuned, comparison, confirmation, swept):
+    script = files("hpolab.report").joinpath("plotly-basic.min.js").read_bytes()
+    assert hashlib.sha256(script).hexdigest() == BASIC
+    for source in (tuned, comparison, confirmation, swept, of_two_values()):
+        for plot in document_of(source).plots():
+            kinds = {trace.get("type", "scatter") for trace in plot.draw()["data"]}
+            assert kinds <= KINDS_IN_BASIC, plot.name
+
+
+def test_report_stays_small_and_equal_studies_are_equal_files(tuned, reports, tmp_path):
+    assert reports["study"].stat().st_size < 800_000
+    again = write_report(tuned, tmp_path / "again.html")
+    assert again.read_bytes() == reports["study"].read_bytes()
 
 
 def lightness(browser: Chrome, selector: str, style: str) -> float:

@@ -12,7 +12,7 @@ from hpolab.studies.recipe import REFERENCES_KEY
 REFERENCES = {
     "popularity": {"ndcg@10": 0.2, "ndcg@10 (error)": 0.011, "hr@10": 0.3},
     "ease": {"ndcg@10": 0.4, "ndcg@10 (error)": 0.012, "hr@10": 0.5},
-    "als": "left out: `als` needs implicit",
+    "als": "left out: als needs implicit",
 }
 
 
@@ -37,7 +37,7 @@ def test_simple_solutions_stand_beside_the_best_trial(
     assert table.strong == {order.index("trial 1")}
     shown = page(study).text
     assert words in shown
-    assert "als: left out: `als` needs implicit." in shown
+    assert "als: left out: als needs implicit." in shown
 
 
 def test_comparison_shows_simple_solutions_beside_the_best_of_each(page, curve):

@@ -65,6 +65,7 @@ def test_report_has_the_ensemble(staged):
     assert found.verdict in text
 
 
+@pytest.mark.needs("plotly", "jinja2")
 def test_cheap_studies_are_not_in_the_way_where_none_is_named(staged, url, tmp_path):
     assert len(staged.get_trials()) == 3
     for arguments in (["best"], ["status"], ["report", "-o", str(tmp_path / "r.html")]):

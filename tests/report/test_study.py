@@ -14,20 +14,20 @@ from optuna.trial import TrialState, create_trial
 
 from hpolab import import_runs, load_confirmation, make_study, optimizer_space
 from hpolab.analysis.wording import short
+from hpolab.report.blocks import Columns
 from hpolab.report.document import document_of
 
 
 def test_study_shows_each_part(page, tuned):
     shown = page(tuned)
     for words in (
-        "Trial 0 is the default configuration",
+        "Default: trial 0.",
         "Trained again on",
         load_confirmation(
             optuna.load_study(study_name="curve-confirm", storage=tuned._storage)
         ).verdict,
-        "Baseline against best",
         "Leaderboard",
-        "Recommended configurations",
+        "Recommended",
         "beta2",
         "tpe(",
         "What the values depend on",
@@ -41,23 +41,27 @@ def test_study_shows_each_part(page, tuned):
         "shrinkage",
         "history",
         "intermediate-values",
-        "slice-0",
+        "parameter-lr",
+        "parameter-beta2",
         "parallel-coordinates",
     } <= shown.figures.keys()
 
 
 def test_best_trial_is_compared_in_trainer_units(page, tuned):
-    table = next(
-        block
-        for section in document_of(tuned).sections
-        if section.anchor == "best"
-        for block in section.blocks
+    columns = next(
+        block for block in document_of(tuned).sections[0].blocks if isinstance(block, Columns)
     )
+    confirmed = load_confirmation(
+        optuna.load_study(study_name="curve-confirm", storage=tuned._storage)
+    )
+    chosen = confirmed.winner or confirmed.best
+    table = columns.blocks[0]
+    assert table.head[2] == f"trial {chosen.trial}"
     rows = {row[0]: row[1:] for row in table.rows}
     assert rows["beta2"][0] == "0.999"
     assert rows["lr"][0] == "0.001"
     assert rows["eps"] == ["1e-08", "1e-08", "same"]
-    assert rows["value (one run each)"][1] == short(tuned.best_value)
+    assert rows["accuracy, in tuning"][1] == short(tuned.trials[chosen.trial].value)
     assert not any("one_minus" in name for name in rows)
 
 
@@ -158,7 +162,7 @@ def changed_choices() -> optuna.Study:
         (lambda _: two_values(3), "Not shown:"),
         (lambda _: infeasible(), "Each complete trial violates a constraint"),
         (lambda _: conditional(), "Leaderboard"),
-        (lambda _: imported(), "The baseline is run r3"),
+        (lambda _: imported(), "Baseline: run r3."),
         (lambda _: changed_choices(), "Leaderboard"),
     ],
 )
@@ -192,7 +196,7 @@ def test_large_study_is_capped_and_says_so(page):
     assert "Shows 2,000 of 2,200 complete trials" in shown.text
     assert "12 of 13 parameters" in shown.text
     assert len(shown.figures["parallel-coordinates"]["data"]) <= 300
-    assert len(shown.figures["slice-0"]["data"][0]["x"]) <= 501
+    assert len(shown.figures["parameter-a"]["data"][0]["x"]) <= 501
     assert len(json.dumps(shown.figures)) < 3_000_000
     best = shown.figures["history"]["data"][1]["y"][-1]
     assert best == pytest.approx(study.best_value)

@@ -10,7 +10,7 @@ def test_sweep_shows_each_stage_and_the_best(page, swept):
     shown = page(swept)
     for words in (
         "4 stages · 12 trials",
-        f"The best value is {short(swept.best.value)}",
+        f"Best accuracy {short(swept.best.value)}, in stage",
         "Stage 2: learning rate",
         "Trained with max_steps 4.",
         "From by hand-epochs-max_steps=4, by hand-epochs-max_steps=8.",
@@ -19,7 +19,12 @@ def test_sweep_shows_each_stage_and_the_best(page, swept):
     ):
         assert words in shown.text, words
     # The last stage varies two parameters, so that it has no slice.
-    assert shown.figures.keys() == {"stages", "stage-0", "stage-1", "stage-2"}
+    assert shown.figures.keys() == {
+        "stages",
+        "stage-activation",
+        "stage-learning-rate",
+        "stage-epochs",
+    }
     by_stage = [len(trace["x"]) for trace in shown.figures["stages"]["data"][1:]]
     assert by_stage == [2, 4, 2, 4]
 

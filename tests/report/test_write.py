@@ -5,7 +5,10 @@ from __future__ import annotations
 import os
 import sys
 
+import optuna
 import pytest
+from optuna.distributions import FloatDistribution
+from optuna.trial import create_trial
 
 from hpolab import (
     FileNotWritten,
@@ -56,10 +59,15 @@ def test_images_need_a_folder_that_can_be_made(study_of, tmp_path):
 
 
 @pytest.mark.parametrize("package", ["plotly", "jinja2"])
-def test_missing_package_names_the_extra(study_of, tmp_path, monkeypatch, package):
+def test_missing_package_names_the_extra(tmp_path, monkeypatch, package):
+    study = optuna.create_study()
+    ranges = {name: FloatDistribution(0.0, 1.0) for name in "xy"}
+    for value in (0.25, 0.5):
+        params = dict.fromkeys(ranges, value)
+        study.add_trial(create_trial(value=value, params=params, distributions=ranges))
     for name in list(sys.modules):
         if name == package or name.startswith(f"{package}."):
             monkeypatch.setitem(sys.modules, name, None)
     monkeypatch.setitem(sys.modules, package, None)
     with pytest.raises(MissingExtra, match=r"pip install 'hpolab\[report\]'"):
-        write_report(study_of([1.0, 2.0]), tmp_path / "report.html")
+        write_report(study, tmp_path / "report.html")

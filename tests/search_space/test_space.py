@@ -13,7 +13,7 @@ import pytest
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.trial import FixedTrial
 
-from hpolab import InvalidArgument, InvalidType, SearchSpace
+from hpolab import InvalidArgument, InvalidType, SearchSpace, optimizer_space
 
 
 def ask(space: SearchSpace, seed: int) -> optuna.Trial:
@@ -398,3 +398,10 @@ def test_params_that_would_train_something_else_are_refused(
 ) -> None:
     with pytest.raises(InvalidArgument, match=message):
         space.complete(params)
+
+
+def test_same_range_from_another_source_joins():
+    space = optimizer_space("adadelta")
+    assert space | {"lr": (0.1, 10.0, "log")} == space
+    with pytest.raises(InvalidArgument, match=r"use `space\.override\(lr=\.\.\.\)`"):
+        space | {"lr": (0.1, 20.0, "log")}

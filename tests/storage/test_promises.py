@@ -95,7 +95,7 @@ def test_a_question_creates_no_file(scheme: str, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("url", "error"),
-    [("sqlit:///a", InvalidArgument), ("sqlite://a", InvalidArgument), ("a.db", InvalidArgument)],
+    [("sqlit:///a", InvalidArgument), ("sqlite://a", InvalidArgument), ("a.bin", InvalidArgument)],
 )
 def test_bad_urls_are_refused_as_by_open_storage(url: str, error: type[HpolabError]) -> None:
     with pytest.raises(error):

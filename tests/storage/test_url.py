@@ -11,7 +11,6 @@ import sys
 import traceback
 import warnings
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import quote, unquote, urlsplit
 
@@ -34,6 +33,7 @@ from hpolab import (
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
 SECRET = "h/nt€r 2@%:"
 QUOTED = quote(SECRET, safe="")
@@ -199,8 +199,8 @@ def test_only_optunas_own_mark_is_silenced(server: str, request: pytest.FixtureR
         ("reddis://localhost", "Did you mean 'redis'?"),
         ("postgresql+psycopg2://u@h/d", "Did you mean 'postgresql'?"),
         ("mysql+pymysql://u@h/d", "Did you mean 'mysql'?"),
-        ("study.db", "must be a URL such as 'sqlite:///hpolab.db', got 'study.db'"),
-        ("", "must be a URL such as"),
+        ("study", "or a URL such as 'sqlite:///hpolab.db', got 'study'"),
+        ("", "must be a file that ends in .db (SQLite)"),
         ("sqlite://study.db", "must be of the form 'sqlite:///folder/file'"),
         ("sqlite:///study.db?timeout=5", "must be of the form 'sqlite:///folder/file'"),
         ("sqlite://", "must name a file or be 'memory://'"),
@@ -232,9 +232,9 @@ def test_a_url_that_breaks_the_grammar_is_refused(url: str, message: str) -> Non
     assert message in str(refusal.value)
 
 
-@pytest.mark.parametrize("argument", [Path("study.db"), 1])
+@pytest.mark.parametrize("argument", [b"study.db", 1, ["a.db"]])
 def test_what_is_no_url_is_refused(argument: object) -> None:
-    with pytest.raises(InvalidType, match="must be a URL or an Optuna storage, got"):
+    with pytest.raises(InvalidType, match="must be a URL, a file's path, or an Optuna"):
         open_storage(argument)  # type: ignore[arg-type]
 
 

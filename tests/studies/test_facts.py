@@ -153,6 +153,27 @@ def test_changed_code_and_patience_are_said_once_and_not_refused(said):
     assert said() == before
 
 
+def test_plain_function_that_changed_is_said_once(said):
+    def of_code(source):
+        space: dict[str, Any] = {}
+        exec(f"def objective(trial):\n    return {source}", space)
+        return space["objective"]
+
+    storage = InMemoryStorage()
+    same, other = "trial.suggest_float('x', 0, 1)", "100 + trial.suggest_float('x', 0, 1)"
+    for n_trials, source in enumerate([same, same, other, other], start=1):
+        run(make_study("s", storage=storage), of_code(source), n_trials=n_trials)
+    assert said().count("the code of `objective` has changed") == 1
+    run(make_study("t", storage=storage), of_code(same), n_trials=1)
+    for n_trials, scale in ((2, np.ones(3)), (3, np.zeros(3))):
+        run(
+            make_study("u", storage=storage),
+            lambda trial, scale=scale: float(scale.sum()),
+            n_trials=n_trials,
+        )
+    assert "the data that `objective` reads has changed" in said()
+
+
 def test_code_of_another_python_is_not_taken_for_a_change(said):
     storage = InMemoryStorage()
     study = go(storage, make(), 1)

@@ -178,9 +178,29 @@ def test_study_of_a_sampler_object_must_be_given_it_again():
 def test_study_that_hpolab_did_not_make_is_left_alone():
     storage = InMemoryStorage()
     optuna.create_study(study_name="s", storage=storage).optimize(square, n_trials=1)
-    with pytest.raises(RecipeMismatch, match="hpolab did not make it"):
-        make_study("s", storage=storage)
+    with pytest.raises(RecipeMismatch, match=r"hpolab did not make it.*`load_study` opens it"):
+        make_study("s", storage=storage, pruner="hyperband")
     assert len(load_study("s", storage=storage).trials) == 1
+
+
+def test_study_that_hpolab_did_not_make_goes_on_with_the_sampler_and_pruner_that_are_given():
+    storage = InMemoryStorage()
+    optuna.create_study(study_name="s", storage=storage).optimize(square, n_trials=2)
+    study = load_study("s", storage=storage, sampler="random", pruner="hyperband")
+    run(study, square, n_trials=5)
+    assert str(study.sampler) == "TrialSeededSampler(RandomSampler, seed=0)"
+    assert isinstance(study.pruner, optuna.pruners.HyperbandPruner)
+    assert len(load_study("s", storage=storage).trials) == 5
+
+
+def test_study_that_hpolab_made_is_loaded_with_no_other_sampler_or_pruner():
+    storage = InMemoryStorage()
+    make_study("s", storage=storage, sampler="random", pruner="none").optimize(square, n_trials=1)
+    assert load_study("s", storage=storage, pruner="none").study_name == "s"
+    with pytest.raises(RecipeMismatch, match="pruner"):
+        load_study("s", storage=storage, pruner="hyperband")
+    with pytest.raises(InvalidArgument, match="Did you mean 'tpe'"):
+        load_study("s", storage=storage, sampler="tep")
 
 
 def test_empty_study_without_a_recipe_is_ours():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 import signal
 from typing import TYPE_CHECKING, Any
 
@@ -10,10 +11,10 @@ import optuna
 import pytest
 from optuna.artifacts import FileSystemArtifactStore
 from optuna.artifacts.exceptions import ArtifactNotFound
-from optuna.trial import TrialState
 
 from hpolab import CheckpointFolder, InvalidArgument, Reporter, load_study, make_study, run
 from hpolab.trial.checkpoint import Checkpoint, TrialCheckpoints, default_store
+from hpolab.trial.sealed import seal
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -126,7 +127,10 @@ def folder(tmp_path: Path) -> Path:
 def test_killed_training_goes_on_behind_its_last_checkpoint(url, tmp_path, train):
     assert train(url, die_at=3).returncode == -signal.SIGKILL
     assert len(list(folder(tmp_path).iterdir())) == 1
-    assert train(url, die_at=6).returncode == -signal.SIGKILL
+    second = train(url, die_at=6)
+    assert second.returncode == -signal.SIGKILL
+    assert re.search(r"Trial 0 of study 's' is requeued. Its worker \(pid \d+ on", second.stderr)
+    assert "Trial 0 of study 's' resumes from its checkpoint, behind step 2." in second.stderr
     assert train(url).returncode == 0
     trial = load_study("s", storage=url).trials[0]
     assert trial.user_attrs["trained"] == list(range(8))
@@ -225,17 +229,24 @@ def test_checkpoints_keep_their_distance(url, tmp_path):
     calls = []
     reporter = Reporter(study.ask(), checkpoint_every=3, checkpoint_seconds=0)
     for step in range(7):
-        reporter.report(1.0, step, state=lambda: calls.append(1) or b"w")
-    assert len(calls) == 2
+        reporter.report(1.0, step, state=lambda step=step: calls.append(step) or b"w")
+    assert calls == [0, 2, 5]  # the first only to see that it can be kept
+    calls.clear()
+    reporter = Reporter(study.ask(), checkpoint_every=2)  # as often as is said, however quick
+    for step in range(4):
+        reporter.report(1.0, step, state=lambda step=step: calls.append(step) or b"w")
+    assert calls == [0, 1, 3]
+    calls[:] = [0, 2, 5]
     reporter = Reporter(study.ask())  # ten seconds have not passed
-    reporter.report(1.0, 0, state=lambda: calls.append(1) or b"w")
-    assert len(calls) == 2
+    for step in range(3):
+        reporter.report(1.0, step, state=lambda step=step: calls.append(step) or b"w")
+    assert calls == [0, 2, 5, 0]
 
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"checkpoint_every": 0}, "`checkpoint_every` must be 1 or above, got 0"),
+        ({"checkpoint_every": 0}, "`checkpoint_every` must be 1 or above, or None, got 0"),
         ({"checkpoint_seconds": -1}, "`checkpoint_seconds` must be 0 or above, got -1"),
     ],
 )
@@ -244,8 +255,17 @@ def test_bad_setting_is_refused(arguments, message):
         Reporter(make_study("s", storage="memory://").ask(), **arguments)
 
 
-def test_state_is_not_asked_for_in_memory():
-    study = make_study("s", storage="memory://")
-    reporter = Reporter(study.ask(), checkpoint_seconds=0)
-    reporter.report(1.0, 0, state=lambda: pytest.fail("nothing in memory outlives its process"))
-    assert study.trials[0].state == TrialState.RUNNING
+def test_checkpoint_of_an_earlier_hpolab_is_restored(url):
+    trial = make_study("s", storage=url).ask()
+    head = {"step": 3, "reports": {"3": 0.5}}
+    head["progress"] = {
+        "best_value": 0.5,
+        "best_step": 3,
+        "without_improvement": 0,
+        "elapsed_seconds": 1.0,
+    }
+    raw = seal(b"hpolab checkpoint 1\n", head, b"weights")
+    TrialCheckpoints(default_store(trial.study), "s", 0).save(Checkpoint.from_bytes(raw))
+    reporter = Reporter(trial)
+    assert reporter.restore() == b"weights"
+    assert reporter.next_step == 4

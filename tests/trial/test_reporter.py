@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import math
+import random
 from dataclasses import FrozenInstanceError, fields
 
+import numpy as np
 import optuna
 import pytest
+import torch
 from optuna.pruners import NopPruner, ThresholdPruner
 from optuna.trial import TrialState
+from sklearn.linear_model import SGDClassifier
 
 from hpolab import (
     Diverged,
@@ -19,6 +23,7 @@ from hpolab import (
     ReporterSettings,
     make_study,
 )
+from hpolab.trial.packing import BytesState
 from hpolab.trial.reporter import StepReport, report_together
 
 
@@ -39,39 +44,55 @@ def test_reports_reach_the_study():
     assert not reporter.improved
 
 
-@pytest.mark.parametrize("state", [{"weights": [1.0]}, b"weights"], ids=["dict", "bytes"])
-def test_state_that_is_no_function_is_refused_at_the_first_report(state):
-    _, trial = ask()
-    with pytest.raises(InvalidType, match="`state` must be a function that returns bytes"):
-        Reporter(trial).report(1.0, 0, state=state)
+UNKEPT = {
+    "text": "weights",
+    "list": [1.0],
+    "number": 3,
+    "nothing": lambda: None,
+    "text of a function": lambda: "weights",
+    "a model": torch.nn.Linear(1, 1),
+    "a lambda in a dict": {"rate": lambda: 1.0},
+    "a class in a dict": {"model": torch.nn.Linear},
+    "an estimator in a dict": {"model": SGDClassifier()},
+    "objects in an array": {"runs": np.array([object()])},
+    "deep in a dict of a function": lambda: {"nets": [{"loader": iter([])}]},
+}
 
 
-@pytest.mark.parametrize("made", [{"weights": [1.0]}, None, "text"], ids=["dict", "None", "text"])
-def test_state_that_is_not_made_of_bytes_is_refused_when_it_is_due(made, tmp_path):
-    study = make_study("s", storage=f"sqlite:///{tmp_path}/s.db")
-    with (
-        pytest.raises(InvalidType, match="`state` must be a function that returns bytes"),
-        Reporter(study.ask(), checkpoint_seconds=0) as reporter,
-    ):
-        reporter.report(1.0, 0, state=lambda: made)
+@pytest.mark.parametrize("storage", ["memory", "sqlite"])
+@pytest.mark.parametrize("state", UNKEPT.values(), ids=UNKEPT.keys())
+def test_state_that_cannot_be_kept_is_refused_at_the_first_report(state, storage, tmp_path):
+    url = "memory://" if storage == "memory" else f"sqlite:///{tmp_path}/s.db"
+    reporter = Reporter(make_study("s", storage=url).ask(), checkpoint_seconds=1000)
+    with pytest.raises(InvalidType, match=r"`state(`|\[).*(lambda: pickle.dumps|\"model\": model)"):
+        reporter.report(1.0, 0, state=state)
 
 
 @pytest.mark.parametrize("kind", [bytes, bytearray, memoryview])
-def test_state_of_whatever_bytes_is_kept(kind, tmp_path):
+@pytest.mark.parametrize("is_function", [True, False])
+def test_state_of_whatever_bytes_is_kept(kind, is_function, tmp_path):
     study = make_study("s", storage=f"sqlite:///{tmp_path}/s.db")
     trial = study.ask()
-    Reporter(trial, checkpoint_seconds=0).report(1.0, 0, state=lambda: kind(b"weights"))
+    state = kind(b"weights")
+    Reporter(trial, checkpoint_seconds=0).report(
+        1.0, 0, state=(lambda: state) if is_function else state
+    )
     assert Reporter(trial).restore() == b"weights"
 
 
-def test_state_is_made_only_when_a_checkpoint_is_due(tmp_path):
-    # It may be costly, and what it keeps is what the report has just said.
+def test_state_is_made_at_the_first_report_and_when_a_checkpoint_is_due(tmp_path):
+    # It may be costly. The first time tells whether it can be kept.
     study = make_study("s", storage=f"sqlite:///{tmp_path}/s.db")
     made = []
     reporter = Reporter(study.ask(), checkpoint_seconds=1000)
     for step in range(5):
         reporter.report(1.0, step, state=lambda: made.append(1) or b"")
-    assert not made
+    assert len(made) == 1
+
+
+def test_objectives_make_their_state_only_when_a_checkpoint_is_due():
+    reporter = Reporter(make_study("s", storage="memory://").ask(), checkpoint_seconds=0)
+    reporter.report(1.0, 0, state=BytesState(lambda: pytest.fail("nothing in memory is kept")))
 
 
 def test_direction_decides_what_improves():
@@ -318,6 +339,42 @@ def test_settings_do_not_change():
     assert reporter.settings == ReporterSettings(patience=3)
     with pytest.raises(FrozenInstanceError):
         reporter.settings.patience = 4
+
+
+def noisy(lr, reporter):
+    rng, weight, best = random.Random(reporter.seed), 5.0, 5.0
+    for step in reporter.steps(20):
+        weight -= lr * 2 * (weight + rng.gauss(0, 1))
+        reporter.report(weight**2, step)
+        best = weight if reporter.improved else best
+    return best
+
+
+@pytest.mark.parametrize("which", ["best", "number", "trial"])
+@pytest.mark.parametrize("seed", [None, 3])
+@pytest.mark.parametrize("patience", [None, 2])
+def test_loop_is_repeated_for_the_model_of_a_trial(seed, patience, which, caplog):
+    def objective(trial):
+        lr = trial.suggest_float("lr", 1e-3, 0.5, log=True)
+        return noisy(lr, Reporter(trial, patience=patience)) ** 2
+
+    if seed is None:
+        study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
+    else:
+        study = make_study("s", storage="memory://", seed=seed, pruner="none")
+    study.optimize(objective, n_trials=4)
+    trial = study.best_trial if which == "best" else study.trials[1]
+    asked = {"best": None, "number": 1, "trial": trial}[which]
+    with caplog.at_level("WARNING"):
+        assert noisy(trial.params["lr"], Reporter.repeating(study, asked)) ** 2 == trial.value
+    assert "differs" not in caplog.text
+
+
+@pytest.mark.parametrize(("trial", "message"), [(7, "got 7"), (0, "got 0"), (None, "without one")])
+def test_what_is_not_finished_is_not_repeated(trial, message):
+    study, _ = ask()
+    with pytest.raises(InvalidArgument, match=message):
+        Reporter.repeating(study, trial)
 
 
 def test_without_a_trial_the_direction_is_needed():

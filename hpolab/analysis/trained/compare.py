@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -12,7 +11,8 @@ from optuna.samplers import BaseSampler
 
 from hpolab.analysis.comparison import Comparison
 from hpolab.analysis.contender import TEST_KEY, TUNED_KEY
-from hpolab.analysis.trained.fresh_scores import FreshScores, with_rows
+from hpolab.analysis.trained.contenders import objectives_of
+from hpolab.analysis.trained.fresh_scores import FreshScores, with_metrics, with_rows
 from hpolab.analysis.trained.trainings import (
     MARK_KEYS,
     as_part_of,
@@ -26,28 +26,26 @@ from hpolab.errors import (
     RecipeMismatch,
     StudyNotFound,
     check_count,
-    one_of,
 )
 from hpolab.fingerprint import data_fingerprint
 from hpolab.keywords import checks_keywords
-from hpolab.logs import get_logger
-from hpolab.objectives.base import Objective
 from hpolab.running.run import RunOptions, run
-from hpolab.search_space.near import meant_name
-from hpolab.search_space.space import SearchSpace, as_space
 from hpolab.seeding import check_seed, derive_seed
 from hpolab.storage.url import open_storage
 from hpolab.studies.recipe import check_search_space
 from hpolab.studies.study import make_study, stored_study
 from hpolab.studies.trials import is_begun
-from hpolab.torch.optimizers import OPTIMIZERS, optimizer_space
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
+    from os import PathLike
     from typing import Unpack
 
     from optuna import Study
     from optuna.storages import BaseStorage
+
+    from hpolab.objectives.base import Objective
+    from hpolab.search_space.space import SearchSpace
 
 __all__ = [
     "compare",
@@ -55,8 +53,6 @@ __all__ = [
     "load_comparison",
     "studies_of_comparison",
 ]
-
-_logger = get_logger(__name__)
 
 _CONTENDER_KEY = MARK_KEYS["comparison"]
 _TEST_DATA_KEY = "hpolab:test_data"
@@ -92,7 +88,7 @@ def compare(
     *,
     study_name: str,
     n_trials: int,
-    storage: str | BaseStorage | None = None,
+    storage: str | PathLike[str] | BaseStorage | None = None,
     test: Any = None,
     n_test_seeds: int = 3,
     n_repeats: int = 1,
@@ -125,7 +121,8 @@ def compare(
             with its own space.
         contenders: Names of optimizers (`OPTIMIZERS`), or name -> search space, or name ->
             objective. A dict of ranges, such as ``{"lr": (1e-4, 1e-2)}``, is the objective's search
-            space with these tuned and everything else at its default.
+            space with these tuned and everything else at its default. Under the name of an
+            optimizer, as in ``{"adadelta": {"lr": (0.1, 10.0)}}``, it is that optimizer's.
         study_name: The comparison's name. A contender's study is called ``study_name-contender``,
             and those of its further tunings ``study_name-contender-repeat1`` and so on.
         n_trials: The number of trials of each tuning, 1 or above.
@@ -147,14 +144,16 @@ def compare(
             seeds.
 
     Raises:
-        InvalidArgument: If a name is unknown, a space has no optimizer to replace, the directions
-            of objectives differ, or tunings are to be repeated with a sampler object.
+        InvalidArgument: If a name is unknown, or is that of an optimizer (or a loss, a boosting, a
+            trainer) which the contender does not train; a space has no optimizer to replace, or a
+            parameter that nothing reads; the directions of objectives differ; or tunings are to
+            be repeated with a sampler object.
         InvalidType: If an argument is of the wrong type.
         RecipeMismatch: If a comparison of this name was begun with another search space, sampler,
             pruner, seed, or other data.
 
     Example:
-        >>> from hpolab import FunctionObjective
+        >>> from hpolab import FunctionObjective, SearchSpace
         >>> def descend(params, reporter):
         ...     return (params["x"] - 0.3) ** 2
         >>> space = SearchSpace({"x": (0.0, 1.0)})
@@ -173,10 +172,14 @@ def compare(
     check_count("n_repeats", n_repeats)
     check_seed(seed)
     check_min_difference(min_difference)
-    objectives = _objectives(objective, contenders)
+    objectives = objectives_of(objective, contenders)
     _check_names(study_name, objectives, n_repeats)
     for name, each in objectives.items():
-        each.check()
+        try:
+            each.check()
+        except (InvalidArgument, InvalidType) as error:
+            error.add_note(f"Raised for contender {name!r}.")
+            raise
         _check_can_repeat(_of_contender(sampler, name), n_repeats)
     opened = open_storage(storage)
     test_data = None if test is None else data_fingerprint(test)
@@ -393,7 +396,9 @@ def _check_test_data(study: Study, test_data: str | None) -> None:
 
 
 @checks_keywords()
-def load_comparison(study_name: str, *, storage: str | BaseStorage | None = None) -> Comparison:
+def load_comparison(
+    study_name: str, *, storage: str | PathLike[str] | BaseStorage | None = None
+) -> Comparison:
     """Return a comparison as it stands in a storage, without running anything.
 
     Args:
@@ -420,74 +425,11 @@ def load_comparison(study_name: str, *, storage: str | BaseStorage | None = None
 
 
 def _with_rows(found: Comparison, storage: BaseStorage) -> Comparison:
-    trainings = _study_name(found.study_name, _TRAININGS, 0)
-    if trainings not in optuna.get_all_study_names(storage):
-        return found
-    return with_rows(found, stored_study(trainings, storage))
-
-
-def _objectives(objective: Any, contenders: Any) -> dict[str, Objective]:
-    """Return an objective for each contender."""
-    if isinstance(contenders, str) or not len(contenders):
-        raise InvalidArgument(f"`contenders` must be several, got {contenders!r}.")
-    if objective is not None and not isinstance(objective, Objective):
-        raise InvalidType(f"`objective` must be an Objective, got {type(objective).__name__}.")
-    if not isinstance(contenders, dict):
-        contenders = {name: _optimizer_of(objective, name) for name in contenders}
-    made = {}
-    for name, each in contenders.items():
-        if isinstance(each, Mapping) and objective is not None:
-            each = _tuning_only(objective, name, each)
-        if isinstance(each, SearchSpace) and objective is not None:
-            each = objective.with_search_space(each)
-        if not isinstance(each, Objective):
-            raise InvalidType(
-                "`contenders` must be names of optimizers, search spaces with an `objective`, or "
-                f"objectives, got {type(each).__name__} for {name!r}."
-            )
-        made[str(name)] = each
-    directions = {each.direction for each in made.values()}
-    if len(directions) > 1:
-        raise InvalidArgument("`contenders` must have one direction, got both.")
-    return made
-
-
-def _tuning_only(objective: Objective, name: str, ranges: Mapping[str, Any]) -> SearchSpace:
-    """Return a space in which ``ranges`` are tuned and all else stays at its default."""
-    space = objective.search_space
-    if space.conditional:  # no name says which branch is meant
-        return as_space("contenders", ranges)
-    defaults = space.defaults()
-    changes = defaults | {each: spec for each, spec in ranges.items() if each in defaults}
-    added = {each: spec for each, spec in ranges.items() if each not in defaults}
-    known = [*defaults, *objective._known_names()]
-    for each in added.keys() - set(known):
-        meant = meant_name(each, known)
-        if meant is not None:
-            raise InvalidArgument(
-                f"`contenders` must name parameters of the objective, got {each!r} for {name!r}. "
-                f"Did you mean {meant!r}? A parameter that is meant to be new is given in a "
-                "SearchSpace."
-            )
-        _logger.warning(
-            f"Contender {name!r} tunes {each!r}, which the objective's search space has not: its "
-            "trainer must read it."
-        )
-    return space.override(**changes) | added
-
-
-def _optimizer_of(objective: Any, name: str) -> SearchSpace:
-    """Return the objective's space with another optimizer in the place of its own."""
-    one_of("contenders", name, OPTIMIZERS)
-    space = objective.search_space
-    present = space.defaults().get("optimizer")
-    if present is None:
-        raise InvalidArgument(
-            "`objective` must have a search space with an 'optimizer' where contenders are "
-            f"optimizers, got the parameters {sorted(space.defaults())}."
-        )
-    if "optimizer" in space.distributions():  # a choice, each with its branch
-        settled: SearchSpace = space.override(optimizer=name)
-        return settled
-    rest: SearchSpace = space.without(optimizer_space(present).defaults())
-    return rest | optimizer_space(name)
+    """Return a comparison with what is known of its trainings on fresh seeds beside the scores."""
+    names = optuna.get_all_study_names(storage)
+    for repeat in range(max(len(each.tunings) for each in found.contenders.values())):
+        trainings = _study_name(found.study_name, _TRAININGS, repeat)
+        if trainings in names:
+            study = stored_study(trainings, storage)
+            found = with_metrics(with_rows(found, study) if repeat == 0 else found, study, repeat)
+    return found

@@ -212,6 +212,7 @@ def confirm(
     return load_confirmation(confirmation_study)
 
 
+@checks_keywords()
 def load_confirmation(study: Study) -> Confirmation:
     """Return what a confirmation has found, from the study that holds its trainings.
 
@@ -397,12 +398,9 @@ def _check_objective(study: Study, objective: Objective) -> None:
             "`objective` must be an objective of hpolab's, which can train outside a trial, got "
             f"{type(objective).__name__}: a function of a trial cannot."
         )
-    for method in ("fit", "evaluate"):
-        if getattr(type(objective), method) is getattr(Objective, method):
-            raise InvalidArgument(
-                f"`objective` must have `fit` and `evaluate` to be confirmed, got a "
-                f"{type(objective).__name__} without `{method}`."
-            )
+    why_not = objective.why_not_confirmed()
+    if why_not is not None:
+        raise InvalidArgument(why_not)
     objective.check_direction(study)
     objective.check()
     objective.compare_facts(study)

@@ -23,6 +23,8 @@ from hpolab.trial.checkpoint import TrialCheckpoints, default_store
 from hpolab.trial.lease import requeue_dead_trials
 
 if TYPE_CHECKING:
+    from os import PathLike
+
     from optuna import Study
     from optuna.storages import BaseStorage
 
@@ -44,7 +46,10 @@ class Deletion:
 
 @checks_keywords()
 def delete_study(
-    study_name: str, *, storage: str | BaseStorage | None = None, force: bool = False
+    study_name: str,
+    *,
+    storage: str | PathLike[str] | BaseStorage | None = None,
+    force: bool = False,
 ) -> list[str]:
     """Delete a study for good, with its confirmations, ensemble, post-processing and checkpoints.
 

@@ -55,7 +55,7 @@ _ENSEMBLE_KEY = "hpolab:ensemble"
 _RIVAL = "one model of all rows"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Ensemble(Result):
     """What averaging over folds brings.
 
@@ -106,6 +106,9 @@ class Ensemble(Result):
         ]
         head = ["", f"test {self.metric}", "improvement over one model"]
         return TextTable(head, rows, frozenset([2]))
+
+    def _in_one_line(self) -> str:
+        return self.verdict
 
     def _parts(self) -> list[str | TextTable]:
         head = f"{self.metric} on the test data ({self.direction}), {self.n_seeds} seeds"
@@ -230,6 +233,7 @@ def fold_ensemble(
     return found
 
 
+@checks_keywords()
 def load_ensemble(study: Study) -> Ensemble | None:
     """Return what `fold_ensemble` has found for a study that it was given; None if nothing."""
     stored = study.user_attrs.get(_ENSEMBLE_KEY)
@@ -246,6 +250,7 @@ def load_ensemble(study: Study) -> Ensemble | None:
     return Ensemble(**stored, improvement=improvement)
 
 
+@checks_keywords()
 def average(predictions: Sequence[Any]) -> Any:
     """Return the mean of predictions of one form: arrays, or dicts and lists of arrays.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -11,6 +12,7 @@ from hpolab.analysis.trained.trainings import (
     FitAndEvaluate,
     QueuedParams,
     TrainingQueue,
+    metric_of,
     outcomes_of,
 )
 from hpolab.seeding import derive_seed
@@ -28,7 +30,7 @@ if TYPE_CHECKING:
     from hpolab.objectives.base import Objective
     from hpolab.running.run import RunOptions
 
-__all__ = ["FreshScores", "with_rows"]
+__all__ = ["FreshScores", "with_metrics", "with_rows"]
 
 
 @dataclass(frozen=True)
@@ -126,6 +128,40 @@ def with_rows(comparison: Comparison, trainings: Study) -> Comparison:
         key = "" if best is None else f"{name}/{best.number}"
         rows = outcomes[key].first_rows(len(each.test_scores)) if key in outcomes else None
         contenders[name] = replace(each, test_rows=rows)
+    return replace(comparison, contenders=contenders)
+
+
+def with_metrics(comparison: Comparison, trainings: Study, repeat: int) -> Comparison:
+    """Return a comparison whose contenders have all metrics of one of their tunings.
+
+    Args:
+        comparison: A comparison.
+        trainings: The study that holds the trainings of that tuning on fresh seeds.
+        repeat: Which of the tunings.
+    """
+    trials = trainings.get_trials(deepcopy=False)
+    outcomes, score = outcomes_of(trials), metric_of(trials)
+    contenders = dict(comparison.contenders)
+    for name, each in comparison.contenders.items():
+        if repeat >= len(each.tunings):
+            continue
+        tuning = each.tunings[repeat]
+        best = best_trial(tuning.study)
+        key = "" if best is None else f"{name}/{best.number}"
+        of_seeds = outcomes[key].metrics if key in outcomes else {}
+        columns = {
+            metric: tuple(
+                of_seeds.get(i, {}).get(metric, math.nan) for i in range(len(tuning.test_scores))
+            )
+            for metric in dict.fromkeys(each for values in of_seeds.values() for each in values)
+            if metric != score and not metric.endswith(" (error)")
+        }
+        if repeat == 0:
+            contenders[name] = replace(each, test_metrics=columns)
+            continue
+        repeats = list(each.repeats)
+        repeats[repeat - 1] = replace(repeats[repeat - 1], test_metrics=columns)
+        contenders[name] = replace(each, repeats=tuple(repeats))
     return replace(comparison, contenders=contenders)
 
 

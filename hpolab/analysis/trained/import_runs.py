@@ -27,13 +27,14 @@ from hpolab.frames import is_frame, read_rows
 from hpolab.keywords import checks_keywords
 from hpolab.search_space.ranges import make_distribution
 from hpolab.storage.url import open_storage
-from hpolab.studies.imported import IMPORT_KEY, RUN_KEY
+from hpolab.studies.imported import IMPORT_KEY, ROW_KEY, RUN_KEY
 from hpolab.studies.study import make_study
 from hpolab.studies.trials import METRICS_KEY
 from hpolab.trial.lease import ERROR_KEY
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
+    from os import PathLike
 
     from optuna import Study
     from optuna.storages import BaseStorage
@@ -66,6 +67,7 @@ class _Run:
     """One run. If it has no value, ``error`` says why."""
 
     id: str
+    label: str
     value: float | None
     error: str
     params: Mapping[str, Any]
@@ -93,7 +95,7 @@ def import_runs(
     value: str,
     direction: str,
     params: Sequence[str] | Mapping[str, Any] | None = None,
-    storage: str | BaseStorage | None = "memory://",
+    storage: str | PathLike[str] | BaseStorage | None = "memory://",
     baseline: str | int | None = None,
     run_id: str | None = None,
     metrics: Sequence[str] = (),
@@ -127,7 +129,8 @@ def import_runs(
             there are none, all columns that have no other meaning here or in W&B, so name
             ``metrics`` then.
         storage: As in `make_study`.
-        baseline: The id of the run that others are compared with.
+        baseline: The id of the run that others are compared with; its row, from 1, if no column
+            names the runs.
         run_id: The column that names the runs. By default the first of run, run_id, ID, id, Name
             that names each run once; without such a column, a run is recognized by its cells.
         metrics: Columns that are not parameters. Their numbers become metrics of the trial, shown
@@ -170,6 +173,7 @@ def import_runs(
     ranges |= stored.ranges
     trials = {run.id: _trial(run, ranges) for run in runs}
     baseline = _baseline(baseline, trials) if baseline is not None else stored.baseline
+    known = [each for each in trials if each in stored.trials]
     new = [trial for each, trial in trials.items() if _is_new(each, trial, stored.trials)]
     study = make_study(study_name, storage=opened, direction=direction)
     counts = Counter(trial.state for trial in (stored.trials | trials).values())
@@ -182,6 +186,8 @@ def import_runs(
         "n_complete": counts[TrialState.COMPLETE],
         "n_failed": counts[TrialState.FAIL],
         "n_left_out": n_unfinished,
+        "is_reordered": stored.is_reordered
+        or any(_row(trials[each]) != _row(stored.trials[each]) for each in known),
     }
     if study.user_attrs.get(IMPORT_KEY) != mark:
         # Before the trials, so that an import that was killed can be resumed.
@@ -215,6 +221,14 @@ def _csv_rows(path: Path) -> list[dict[str, str]]:
     except FileNotFoundError:
         raise DataNotFound(
             f"`source` must be a CSV file, got {path}, which does not exist."
+        ) from None
+    except OSError as error:
+        raise InvalidArgument(
+            f"`source` must be a CSV file, got {path}, which cannot be read: {error.strerror}."
+        ) from None
+    except UnicodeDecodeError:
+        raise InvalidArgument(
+            f"`source` must be a CSV file, got {path}, which is no text in UTF-8: save it as CSV."
         ) from None
     head = text.partition("\n")[0]
     reader = csv.DictReader(text.splitlines(), delimiter=max(",;\t", key=head.count))
@@ -348,8 +362,8 @@ def _runs(rows: Sequence[Mapping[str, Any]], columns: _Columns) -> tuple[list[_R
         each: str(of_run[-1].get(columns.state or "", "")).lower() for each, of_run in grouped
     }
     ended = [
-        _run(each, of_run, columns, states[each])
-        for each, of_run in grouped
+        _run(each, of_run, columns, states[each], place + 1)
+        for place, (each, of_run) in enumerate(grouped)
         if states[each] not in _UNFINISHED
     ]
     if not ended:
@@ -383,58 +397,65 @@ def _rows_by_run(
     return list(grouped.items())
 
 
-def _run(found: str, rows: Sequence[Mapping[str, Any]], columns: _Columns, state: str) -> _Run:
+def _run(
+    found: str, rows: Sequence[Mapping[str, Any]], columns: _Columns, state: str, row_number: int
+) -> _Run:
+    """Return a run; ``row_number`` is its place in the table if no column names the runs."""
     steps = columns.steps
+    label = f"run {found!r}" if columns.run_id is not None else f"row {row_number}"
     if steps is not None:
-        rows = sorted(rows, key=lambda row: _step(found, row.get(steps, 0)))
+        rows = sorted(rows, key=lambda row: _step(label, row.get(steps, 0)))
     cells: dict[str, Any] = {}
     for row in rows:
         for param, column in columns.params.items():
             if cells.get(column, row.get(column)) != row.get(column, cells.get(column)):
                 raise InvalidArgument(
                     f"`params` must be the same in all rows of a run, got {cells[column]!r} and "
-                    f"{row[column]!r} for {param!r} of run {found!r}."
+                    f"{row[column]!r} for {param!r} of {label}."
                 )
         cells |= row
-    value = _value(found, rows[-1].get(columns.value), columns.value)
+    value = _value(label, rows[-1].get(columns.value), columns.value)
     error = f"the run {state}" if state in _BROKEN else ""
     if value is None:
         error = error or f"the table has no finite {columns.value!r} of the run"
     kept = {*columns.params.values(), columns.value}
     measured = {name: cells[name] for name in columns.metrics if _is_finite(cells.get(name))}
-    recorded = {METRICS_KEY: measured} if measured else {}
+    recorded: dict[str, Any] = {METRICS_KEY: measured} if measured else {}
+    if columns.run_id is None:
+        recorded[ROW_KEY] = row_number
     return _Run(
         id=found,
+        label=label,
         value=None if error else value,
         error=error,
         params={p: cells[column] for p, column in columns.params.items() if column in cells},
         attrs={key: cell for key, cell in cells.items() if key not in kept} | recorded,
-        reports=_reports(found, rows, columns),
+        reports=_reports(label, rows, columns),
     )
 
 
-def _reports(found: str, rows: Sequence[Mapping[str, Any]], columns: _Columns) -> dict[int, float]:
+def _reports(label: str, rows: Sequence[Mapping[str, Any]], columns: _Columns) -> dict[int, float]:
     reports = {}
     for row in rows:
-        value = _value(found, row.get(columns.value), columns.value)
+        value = _value(label, row.get(columns.value), columns.value)
         if columns.steps is not None and columns.steps in row and value is not None:
-            reports[_step(found, row[columns.steps])] = value
+            reports[_step(label, row[columns.steps])] = value
     return reports
 
 
-def _step(found: str, cell: Any) -> int:
+def _step(label: str, cell: Any) -> int:
     if isinstance(cell, bool | str) or not math.isfinite(cell) or cell != int(cell) or cell < 0:
         raise InvalidArgument(
-            f"`steps` must hold whole numbers of 0 or above, got {cell!r} in run {found!r}."
+            f"`steps` must hold whole numbers of 0 or above, got {cell!r} in {label}."
         )
     return int(cell)
 
 
-def _value(found: str, cell: Any, column: str) -> float | None:
+def _value(label: str, cell: Any, column: str) -> float | None:
     """Return a run's value; None if it is missing or not finite."""
     if isinstance(cell, bool | str):
         raise InvalidArgument(
-            f"`value` must be a column of numbers, got {cell!r} in {column!r} of run {found!r}."
+            f"`value` must be a column of numbers, got {cell!r} in {column!r} of {label}."
         )
     return float(cell) if cell is not None and math.isfinite(cell) else None
 
@@ -493,6 +514,7 @@ class _Stored:
     trials: dict[str, FrozenTrial]
     ranges: dict[str, BaseDistribution]
     baseline: str | None
+    is_reordered: bool = False
 
 
 def _stored(name: str, storage: BaseStorage) -> _Stored:
@@ -513,7 +535,7 @@ def _stored(name: str, storage: BaseStorage) -> _Stored:
     if mark is None:
         return _Stored(runs, {}, None)
     ranges = {each: json_to_distribution(text) for each, text in mark["ranges"].items()}
-    return _Stored(runs, ranges, mark["baseline"])
+    return _Stored(runs, ranges, mark["baseline"], mark.get("is_reordered", False))
 
 
 def _trial(run: _Run, ranges: Mapping[str, BaseDistribution]) -> FrozenTrial:
@@ -530,7 +552,7 @@ def _trial(run: _Run, ranges: Mapping[str, BaseDistribution]) -> FrozenTrial:
     except ValueError as error:
         raise InvalidArgument(
             f"`params` must lie in the ranges of the study, those of an earlier import included; "
-            f"run {run.id!r} does not: {error} Import the whole table under another "
+            f"{run.label} does not: {error} Import the whole table under another "
             "`study_name`, or give wider ranges: `params={name: (low, high)}`."
         ) from None
 
@@ -560,8 +582,16 @@ def _is_new(found: str, trial: FrozenTrial, stored: Mapping[str, FrozenTrial]) -
     return False
 
 
+def _row(trial: FrozenTrial) -> int | None:
+    return trial.user_attrs.get(ROW_KEY)
+
+
 def _baseline(baseline: str | int, trials: Mapping[str, FrozenTrial]) -> str:
-    found = one_of("baseline", str(baseline), trials)
+    by_row = {str(_row(trial)): found for found, trial in trials.items() if _row(trial)}
+    given = str(baseline)
+    found = (
+        by_row[one_of("baseline", given, by_row)] if by_row else one_of("baseline", given, trials)
+    )
     if trials[found].value is None:
         raise InvalidArgument(f"`baseline` must be a run with a value, got {found!r}, without one.")
     return found

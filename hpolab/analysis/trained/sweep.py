@@ -20,7 +20,8 @@ from hpolab.analysis.trained.trainings import (
     check_is_free_for,
     marks_in,
 )
-from hpolab.analysis.wording import listed, short
+from hpolab.analysis.wording import count, listed, short
+from hpolab.display import Displayed
 from hpolab.errors import InvalidArgument, InvalidType, StudyNotFound, check_seconds, one_of
 from hpolab.keywords import checks_keywords
 from hpolab.objectives.base import Objective
@@ -34,6 +35,7 @@ from hpolab.tables import TextTable
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from os import PathLike
     from typing import Unpack
 
     from optuna import Study
@@ -57,8 +59,8 @@ SETTINGS = ("max_steps", "patience")
 """What a stage may vary besides parameters: how long an objective trains, and its patience."""
 
 
-@dataclass(frozen=True)
-class SweepTrial:
+@dataclass(frozen=True, repr=False)
+class SweepTrial(Displayed):
     """One configuration of a stage.
 
     Attributes:
@@ -77,9 +79,13 @@ class SweepTrial:
     study_name: str
     number: int
 
+    def _in_one_line(self) -> str:
+        of = f"trial {self.number} of {self.study_name!r}"
+        return f"{of}, {listed({**self.params, **self.settings})}: {short(self.value)}"
 
-@dataclass(frozen=True)
-class SweepStage:
+
+@dataclass(frozen=True, repr=False)
+class SweepStage(Displayed):
     """One stage.
 
     Attributes:
@@ -94,8 +100,24 @@ class SweepStage:
     best: SweepTrial | None
     studies: tuple[Study, ...] = field(repr=False, compare=False)
 
+    def _in_one_line(self) -> str:
+        best = self.best
+        found = (
+            "none complete" if best is None else f"best {short(best.value)}, {listed(best.changed)}"
+        )
+        return f"{self.name}, {count(len(self.trials), 'trial')}, {found}"
 
-@dataclass(frozen=True)
+    def _parts(self) -> list[str | TextTable]:
+        names = list(dict.fromkeys(name for trial in self.trials for name in trial.changed))
+        rows = [
+            [str(t.number), *(short(t.changed.get(name)) for name in names), short(t.value)]
+            for t in self.trials
+        ]
+        strong = frozenset(row for row, trial in enumerate(self.trials) if trial is self.best)
+        return [f"Stage {self.name}", TextTable(["trial", *names, "value"], rows, strong)]
+
+
+@dataclass(frozen=True, repr=False)
 class Sweep(Result):
     """What a sweep has found.
 
@@ -119,6 +141,11 @@ class Sweep(Result):
         head = ["stage", "trials", "best of them", "value", "gain on the stages before"]
         note = "Gains are those of single runs: unconfirmed."
         return TextTable(head, rows, strong, note)
+
+    def _in_one_line(self) -> str:
+        best = listed({**self.best.params, **self.best.settings})
+        stages = count(len(self.stages), "stage")
+        return f"{self.study_name!r}, {stages}, best {short(self.best.value)} with {best}"
 
     def _parts(self) -> list[str | TextTable]:
         best = listed({**self.best.params, **self.best.settings})
@@ -160,7 +187,7 @@ def sweep(
     stages: Mapping[str, Mapping[str, Sequence[Any]]],
     *,
     study_name: str,
-    storage: str | BaseStorage | None = None,
+    storage: str | PathLike[str] | BaseStorage | None = None,
     start: Mapping[str, Any] | None = None,
     seed: int = 0,
     **run_options: Unpack[RunOptions],
@@ -311,7 +338,9 @@ def _is_unfinished(study: Study) -> bool:
 
 
 @checks_keywords()
-def load_sweep(study_name: str, *, storage: str | BaseStorage | None = None) -> Sweep:
+def load_sweep(
+    study_name: str, *, storage: str | PathLike[str] | BaseStorage | None = None
+) -> Sweep:
     """Return a sweep as it stands in a storage, without running anything.
 
     Args:

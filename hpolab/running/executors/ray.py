@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from numbers import Real
 from typing import TYPE_CHECKING, Any
 
@@ -126,6 +126,8 @@ class RayExecutor(Executor):
                 "num_gpus": self.gpus_per_worker,
                 "runtime_env": dict(self.runtime_env or {}),
             }
+            # Hundreds of workers would send a line for each trial to the one that watches.
+            plan = replace(plan, trial_lines=False)
             described = describe(study, objective, plan, settings)
             crew = RayCrew(study, plan, namespace_of(study), described, options)
             try:

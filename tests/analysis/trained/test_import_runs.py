@@ -25,6 +25,7 @@ from hpolab import (
     load_study,
     make_study,
     recommend,
+    terminal_report,
 )
 from hpolab.cli import app
 from hpolab.studies.imported import IMPORT_KEY, RUN_KEY, imported_baseline
@@ -411,3 +412,50 @@ def test_recommender_runs_have_their_best(seed_table, value, run):
     best = recommend(study).best
     assert best.run == run
     assert (best.params["optimizer"], best.params["learning_rate"]) == ("nadam", 0.01)
+
+
+UNNAMED_RUNS = [{"lr": 10.0**-i, "accuracy": score} for i, score in ((1, 0.5), (2, 0.9), (3, 0.7))]
+
+
+def unnamed(rows, **settings):
+    return import_runs(
+        rows, study_name="unnamed", value="accuracy", direction="maximize", **settings
+    )
+
+
+def test_runs_that_no_column_names_are_called_by_their_row():
+    study = unnamed(UNNAMED_RUNS, baseline=1)
+    text = terminal_report(study)
+    assert "Best accuracy 0.9 with row 2, 0.5 with the baseline" in " ".join(text.split())
+    assert study.trials[1].user_attrs[RUN_KEY] not in text
+    assert recommend(study).best.run == "row 2"
+    assert "1 (row 2)" in str(recommend(study))
+
+
+def test_row_of_a_baseline_must_be_in_the_table():
+    with pytest.raises(InvalidArgument, match=r"`baseline` must be .*'1'.*'3'.* got '4'"):
+        unnamed(UNNAMED_RUNS, baseline=4)
+
+
+def test_error_in_a_table_without_names_says_its_row():
+    rows = [*UNNAMED_RUNS, {"lr": 0.2, "accuracy": "high"}]
+    with pytest.raises(InvalidArgument, match=r"got 'high' in 'accuracy' of row 4"):
+        unnamed(rows)
+
+
+def test_rows_in_another_order_are_not_called_by_two_rows(tmp_path):
+    storage = f"sqlite:///{tmp_path}/s.db"
+    unnamed(UNNAMED_RUNS, storage=storage)
+    newer = {"lr": 0.05, "accuracy": 0.95}
+    study = unnamed([newer, *UNNAMED_RUNS], storage=storage)
+    assert len(study.trials) == 4
+    text = terminal_report(study)
+    assert "Best accuracy 0.95 with trial 3" in text
+    assert "row 1" not in text
+
+
+def test_rows_added_below_keep_the_others_numbers(tmp_path):
+    storage = f"sqlite:///{tmp_path}/s.db"
+    unnamed(UNNAMED_RUNS, storage=storage)
+    study = unnamed([*UNNAMED_RUNS, {"lr": 0.05, "accuracy": 0.95}], storage=storage)
+    assert "Best accuracy 0.95 with row 4" in terminal_report(study)

@@ -1,0 +1,133 @@
+"""Which values of a choice a parameter can stand beside: what an optimizer's name reaches."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from optuna.distributions import CategoricalDistribution
+
+from hpolab.search_space.choice import Choice
+from hpolab.search_space.entries import Fixed, Range
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from optuna.distributions import BaseDistribution
+
+    from hpolab.search_space.entries import Entries, Entry
+    from hpolab.search_space.space import SearchSpace
+
+__all__ = ["choices_of", "corners", "values_beside", "values_of"]
+
+
+def values_of(space: SearchSpace, name: str) -> frozenset[Any]:
+    """Return every value that a trial of a space may have of a fixed value or a choice.
+
+    Args:
+        space: The space.
+        name: The trainer's name of it, such as ``"optimizer"``.
+
+    Returns:
+        None is among them if the space does not always have it. Of a range of numbers, its ends.
+
+    Example:
+        >>> from hpolab import optimizer_space
+        >>> sorted(values_of(optimizer_space(["sgd", "adam"]), "optimizer"))
+        ['adam', 'sgd']
+        >>> values_of(optimizer_space("adam"), "schedule")
+        frozenset({None})
+    """
+    return _values(space._entries, name) or frozenset([None])
+
+
+def values_beside(space: SearchSpace, name: str) -> dict[str, dict[str, frozenset[Any]]]:
+    """Return, for each parameter, the values of a choice that it can stand beside.
+
+    Args:
+        space: The space.
+        name: The trainer's name of the choice, such as ``"optimizer"``.
+
+    Returns:
+        Trainer name -> address -> values of the choice; a parameter of two branches has two
+        addresses. None is among the values where the choice may be missing.
+
+    Example:
+        >>> from hpolab import SearchSpace
+        >>> space = SearchSpace.choice("optimizer", {"adam": {"lr": (0.1, 1.0)}, "sgd": {"m": 1}})
+        >>> beside = values_beside(space | {"hidden": 4}, "optimizer")
+        >>> beside["lr"], sorted(beside["hidden"]["hidden"])
+        ({'adam.lr': frozenset({'adam'})}, ['adam', 'sgd'])
+    """
+    found: dict[str, dict[str, frozenset[Any]]] = {}
+    for address, trainer_name, values in _walk(space._entries, name, values_of(space, name), ""):
+        found.setdefault(trainer_name, {})[address] = values
+    return found
+
+
+def choices_of(space: SearchSpace) -> list[str]:
+    """Return the names whose values decide which other parameters a space has.
+
+    Example:
+        >>> from hpolab import optimizer_space
+        >>> choices_of(optimizer_space(["sgd", "adam"])), choices_of(optimizer_space("sgd"))
+        (['optimizer'], [])
+    """
+    return [name for name, entry in space._entries.named if isinstance(entry, Choice)]
+
+
+def corners(space: SearchSpace) -> Iterator[dict[str, Any]]:
+    """Yield trainer params that have each choice of each categorical parameter somewhere.
+
+    Numbers are at the low ends of their ranges, then at the high ends.
+
+    Example:
+        >>> from hpolab import SearchSpace
+        >>> list(corners(SearchSpace({"n": (1, 3), "act": ["relu", "elu"]})))[:3]
+        [{'n': 1, 'act': 'relu'}, {'n': 1, 'act': 'elu'}, {'n': 3, 'act': 'relu'}]
+    """
+    choices = [getattr(each, "choices", ()) for each in space.distributions().values()]
+    for end in ("low", "high"):
+        for i in range(max(map(len, choices), default=1) or 1):
+
+            def draw(_: str, distribution: BaseDistribution, i: int = i, end: str = end) -> Any:
+                if isinstance(distribution, CategoricalDistribution):
+                    return distribution.choices[i % len(distribution.choices)]
+                return getattr(distribution, end)
+
+            yield space._entries.draw(draw)
+
+
+def _values(entries: Entries, name: str) -> frozenset[Any]:
+    """Return the values of a choice that some entries settle; none if they do not settle it."""
+    own = dict(entries.named)
+    if name in own:
+        return _values_of_entry(own[name])
+    for entry in own.values():
+        if isinstance(entry, Choice):
+            parts = [_values(branch, name) for _, branch in entry.branches]
+            if any(parts):
+                return frozenset().union(*(part or {None} for part in parts))
+    return frozenset()
+
+
+def _values_of_entry(entry: Entry) -> frozenset[Any]:
+    if isinstance(entry, Fixed):
+        return frozenset([entry.value])
+    if isinstance(entry, Choice):
+        return frozenset(key for key, _ in entry.branches)
+    assert isinstance(entry, Range)
+    d = entry.distribution
+    ends = d.choices if isinstance(d, CategoricalDistribution) else (d.low, d.high)  # type: ignore[attr-defined]
+    return frozenset(ends)
+
+
+def _walk(
+    entries: Entries, name: str, values: frozenset[Any], prefix: str
+) -> Iterator[tuple[str, str, frozenset[Any]]]:
+    """Yield each parameter's address, trainer name, and the values of a choice beside it."""
+    for own, entry in entries.named:
+        yield f"{prefix}{own}", own, values
+        if isinstance(entry, Choice):
+            for key, branch in entry.branches:
+                below = frozenset([key]) if own == name else _values(branch, name) or values
+                yield from _walk(branch, name, below, f"{prefix}{key}.")
