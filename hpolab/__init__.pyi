@@ -100,8 +100,12 @@ from .torch.objective import TorchObjective
 from .torch.optimizers import OPTIMIZERS, optimizer_space
 from .torch.options import TrainedEpoch
 from .torch.schedules import SCHEDULES, schedule_space
+from .trackers.mlflow import MLflowTracker
+from .trackers.tensorboard import TensorBoardTracker
+from .trackers.wandb import WandbTracker
 from .trial.checkpoint import CheckpointFolder
 from .trial.reporter import Reporter, ReporterOptions, ReporterSettings
+from .trial.tracker import StudyEnd, TrackedStudy, TrackedTrial, Tracker, TrialEnd, TrialRun
 
 __all__ = [
     "DEFAULT_URL",
@@ -145,6 +149,7 @@ __all__ = [
     "LightGBMPruning",
     "LightningPruningCallback",
     "LocalProcesses",
+    "MLflowTracker",
     "ManualSampler",
     "MissingExtra",
     "Objective",
@@ -175,18 +180,26 @@ __all__ = [
     "StorageNotFound",
     "StoragePromises",
     "StorageUnavailable",
+    "StudyEnd",
     "StudyNotFound",
     "StudyOverview",
     "Sweep",
     "SweepStage",
     "SweepTrial",
     "TasteClusters",
+    "TensorBoardTracker",
     "TooManyFailures",
     "TorchObjective",
+    "TrackedStudy",
+    "TrackedTrial",
+    "Tracker",
     "TrainedEpoch",
+    "TrialEnd",
+    "TrialRun",
     "TrialSeededSampler",
     "Tuned",
     "TuningCurve",
+    "WandbTracker",
     "WorkerError",
     "WorkersDied",
     "__version__",

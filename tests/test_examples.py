@@ -42,6 +42,7 @@ SMALL = {
     },
     "recommender_outside_trainer": {"n_trials": 3},
     "transformer": {"n_trials": 3, "max_epochs": 2},
+    "trackers": {"n_trials": 2},
     "xgboost_pruning": {"n_trials": 8, "max_rounds": 10},
 }
 

@@ -150,7 +150,8 @@ def worker(
 
     Start as many as you like, wherever a command can be started and the storage be reached. The
     study lives in the storage, so workers may come, go, and die: exactly `--n-trials` trials come
-    of it. A worker without a trial waits, and takes over what a dead one leaves.
+    of it. A worker without a trial waits, and takes over what a dead one leaves. If the objective's
+    module has a list `trackers`, its trials are tracked there (`run` says more of them).
 
     SIGTERM and SIGUSR1 let the epoch end, save a checkpoint, requeue the trial and exit, within a
     minute; a second signal stops at once. **Exit codes:** 0 done, or requeued; 75 the storage is

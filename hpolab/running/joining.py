@@ -9,7 +9,7 @@ import sys
 import time
 import traceback
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import optuna
 from optuna.study import get_all_study_names
@@ -27,7 +27,7 @@ from hpolab.objectives.base import Objective
 from hpolab.running.described import this_worker
 from hpolab.running.gpus import VISIBLE, gpu_of_local_rank
 from hpolab.running.interrupts import LAST_SECONDS, STOP_SECONDS, SoftSignals
-from hpolab.running.loading import load_objective, split_place
+from hpolab.running.loading import load_with_trackers, split_place
 from hpolab.running.run import BUDGET_KEY, run
 from hpolab.storage.redaction import redact
 from hpolab.storage.url import open_storage
@@ -161,7 +161,7 @@ def _join(asked: Joining, say: Callable[[str], None]) -> None:
     if gpu is not None:
         os.environ[VISIBLE] = gpu
     storage = _opened(asked)
-    objective = _loaded(asked)
+    objective, trackers = _loaded(asked)
     study = _study(asked, storage, objective)
     n_trials = _budget(asked, study)
     try:
@@ -175,6 +175,7 @@ def _join(asked: Joining, say: Callable[[str], None]) -> None:
             objective,
             n_trials=n_trials,
             fuse=asked.fuse,
+            trackers=trackers,
             max_failures=asked.max_failures,
             max_retries=asked.max_retries,
             grace_seconds=asked.grace_seconds,
@@ -212,9 +213,9 @@ def _opened(asked: Joining) -> BaseStorage:
         raise _Ended(WRONG_USAGE, str(error)) from None
 
 
-def _loaded(asked: Joining) -> ObjectiveFunction:
+def _loaded(asked: Joining) -> tuple[ObjectiveFunction, Any]:
     try:
-        return load_objective(asked.objective)
+        return load_with_trackers(asked.objective)
     except HpolabError as error:
         raise _Ended(BROKEN, str(error)) from None
 

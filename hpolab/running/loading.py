@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from hpolab.errors import InvalidArgument, InvalidType, hint
 from hpolab.objectives.base import Objective
+from hpolab.trial.tracker import Tracker
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 
     from hpolab.running.plan import ObjectiveFunction
 
-__all__ = ["load_objective", "split_place"]
+__all__ = ["load_objective", "load_with_trackers", "split_place"]
 
 # Lines of a traceback that an error shows: the last call, and what it raised.
 _LINES = 8
@@ -62,6 +63,19 @@ def load_objective(place: str) -> ObjectiveFunction:
             message ends with what its code raised.
         InvalidType: If it is no objective.
     """
+    return load_with_trackers(place)[0]
+
+
+def load_with_trackers(place: str) -> tuple[ObjectiveFunction, Any]:
+    """Import an objective, and the list ``trackers`` that stands beside it in its module.
+
+    Args:
+        place: As in `load_objective`.
+
+    Returns:
+        The objective; and what the module has under the name ``trackers``, if there is a `Tracker`
+        in it, else an empty list.
+    """
     source, name = split_place(place)
     module = _script(Path(source)) if source.endswith(".py") else _module(source)
     found: Any = module
@@ -71,8 +85,14 @@ def load_objective(place: str) -> ObjectiveFunction:
         except AttributeError:
             raise InvalidArgument(_missing(source, name, part, module, found)) from None
     _check(place, found)
-    objective: ObjectiveFunction = found
-    return objective
+    return found, _trackers_of(module)
+
+
+def _trackers_of(module: ModuleType) -> Any:
+    # A module may call something else so.
+    found = getattr(module, "trackers", ())
+    listed = found if isinstance(found, list | tuple) else (found,)
+    return found if any(isinstance(each, Tracker) for each in listed) else ()
 
 
 def _module(name: str) -> ModuleType:

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from optuna import Study, Trial
     from optuna.trial import FrozenTrial
 
+    from hpolab.trial.tracker import Tracker
+
     Callback = Callable[[Study, FrozenTrial], None]
     ObjectiveFunction = Callable[[Trial], float | Sequence[float]]
 
@@ -49,6 +51,7 @@ class Plan:
         shared: Whether other workers start with this one.
         fuse: How many trials to train as one, or "auto"; None for one after the other.
         callbacks: Called with (study, trial) after each trial.
+        trackers: Where each trial is tracked, from `as_trackers`.
         only_enqueued: Whether no trial is made that has no parameters: the sampler is exhausted.
         asked: Trials that the process of `run` has asked for itself, and that nobody waits for.
         objective: What the worker's leases call the objective.
@@ -67,6 +70,7 @@ class Plan:
     shared: bool = False
     fuse: int | str | None = None
     callbacks: Sequence[Callback] = ()
+    trackers: Sequence[Tracker] = ()
     only_enqueued: bool = False
     asked: frozenset[int] = frozenset()
     objective: str = ""

@@ -37,6 +37,7 @@ from hpolab.running.others import refuse_other_objective
 from hpolab.running.outcome import say_nothing_to_do, say_outcome
 from hpolab.running.plan import Plan
 from hpolab.running.progress import is_bar_shown, study_progress
+from hpolab.running.tracked import tracking_study
 from hpolab.studies.facts import note_facts
 from hpolab.studies.history import history_of
 from hpolab.studies.pruner import with_max_resource
@@ -50,6 +51,7 @@ from hpolab.trial.lease import (
     release_ended,
     requeue_dead_trials,
 )
+from hpolab.trial.tracking import as_trackers
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -59,6 +61,7 @@ if TYPE_CHECKING:
 
     from hpolab.running.plan import Callback, ObjectiveFunction
     from hpolab.search_space.space import SearchSpace
+    from hpolab.trial.tracker import Tracker
 
 __all__ = ["BUDGET_KEY", "RunOptions", "Tolerance", "budget_of", "run"]
 
@@ -86,6 +89,7 @@ class RunOptions(Tolerance, total=False):
     fuse: int | str | None
     timeout_seconds: float | None
     callbacks: Sequence[Callback] | None
+    trackers: Sequence[Tracker] | None
     show_progress_bar: bool | None
 
 
@@ -102,6 +106,7 @@ def run(
     timeout_seconds: float | None = None,
     default_first: bool = True,
     callbacks: Sequence[Callback] | None = (),
+    trackers: Sequence[Tracker] | None = (),
     show_progress_bar: bool | None = None,
     **tolerance: Unpack[Tolerance],
 ) -> None:
@@ -159,6 +164,9 @@ def run(
             its search space (unless trial 0 was enqueued).
         callbacks: Called with (study, trial) after each trial, as in ``Study.optimize``, in the
             process that ran it.
+        trackers: Where the study is shown beside its storage: ``[MLflowTracker()]``,
+            ``[WandbTracker("project")]``, ``[TensorBoardTracker("logs")]``, or your own `Tracker`.
+            A resumed trial goes on in its run. One that fails is logged and left out.
         show_progress_bar: None shows it in a terminal and in a notebook. Where there is no bar, as
             with False, the log has a line for each trial.
         **tolerance: What the run bears. ``max_failures=3``: if no trial of the study has succeeded
@@ -205,6 +213,7 @@ def run(
             shared=not executor.is_this_process,
             fuse=fuse,
             callbacks=_as_callbacks(callbacks),
+            trackers=as_trackers(trackers),
             trial_lines=not is_bar_shown(show_progress_bar) and is_shown(logging.INFO),
             **tolerance,
         )
@@ -278,6 +287,7 @@ def _spend(
     with (
         study_progress(study, total, show_progress_bar) as update,
         Interrupts() as interrupts,
+        tracking_study(study, objective, plan, interrupts),
     ):
         executor.execute(study, objective, plan, interrupts, after_trial=update)
     return interrupts

@@ -33,6 +33,7 @@ from hpolab.running.outcome import (
     say_what_was_ignored,
     say_whom_it_waits_for,
 )
+from hpolab.running.tracked import start_tracking
 from hpolab.running.trial_lines import TrialLines
 from hpolab.studies.history import history_of
 from hpolab.studies.recipe import read_recipe, write_recipe
@@ -50,6 +51,7 @@ from hpolab.trial.lease import (
 )
 from hpolab.trial.reporter import give_up
 from hpolab.trial.soft_stop import StopsBehindReport, is_saved
+from hpolab.trial.tracking import end_as_stored, end_finished, end_requeued, end_taken
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -61,6 +63,7 @@ if TYPE_CHECKING:
     from hpolab.running.interrupts import Interrupts
     from hpolab.running.plan import ObjectiveFunction, Plan
     from hpolab.studies.history import History
+    from hpolab.trial.tracking import StudyTracking
 
 __all__ = ["Worker", "work"]
 
@@ -106,8 +109,9 @@ def work(
         try:
             # A crew may measure what is fastest first, and nobody wants to wait for that.
             with interrupts.allowed():
+                tracking = start_tracking(study, objective, plan)
                 crew = _crew(study, objective, plan, deadline)
-            _work(crew, Worker(study, plan), deadline, interrupts, after_trial)
+            _work(crew, Worker(study, plan, tracking), deadline, interrupts, after_trial)
         except KeyboardInterrupt:
             interrupts.pressed = interrupts.pressed or signal.SIGINT
         finally:
@@ -139,6 +143,7 @@ def _work(
             if trial is None:
                 break
             with worker.requeuing([trial]):
+                worker.track(trial, interrupts)
                 outcome = crew.begin(trial)
             if outcome is not None:
                 worker.run_trial(trial, outcome, interrupts)
@@ -192,11 +197,13 @@ class Worker:
     Args:
         study: The study.
         plan: The budget and the rules.
+        tracking: Tells trackers of the trials; None without any.
     """
 
-    def __init__(self, study: Study, plan: Plan) -> None:
+    def __init__(self, study: Study, plan: Plan, tracking: StudyTracking | None = None) -> None:
         self._study = study
         self._plan = plan
+        self._tracking = tracking
         self._failures_in_a_row = 0
         self._idle_since: float | None = None
         self._has_said_so = plan.shared  # the process that started them sees them all
@@ -304,6 +311,12 @@ class Worker:
         is_due = following < self._plan.n_trials and following - window >= first.number
         return first if is_due and not awaited([first], self._plan.asked) else None
 
+    def track(self, trial: Trial, interrupts: Interrupts) -> None:
+        """Start the trial's runs in the trackers, if there are any."""
+        if self._tracking is not None:
+            with interrupts.allowed():
+                self._tracking.start_trial(trial)
+
     def wait(self, interrupts: Interrupts) -> None:
         """Wait for others: shortly at first, longer and longer; say for whom, once."""
         idle = self._idle_seconds()
@@ -326,10 +339,17 @@ class Worker:
         try:
             finished = self._run_trial(trial, outcome, interrupts)
         except (LeaseLost, optuna.exceptions.UpdateFinishedTrialError):
+            end_taken(trial)
             return
+        except BaseException:
+            end_as_stored(trial)
+            raise
         finally:
             release_lease(trial)
-        if finished is not None:
+        if finished is None:
+            end_requeued(trial)
+        else:
+            end_finished(trial, finished)
             if self._lines is not None:
                 self._lines.say(finished)
             for callback in self._plan.callbacks:
@@ -354,6 +374,7 @@ class Worker:
         except BaseException:
             for trial in trials:
                 requeue_mine(self._study, trial)
+                end_requeued(trial)
             raise
 
     def _run_trial(

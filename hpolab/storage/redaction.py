@@ -9,7 +9,7 @@ from optuna.exceptions import OptunaError
 
 from hpolab.keywords import checks_keywords
 
-__all__ = ["reason_of", "redact", "split_scheme"]
+__all__ = ["reason_of", "redact", "redact_text", "split_scheme"]
 
 _USER_AND_PASSWORD = re.compile(r"^([^:/@]*):(.*)@", re.DOTALL)
 _SECRET_OPTIONS = re.compile(
@@ -36,6 +36,19 @@ def redact(url: str) -> str:
     """
     start, rest = split_scheme(url)
     return start + _USER_AND_PASSWORD.sub(r"\1:***@", _SECRET_OPTIONS.sub(r"\1***", rest))
+
+
+_URL = re.compile(r"\b[a-z][a-z0-9+.-]*://[^\s'\"<>]+", re.IGNORECASE)
+
+
+def redact_text(text: str) -> str:
+    """Hide the passwords in the URLs of a text.
+
+    Example:
+        >>> redact_text("cannot reach https://ada:secret@example.org/api: timed out")
+        'cannot reach https://ada:***@example.org/api: timed out'
+    """
+    return _URL.sub(lambda match: redact(match[0]), text)
 
 
 def _secrets(url: str) -> list[str]:

@@ -10,6 +10,7 @@ from weakref import WeakKeyDictionary
 from optuna.distributions import CategoricalDistribution
 
 from hpolab.errors import RecipeMismatch
+from hpolab.seeding import derive_seed
 from hpolab.studies.sampler import TrialSeededSampler
 from hpolab.studies.shown import rule_of
 from hpolab.studies.trials import is_begun
@@ -33,6 +34,7 @@ __all__ = [
     "describe_part",
     "read_recipe",
     "study_seed",
+    "training_seed",
     "write_recipe",
 ]
 
@@ -200,6 +202,11 @@ def study_seed(study: Study) -> int:
         recipe = read_recipe(study)
         _seeds[study] = 0 if recipe is None else recipe.seed
     return _seeds[study]
+
+
+def training_seed(study: Study, number: int) -> int:
+    """Return the seed of the training of a study's trial, running or finished."""
+    return derive_seed(study_seed(study), number, "training")
 
 
 def check_search_space(study: Study, search_space: SearchSpace) -> None:

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "METRICS_KEY",
+    "REASON_KEY",
     "Tally",
     "as_direction",
     "best_of",
@@ -35,6 +36,9 @@ __all__ = [
 
 METRICS_KEY = "hpolab:metrics"
 """The metrics that a trial has recorded beside its value: name -> number."""
+
+REASON_KEY = "hpolab:reason"
+"""Why a trial was given up, where it diverged or ran out of memory."""
 
 
 @dataclass(frozen=True)

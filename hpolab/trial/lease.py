@@ -36,6 +36,7 @@ __all__ = [
     "ERROR_KEY",
     "GRACE_SECONDS",
     "MAX_RETRIES",
+    "RETRIES_KEY",
     "Lease",
     "asked_here",
     "awaited",
@@ -62,7 +63,7 @@ ERROR_KEY = "hpolab:error"
 GRACE_SECONDS = 60.0
 MAX_RETRIES = 2
 _LEASE_KEY = "hpolab:lease"
-_RETRIES_KEY = "hpolab:retries"
+RETRIES_KEY = "hpolab:retries"
 
 # Renewals in one grace period: one or two may be late before the worker counts as dead.
 _BEATS_PER_GRACE = 4
@@ -310,7 +311,7 @@ def _requeue_dead_trials(
         latest = _optuna.reread(study, trial.number)
         if latest.state != TrialState.RUNNING or Lease.of(latest) != lease:
             continue
-        n_deaths = latest.user_attrs.get(_RETRIES_KEY, 0) + 1
+        n_deaths = latest.user_attrs.get(RETRIES_KEY, 0) + 1
         try:
             if n_deaths > max_retries:
                 # Not counted: another observer, in this moment, would count the same death again.
@@ -330,7 +331,7 @@ def _requeue_dead_trials(
             else:
                 # Without its lease first, so that no other observer counts this death again.
                 _optuna.set_user_attr(study, trial.number, _LEASE_KEY, None)
-                _optuna.set_user_attr(study, trial.number, _RETRIES_KEY, n_deaths)
+                _optuna.set_user_attr(study, trial.number, RETRIES_KEY, n_deaths)
                 requeue_trial(study, trial.number)
                 requeued.append(trial.number)
                 _say_requeued(study, trial.number, lease)

@@ -21,14 +21,14 @@ from hpolab.errors import (
 )
 from hpolab.keywords import checks_keywords
 from hpolab.logs import get_logger
-from hpolab.seeding import derive_seed
 from hpolab.storage.bulk import Report, write_reports
 from hpolab.studies.history import history_of
 from hpolab.studies.quick_pruners import quick
-from hpolab.studies.recipe import study_seed
-from hpolab.studies.trials import METRICS_KEY, as_direction, best_of
+from hpolab.studies.recipe import training_seed
+from hpolab.studies.trials import METRICS_KEY, REASON_KEY, as_direction, best_of
 from hpolab.trial.checkpoint import Checkpoint, TrialCheckpoints, default_store
 from hpolab.trial.lease import is_held_by_run, lease_lost, note_error, take_lease
+from hpolab.trial.own_loop import track_alone
 from hpolab.trial.packing import (
     State,
     check_state,
@@ -39,6 +39,7 @@ from hpolab.trial.packing import (
     unpack,
 )
 from hpolab.trial.soft_stop import StopsBehindReport, is_asked_to_stop, note_saved
+from hpolab.trial.tracking import tracking_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -49,6 +50,8 @@ if TYPE_CHECKING:
     from optuna.trial import FrozenTrial
 
     from hpolab.trial.checkpoint import ArtifactStore
+    from hpolab.trial.tracker import Tracker
+    from hpolab.trial.tracking import TrialTracking
 
 __all__ = [
     "REASON_KEY",
@@ -63,7 +66,6 @@ __all__ = [
     "training_seed",
 ]
 
-REASON_KEY = "hpolab:reason"
 CHECKPOINT_SECONDS = 10.0
 """Seconds between two checkpoints where nobody has asked for more or fewer."""
 
@@ -174,6 +176,9 @@ class Reporter:
         replay: Step -> value: the reports of a finished training that is repeated here. It ends
             after the last of them, whatever patience and the time limit say, and a value that
             differs from its own is logged.
+        trackers: Where to track the trial beside, in a loop of one's own: ``[MLflowTracker()]``.
+            The trial's runs end when it is told. (Under `run`, which takes trackers itself, these
+            come in addition.)
         **settings: ``patience``, ``min_delta``, ``timeout_seconds``, ``checkpoints``,
             ``checkpoint_every`` and ``checkpoint_seconds``; see `ReporterSettings`.
 
@@ -240,6 +245,7 @@ class Reporter:
         seed: int | None = None,
         deadline: float | None = None,
         replay: Mapping[int, float] | None = None,
+        trackers: Sequence[Tracker] | None = (),
         **settings: Unpack[ReporterOptions],
     ) -> None:
         self.settings = ReporterSettings(**settings)
@@ -257,6 +263,7 @@ class Reporter:
         self._checkpointed = self._started
         self._checkpoints: TrialCheckpoints | None = None
         self._stored: dict[int, float] = {}
+        self._tracking: TrialTracking | None = None
         self._state_is_checked = False
         self._random: Mapping[str, Any] | None = None
         if trial is None:
@@ -275,6 +282,7 @@ class Reporter:
             if store is not None:
                 self._checkpoints = TrialCheckpoints(store, trial.study.study_name, trial.number)
             take_lease(trial)
+            self._tracking = track_alone(trial, trackers) if trackers else tracking_of(trial)
 
     @classmethod
     def repeating(
@@ -471,6 +479,7 @@ class Reporter:
                 _optuna.report_again(self.trial, value, step)  # `Trial.report` would ignore it
             else:
                 self.trial.report(value, step)
+            self._track(value, step)
             self._prune(value, step)
         self._checkpoint(step, state, is_last=stops)
         if stops:
@@ -506,6 +515,10 @@ class Reporter:
                 "those of the trial, or something in it is not seeded."
             )
             self._differs = True
+
+    def _track(self, value: float, step: int) -> None:
+        if self.trial is not None and self._tracking is not None:
+            self._tracking.step(step, value, params=self.trial.params, reports=self._reports)
 
     def _refuse_if_lost(self) -> None:
         if self.trial is not None and lease_lost(self.trial):
@@ -650,6 +663,7 @@ def report_together(reports: Sequence[StepReport]) -> list[Exception | None]:
         if trial is not None
     ]
     _write(written)
+    each_alive(lambda report: report.reporter._track(report.value, report.step))
     if written:
         seen = history_of(written[0][0].study).trials
         each_alive(lambda report: report.reporter._prune(report.value, report.step, seen))
@@ -676,11 +690,6 @@ def _write(reports: Sequence[tuple[Trial, float, int]]) -> None:
 def trial_seed(trial: Trial) -> int:
     """Return the seed of a trial's training, from its study's seed and its number."""
     return training_seed(trial.study, trial.number)
-
-
-def training_seed(study: Study, number: int) -> int:
-    """Return the seed of the training of a study's trial, running or finished."""
-    return derive_seed(study_seed(study), number, "training")
 
 
 def _finished_trial(study: Study, trial: int | FrozenTrial | None) -> FrozenTrial:

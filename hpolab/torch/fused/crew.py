@@ -24,6 +24,7 @@ from hpolab.torch.fused.speed import Speed, choose, is_too_short
 from hpolab.torch.fused.stack import Stack
 from hpolab.trial.lease import requeue_mine
 from hpolab.trial.reporter import StepReport, is_out_of_memory, report_together
+from hpolab.trial.tracking import end_requeued
 
 if TYPE_CHECKING:
     from optuna import Study, Trial
@@ -176,6 +177,7 @@ class FusedCrew(Crew):
 
     def _requeue(self, trial: Trial) -> None:
         requeue_mine(self._study, trial)
+        end_requeued(trial)
 
     def _requeue_member(self, member: Member) -> None:
         assert member.trial is not None
