@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import math
 import signal
 import sys
@@ -26,7 +25,6 @@ from hpolab.errors import (
     check_seconds,
 )
 from hpolab.keywords import checks_keywords
-from hpolab.logs import is_shown
 from hpolab.objectives.base import Objective
 from hpolab.running.described import name_of
 from hpolab.running.enqueued import settle_enqueued
@@ -38,6 +36,7 @@ from hpolab.running.outcome import say_nothing_to_do, say_outcome
 from hpolab.running.plan import Plan
 from hpolab.running.progress import is_bar_shown, study_progress
 from hpolab.running.tracked import tracking_study
+from hpolab.running.trial_lines import are_lines_shown
 from hpolab.studies.facts import note_facts
 from hpolab.studies.history import history_of
 from hpolab.studies.pruner import with_max_resource
@@ -214,7 +213,7 @@ def run(
             fuse=fuse,
             callbacks=_as_callbacks(callbacks),
             trackers=as_trackers(trackers),
-            trial_lines=not is_bar_shown(show_progress_bar) and is_shown(logging.INFO),
+            trial_lines=not is_bar_shown(show_progress_bar) and are_lines_shown(),
             **tolerance,
         )
         plan = _prepared(study, objective, plan, default_first)

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import logging
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, final
 
 from optuna.trial import TrialState
 
 from hpolab.errors import InvalidArgument
-from hpolab.logs import get_logger
+from hpolab.logs import get_logger, is_shown
 from hpolab.search_space.space import SearchSpace
 from hpolab.studies.digests import best_so_far
 from hpolab.studies.metric_names import metric_names
@@ -15,12 +18,31 @@ from hpolab.studies.recipe import read_recipe
 from hpolab.trial.reporter import REASON_KEY
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from optuna import Study
     from optuna.trial import FrozenTrial
 
-__all__ = ["TrialLines"]
+__all__ = ["TrialLines", "are_lines_shown", "without_trial_lines"]
 
 _logger = get_logger(__name__)
+
+_silent: ContextVar[bool] = ContextVar("silent", default=False)
+
+
+@contextmanager
+def without_trial_lines() -> Iterator[None]:
+    """Log no line for the trials of runs that are a part of another trial."""
+    token = _silent.set(True)
+    try:
+        yield
+    finally:
+        _silent.reset(token)
+
+
+def are_lines_shown() -> bool:
+    """Tell whether anybody sees a line for each trial."""
+    return not _silent.get() and is_shown(logging.INFO)
 
 
 @final

@@ -14,6 +14,7 @@ from hpolab.errors import Diverged, InvalidArgument, InvalidType
 from hpolab.objectives.function import FunctionObjective
 from hpolab.running.outcome import one_line_for_all
 from hpolab.running.run import run
+from hpolab.running.trial_lines import without_trial_lines
 from hpolab.staged.artifacts import digest_of
 from hpolab.studies.export import in_short
 from hpolab.studies.study import make_study
@@ -158,7 +159,7 @@ class PostStage:
             pruner="none",
             seed=place.seed,
         )
-        with one_line_for_all():  # the trial's that it is part of
+        with one_line_for_all(), without_trial_lines():  # the trial that it is part of has them
             run(
                 study,
                 objective,

@@ -109,5 +109,8 @@ def test_what_came_of_post_processing_is_not_told_of_for_each_trial(make, run_st
     caplog.set_level("INFO")
     run_study(make(n_post_trials=3), 2)
     said = [r.getMessage() for r in caplog.records if r.name.startswith("hpolab")]
-    assert len(said) == 1
-    assert said[0].startswith("Study 's' has 2 finished trials")
+    assert len(said) == 3
+    assert [line.partition(" finished")[0] for line in said[:2]] == [
+        f"Trial {number} of study 's'" for number in range(2)
+    ]
+    assert said[2].startswith("Study 's' has 2 finished trials")
