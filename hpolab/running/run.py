@@ -260,7 +260,7 @@ def _prepared(study: Study, objective: ObjectiveFunction, plan: Plan, default_fi
         if default_first:
             first_params = objective.search_space.to_trial(objective.search_space.defaults())
             plan = replace(plan, first_params=first_params)
-    else:
+    elif not str(getattr(objective, "__module__", "")).startswith("hpolab."):
         note_facts(study, facts_of_function("objective", objective))
     refuse_other_objective(study, name_of(objective))
     _note_window(study, plan.window)

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import optuna
+from optuna.distributions import check_distribution_compatibility
 from optuna.trial import TrialState, create_trial
 
 from hpolab import _optuna
@@ -272,19 +273,46 @@ class TrainingQueue:
         forgiven: Collection[int],
     ) -> bool:
         """Enqueue the trainings that are due; tell whether there is any to run."""
-        outcomes = outcomes_of(self.study.get_trials(deepcopy=False), forgiven)
+        trials = self.study.get_trials(deepcopy=False)
+        outcomes = outcomes_of(trials, forgiven)
         places = list(due(outcomes))
+        known = {name: d for trial in trials for name, d in trial.distributions.items()}
         for key, index in places:
             queued = self.queued[key]
+            names = _names_in_storage(key, queued.distributions, known)
             self.study.add_trial(
                 create_trial(
                     state=TrialState.WAITING,
-                    params=dict(queued.params),
-                    distributions=dict(queued.distributions),
+                    params={names[name]: value for name, value in queued.params.items()},
+                    distributions={names[name]: d for name, d in queued.distributions.items()},
                     user_attrs={_PLACE_KEY: [key, index], _SEED_KEY: self.seed_of(index)},
                 )
             )
         return bool(places) or any(outcome.pending for outcome in outcomes.values())
+
+
+def _names_in_storage(
+    key: Key, distributions: Mapping[str, BaseDistribution], known: dict[str, BaseDistribution]
+) -> dict[str, str]:
+    """Return under which names a study stores a configuration's params.
+
+    A study of Optuna's has one kind of distribution a name. Contenders may have two, such as a
+    learning rate on a linear and on a log scale, so the second has the contender's name added.
+
+    Args:
+        key: The configuration.
+        distributions: Its distributions by name.
+        known: Those that the study has by name; new ones are added.
+    """
+    names = {}
+    for name, distribution in distributions.items():
+        try:
+            check_distribution_compatibility(known.setdefault(name, distribution), distribution)
+        except ValueError:
+            names[name] = f"{name} of {key}"
+        else:
+            names[name] = name
+    return names
 
 
 @dataclass(frozen=True)

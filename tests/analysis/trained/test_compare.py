@@ -223,6 +223,28 @@ def test_spaces_and_objectives_can_be_contenders():
         assert one.values.tolist() == other.values.tolist()
 
 
+@pytest.mark.parametrize("place", ["sqlite:///{}/s.db", "memory://"])
+def test_contenders_may_have_one_parameter_on_two_scales(place, tmp_path):
+    """A database keeps one kind of distribution a name in each study, also of test trainings."""
+    linear = OPTIMIZER.override(lr=FloatDistribution(1e-3, 2e-3))
+
+    def found():
+        return compare(
+            Slope(OPTIMIZER),
+            {"log": OPTIMIZER, "linear": linear},
+            study_name="c",
+            n_trials=3,
+            storage=place.format(tmp_path),
+            test=0.01,
+            n_test_seeds=3,
+        )
+
+    first = found()
+    assert [len(each.test_scores) for each in first.contenders.values()] == [3, 3]
+    if place.startswith("sqlite"):
+        assert str(found()) == str(first)
+
+
 def test_a_dict_of_ranges_tunes_these_alone_on_the_objectives_scale():
     ranges = {"lr": (1e-3, 2e-3)}
     found = compare(
