@@ -5,12 +5,15 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from os import PathLike
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from optuna.distributions import CategoricalDistribution
 
 from hpolab.analysis.neighbors import Landscape
 from hpolab.analysis.overtuning import Overtuning, of_study
 from hpolab.analysis.trials import common_ranges
-from hpolab.errors import InvalidArgument, InvalidType
+from hpolab.errors import InvalidArgument, InvalidType, hint
 from hpolab.search_space.space import UNKNOWN_SPACE, SearchSpace
 from hpolab.studies.export import params_of_yaml, trainer_params
 from hpolab.studies.imported import IMPORT_KEY, imported_baseline, run_label
@@ -29,6 +32,8 @@ if TYPE_CHECKING:
     from hpolab.analysis.statistics import Estimate
 
 __all__ = ["Baseline", "Candidate", "Source", "baseline_of", "known_space"]
+
+_POWERS_OF_TWO = frozenset(2**power for power in range(41))
 
 
 @dataclass(frozen=True)
@@ -154,14 +159,35 @@ class Source:
     def find(self, candidates: Iterable[Candidate], trial_params: dict[str, Any]) -> Candidate:
         """Return the candidate with these params, the trial that has them, or a new candidate."""
         for candidate in candidates:
-            if candidate.trial_params == trial_params:
+            if _are_same(candidate.trial_params, trial_params):
                 return candidate
         for row, trial in enumerate(self.trials):
-            if trial.params == trial_params:
+            if _are_same(trial.params, trial_params):
                 return self._candidate(row)
         around = self.landscape.around(trial_params)
         params = self._trainer_params(trial_params)
         return Candidate(trial_params, params, None, None, self.sign, around)
+
+    def grids(self) -> dict[str, list[float]]:
+        """Return the values that a number may take in imported runs, where they lie on a grid.
+
+        The range of an import only shows what was tried. A number whose values repeat was chosen
+        from a few, and powers of two alone, as of a batch size, mean that others make no sense.
+        """
+        if IMPORT_KEY not in self.study.user_attrs:
+            return {}
+        grids = {}
+        for name, distribution in self.ranges.items():
+            if isinstance(distribution, CategoricalDistribution):
+                continue
+            tried = [trial.params[name] for trial in self.trials if name in trial.params]
+            values = sorted(set(tried))
+            if len(values) > 1 and set(values) <= _POWERS_OF_TWO:
+                low, high = values[0], values[-1]
+                grids[name] = [each for each in sorted(_POWERS_OF_TWO) if low <= each <= high]
+            elif 2 * len(values) <= len(tried):
+                grids[name] = values
+        return grids
 
     def row_of(self, number: int) -> int | None:
         """Return the place of a complete trial; None if there is none of that number."""
@@ -222,6 +248,16 @@ class Source:
         return trial_params if self.space is None else self.space.from_trial(trial_params)
 
 
+def _are_same(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
+    """Compare params; a float may differ by the rounding of its arithmetic."""
+    return one.keys() == other.keys() and all(
+        math.isclose(value, other[name], rel_tol=1e-11)
+        if isinstance(value, float) and isinstance(other[name], float)
+        else value == other[name]
+        for name, value in one.items()
+    )
+
+
 def _run_of(study: Study, trial: FrozenTrial) -> str | None:
     label = run_label(trial, study.user_attrs)
     return None if label is None else label.removeprefix("run ")
@@ -246,7 +282,12 @@ def baseline_of(
         if source.space is None:
             return None
         return source.baseline_with(source.space.defaults(), "the default")
+    if isinstance(asked, str):
+        run = _run_named(source, asked)
+        if run is not None:
+            return source.baseline_at(source.row_of(run.number), run)
     if isinstance(asked, int) and not isinstance(asked, bool):
+        _check_is_clear(source, asked)
         row = source.row_of(asked)
         if row is None:
             numbers = [trial.number for trial in source.trials]
@@ -255,10 +296,13 @@ def baseline_of(
             )
         return source.baseline_at(row, source.trials[row])
     if isinstance(asked, str | PathLike):
+        if isinstance(asked, str) and not Path(asked).exists():
+            raise InvalidArgument(_neither(source, asked))
         asked = _params_of_file(source, asked, prefixes or {})
     if not isinstance(asked, dict):
         raise InvalidType(
-            f"`baseline` must be a number, a dict or a path, got {type(asked).__name__}."
+            "`baseline` must be a trial's number, the id of an imported run, a dict or a path, got "
+            f"{type(asked).__name__}."
         )
     return source.baseline_with(asked)
 
