@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import math
+import os
 from dataclasses import dataclass
 from os import PathLike
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from optuna.distributions import CategoricalDistribution
@@ -296,7 +296,7 @@ def baseline_of(
             )
         return source.baseline_at(row, source.trials[row])
     if isinstance(asked, str | PathLike):
-        if isinstance(asked, str) and not Path(asked).exists():
+        if isinstance(asked, str) and not os.path.exists(asked):
             raise InvalidArgument(_neither(source, asked))
         asked = _params_of_file(source, asked, prefixes or {})
     if not isinstance(asked, dict):
@@ -305,6 +305,60 @@ def baseline_of(
             f"{type(asked).__name__}."
         )
     return source.baseline_with(asked)
+
+
+def _run_named(source: Source, text: str) -> FrozenTrial | None:
+    """Return the trial of an imported run by its id or its label: "8", "run 8", "row 3".
+
+    Raises:
+        InvalidArgument: If it has no value, or a file has that name as well.
+    """
+    found = _runs(source).get(text)
+    if found is None:
+        return None
+    if source.row_of(found.number) is None:
+        raise InvalidArgument(f"`baseline` must be a run with a value, got {text!r}, without one.")
+    if os.path.isfile(text):
+        raise InvalidArgument(
+            f"`baseline` must say which is meant, got {text!r}, which is a run and a file: give "
+            f"{found.number} for the run, or Path({text!r}) for the file."
+        )
+    return found
+
+
+def _runs(source: Source) -> dict[str, FrozenTrial]:
+    """Return imported trials by what they may be called."""
+    labels = {
+        label: trial
+        for trial in source.study.get_trials(deepcopy=False)
+        if (label := run_label(trial, source.study.user_attrs)) is not None
+    }
+    ids = {label.partition(" ")[2]: trial for label, trial in labels.items()}
+    return ids | labels
+
+
+def _check_is_clear(source: Source, number: int) -> None:
+    """Refuse a number that is one trial's own and another's run, as `import_runs` counts them."""
+    run, row = _runs(source).get(str(number)), source.row_of(number)
+    if run is None or row is None or run.number == number:
+        return
+    attrs = source.study.user_attrs
+    here, there = run_label(source.trials[row], attrs), run_label(run, attrs)
+    here = "no run" if here is None else here
+    raise InvalidArgument(
+        f"`baseline` must say which is meant, got {number}: trial {number} is {here}, and {there} "
+        f"is trial {run.number}. Give one of them by its name, {here!r} or {there!r}."
+    )
+
+
+def _neither(source: Source, text: str) -> str:
+    runs = _runs(source)
+    named = "the id of an imported run, " if runs else ""
+    none = "no such run and no such file" if runs else "no such file"
+    return (
+        f"`baseline` must be a trial's number, {named}params, or a YAML file, got {text!r}, and "
+        f"there is {none}.{hint(text, runs)}"
+    )
 
 
 def _params_of_file(

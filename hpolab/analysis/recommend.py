@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import math
 import shlex
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from optuna.distributions import FloatDistribution, IntDistribution
 from optuna.trial import create_trial
 
 from hpolab.analysis.candidates import Baseline, Source, baseline_of, known_space
+from hpolab.analysis.middle import between
 from hpolab.analysis.overtuning import of_confirmation
 from hpolab.analysis.results import Result
 from hpolab.analysis.risks import risk_of
@@ -44,9 +43,6 @@ if TYPE_CHECKING:
 __all__ = ["Change", "Recommendation", "Recommended", "recommend"]
 
 _NAMES = ("best", "robust", "hybrid")
-
-# Of the middle of two numbers, whose last digits are those of the arithmetic.
-_DIGITS = 12
 
 
 @dataclass(frozen=True)
@@ -362,8 +358,8 @@ def recommend(
         overtuning = None if before is None else source.overtuning(before)
     best = max(candidates, key=lambda each: each.goodness)
     robust = max(candidates, key=lambda each: each.robustness)
-    between = _between(source.ranges, best, robust, grids=source.grids())
-    hybrid = source.find([best, robust, *candidates], between)
+    middle = between(source.ranges, best, robust, grids=source.grids())
+    hybrid = source.find([best, robust, *candidates], middle)
     three = [
         _recommended(name, each, before, source, candidates, confirmation, dict(prefixes or {}))
         for name, each in zip(_NAMES, (best, robust, hybrid), strict=True)
@@ -385,41 +381,6 @@ def _check_prefixes(prefixes: Mapping[str, str | None], three: Sequence[Recommen
     known = {param for each in three for param in each.params}
     for param in prefixes:
         one_of("prefixes", param, known)
-
-
-def _between(
-    ranges: Mapping[str, BaseDistribution],
-    best: Candidate,
-    robust: Candidate,
-    *,
-    grids: Mapping[str, Sequence[float]],
-) -> dict[str, Any]:
-    """Return the params half way between two candidates, as a trial stores them."""
-    other = robust.trial_params
-    return {
-        name: _middle(ranges[name], value, other[name], grids.get(name))
-        if name in other and name in ranges
-        else value
-        for name, value in best.trial_params.items()
-    }
-
-
-def _middle(
-    distribution: BaseDistribution, one: Any, other: Any, grid: Sequence[float] | None
-) -> Any:
-    if not isinstance(distribution, FloatDistribution | IntDistribution) or one == other:
-        return one
-    middle = math.sqrt(one * other) if distribution.log else (one + other) / 2
-    if grid is not None:
-        scale = math.log if distribution.log else float
-        return min(grid, key=lambda each: (abs(scale(each) - scale(middle)), abs(each - one)))
-    if distribution.step is not None and not distribution.log:
-        steps = round((middle - distribution.low) / distribution.step)
-        middle = distribution.low + steps * distribution.step
-    if isinstance(distribution, IntDistribution):
-        return round(middle)
-    # A person would write 0.15, not 0.15000000000000002.
-    return min(max(float(f"{middle:.{_DIGITS}g}"), min(one, other)), max(one, other))
 
 
 def _recommended(
