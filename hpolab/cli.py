@@ -90,6 +90,7 @@ class Format(StrEnum):
     yaml = "yaml"
     json = "json"
     overrides = "overrides"
+    hydra = "hydra"
 
 
 def _show_version(wanted: bool) -> None:
@@ -134,7 +135,7 @@ def best(
             "--format",
             "-f",
             help="table to read, yaml and json to load, overrides to "
-            "paste behind a trainer's command.",
+            "paste behind a trainer's command (hydra is the same).",
         ),
     ] = Format.table,
     prefix: Annotated[

@@ -8,12 +8,12 @@ from functools import update_wrapper
 from types import FunctionType
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, cast
 
-from hpolab.errors import InvalidType
+from hpolab.errors import InvalidArgument, InvalidType
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
-__all__ = ["checks_keywords"]
+__all__ = ["checks_keywords", "given_as"]
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -202,6 +202,31 @@ def checks_keywords(*options: Any) -> Callable[[Callable[P, R]], Callable[P, R]]
         return cast("Callable[P, R]", update_wrapper(wrapper, function))
 
     return decorate
+
+
+def given_as(name: str, value: Any, synonym: str, options: Mapping[str, Any]) -> Any:
+    """Return an argument that may be given by another library's word for it as well.
+
+    Args:
+        name: The argument's own name.
+        value: What was given by that name; None for nothing.
+        synonym: The other word.
+        options: The keywords that may hold it.
+
+    Raises:
+        InvalidArgument: If both were given.
+
+    Example:
+        >>> given_as("folds", None, "cv", {"cv": 5})
+        5
+    """
+    other = options.get(synonym)
+    if value is not None and other is not None:
+        raise InvalidArgument(
+            f"`{name}` and `{synonym}` are two words for one argument, got {name}={value!r} and "
+            f"{synonym}={other!r}."
+        )
+    return other if value is None else value
 
 
 def _keywords_of(function: Any, options: Iterable[Any]) -> frozenset[str] | None:

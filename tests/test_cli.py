@@ -209,6 +209,8 @@ def test_best_in_every_format(url):
     assert as_json == as_yaml == {"lr": trial.params["lr"], "beta2": pytest.approx(beta2)}
     overrides = invoke(app, ["best", "-s", url, "-f", "overrides", "--prefix", "model.optimizer."])
     assert f"model.optimizer.lr={trial.params['lr']} model.optimizer.beta2=" in overrides.output
+    hydra = invoke(app, ["best", "-s", url, "-f", "hydra", "--prefix", "model.optimizer."])
+    assert hydra.output == overrides.output
 
 
 @pytest.mark.parametrize(

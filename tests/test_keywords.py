@@ -87,7 +87,7 @@ def test_every_public_callable_refuses_a_keyword_that_it_has_not(name):
         (LightGBMObjective, "nfold", "folds"),
         (LightGBMObjective, "categorical_feature", "categorical"),
         (LightGBMObjective, "random_state", "seed"),
-        (SklearnObjective, "scoring", "metric"),
+        (SklearnObjective, "scorer", "metric"),
         (SklearnObjective, "n_splits", "folds"),
         (SklearnObjective, "param_distributions", "search_space"),
         (SklearnObjective, "model", "estimator"),

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import math
+import os
 from dataclasses import dataclass
 from os import PathLike
 from typing import TYPE_CHECKING, Any
 
+from optuna.distributions import CategoricalDistribution
+
 from hpolab.analysis.neighbors import Landscape
 from hpolab.analysis.overtuning import Overtuning, of_study
 from hpolab.analysis.trials import common_ranges
-from hpolab.errors import InvalidArgument, InvalidType
+from hpolab.errors import InvalidArgument, InvalidType, hint
 from hpolab.search_space.space import UNKNOWN_SPACE, SearchSpace
 from hpolab.studies.export import params_of_yaml, trainer_params
 from hpolab.studies.imported import IMPORT_KEY, imported_baseline, run_label
@@ -29,6 +32,8 @@ if TYPE_CHECKING:
     from hpolab.analysis.statistics import Estimate
 
 __all__ = ["Baseline", "Candidate", "Source", "baseline_of", "known_space"]
+
+_POWERS_OF_TWO = frozenset(2**power for power in range(41))
 
 
 @dataclass(frozen=True)
@@ -154,14 +159,35 @@ class Source:
     def find(self, candidates: Iterable[Candidate], trial_params: dict[str, Any]) -> Candidate:
         """Return the candidate with these params, the trial that has them, or a new candidate."""
         for candidate in candidates:
-            if candidate.trial_params == trial_params:
+            if _are_same(candidate.trial_params, trial_params):
                 return candidate
         for row, trial in enumerate(self.trials):
-            if trial.params == trial_params:
+            if _are_same(trial.params, trial_params):
                 return self._candidate(row)
         around = self.landscape.around(trial_params)
         params = self._trainer_params(trial_params)
         return Candidate(trial_params, params, None, None, self.sign, around)
+
+    def grids(self) -> dict[str, list[float]]:
+        """Return the values that a number may take in imported runs, where they lie on a grid.
+
+        The range of an import only shows what was tried. A number whose values repeat was chosen
+        from a few, and powers of two alone, as of a batch size, mean that others make no sense.
+        """
+        if IMPORT_KEY not in self.study.user_attrs:
+            return {}
+        grids = {}
+        for name, distribution in self.ranges.items():
+            if isinstance(distribution, CategoricalDistribution):
+                continue
+            tried = [trial.params[name] for trial in self.trials if name in trial.params]
+            values = sorted(set(tried))
+            if len(values) > 1 and set(values) <= _POWERS_OF_TWO:
+                low, high = values[0], values[-1]
+                grids[name] = [each for each in sorted(_POWERS_OF_TWO) if low <= each <= high]
+            elif 2 * len(values) <= len(tried):
+                grids[name] = values
+        return grids
 
     def row_of(self, number: int) -> int | None:
         """Return the place of a complete trial; None if there is none of that number."""
@@ -222,6 +248,16 @@ class Source:
         return trial_params if self.space is None else self.space.from_trial(trial_params)
 
 
+def _are_same(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
+    """Compare params; a float may differ by the rounding of its arithmetic."""
+    return one.keys() == other.keys() and all(
+        math.isclose(value, other[name], rel_tol=1e-11)
+        if isinstance(value, float) and isinstance(other[name], float)
+        else value == other[name]
+        for name, value in one.items()
+    )
+
+
 def _run_of(study: Study, trial: FrozenTrial) -> str | None:
     label = run_label(trial, study.user_attrs)
     return None if label is None else label.removeprefix("run ")
@@ -246,7 +282,12 @@ def baseline_of(
         if source.space is None:
             return None
         return source.baseline_with(source.space.defaults(), "the default")
+    if isinstance(asked, str):
+        run = _run_named(source, asked)
+        if run is not None:
+            return source.baseline_at(source.row_of(run.number), run)
     if isinstance(asked, int) and not isinstance(asked, bool):
+        _check_is_clear(source, asked)
         row = source.row_of(asked)
         if row is None:
             numbers = [trial.number for trial in source.trials]
@@ -255,12 +296,69 @@ def baseline_of(
             )
         return source.baseline_at(row, source.trials[row])
     if isinstance(asked, str | PathLike):
+        if isinstance(asked, str) and not os.path.exists(asked):
+            raise InvalidArgument(_neither(source, asked))
         asked = _params_of_file(source, asked, prefixes or {})
     if not isinstance(asked, dict):
         raise InvalidType(
-            f"`baseline` must be a number, a dict or a path, got {type(asked).__name__}."
+            "`baseline` must be a trial's number, the id of an imported run, a dict or a path, got "
+            f"{type(asked).__name__}."
         )
     return source.baseline_with(asked)
+
+
+def _run_named(source: Source, text: str) -> FrozenTrial | None:
+    """Return the trial of an imported run by its id or its label: "8", "run 8", "row 3".
+
+    Raises:
+        InvalidArgument: If it has no value, or a file has that name as well.
+    """
+    found = _runs(source).get(text)
+    if found is None:
+        return None
+    if source.row_of(found.number) is None:
+        raise InvalidArgument(f"`baseline` must be a run with a value, got {text!r}, without one.")
+    if os.path.isfile(text):
+        raise InvalidArgument(
+            f"`baseline` must say which is meant, got {text!r}, which is a run and a file: give "
+            f"{found.number} for the run, or Path({text!r}) for the file."
+        )
+    return found
+
+
+def _runs(source: Source) -> dict[str, FrozenTrial]:
+    """Return imported trials by what they may be called."""
+    labels = {
+        label: trial
+        for trial in source.study.get_trials(deepcopy=False)
+        if (label := run_label(trial, source.study.user_attrs)) is not None
+    }
+    ids = {label.partition(" ")[2]: trial for label, trial in labels.items()}
+    return ids | labels
+
+
+def _check_is_clear(source: Source, number: int) -> None:
+    """Refuse a number that is one trial's own and another's run, as `import_runs` counts them."""
+    run, row = _runs(source).get(str(number)), source.row_of(number)
+    if run is None or row is None or run.number == number:
+        return
+    attrs = source.study.user_attrs
+    here, there = run_label(source.trials[row], attrs), run_label(run, attrs)
+    here = "no run" if here is None else here
+    raise InvalidArgument(
+        f"`baseline` must say which is meant, got {number}: trial {number} is {here}, and {there} "
+        f"is trial {run.number}. Give one of them by its name, {here!r} or {there!r}."
+    )
+
+
+def _neither(source: Source, text: str) -> str:
+    runs = _runs(source)
+    named = "the id of an imported run, " if runs else ""
+    none = "no such run and no such file" if runs else "no such file"
+    return (
+        f"`baseline` must be a trial's number, {named}params, or a YAML file, got {text!r}, and "
+        f"there is {none}.{hint(text, runs)}"
+    )
 
 
 def _params_of_file(

@@ -46,12 +46,18 @@ class Comparison(Result):
         direction: "minimize" or "maximize".
         contenders: By name, in the order in which they were given.
         min_difference: The smallest difference of scores that matters; None if none was given.
+        n_rows: The number of test rows, users or groups that were scored one by one; None if
+            scores are not known so.
+        unit: What was scored one by one: "row", "user", "group", or "row group" where the metric is
+            no mean over rows.
     """
 
     study_name: str
     direction: str
     contenders: Mapping[str, Contender]
     min_difference: float | None = None
+    n_rows: int | None = None
+    unit: str = "row"
 
     @classmethod
     def of(
@@ -268,7 +274,8 @@ class Comparison(Result):
             leader.test_scores,
             self.improvements(),
             without_chance,
-            n_rows=None if rows is None else rows[leader.name].shape[1],
+            n_rows=None if rows is None else self.n_rows or rows[leader.name].shape[1],
+            unit=self.unit,
         )
 
     def _test_rows(self) -> dict[str, NDArray[np.float64]] | None:

@@ -25,6 +25,7 @@ def of_configurations(
     without_chance: Sequence[str],
     *,
     n_rows: int | None = None,
+    unit: str = "row",
 ) -> str:
     """Return what the test scores say of the configurations that one tuning each has found.
 
@@ -35,6 +36,7 @@ def of_configurations(
         without_chance: Rivals whose trainings and the leader's do not depend on their seeds.
         n_rows: The number of test rows that improvements on new data were told from; None if they
             are about these test rows.
+        unit: What was scored one by one: "row", "user", "group" or "row group".
     """
     n_lost, n = sum(map(math.isnan, scores)), len(scores)
     if n_lost:
@@ -48,7 +50,9 @@ def of_configurations(
             compared(effect, f"that found for {rival}", n_compared=len(found))
             for rival, effect in found.items()
         )
-        where = "this test data" if n_rows is None else f"new data like these {n_rows:,} test rows"
+        where = "this test data"
+        if n_rows is not None:
+            where = f"new data like these {count(n_rows, f'test {unit}')}"
         sentences.append(
             f"On {where} ({n} seeds), the configuration found for {leader} by one tuning {sides}."
         )

@@ -218,7 +218,7 @@ class Confirmation(Result):
     def where(self) -> str:
         """What the improvements are about, in words."""
         if self.n_rows is None:
-            return "on these test rows"
+            return f"on these {self._scored}s"
         return f"on new data like these {count(self.n_rows, self._scored)}"
 
     @property
@@ -254,7 +254,9 @@ class Confirmation(Result):
 
     @property
     def _scored(self) -> str:
-        return f"test {self.unit}"
+        # Groups of rows are only made where scores of them are known.
+        unit = "row" if self.n_rows is None and self.unit == "row group" else self.unit
+        return f"test {unit}"
 
     def _in_one_line(self) -> str:
         return f"{self.study_name!r}: {self.verdict}"

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import math
 import shlex
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from optuna.distributions import FloatDistribution, IntDistribution
 from optuna.trial import create_trial
 
 from hpolab.analysis.candidates import Baseline, Source, baseline_of, known_space
+from hpolab.analysis.middle import between
 from hpolab.analysis.overtuning import of_confirmation
 from hpolab.analysis.results import Result
 from hpolab.analysis.risks import risk_of
@@ -91,6 +90,7 @@ class Recommended(Displayed):
             of the best of many is an overestimate.
         changes: The parameters in which it differs from the baseline.
         risk: The reasons against it, in words.
+        prefixes: Parameter -> what the trainer calls it, for `to_overrides`.
     """
 
     name: str
@@ -104,6 +104,34 @@ class Recommended(Displayed):
     improvement: float | None
     changes: tuple[Change, ...]
     risk: str
+    prefixes: Mapping[str, str | None] = field(default_factory=dict)
+
+    def to_yaml(self) -> str:
+        """Return the params as YAML."""
+        return as_yaml(self.params)
+
+    def to_json(self) -> str:
+        """Return the params as JSON."""
+        return as_json(self.params)
+
+    def to_python(self) -> str:
+        """Return the params as Python, under the name: ``best = {...}``."""
+        return f"{self.name} = {as_python(self.params)}"
+
+    @checks_keywords()
+    def to_overrides(
+        self,
+        *,
+        prefixes: Mapping[str, str | None] | None = None,
+        digits: int | None = 3,
+    ) -> str:
+        """Return the params as lines of ``name=value``; see `Recommendation.to_overrides`."""
+        prefixes = self.prefixes if prefixes is None else prefixes
+        for name in prefixes:
+            # What another of the three has may be named, so that all take the same prefixes.
+            one_of("prefixes", name, {*self.params, *self.prefixes})
+        words = as_overrides(self.params, prefixes=prefixes, digits=digits)
+        return "\n".join(map(shlex.quote, words))
 
     def _in_one_line(self) -> str:
         return f"{self.name}, {in_short(self.params, digits=4)}; risk: {self.risk}"
@@ -126,7 +154,9 @@ class Recommendation(Result):
     Attributes:
         best: The best mean on test data, or the best value if nothing was trained again.
         robust: The best lower bound, with neighbors that are as good.
-        hybrid: In between: numbers half way, on the range's own scale; choices as in ``best``.
+        hybrid: In between: numbers half way, on the range's own scale; choices as in ``best``. Of
+            imported runs, a number that took few values, each in several runs, or powers of two
+            alone, takes the nearest of those: no batch size of 96 between 64 and 128.
         baseline: The configuration that they are compared with, in trainer units; None if there is
             none.
         trained_again: Whether they were trained again on fresh seeds, by a confirmation.
@@ -161,7 +191,7 @@ class Recommendation(Result):
     def to_python(self, name: str | None = None) -> str:
         """Return the same as Python, one line each: ``best = {...}``."""
         names = _NAMES if name is None else (name,)
-        return "\n".join(f"{each} = {as_python(self[each].params)}" for each in names)
+        return "\n".join(self[each].to_python() for each in names)
 
     @checks_keywords()
     def to_overrides(
@@ -188,8 +218,8 @@ class Recommendation(Result):
         """
         prefixes = self.prefixes if prefixes is None else prefixes
         _check_prefixes(prefixes, [self[each] for each in _NAMES])
-        words = as_overrides(self[name].params, prefixes=prefixes, digits=digits)
-        return "\n".join(map(shlex.quote, words))
+        own = {param: each for param, each in prefixes.items() if param in self[name].params}
+        return self[name].to_overrides(prefixes=own, digits=digits)
 
     def enqueue(self, study: Study, name: str = "hybrid") -> bool:
         """Enqueue one as the next trial of a study.
@@ -286,8 +316,9 @@ def recommend(
     Args:
         study: The study that was tuned, of one objective value. It is only read.
         confirmation: What `confirm` has found for it.
-        baseline: The configuration to compare with: a trial's number, params in trainer units, or
-            the path of a YAML file that has the study's parameters, such as a trainer's resolved
+        baseline: The configuration to compare with: a trial's number, the id of an imported run as
+            text ("8", or "run 8" and "row 3" as tables call them), params in trainer units, or the
+            path of a YAML file that has the study's parameters, such as a trainer's resolved
             configuration. By default the baseline of an import, or else the defaults of the study's
             search space, if it has one. A confirmation has its own.
         prefixes: Parameter -> what the trainer calls it, in that file and on its command line:
@@ -327,10 +358,10 @@ def recommend(
         overtuning = None if before is None else source.overtuning(before)
     best = max(candidates, key=lambda each: each.goodness)
     robust = max(candidates, key=lambda each: each.robustness)
-    between = _between(source.ranges, best, robust)
-    hybrid = source.find([best, robust, *candidates], between)
+    middle = between(source.ranges, best, robust, grids=source.grids())
+    hybrid = source.find([best, robust, *candidates], middle)
     three = [
-        _recommended(name, each, before, source, candidates, confirmation)
+        _recommended(name, each, before, source, candidates, confirmation, dict(prefixes or {}))
         for name, each in zip(_NAMES, (best, robust, hybrid), strict=True)
     ]
     _check_prefixes(prefixes or {}, three)
@@ -352,29 +383,6 @@ def _check_prefixes(prefixes: Mapping[str, str | None], three: Sequence[Recommen
         one_of("prefixes", param, known)
 
 
-def _between(
-    ranges: Mapping[str, BaseDistribution], best: Candidate, robust: Candidate
-) -> dict[str, Any]:
-    """Return the params half way between two candidates, as a trial stores them."""
-    other = robust.trial_params
-    return {
-        name: _middle(ranges[name], value, other[name])
-        if name in other and name in ranges
-        else value
-        for name, value in best.trial_params.items()
-    }
-
-
-def _middle(distribution: BaseDistribution, one: Any, other: Any) -> Any:
-    if not isinstance(distribution, FloatDistribution | IntDistribution) or one == other:
-        return one
-    middle = math.sqrt(one * other) if distribution.log else (one + other) / 2
-    if distribution.step is not None and not distribution.log:
-        steps = round((middle - distribution.low) / distribution.step)
-        middle = distribution.low + steps * distribution.step
-    return round(middle) if isinstance(distribution, IntDistribution) else float(middle)
-
-
 def _recommended(
     name: str,
     each: Candidate,
@@ -382,6 +390,7 @@ def _recommended(
     source: Source,
     candidates: Sequence[Candidate],
     confirmation: Confirmation | None,
+    prefixes: Mapping[str, str | None],
 ) -> Recommended:
     improvement = _improvement(each, before)
     changes = () if before is None else _changes(before.params, each.params)
@@ -406,6 +415,7 @@ def _recommended(
         improvement=improvement,
         changes=changes,
         risk=risk,
+        prefixes=prefixes,
     )
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from contextlib import suppress
 from enum import StrEnum
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -31,6 +30,7 @@ class RecommendationFormat(StrEnum):
     json = "json"
     python = "python"
     overrides = "overrides"
+    hydra = "hydra"
 
 
 def influence(
@@ -59,15 +59,19 @@ def recommend(
     baseline: Annotated[
         str | None,
         typer.Option(
-            metavar="TRIAL|FILE",
-            help="What to compare with: a trial's number, or a YAML file with the parameters. Left "
-            "out: the default configuration, or the baseline of an import.",
+            metavar="TRIAL|RUN|FILE",
+            help="What to compare with: a trial's number, an imported run as the table calls it, "
+            "or a YAML file with the parameters. Left out: the default configuration, or the "
+            "baseline of an import.",
         ),
     ] = None,
     output: Annotated[
         RecommendationFormat,
         typer.Option(
-            "--format", "-f", help="text to read, the others to load or to paste elsewhere."
+            "--format",
+            "-f",
+            help="text to read, the others to load or to paste elsewhere; hydra is the same as "
+            "overrides.",
         ),
     ] = RecommendationFormat.text,
 ) -> None:
@@ -89,6 +93,8 @@ def recommend(
     found = recommend_from(study, confirmation, baseline=compared)
     if output is RecommendationFormat.text:
         typer.echo(str(found))
+    elif output is RecommendationFormat.hydra:  # another word for overrides, which Hydra reads
+        typer.echo(found.to_overrides())
     else:
         typer.echo(getattr(found, f"to_{output.value}")())
 
@@ -103,5 +109,5 @@ def _confirmation_of(study: Study, url: str) -> Confirmation | None:
     return found[0] if len(found) == 1 else None
 
 
-def _baseline(text: str) -> int | Path:
-    return int(text) if text.isdecimal() else Path(text)
+def _baseline(text: str) -> int | str:
+    return int(text) if text.isdecimal() else text

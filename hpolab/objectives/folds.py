@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from hpolab.errors import InvalidArgument, InvalidType, check_count, in_brief, needs
+from hpolab.keywords import given_as
 
 with needs("Folds", "scikit-learn", "sklearn"):
     from sklearn.model_selection import (
@@ -89,12 +90,7 @@ def folds_of(folds: Any, options: Mapping[str, Any]) -> Any:
         >>> folds_of(None, {"cv": 5})
         5
     """
-    cv = options.get("cv")
-    if folds is not None and cv is not None:
-        raise InvalidArgument(
-            f"`folds` and `cv` are two words for one argument, got folds={folds!r} and cv={cv!r}."
-        )
-    return cv if folds is None else folds
+    return given_as("folds", folds, "cv", options)
 
 
 def digest_of_folds(folds: Iterable[Fold]) -> str:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 import warnings
 from dataclasses import dataclass, replace
+from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -509,7 +510,7 @@ def _sampler(n_sampled: int, taken: Interactions) -> NegativeSampler:
 
 def _parse(name: str) -> tuple[str, float]:
     kind, at, cut = name.partition("@")
-    one_of("metric", kind, RANKING_METRICS)
+    _check_kind(name, kind)
     if not at and kind in (*_CUT_OR_NOT, *_UNCUT):
         return kind, math.inf
     if not cut.isdigit() or int(cut) < 1 or kind in _UNCUT:
@@ -518,3 +519,34 @@ def _parse(name: str) -> tuple[str, float]:
             f"'log_loss', got {name!r}."
         )
     return kind, float(cut)
+
+
+# What other libraries and papers call them.
+_OTHER_NAMES = {
+    **dict.fromkeys(("hit", "hits", "hit_rate", "hitrate", "hit_ratio", "hitratio"), "hr"),
+    **dict.fromkeys(("rr", "reciprocal_rank", "mean_reciprocal_rank"), "mrr"),
+    **dict.fromkeys(("ap", "average_precision", "mean_average_precision"), "map"),
+    **dict.fromkeys(("dcg", "normalized_dcg"), "ndcg"),
+    **dict.fromkeys(("prec", "p"), "precision"),
+    **dict.fromkeys(("rec", "r"), "recall"),
+    **dict.fromkeys(("roc_auc", "auroc", "gauc"), "auc"),
+    **dict.fromkeys(("logloss", "bce", "binary_logloss"), "log_loss"),
+    **dict.fromkeys(("item_coverage", "catalog_coverage", "cov"), "coverage"),
+}
+
+
+def _check_kind(name: str, kind: str) -> None:
+    """Refuse an unknown metric with the one that was probably meant, its cut included."""
+    if kind in RANKING_METRICS:
+        return
+    plain = kind.lower().strip().replace(" ", "_").replace("-", "_")
+    letters = plain.rstrip("0123456789").rstrip("_")
+    near = get_close_matches(letters, RANKING_METRICS, n=1, cutoff=0.5)
+    meant = _OTHER_NAMES.get(plain) or _OTHER_NAMES.get(letters) or next(iter(near), None)
+    known = ", ".join(repr(each) for each in sorted(RANKING_METRICS))
+    question = ""
+    if meant is not None:
+        cut = name.partition("@")[2] or plain[len(letters) :].strip("_")
+        whole = f"{meant}@{cut}" if cut and meant not in _UNCUT else meant
+        question = f" Did you mean {whole!r}?"
+    raise InvalidArgument(f"`metric` must be one of {known}, got {name!r}.{question}")

@@ -10,6 +10,7 @@ import numpy as np
 from hpolab.display import Displayed
 from hpolab.errors import InvalidArgument
 from hpolab.keywords import checks_keywords
+from hpolab.logs import get_logger
 from hpolab.seeding import check_seed
 from hpolab.tables import TextTable
 
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
     from hpolab.recommender.interactions import Interactions
 
 __all__ = ["Splits", "leave_last_out", "split_by_time", "split_users_by_ratio"]
+
+_logger = get_logger(__name__)
 
 
 @dataclass(frozen=True, repr=False)
@@ -44,10 +47,41 @@ class Splits(Displayed):
     score: Interactions | None = None
     facts: Mapping[str, Any] = field(default_factory=dict)
 
+    def __post_init__(self) -> None:
+        unseen = self._unseen()
+        if unseen:
+            _logger.info(f"{unseen}.")
+
+    @property
+    def n_unseen_users(self) -> dict[str, int]:
+        """Part -> its users without an interaction in `train`, from whom nothing is learned."""
+        return {
+            name: len(np.setdiff1d(part.users, self.train.users))
+            for name, part in self._named()
+            if name != "train"
+        }
+
+    def _unseen(self) -> str:
+        """Return who is scored without having trained, in words; "" for nobody."""
+        unseen = self.n_unseen_users
+        said = [
+            f"{unseen[name]:,} of {_n_known(part)[0]:,} users in `{name}`"
+            for name, part in self._named()
+            if unseen.get(name)
+        ]
+        if not said:
+            return ""
+        return (
+            f"{' and '.join(said)} have no interaction in `train`: they are scored, although "
+            "nothing was learned from them"
+        )
+
     def _in_one_line(self) -> str:
         sizes = ", ".join(f"{name} {len(part):,}" for name, part in self._named())
+        unseen = self._unseen()
         return (
             f"{sizes} interactions of {self.train.n_users:,} users x {self.train.n_items:,} items"
+            f"{f'; {unseen}' if unseen else ''}"
         )
 
     def _parts(self) -> list[str | TextTable]:
@@ -56,7 +90,9 @@ class Splits(Displayed):
             for name, part in self._named()
         ]
         facts = ", ".join(f"{name} {value}" for name, value in self.facts.items())
-        return [TextTable(["split", "interactions", "users", "items"], rows, note=facts)]
+        table = TextTable(["split", "interactions", "users", "items"], rows, note=facts)
+        unseen = self._unseen()
+        return [table, f"{unseen}."] if unseen else [table]
 
     def _named(self) -> list[tuple[str, Interactions]]:
         parts = {"train": self.train, "valid": self.valid, "score": self.score, "test": self.test}

@@ -13,7 +13,7 @@ from sklearn.utils.validation import has_fit_parameter
 from hpolab.errors import InvalidArgument, InvalidType, check_count, one_of
 from hpolab.fingerprint import data_fingerprint
 from hpolab.identity import estimator_settings, function_settings, plain_fact
-from hpolab.keywords import checks_keywords
+from hpolab.keywords import checks_keywords, given_as
 from hpolab.objectives.base import ROW_GROUP, Objective
 from hpolab.objectives.folds import digest_of_folds, folds_of, make_folds
 from hpolab.seeding import check_seed
@@ -58,6 +58,7 @@ class SklearnOptions(ReporterOptions, total=False):
     """What else `SklearnObjective` takes by name."""
 
     cv: Any
+    scoring: str | Callable[[Any, Any, Any], float] | None
     max_steps: int | None
     batch_size: int | None
     fractions: Sequence[float] | None
@@ -116,7 +117,8 @@ class SklearnObjective(Objective):
             Pipeline. None takes `estimator_space(estimator)`, for the usual estimators.
         metric: A scorer's name as `sklearn.metrics.get_scorer_names` lists it, or (estimator,
             inputs, targets) -> number, more is better; None takes ``estimator.score``. It must tell
-            models apart on each fold, which an AUC does not where one class is.
+            models apart on each fold, which an AUC does not where one class is. ``scoring``,
+            scikit-learn's word, is taken too.
         fidelity: "folds", "fold_means", "epochs", "trees" or "rows".
         seed: Seeds the folds, so that a resumed study has the same.
         **settings: Of a fidelity: ``max_steps``, epochs (20) or steps in which trees grow (10) of
@@ -178,6 +180,7 @@ class SklearnObjective(Objective):
         _check_options(fidelity, settings)
         check_seed(seed)
         self._estimator = clone(estimator)
+        metric = given_as("metric", metric, "scoring", settings)
         self._scorer = find_scorer(self._estimator, metric)
         classifier = is_classifier(estimator)
         train = pair_of(train, y)

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from optuna import Study
 
 from hpolab.errors import InvalidArgument, InvalidType, one_of
 from hpolab.keywords import checks_keywords
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from os import PathLike
 
-    from optuna import Study
     from optuna.trial import FrozenTrial
 
 __all__ = [
@@ -72,7 +72,8 @@ def as_yaml(params: Mapping[str, Any]) -> str:
     """Return YAML, in the order of ``params``; every reader of YAML tells its texts from numbers.
 
     Raises:
-        InvalidType: If a value is no text, number, bool, None, nor a list or dict of them.
+        InvalidType: If ``params`` is no dict, or a value is no text, number, bool, None, nor a list
+            or dict of them.
 
     Example:
         >>> print(as_yaml({"optimizer": "adam", "lr": 1e-05, "epsilon": "1e-8"}))
@@ -91,7 +92,7 @@ def as_yaml(params: Mapping[str, Any]) -> str:
         return dumper.represent_scalar("tag:yaml.org,2002:str", value, style=style)
 
     Dumper.add_representer(str, text)
-    return str(yaml.dump(_plain(dict(params)), Dumper=Dumper, sort_keys=False)).rstrip()
+    return str(yaml.dump(_plain(_checked(params)), Dumper=Dumper, sort_keys=False)).rstrip()
 
 
 @checks_keywords()
@@ -134,9 +135,10 @@ def as_json(params: Mapping[str, Any]) -> str:
     """Return JSON, in the order of ``params``.
 
     Raises:
-        InvalidType: If a value is no text, number, bool, None, nor a list or dict of them.
+        InvalidType: If ``params`` is no dict, or a value is no text, number, bool, None, nor a list
+            or dict of them.
     """
-    return json.dumps(_plain(dict(params)), indent=2)
+    return json.dumps(_plain(_checked(params)), indent=2)
 
 
 @checks_keywords()
@@ -147,7 +149,7 @@ def as_python(params: Mapping[str, Any]) -> str:
         >>> as_python({"optimizer": "adam", "amsgrad": False})
         "{'optimizer': 'adam', 'amsgrad': False}"
     """
-    return pprint.pformat(_literal(dict(params)), sort_dicts=False, width=100)
+    return pprint.pformat(_literal(_checked(params)), sort_dicts=False, width=100)
 
 
 @checks_keywords()
@@ -174,7 +176,8 @@ def as_overrides(
     Raises:
         InvalidArgument: If a name or a value cannot be written as an override, or two parameters
             have one name.
-        InvalidType: If a value is no text, number, bool, None, nor a list or dict of them.
+        InvalidType: If ``params`` is no dict, or a value is no text, number, bool, None, nor a list
+            or dict of them.
 
     Example:
         >>> as_overrides(
@@ -185,7 +188,7 @@ def as_overrides(
     """
     given = dict(prefixes or {})
     words: dict[str, str] = {}
-    for name, value in params.items():
+    for name, value in _checked(params).items():
         key = given.get(name, f"{prefix}{name}")
         if key is None:
             continue
@@ -206,6 +209,21 @@ def in_short(params: Mapping[str, Any], *, digits: int) -> str:
         'optimizer=my adam, lr=0.00123'
     """
     return ", ".join(f"{name}={_rounded(value, digits)}" for name, value in params.items())
+
+
+def _checked(params: Any) -> dict[str, Any]:
+    """Refuse what holds a configuration instead of being one, and say where it has it."""
+    if isinstance(params, Mapping):
+        return dict(params)
+    kind = type(params).__name__
+    advice = ""
+    if isinstance(params, Study):
+        advice = ": `recommend(study).best` has the params of its best trial, in trainer units"
+    elif hasattr(params, "to_overrides"):
+        advice = ": it writes itself by `to_overrides`, `to_yaml`, `to_json` and `to_python`"
+    elif isinstance(getattr(params, "params", None), Mapping):
+        advice = f": give the params of the {kind}, `.params`"
+    raise InvalidType(f"`params` must be a dict of name -> value, got {kind}{advice}.")
 
 
 def _read_yaml(path: str | PathLike[str]) -> dict[str, Any]:

@@ -17,6 +17,7 @@ from hpolab import (
     Objective,
     SearchSpace,
     confirm,
+    import_runs,
     make_study,
     recommend,
     run,
@@ -349,7 +350,7 @@ def test_table_shows_all_three_and_what_speaks_against_them(bowl):
     ("arguments", "error", "message"),
     [
         ({"baseline": 7}, InvalidArgument, "number of a complete trial"),
-        ({"baseline": 0.5}, InvalidType, "a number, a dict or a path, got float"),
+        ({"baseline": 0.5}, InvalidType, "a dict or a path, got float"),
         ({"confirmation": 3}, InvalidType, "must be a Confirmation, got int"),
     ],
 )
@@ -361,3 +362,77 @@ def test_bad_input_is_refused(study_of_rows, arguments, error, message):
 def test_study_without_a_complete_trial_is_refused():
     with pytest.raises(InvalidArgument, match="must have a complete trial"):
         recommend(optuna.create_study())
+
+
+def test_each_of_the_three_writes_itself_as_the_whole_does(bowl):
+    found = recommend(bowl[0], prefixes={"beta2": "opt.beta2"})
+    for name in ("best", "robust", "hybrid"):
+        each = found[name]
+        assert each.to_overrides() == found.to_overrides(name)
+        assert each.to_overrides(digits=None) == found.to_overrides(name, digits=None)
+        assert each.to_yaml() == found.to_yaml(name)
+        assert each.to_json() == found.to_json(name)
+        assert each.to_python() == found.to_python(name)
+    assert "opt.beta2=" in found.hybrid.to_overrides()
+    assert "model.beta2=" in found.hybrid.to_overrides(prefixes={"beta2": "model.beta2"})
+    with pytest.raises(InvalidArgument, match="`prefixes` must be one of"):
+        found.hybrid.to_overrides(prefixes={"beta3": "model.beta2"})
+
+
+RUNS = [
+    {"id": "base", "lr": 0.1, "hmean": 0.7},
+    {"id": "3", "lr": 0.2, "hmean": 0.8},
+    {"id": "2", "lr": 0.3, "hmean": 0.9},
+    {"id": "lost", "lr": 0.4, "hmean": None},
+]
+
+
+def imported(rows=RUNS, **options):
+    return import_runs(rows, study_name="runs", value="hmean", direction="maximize", **options)
+
+
+@pytest.mark.parametrize(
+    ("asked", "lr"),
+    [("base", 0.1), ("run base", 0.1), ("3", 0.2), ("run 3", 0.2), (0, 0.1), (2, 0.3)],
+)
+def test_baseline_is_an_imported_run_by_its_id(asked, lr):
+    assert recommend(imported(), baseline=asked).baseline == {"lr": lr}
+
+
+def test_baseline_is_an_imported_row_by_its_label():
+    rows = [{"lr": each, "hmean": each} for each in (0.1, 0.2, 0.3)]
+    assert recommend(imported(rows), baseline="row 2").baseline == {"lr": 0.2}
+    assert recommend(imported(rows), baseline="2").baseline == {"lr": 0.2}
+    with pytest.raises(InvalidArgument, match="trial 2 is row 3, and row 2 is trial 1"):
+        recommend(imported(rows), baseline=2)
+
+
+@pytest.mark.parametrize(
+    ("asked", "message"),
+    [
+        ("bse", "no such run and no such file. Did you mean 'base'"),
+        ("lost", "a run with a value, got 'lost'"),
+    ],
+)
+def test_baseline_that_is_no_run_is_refused(asked, message):
+    with pytest.raises(InvalidArgument, match=message):
+        recommend(imported(), baseline=asked)
+
+
+def test_baseline_that_is_one_trial_and_another_run_is_refused():
+    rows = [{"id": str(n), "lr": n / 10, "hmean": n / 10} for n in (1, 2, 3)]
+    with pytest.raises(InvalidArgument, match="trial 1 is run 2, and run 1 is trial 0"):
+        recommend(imported(rows), baseline=1)
+
+
+def test_baseline_that_is_a_run_and_a_file_is_refused(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "base").write_text("lr: 0.2")
+    with pytest.raises(InvalidArgument, match="which is a run and a file: give 0 for the run"):
+        recommend(imported(), baseline="base")
+    assert recommend(imported(), baseline=tmp_path / "base").baseline == {"lr": 0.2}
+
+
+def test_baseline_of_a_study_that_was_not_imported_is_no_run(study_of_rows):
+    with pytest.raises(InvalidArgument, match="or a YAML file, got 'base', and there is no such"):
+        recommend(study_of_rows([(0.5, {"lr": 0.1})]), baseline="base")

@@ -121,8 +121,10 @@ def test_recommendation_is_written_to_load(table):
     assert yaml.safe_load(invoke(app, ["recommend", "-f", "yaml"]).output)
     assert json.loads(invoke(app, ["recommend", "-f", "json"]).output)
     assert invoke(app, ["recommend", "-f", "overrides"]).output.startswith("lr=")
-    compared = invoke(app, ["recommend", "runs", "--baseline", "2"])
-    assert compared.exit_code == 0, compared.output
+    assert invoke(app, ["recommend", "-f", "hydra"]).output.startswith("lr=")
+    for baseline in ("2", "r2", "run r2"):
+        compared = invoke(app, ["recommend", "runs", "--baseline", baseline])
+        assert compared.exit_code == 0, compared.output
     refused = invoke(app, ["recommend", "runs", "--baseline", "no.yaml"])
     assert refused.exit_code == 2
     assert "no.yaml" in refused.output

@@ -143,7 +143,14 @@ def test_estimate_has_the_standard_error_over_users():
 @pytest.mark.parametrize(
     ("metric", "message"),
     [
-        ("ndgc@10", r"`metric` must be one of .*Did you mean 'ndcg'"),
+        ("ndgc@10", r"`metric` must be one of .*Did you mean 'ndcg@10'"),
+        ("hit@10", r"`metric` must be one of .*got 'hit@10'.* Did you mean 'hr@10'\?"),
+        ("HitRate@5", r"Did you mean 'hr@5'\?"),
+        ("NDCG@10", r"Did you mean 'ndcg@10'\?"),
+        ("ndcg_10", r"Did you mean 'ndcg@10'\?"),
+        ("hit10", r"Did you mean 'hr@10'\?"),
+        ("logloss", r"Did you mean 'log_loss'\?"),
+        ("serendipity@10", r"got 'serendipity@10'\.$"),
         ("ndcg", "with a cut of 1 or above"),
         ("ndcg@0", "with a cut of 1 or above"),
         ("ndcg@x", "with a cut of 1 or above"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import optuna
 import pytest
 
 from hpolab import (
@@ -111,3 +112,31 @@ def test_ratio_leaves_each_user_something_to_train_on():
 def test_impossible_splits_are_refused(call, message):
     with pytest.raises(InvalidArgument, match=message):
         call()
+
+
+def late(n_late: int) -> Interactions:
+    """Return interactions whose last users come when the others have trained."""
+    users = [n % 10 for n in range(80)] + [100 + n for n in range(n_late)] + [0] * (20 - n_late)
+    return Interactions.of(users, range(100), timestamps=range(100))
+
+
+@pytest.mark.parametrize("n_late", [1, 7])
+def test_users_without_training_are_counted_and_said(n_late, caplog):
+    optuna.logging.enable_propagation()
+    caplog.set_level("INFO")
+    splits = split_by_time(late(n_late), valid=0.1, test=0.2)
+    optuna.logging.disable_propagation()
+    assert splits.n_unseen_users["test"] + splits.n_unseen_users["valid"] == n_late
+    n_users = len(set(splits.test.users.tolist()))
+    said = f"{n_late} of {n_users} users in `test` have no interaction in `train`"
+    for text in (caplog.text, repr(splits), str(splits), splits._repr_html_()):
+        assert text.count(said) == 1
+
+
+def test_nothing_is_said_where_all_users_train(caplog):
+    optuna.logging.enable_propagation()
+    caplog.set_level("INFO")
+    splits = split_users_by_ratio(many())
+    optuna.logging.disable_propagation()
+    assert set(splits.n_unseen_users.values()) == {0}
+    assert not any("no interaction" in text for text in (caplog.text, repr(splits), str(splits)))

@@ -82,6 +82,25 @@ def same(trials: list[FrozenTrial], others: list[FrozenTrial]) -> bool:
 # Folds
 
 
+@pytest.mark.parametrize("metric", ["roc_auc", "neg_log_loss", None])
+def test_scoring_is_the_metric_by_its_name_in_scikit_learn(metric: str | None) -> None:
+    data = load_iris(return_X_y=True)
+    two = (data[0][:100], data[1][:100])
+    by_both = [
+        SklearnObjective(LogisticRegression(), *two, **{word: metric})
+        for word in ("metric", "scoring")
+    ]
+    assert by_both[0].metric == by_both[1].metric
+    assert by_both[0].facts == by_both[1].facts
+
+
+def test_metric_and_scoring_together_are_refused() -> None:
+    with pytest.raises(InvalidArgument, match="`metric` and `scoring` are two words for one"):
+        SklearnObjective(
+            LogisticRegression(), *load_iris(return_X_y=True), metric="accuracy", scoring="f1_macro"
+        )
+
+
 def test_folds_are_stratified_shuffled_and_the_same_for_each_trial_and_objective(
     fits_of: Callable[..., list[list[int]]],
 ) -> None:

@@ -6,6 +6,7 @@ import ast
 import json
 
 import numpy as np
+import optuna
 import pytest
 import yaml
 
@@ -20,6 +21,7 @@ from hpolab import (
     as_yaml,
     make_study,
     params_of_yaml,
+    recommend,
     run,
 )
 from hpolab.studies.export import POST_KEY, delivered_params, trainer_params
@@ -121,6 +123,22 @@ def test_numbers_of_numpy_and_tuples_are_written_as_plain_ones(write):
     params = {"n": np.int64(3), "lr": np.float64(0.1), "is_on": np.bool_(True)}
     plain = {"n": 3, "lr": 0.1, "is_on": True}
     assert write(params | {"betas": (0.9, 0.99)}) == write(plain | {"betas": [0.9, 0.99]})
+
+
+@pytest.mark.parametrize("write", [as_yaml, as_json, as_overrides, as_python])
+def test_what_holds_a_configuration_says_where_it_has_it(write):
+    study = optuna.create_study()
+    study.optimize(lambda trial: trial.suggest_float("lr", 0, 1), n_trials=5)
+    found = recommend(study)
+    for given, advice in [
+        (found, "writes itself by `to_overrides`"),
+        (found.hybrid, "writes itself by `to_overrides`"),
+        (study, r"`recommend\(study\).best` has the params"),
+        (study.best_trial, "give the params of the FrozenTrial, `.params`"),
+        (["lr=1"], "must be a dict of name -> value, got list.$"),
+    ]:
+        with pytest.raises(InvalidType, match=advice):
+            write(given)
 
 
 @pytest.mark.parametrize("write", [as_yaml, as_json, as_overrides])

@@ -32,6 +32,9 @@ if TYPE_CHECKING:
 
 __all__ = ["FreshScores", "with_metrics", "with_rows"]
 
+_UNIT_KEY = "hpolab:scored_unit"
+"""Of the study of these trainings: what was scored one by one on the test data."""
+
 
 @dataclass(frozen=True)
 class FreshScores:
@@ -84,6 +87,9 @@ class FreshScores:
             seed_of=partial(_test_seed, self.seed),
         )
         queue.run(partial(self._due, keys), **run_options)
+        units = {objective.scored_unit for objective in self.objectives.values()}
+        if len(units) == 1:
+            queue.study.set_user_attr(_UNIT_KEY, units.pop())
         outcomes = queue.outcomes()
         for key, (name, trial) in keys.items():
             self._store(name, trial, outcomes[key])
@@ -122,13 +128,20 @@ def with_rows(comparison: Comparison, trainings: Study) -> Comparison:
         trainings: The study that holds its trainings on fresh seeds.
     """
     outcomes = outcomes_of(trainings.get_trials(deepcopy=False))
-    contenders = {}
+    contenders, counted = {}, set()
     for name, each in comparison.contenders.items():
         best = best_trial(each.study)
         key = "" if best is None else f"{name}/{best.number}"
         rows = outcomes[key].first_rows(len(each.test_scores)) if key in outcomes else None
         contenders[name] = replace(each, test_rows=rows)
-    return replace(comparison, contenders=contenders)
+        if rows is not None:
+            counted.add(outcomes[key].n_rows)
+    return replace(
+        comparison,
+        contenders=contenders,
+        n_rows=counted.pop() if len(counted) == 1 else None,
+        unit=trainings.user_attrs.get(_UNIT_KEY, comparison.unit),
+    )
 
 
 def with_metrics(comparison: Comparison, trainings: Study, repeat: int) -> Comparison:

@@ -210,3 +210,48 @@ def test_what_cannot_be_groups_is_refused_before_anything_is_trained(groups):
     objective = Rows()
     with pytest.raises(InvalidArgument, match="`groups` must be names or numbers of two groups"):
         confirmed(objective, groups=groups)
+
+
+@pytest.mark.parametrize("unit", ["user", "group", "row"])
+def test_a_verdict_calls_what_was_scored_by_its_name(unit, tmp_path):
+    storage = f"sqlite:///{tmp_path}/compared.db"
+    objective = Rows()
+    objective.scored_unit = unit
+    sides = {"a": {"x": (0.0, 0.4)}, "b": {"x": (0.6, 1.0)}}
+    found = compare(
+        objective,
+        sides,
+        study_name="case",
+        n_trials=3,
+        n_test_seeds=5,
+        test=0,
+        seed=1,
+        storage=storage,
+        show_progress_bar=False,
+    )
+    loaded = load_comparison("case", storage=storage)
+    for each in (found, loaded):
+        assert (each.n_rows, each.unit) == (300, unit)
+        assert f"On new data like these 300 test {unit}s (5 seeds)" in each.verdict
+    for known in (True, False):
+        objective = Rows(known=known)
+        objective.scored_unit = unit
+        _, confirmed_one = confirmed(objective)
+        assert f"test {unit}s" in confirmed_one.where
+
+
+def test_a_comparison_counts_all_rows_although_they_are_stored_in_groups():
+    many = Rows()
+    many.n_rows = 30_000
+    sides = {"a": {"x": (0.0, 0.4)}, "b": {"x": (0.6, 1.0)}}
+    found = compare(
+        many,
+        sides,
+        study_name="many",
+        n_trials=2,
+        n_test_seeds=3,
+        test=0,
+        storage="memory://",
+        show_progress_bar=False,
+    )
+    assert "like these 30,000 test rows" in found.verdict
