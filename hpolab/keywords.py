@@ -30,6 +30,7 @@ _OTHER_WORDS = {
     "checkpoints": "checkpoint_dir checkpoint_path artifact_store",
     "class_weight": "class_weights scale_pos_weight",
     "contenders": "objectives optimizers candidates models",
+    "data": "X x inputs test test_data test_set X_test valid dataset",
     "device": "accelerator use_gpu gpu",
     "direction": "mode directions greater_is_better maximize minimize",
     "estimator": "model clf pipeline regressor classifier",

@@ -444,7 +444,7 @@ def assert_as_uninterrupted(study: Study, name: str = "", *, tolerance: float = 
 def as_json(dataclass: Any) -> Any:
     """Return a result in the words of the older version, whose differences were means."""
     record = json.loads(json.dumps(asdict(dataclass)))
-    for new in ("on_these_rows", "share_of_seeds"):
+    for new in ("on_these_rows", "share_of_seeds", "metrics"):
         record.pop(new, None)
     if "tuning_improvement" in record:
         record["tuning_lead"] = record.pop("tuning_improvement")

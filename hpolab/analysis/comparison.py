@@ -21,7 +21,7 @@ from hpolab.analysis.repeats import (
 from hpolab.analysis.results import Result
 from hpolab.analysis.statistics import depends_on_seed
 from hpolab.analysis.tuning_curves import TuningCurve, curve_of_random_trials, curve_of_repeats
-from hpolab.analysis.wording import count, mean_and_error, short
+from hpolab.analysis.wording import count, mean_and_error, short, standard_error
 from hpolab.errors import InvalidArgument, check_count, one_of
 from hpolab.studies.export import in_short
 from hpolab.studies.trials import sign_of
@@ -370,24 +370,32 @@ class Comparison(Result):
 
     def _records(self) -> Iterator[dict[str, Any]]:
         found, outperformed = self.improvements(), self.outperforming()
+        many = any(each.repeats for each in self.contenders.values())
         for each in self.ranking():
             rival, wins = found.get(each.name), outperformed.get(each.name)
-            means = [tuning.mean_score(len(tuning.test_scores)) for tuning in each.tunings]
-            means = means if each.test_scores else []
-            yield {
+            tunings = each.tunings
+            gains = [gain for gain in map(self._gain, tunings) if gain is not None]
+            record: dict[str, Any] = {
                 "contender": each.name,
-                "n_repeats": len(each.tunings),
+                **({"n_repeats": len(tunings)} if many else {}),
                 "n_trials": len(each.values),
-                "default_value": each.default_value,
-                "best_value": each.best_value,
-                "n_test_seeds": len(each.test_scores),
-                "test_score": math.fsum(means) / len(means) if means else None,
-                **_means_of_metrics(each),
-                "leader_is_better_by": None if rival is None else rival.estimate,
-                "p_value": None if rival is None else rival.p_value,
-                "leader_outperforms": None if wins is None else wins.probability,
-                **{f"params_{name}": value for name, value in (each.best_params or {}).items()},
+                **_mean_columns("default_value", [t.default_value for t in tunings], error=many),
+                **_mean_columns("best_value", [t.best_value for t in tunings], error=many),
+                "unconfirmed_gain": math.fsum(gains) / len(gains) if gains else None,
             }
+            if self.has_test_scores:
+                record |= {
+                    "n_test_seeds": len(each.test_scores),
+                    **_mean_columns("test_score", _test_scores(each), error=True),
+                    **_means_of_metrics(each),
+                }
+            if self.has_test_scores or many:
+                record["leader_is_better_by"] = None if rival is None else rival.estimate
+                record["p_value"] = None if rival is None else rival.p_value
+            if many:
+                record["leader_outperforms"] = None if wins is None else wins.probability
+            tuned = _tuned_params(self.best_tuning(each.name))
+            yield record | {f"params_{name}": value for name, value in tuned.items()}
 
     def _finished(self) -> tuple[list[int], int]:
         """Return the repeats that all contenders have finished, and the seeds that all share.
@@ -437,8 +445,7 @@ class Comparison(Result):
                     [each.best_value for each in tunings],
                 )
             ]
-            means = [each.mean_score(len(each.test_scores)) for each in tunings if each.test_scores]
-            scored = mean_and_error(means)
+            scored = mean_and_error(_test_scores(contender))
         gains = [gain for gain in map(self._gain, tunings) if gain is not None]
         gain = math.fsum(gains) / len(gains) if gains else None
         n_trials = sorted({len(each.values) for each in tunings})
@@ -483,6 +490,23 @@ class Comparison(Result):
         return values[chances > 0], chances[chances > 0] / chances.sum()
 
 
+def _test_scores(contender: Contender) -> list[float]:
+    """Return the scores whose mean and error are shown: of seeds, or of several tunings."""
+    tunings = contender.tunings
+    if len(tunings) == 1:
+        return list(contender.test_scores)
+    return [each.mean_score(len(each.test_scores)) for each in tunings if each.test_scores]
+
+
+def _mean_columns(name: str, values: Sequence[float | None], *, error: bool) -> dict[str, Any]:
+    """Return the mean of values and, if asked for, its standard error, as columns of a frame."""
+    known = [value for value in values if value is not None]
+    columns = {name: math.fsum(known) / len(known) if known else None}
+    if error:
+        columns[f"{name}_error"] = standard_error(known)
+    return columns
+
+
 def _means_of_metrics(contender: Contender) -> dict[str, float]:
     """Return the means of all other metrics on the test data, as columns of a frame."""
     names = dict.fromkeys(name for each in contender.tunings for name in each.test_metrics)
@@ -509,7 +533,11 @@ def _brief(contender: Contender) -> str:
     """Return the best configuration's tuned parameters on one line."""
     if contender.best_params is None:
         return "no trial is complete"
-    params = contender.best_params
+    return in_short(_tuned_params(contender), digits=3)
+
+
+def _tuned_params(contender: Contender) -> dict[str, Any]:
+    """Return the best configuration without what its search space fixes."""
+    params = contender.best_params or {}
     names = required_space(contender.study).names().values()
-    shown = {name: params[name] for name in names if name in params}
-    return in_short(shown, digits=3)
+    return {name: params[name] for name in names if name in params}

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from hpolab.analysis.doubts import doubts, unseen_words
@@ -63,6 +64,7 @@ class Configuration(Displayed):
         on_these_rows: The same on these test rows alone, whether scores by row are known or not.
         share_of_seeds: On what share of the seeds it is better, with an interval that needs no
             assumption; None as above.
+        metrics: All other metrics on the test data: name -> seed -> value.
     """
 
     params: Mapping[str, Any]
@@ -75,6 +77,7 @@ class Configuration(Displayed):
     improvement: Effect | None = None
     on_these_rows: Effect | None = None
     share_of_seeds: Estimate | None = None
+    metrics: Mapping[str, Mapping[int, float]] = field(default_factory=dict)
 
     @property
     def is_better(self) -> bool:
@@ -283,6 +286,10 @@ class Confirmation(Result):
                 "improvement_high": None if improvement is None else improvement.high,
                 "p_value": None if improvement is None else improvement.p_value,
                 "answer": None if improvement is None else improvement.answer,
+                **{
+                    f"test_{metric}": math.fsum(values.values()) / len(values)
+                    for metric, values in each.metrics.items()
+                },
                 **{f"params_{param}": value for param, value in each.params.items()},
             }
 

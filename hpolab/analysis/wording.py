@@ -29,6 +29,7 @@ __all__ = [
     "short",
     "signed",
     "size",
+    "standard_error",
     "untested",
     "verdict",
 ]
@@ -130,11 +131,22 @@ def mean_and_error(values: Sequence[float]) -> str:
     """
     if not values:
         return "-"
-    n, mean = len(values), math.fsum(values) / len(values)
+    mean, error = math.fsum(values) / len(values), standard_error(values)
+    return short(mean) if error is None else f"{short(mean)} ± {error:.2g}"
+
+
+def standard_error(values: Sequence[float]) -> float | None:
+    """Return the standard error of the mean of values; None for fewer than two.
+
+    Example:
+        >>> standard_error([1.0, 3.0]), standard_error([1.0])
+        (1.0, None)
+    """
+    n = len(values)
     if n < 2:
-        return short(mean)
-    squares = math.fsum((value - mean) ** 2 for value in values)
-    return f"{short(mean)} ± {math.sqrt(squares / (n - 1) / n):.2g}"
+        return None
+    mean = math.fsum(values) / n
+    return math.sqrt(math.fsum((value - mean) ** 2 for value in values) / (n - 1) / n)
 
 
 def listed(values: Mapping[str, Any]) -> str:

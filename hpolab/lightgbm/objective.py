@@ -385,14 +385,17 @@ class LightGBMObjective(Objective):
         """Return the same objective with another search space; the data is shared."""
         return super().with_search_space(self._with_task(search_space))
 
-    def evaluate(self, model: LightGBMModel, data: Any) -> dict[str, float]:
+    @checks_keywords()
+    def evaluate(self, model: LightGBMModel, data: Any, y: Any = None) -> dict[str, float]:
         """Return all metrics of a model on data like `train`: name -> value.
 
-        A further metric that says nothing of these rows is NaN.
+        A further metric that says nothing of these rows is NaN. The targets may be given as ``y``
+        where ``data`` is the inputs alone.
 
         Raises:
             InvalidArgument: If the optimized one says nothing of them.
         """
+        data = data if y is None else (data, y)
         rows, raw, settings = self._predicted(model, data)
         scored = replace(rows, features=None)
         blind = blind_metrics(scored, self._metrics.named_by_lightgbm(), settings)
@@ -401,13 +404,17 @@ class LightGBMObjective(Objective):
         values = self._metrics.evaluate(rows, raw, settings)
         return {name: math.nan if name in blind else value for name, value in values.items()}
 
-    def row_scores(self, model: LightGBMModel, data: Any) -> NDArray[np.float64] | None:
+    @checks_keywords()
+    def row_scores(
+        self, model: LightGBMModel, data: Any, y: Any = None
+    ) -> NDArray[np.float64] | None:
         """Return what each row contributes to the metric; see `Objective.row_scores`.
 
         Where rows are ranked, or a Dataset says which belong together, they are those of queries or
         groups. Of metrics without a closed form, as of a function of the user's own, they are those
         of random groups of rows.
         """
+        data = data if y is None else (data, y)
         rows, raw, settings = self._predicted(model, data)
         return row_scores(rows, raw, metrics=self._metrics, settings=settings)
 

@@ -142,6 +142,7 @@ class FunctionObjective(Objective):
             )
         return found[1]
 
+    @checks_keywords()
     def evaluate(self, model: Any, data: Any) -> dict[str, float]:
         """Return what ``evaluate`` or ``row_scores`` says of a model: metric -> value.
 
@@ -156,6 +157,7 @@ class FunctionObjective(Objective):
             raise NotImplementedError(self._without("evaluate"))
         return dict(found) if isinstance(found, Mapping) else {self.metric: float(found)}
 
+    @checks_keywords()
     def row_scores(self, model: Any, data: Any) -> NDArray[np.float64] | None:
         """Return what ``row_scores`` says of each row; None if it was not given."""
         return None if self._row_scores is None else self._row_scores(model, data)

@@ -331,10 +331,12 @@ class RecommenderObjective(Objective):
                 training.epoch()
         return Recommender(self._trainer.name, dict(params), n_epochs, rows, training)
 
+    @checks_keywords()
     def evaluate(self, model: Recommender, data: Interactions) -> dict[str, float]:
         """Return all metrics of a model: name -> value, and its standard error; see `estimates`."""
         return _flat(self.estimates(model, data))
 
+    @checks_keywords()
     def estimates(self, model: Recommender, data: Interactions) -> dict[str, RankingEstimate]:
         """Return all metrics of a model with their standard errors over users.
 
@@ -345,6 +347,7 @@ class RecommenderObjective(Objective):
         """
         return self._task(data).estimate(model.scores, self._metrics)
 
+    @checks_keywords()
     def ranking(self, model: Recommender, data: Interactions) -> Ranking:
         """Return the ranks that a model gives to held-out items, as in `estimates`.
 
@@ -352,6 +355,7 @@ class RecommenderObjective(Objective):
         """
         return self._task(data).rank(model.scores, metrics=self._metrics)
 
+    @checks_keywords()
     def row_scores(self, model: Recommender, data: Interactions) -> NDArray[np.float64]:
         """Return the metric of each user with an item to find, in the order of their codes.
 

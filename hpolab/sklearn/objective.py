@@ -264,17 +264,27 @@ class SklearnObjective(Objective):
         params = self._configuration(params)
         return self._fidelity.fit(self._training(params, self.reporter(seed=seed)))
 
-    def evaluate(self, model: Any, data: tuple[Any, Any]) -> dict[str, float]:
-        """Return the score of a fitted estimator on (inputs, targets), under the metric's name."""
+    @checks_keywords()
+    def evaluate(self, model: Any, data: Any, y: Any = None) -> dict[str, float]:
+        """Return the score of a fitted estimator under the metric's name.
+
+        Args:
+            model: From `fit` or `fit_best`.
+            data: (inputs, targets), or the inputs alone, beside ``y``.
+            y: The targets, where ``data`` is the inputs alone.
+        """
+        data = data if y is None else (data, y)
         return {self.metric: float(self._scorer(model, *open_pair("data", data)))}
 
-    def row_scores(self, model: Any, data: tuple[Any, Any]) -> NDArray[np.float64] | None:
+    @checks_keywords()
+    def row_scores(self, model: Any, data: Any, y: Any = None) -> NDArray[np.float64] | None:
         """Return what each row contributes to the score; see `Objective.row_scores`.
 
         Where the score is no mean over rows and has no closed form, as of a scorer of the user's
         own, they are those of random groups of rows: predictions are made once, and scored without
         each group.
         """
+        data = data if y is None else (data, y)
         inputs, targets = open_pair("data", data)
         return row_scores(model, inputs, targets, scorer=self._scorer, metric=self._metric_given)
 

@@ -285,6 +285,7 @@ class StagedObjective(Objective):
         tuned = self.post.tune(artifact, self.post.delivered_on, place)
         return Staged(artifact, tuned.post_params)
 
+    @checks_keywords()
     def evaluate(self, model: Staged, data: Any) -> dict[str, float]:
         """Return the metrics of a model that `fit` made, on the part that is called ``data``."""
         return self.post.metrics(model.artifact, model.post_params, data)

@@ -323,18 +323,25 @@ class TorchObjective(Objective):
         with self.task.seeded(seed):
             return self._fit(params, self.reporter(seed=seed)).model
 
-    def evaluate(self, model: nn.Module, data: Any) -> dict[str, float]:
-        """Return all metrics of a model on data of the same form as `valid`: name -> value."""
+    @checks_keywords()
+    def evaluate(self, model: nn.Module, data: Any, y: Any = None) -> dict[str, float]:
+        """Return all metrics of a model on data of the same form as `valid`: name -> value.
+
+        Targets may be given as ``y`` where ``data`` is the inputs alone.
+        """
+        data = data if y is None else (data, y)
         split = self._opened(data)
         with seeded(0, self.task.device, split.generators):
             return self.task.evaluate(model, split, self.task.metrics)
 
-    def row_scores(self, model: nn.Module, data: Any) -> NDArray[np.float64] | None:
+    @checks_keywords()
+    def row_scores(self, model: nn.Module, data: Any, y: Any = None) -> NDArray[np.float64] | None:
         """Return what each row contributes to the metric; see `Objective.row_scores`.
 
         A row is a sample: of a sequence, all of its positions. Of metrics without a closed form, as
         of a function of the user's own, they are those of random groups of rows.
         """
+        data = data if y is None else (data, y)
         split = self._opened(data)
         with seeded(0, self.task.device, split.generators):
             return self.task.row_scores(model, split)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import re
 
+import numpy as np
 import optuna
 import pytest
 
@@ -33,6 +34,24 @@ def test_frame_has_a_row_for_each_configuration(thrower, tuned):
     assert frame["improvement"][1] == confirmation.winner.improvement.estimate
     assert frame["params_skill"].tolist() == [1.0, 3.0, 2.0]
     assert "<td><strong>trial 2</strong></td>" in confirmation._repr_html_()
+
+
+def test_all_metrics_on_test_data_are_kept_and_in_the_frame(thrower, tuned, monkeypatch):
+    objective = thrower()
+    evaluate = type(objective).evaluate
+    monkeypatch.setattr(
+        type(objective),
+        "evaluate",
+        lambda self, model, data: evaluate(self, model, data) | {"misses": model, "spare": -model},
+    )
+    confirmation = confirm(tuned(objective), objective, test=10.0, top_k=2, n_seeds=4)
+    frame = confirmation.to_frame()
+    for place, (_, each) in enumerate(confirmation.named()):
+        assert set(each.metrics) == {"misses", "shame", "spare"}
+        assert each.metrics["misses"].keys() == each.scores.keys()
+        mean = np.mean(list(each.metrics["misses"].values()))
+        assert frame["test_misses"][place] == pytest.approx(mean)
+        assert frame["test_spare"][place] == pytest.approx(-mean)
 
 
 def test_winner_by_chance_is_no_better_than_the_default(thrower, tuned):

@@ -341,7 +341,7 @@ def test_users_and_items_without_training_rows_are_ranked_all_the_same():
     [
         ({"trainer": "neumff"}, InvalidArgument, "`trainer` must be .*Did you mean 'neumf'"),
         ({"trainer": 3}, InvalidType, "`trainer` must be a name or a RecommenderTrainer, got int"),
-        ({"metric": "ndgc@10"}, InvalidArgument, "Did you mean 'ndcg'"),
+        ({"metric": "ndgc@10"}, InvalidArgument, "Did you mean 'ndcg@10'"),
         ({"metric": "hr@61"}, InvalidArgument, "within the 60 candidates, got 'hr@61'"),
         ({"metrics": ["hr"]}, InvalidArgument, "with a cut of 1 or above"),
         ({"max_epochs": 0}, InvalidArgument, "`max_epochs` must be 1 or above, got 0"),

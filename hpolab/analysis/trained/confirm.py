@@ -266,6 +266,10 @@ def _confirmation(
             lost={plan.seed_of(i): outcome.lost[i] for i in sorted(outcome.lost)},
             mean=mean_of(found, n_spent=seeds.n_spent) if found and is_enough else None,
             tuning_improvement=plan.tuning_improvement(place) if place else None,
+            metrics={
+                each: {plan.seed_of(i): value for i, value in values.items()}
+                for each, values in outcome.further_metrics(metric).items()
+            },
         )
         for place, (planned, outcome, found) in enumerate(
             zip(plan.configurations, outcomes, scored, strict=True)

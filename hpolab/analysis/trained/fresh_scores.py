@@ -161,13 +161,10 @@ def with_metrics(comparison: Comparison, trainings: Study, repeat: int) -> Compa
         tuning = each.tunings[repeat]
         best = best_trial(tuning.study)
         key = "" if best is None else f"{name}/{best.number}"
-        of_seeds = outcomes[key].metrics if key in outcomes else {}
+        found = outcomes[key].further_metrics(score) if key in outcomes else {}
         columns = {
-            metric: tuple(
-                of_seeds.get(i, {}).get(metric, math.nan) for i in range(len(tuning.test_scores))
-            )
-            for metric in dict.fromkeys(each for values in of_seeds.values() for each in values)
-            if metric != score and not metric.endswith(" (error)")
+            metric: tuple(of_seeds.get(i, math.nan) for i in range(len(tuning.test_scores)))
+            for metric, of_seeds in found.items()
         }
         if repeat == 0:
             contenders[name] = replace(each, test_metrics=columns)

@@ -128,6 +128,15 @@ class Outcome:
         found = [RowScores.of_text(self.rows[index]).values for index in range(n)]
         return np.array(found) if len({len(each) for each in found}) == 1 else None
 
+    def further_metrics(self, score: str) -> dict[str, dict[int, float]]:
+        """Return metrics other than the score, without standard errors: name -> index -> value."""
+        found: dict[str, dict[int, float]] = {}
+        for index in sorted(self.metrics):
+            for name, value in self.metrics[index].items():
+                if name != score and not name.endswith(" (error)"):
+                    found.setdefault(name, {})[index] = value
+        return found
+
     @property
     def n_rows(self) -> int | None:
         """The number of rows that are scored one by one; None if there are none."""

@@ -481,6 +481,38 @@ def test_frame_has_a_row_for_each_contender():
     assert found.ranking()[0].name in found._repr_html_()
 
 
+@pytest.mark.parametrize("settings", [{"test": 0.01, "n_test_seeds": 3}, {}])
+def test_frame_has_what_the_table_shows(settings):
+    found = compare(
+        Slope(OPTIMIZER),
+        ["adam", "sgd"],
+        study_name="c",
+        n_trials=3,
+        storage="memory://",
+        **settings,
+    )
+    frame = found.to_frame().set_index("contender")
+    for name, each in found.contenders.items():
+        row = frame.loc[name]
+        assert row["best_value"] == each.best_value
+        gain = abs(each.best_value - each.default_value)
+        assert row["unconfirmed_gain"] == pytest.approx(gain)
+        if settings:
+            assert row["test_score"] == pytest.approx(each.test_score)
+            error = np.std(each.test_scores, ddof=1) / math.sqrt(3)
+            assert row["test_score_error"] == pytest.approx(error)
+    tuned = {
+        name
+        for each in ("adam", "sgd")
+        for name in (optimizer_space(each) | SearchSpace({"hidden": (4, 8)})).names().values()
+    }
+    shown = {each.removeprefix("params_") for each in frame.columns if each.startswith("params_")}
+    assert shown == tuned  # and nothing that is fixed, such as `eps`
+    assert "eps" in found.contenders["adam"].best_params
+    assert ("test_score" in frame) == bool(settings)
+    assert "n_repeats" not in frame
+
+
 def test_studies_of_a_comparison_are_plain_studies(tmp_path):
     url = f"sqlite:///{tmp_path}/s.db"
     compare(Slope(OPTIMIZER), ["adam"], study_name="c", n_trials=2, storage=url)

@@ -220,6 +220,15 @@ def test_verdict_of_repeats_is_about_the_contenders():
     frame = found.to_frame()
     assert frame["n_repeats"].tolist() == [6, 6]
     assert frame["leader_outperforms"].tolist()[1] == 1.0
+    for column, of_tuning in [
+        ("best_value", lambda tuning: tuning.best_value),
+        ("test_score", lambda tuning: tuning.test_score),
+    ]:
+        for place, each in enumerate(found.ranking()):
+            values = [of_tuning(tuning) for tuning in each.tunings]
+            assert frame[column][place] == pytest.approx(np.mean(values))
+            error = np.std(values, ddof=1) / 6**0.5
+            assert frame[f"{column}_error"][place] == pytest.approx(error)
     assert found.winners(2)["high"].wins >= 5
 
 
