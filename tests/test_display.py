@@ -72,6 +72,15 @@ NOT_SHOWN = {
     "ReporterOptions": "the keywords of a function, for type checkers",
     "LightGBMPruning": "a callback, handed to LightGBM",
     "LightningPruningCallback": "a callback, handed to Lightning",
+    "MLflowTracker": "its settings in a line, as any dataclass",
+    "TensorBoardTracker": "its settings in a line, as any dataclass",
+    "WandbTracker": "its settings in a line, as any dataclass",
+    "Tracker": "abstract",
+    "TrialRun": "abstract",
+    "TrackedStudy": "handed to a tracker",
+    "TrackedTrial": "handed to a tracker",
+    "TrialEnd": "handed to a tracker",
+    "StudyEnd": "handed to a tracker",
 }
 
 

@@ -181,6 +181,8 @@ def say_outcome(study: Study, n_trials: int | None, *, n_failed: int, ended_by: 
         parts.append(f"There is no best trial: {why_without_best(study)}")
     if n.failed > n_failed and n.complete and (error := _last(trials, ERROR_KEY)):
         parts.append(f"The last error was {error}")
+        if n_trials is not None:
+            parts.append("Failed trials are part of n_trials, so a larger one tries as many more")
     # `run` has waited for all others.
     left = [] if ended_by else [t for t in known.running if n_trials is None or t.number < n_trials]
     if left:

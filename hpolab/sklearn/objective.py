@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from difflib import get_close_matches
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -16,6 +17,7 @@ from hpolab.identity import estimator_settings, function_settings, plain_fact
 from hpolab.keywords import checks_keywords, given_as
 from hpolab.objectives.base import ROW_GROUP, Objective
 from hpolab.objectives.folds import digest_of_folds, folds_of, make_folds
+from hpolab.search_space.space import SearchSpace
 from hpolab.seeding import check_seed
 from hpolab.sklearn.by_row import is_by_group, row_scores
 from hpolab.sklearn.data import open_rows
@@ -23,18 +25,17 @@ from hpolab.sklearn.estimators import find_scorer, is_pairwise, open_pair, pair_
 from hpolab.sklearn.fidelity import FIDELITIES, Epochs, Folds, RowParts, Trees, grown_argument
 from hpolab.sklearn.rehearsal import rehearse
 from hpolab.sklearn.scoring import can_score, check_parts
-from hpolab.sklearn.space import estimator_space
+from hpolab.sklearn.space import estimator_space, space_around
 from hpolab.sklearn.training import CrossValidation, SklearnTask, last_step
 from hpolab.sklearn.unread import refuse_unread, trained_of
 from hpolab.trial.reporter import ReporterOptions, options_of_reporter
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
     from typing import Unpack
 
     from numpy.typing import ArrayLike, NDArray
 
-    from hpolab.search_space.space import SearchSpace
     from hpolab.sklearn.fidelity import Fidelity
     from hpolab.trial.reporter import Reporter
 
@@ -199,6 +200,8 @@ class SklearnObjective(Objective):
         self._fidelity = _make_fidelity(fidelity, len(made), settings)
         if search_space is None:
             search_space = self._usual_space(fidelity)
+        elif not isinstance(search_space, SearchSpace) and isinstance(search_space, Mapping):
+            search_space = space_around(estimator, search_space)
         super().__init__(
             search_space=search_space,
             direction="maximize",

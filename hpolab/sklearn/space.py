@@ -14,14 +14,16 @@ from optuna.distributions import IntDistribution
 
 from hpolab.errors import InvalidArgument, InvalidType, check_count, one_of
 from hpolab.keywords import checks_keywords
+from hpolab.logs import get_logger
 from hpolab.search_space.rows import Row, space_of
+from hpolab.search_space.space import SearchSpace
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
 
-    from hpolab.search_space.space import SearchSpace
+__all__ = ["ESTIMATORS", "ESTIMATOR_ROWS", "estimator_space", "space_around"]
 
-__all__ = ["ESTIMATORS", "ESTIMATOR_ROWS", "estimator_space"]
+_logger = get_logger(__name__)
 
 _SVM_GUIDE = "Hsu, Chang, Lin, 'A practical guide to support vector classification', section 3.2"
 _IMPORTANCE = "van Rijn & Hutter 2018, 'Hyperparameter importance across datasets', KDD"
@@ -271,3 +273,33 @@ def _with_default(key: str, row: Row, default: Any) -> Row:
             f"{key}={default!r}: give a `search_space`."
         )
     return replace(row, default=default)
+
+
+def space_around(estimator: Any, ranges: Mapping[str, Any]) -> SearchSpace:
+    """Return a space of plain ranges whose default is the estimator's own value, where it has one.
+
+    A value outside its range, such as "scale" of an SVC's gamma, cannot be the default: it is the
+    middle of the range then, which the log says.
+
+    Args:
+        estimator: The estimator or pipeline.
+        ranges: As `SearchSpace` takes them.
+    """
+    space = SearchSpace(ranges)
+    own = estimator.get_params(deep=True)
+    tuned = [name for name in space.distributions() if name in own]
+    defaults, others = {}, {}
+    for name in tuned:
+        try:
+            SearchSpace({name: ranges[name]}, defaults={name: own[name]})
+        except (InvalidArgument, InvalidType):
+            others[name] = own[name]
+        else:
+            defaults[name] = own[name]
+    if others:
+        shown = ", ".join(f"{name}={value!r}" for name, value in others.items())
+        _logger.info(
+            f"The default of {type(estimator).__name__} has {shown}, outside the range, so the "
+            "first trial takes the middle of the range there."
+        )
+    return SearchSpace(ranges, defaults=defaults)

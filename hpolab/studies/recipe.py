@@ -213,12 +213,12 @@ def check_search_space(study: Study, search_space: SearchSpace) -> None:
     """Compare a search space with the one stored in ``study``, and store it if it may replace it.
 
     A range may become wider or narrower, parameters may come or go: Optuna's samplers take each.
-    A changed choice list, scale, step or kind would mix values that cannot be compared. A study
-    whose trials have no params yet takes any space.
+    A changed choice list, scale, step or kind, or another fixed value, would mix values that cannot
+    be compared. A study whose trials have no params yet takes any space.
 
     Raises:
-        RecipeMismatch: If a parameter's distribution cannot follow the stored one; the message
-            shows both sides.
+        RecipeMismatch: If a parameter's distribution or fixed value cannot follow the stored one;
+            the message shows both sides.
     """
     recipe = read_recipe(study)
     if recipe is None:
@@ -228,20 +228,37 @@ def check_search_space(study: Study, search_space: SearchSpace) -> None:
         return
     trials = study.get_trials(deepcopy=False)
     if recipe.search_space is not None and any(is_begun(t) or t.params for t in trials):
-        stored = type(search_space).from_dict(recipe.search_space).distributions()
+        stored_space = type(search_space).from_dict(recipe.search_space)
+        stored = stored_space.distributions()
         differences = [
             f"{name!r}: stored {stored[name]}, asked for {distribution}"
             for name, distribution in search_space.distributions().items()
             if name in stored and not _may_follow(stored[name], distribution)
         ]
+        fixed, fixed_before = _fixed_values(search_space), _fixed_values(stored_space)
+        differences += [
+            f"{name!r}: stored {fixed_before[name]!r}, asked for {value!r}"
+            for name, value in fixed.items()
+            if name in fixed_before and value != fixed_before[name]
+        ]
         if differences:
             raise RecipeMismatch(
                 f"Study {study.study_name!r} has trials of another search space; nothing was "
                 "changed.\n  " + "\n  ".join(differences),
-                "\nA range may be widened or narrowed; choices, scale, step and kind must stay. "
+                "\nA range may be widened or narrowed; choices, scale, step, kind and fixed values "
+                "must stay. "
                 "Take another `study_name`, or delete this study (`hpolab delete`).",
             )
     write_recipe(study, replace(recipe, search_space=asked, exhausted=False))
+
+
+def _fixed_values(search_space: SearchSpace) -> dict[str, Any]:
+    """Return the values that are the same in each trial; none where branches may differ in them."""
+    names = search_space.distributions()
+    if any("." in name for name in names):
+        return {}
+    tuned = {search_space.trainer_name(name) for name in names}
+    return {name: value for name, value in search_space.defaults().items() if name not in tuned}
 
 
 def _may_follow(stored: BaseDistribution, asked: BaseDistribution) -> bool:

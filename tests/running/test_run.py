@@ -417,6 +417,20 @@ def test_changed_choice_list_is_refused():
     assert len(study.trials) == 1
 
 
+def test_changed_fixed_value_is_refused_and_one_that_becomes_a_range_is_not():
+    def of(space):
+        return descent(search_space=SearchSpace({"lr": (1e-3, 1e-1, "log"), **space}))
+
+    study = make_study("s", storage="memory://")
+    run(study, of({"optimizer": "adam"}), n_trials=2)
+    with pytest.raises(RecipeMismatch, match="'optimizer': stored 'adam', asked for 'sgd'"):
+        run(study, of({"optimizer": "sgd"}), n_trials=3)
+    assert len(study.trials) == 2
+    run(study, of({"optimizer": ["adam", "sgd"]}), n_trials=3)
+    run(study, of({"optimizer": ["adam", "sgd"], "size": 3}), n_trials=4)
+    assert len(study.trials) == 4
+
+
 def test_direction_that_contradicts_the_objective_is_refused_before_a_trial():
     study = make_study("s", storage="memory://", direction="maximize")
     with pytest.raises(InvalidArgument, match=r"`direction`.*'minimize'.*got 'maximize'"):

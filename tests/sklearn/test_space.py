@@ -260,3 +260,26 @@ def test_an_estimator_with_nothing_to_tune_asks_for_a_space(model: Any) -> None:
 
 def test_arguments_that_a_subclass_has_not_are_not_tuned() -> None:
     assert not estimator_space(LogisticRegressionCV()).distributions()
+
+
+def test_plain_ranges_start_at_the_estimators_own_values(caplog):
+    """The default that a tuned pipeline is compared with is the user's own, not a middle."""
+    pipeline = make_pipeline(StandardScaler(), SVC(C=7.0, kernel="poly"))
+    ranges = {
+        "svc__C": (0.1, 100.0, "log"),
+        "svc__kernel": ["linear", "poly"],
+        "svc__gamma": (1e-3, 1.0, "log"),
+        "svc__tol": 1e-4,
+    }
+    optuna.logging.enable_propagation()
+    try:
+        with caplog.at_level("INFO"):
+            objective = SklearnObjective(pipeline, load_iris(return_X_y=True), search_space=ranges)
+    finally:
+        optuna.logging.disable_propagation()
+    defaults = objective.search_space.defaults()
+    assert defaults["svc__C"] == 7.0
+    assert defaults["svc__kernel"] == "poly"
+    assert defaults["svc__gamma"] == pytest.approx(10**-1.5)
+    assert defaults["svc__tol"] == 1e-4
+    assert "svc__gamma='scale', outside the range" in caplog.text
