@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from optuna import Study
+from optuna.trial import BaseTrial
 
 from hpolab.errors import InvalidArgument, InvalidType, one_of
 from hpolab.keywords import checks_keywords
@@ -218,7 +219,9 @@ def _checked(params: Any) -> dict[str, Any]:
     kind = type(params).__name__
     advice = ""
     if isinstance(params, Study):
-        advice = ": `recommend(study).best` has the params of its best trial, in trainer units"
+        advice = ": `recommend(study).best.params` are its best trial's in the trainer's units"
+    elif isinstance(params, BaseTrial):  # whose own params are as the study stores them
+        advice = ": `objective.params_of(trial)` gives its params in the trainer's units"
     elif hasattr(params, "to_overrides"):
         advice = ": it writes itself by `to_overrides`, `to_yaml`, `to_json` and `to_python`"
     elif isinstance(getattr(params, "params", None), Mapping):

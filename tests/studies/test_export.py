@@ -133,8 +133,8 @@ def test_what_holds_a_configuration_says_where_it_has_it(write):
     for given, advice in [
         (found, "writes itself by `to_overrides`"),
         (found.hybrid, "writes itself by `to_overrides`"),
-        (study, r"`recommend\(study\).best` has the params"),
-        (study.best_trial, "give the params of the FrozenTrial, `.params`"),
+        (study, r"`recommend\(study\).best.params` are its best"),
+        (study.best_trial, r"`objective.params_of\(trial\)` gives"),
         (["lr=1"], "must be a dict of name -> value, got list.$"),
     ]:
         with pytest.raises(InvalidType, match=advice):
