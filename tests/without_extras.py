@@ -36,7 +36,7 @@ OF_THE_REPOSITORY = frozenset(
     f"test_{name}.py"
     for name in (
         *("benchmarks", "cluster_examples", "docs", "examples", "notebooks", "readme"),
-        "repository",
+        *("repository", "without_extras"),
     )
 )
 

@@ -163,9 +163,12 @@ class FunctionObjective(Objective):
         return None if self._row_scores is None else self._row_scores(model, data)
 
     def why_not_confirmed(self) -> str | None:
-        """See `Objective.why_not_confirmed`."""
-        has_scores = self._evaluate is not None or self._row_scores is not None
-        return None if has_scores else self._without("evaluate")
+        """See `Objective.why_not_confirmed`; a subclass may have an `evaluate` of its own."""
+        is_own = type(self).evaluate is not FunctionObjective.evaluate
+        return None if is_own or self._is_scored() else self._without("evaluate")
+
+    def _is_scored(self) -> bool:
+        return self._evaluate is not None or self._row_scores is not None
 
     def _without(self, argument: str) -> str:
         return (
@@ -182,7 +185,7 @@ class FunctionObjective(Objective):
             raise InvalidType(
                 f"`function` must return the value, or (value, model), got {len(found)} values."
             )
-        if self.why_not_confirmed() is None and len(found) == 1:
+        if self._is_scored() and len(found) == 1:
             raise InvalidType(
                 "`function` must return (value, model) where its models are to be evaluated, got "
                 f"{type(found[0]).__name__}."

@@ -312,6 +312,7 @@ def make_sampler(
     if isinstance(sampler, BaseSampler):
         _require_package(sampler, f"`{type(sampler).__name__}`")
         return sampler
+    seed = check_seed(seed)
     if not isinstance(sampler, str):
         return TrialSeededSampler(sampler, seed)
     one_of("sampler", sampler, [*SAMPLERS, "qmc", "grid", "manual"])

@@ -428,6 +428,7 @@ def test_plain_function_is_optimized_in_the_direction_that_is_given(join, url):
     assert "must be that of study 's', maximize, got minimize" in said
 
 
+@pytest.mark.needs("sklearn")
 def test_objective_that_knows_its_direction_takes_no_other(join, url):
     code, said = join(
         "sklearn_objective:objective", "-n", "3", "--create", "--direction", "minimize"

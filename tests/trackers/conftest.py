@@ -27,6 +27,7 @@ NOISE = [
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if Path(__file__).parent in item.path.parents:
+            item.add_marker(pytest.mark.needs("mlflow", "tensorboard", "wandb"))
             for line in NOISE:
                 item.add_marker(pytest.mark.filterwarnings(line))
 
