@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from hpolab.analysis.doubts import doubts, unseen_words
 from hpolab.analysis.effects import UNKNOWN
 from hpolab.analysis.results import Result
+from hpolab.analysis.statistics import depends_on_seed
 from hpolab.analysis.wording import (
     INTERVAL,
     compared,
@@ -25,6 +26,7 @@ from hpolab.analysis.wording import (
     verdict,
 )
 from hpolab.display import Displayed, named_values
+from hpolab.studies.trials import sign_of
 from hpolab.tables import TextTable
 
 if TYPE_CHECKING:
@@ -326,6 +328,27 @@ def _verdict(confirmation: Confirmation) -> str:
     )
 
 
+def _on_seeds(confirmation: Confirmation, best: Configuration, name: str) -> Iterator[str]:
+    """Return on how many seeds it is better, where the seed makes a difference at all."""
+    share, baseline = best.share_of_seeds, confirmation.baseline.scores
+    if share is None:
+        return
+    both = [index for index in best.scores if index in baseline]
+    ours, theirs = ([scores[index] for index in both] for scores in (best.scores, baseline))
+    if not depends_on_seed(ours, theirs):
+        yield "The scores are the same on each seed: all of the chance is in the rows."
+        return
+    sign = sign_of(confirmation.direction)
+    n_better = sum(sign * (a - b) > 0 for a, b in zip(ours, theirs, strict=True))
+    n_equal = sum(a == b for a, b in zip(ours, theirs, strict=True))
+    equal = f" and equal on {n_equal}" if n_equal else ""
+    yield (
+        f"{name[0].upper()}{name[1:]} is better on {n_better} of {len(both)} seeds{equal}: on a "
+        f"new seed with a chance of {percent(share.low)} to {percent(share.high)}."
+    )
+    yield unseen_words(confirmation.n_seeds)
+
+
 def _start(confirmation: Confirmation) -> str:
     return confirmation.where[0].upper() + confirmation.where[1:]
 
@@ -400,14 +423,7 @@ def _notes(confirmation: Confirmation) -> Iterator[str]:
             "Scores by row are not known, so this says nothing about other rows than these: "
             "`Objective.row_scores` gives them."
         )
-    share = best.share_of_seeds
-    if share is not None:
-        n_better = round(share.mean * confirmation.n_seeds, 1)
-        yield (
-            f"{name[0].upper()}{name[1:]} is better on {n_better:g} of {confirmation.n_seeds} "
-            f"seeds: on a new seed with a chance of {percent(share.low)} to {percent(share.high)}."
-        )
-        yield unseen_words(confirmation.n_seeds)
+    yield from _on_seeds(confirmation, best, name)
     yield from doubts(
         name,
         list(best.scores.values()),
