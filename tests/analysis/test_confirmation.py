@@ -112,7 +112,7 @@ def test_same_scores_on_every_seed_are_no_difference(thrower, tuned):
         "It is not known yet whether any configuration is better than the default on these test "
         "rows: trial 3 has the same score on every seed."
     )
-    assert "Trial 3 is better on 0 of 10 seeds and equal on 10: on a new seed" in str(confirmation)
+    assert "Trial 3 is better on 0 of 6 seeds and equal on 6: on a new seed" in str(confirmation)
 
 
 def test_diverged_configuration_has_no_mean_and_is_not_better(thrower, tuned):
