@@ -69,7 +69,9 @@ def common_ranges(
     for name, distributions in found.items():
         joined = _joined(list(distributions))
         if len(values[name]) < 2:
-            left_out[name] = f"it has one value, {next(iter(values[name]))}, in all trials"
+            n_with = sum(name in trial.params for trial in trials)
+            where = "all trials" if n_with == len(trials) else f"the {n_with} trials that have it"
+            left_out[name] = f"it has one value, {next(iter(values[name]))}, in {where}"
         elif joined is None:
             left_out[name] = "its ranges are of different kinds"
         else:

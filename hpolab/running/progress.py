@@ -117,10 +117,11 @@ class _NotebookBar:
 
     def move(self, done: int, words: str) -> None:
         """Move the bar, and show that unless it has been moved a moment ago."""
+        is_first = self._first is None  # what a study that goes on has done before
         if self._first is None:
             self._first = done
         self._done, self._words = done, words
-        if time.monotonic() - self._shown_at >= _SECONDS_BETWEEN_MOVES:
+        if is_first or time.monotonic() - self._shown_at >= _SECONDS_BETWEEN_MOVES:
             self.show()
 
     def show(self) -> None:

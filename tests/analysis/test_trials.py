@@ -25,6 +25,13 @@ def test_parameter_of_one_value_is_skipped_and_says_so(study_of, draw, noise):
     assert "layers: not judged, it has one value, 4, in all trials." in found.verdict
 
 
+def test_parameter_that_some_trials_lack_is_not_said_to_be_in_all(study_of, draw, noise):
+    params = [{"lr": each["lr"], "layers": 4} for each in draw(12)]
+    del params[3]["layers"]
+    found = influence(study_of(noise(12).tolist(), params))
+    assert found.skipped == {"layers": "it has one value, 4, in the 11 trials that have it"}
+
+
 def test_widened_range_is_one_range(study_of, draw, noise):
     study = study_of(noise(12).tolist(), draw(12))
     wider = {**study.trials[0].distributions, "lr": FloatDistribution(1e-5, 1.0, log=True)}
