@@ -381,7 +381,7 @@ def draw_race(shown: Race, *, direction: str, metric: str = "value") -> Figure:
         edge |= {"x": band.band_numbers, "legendgroup": str(place), "showlegend": False}
         traces.append({**edge, "y": _rounded(band.low)})
         traces.append(
-            {**edge, "y": _rounded(band.high), "fill": "tonexty", "fillcolor": f"{color}26"}
+            {**edge, "y": _rounded(band.high), "fill": "tonexty", "fillcolor": _faint(color)}
         )
     for place, band in enumerate(shown.bands):
         traces.append(
@@ -759,3 +759,9 @@ def _rounded(values: Sequence[Any]) -> list[Any]:
         else value
         for value in values
     ]
+
+
+def _faint(color: str) -> str:
+    """Return a color ``#rrggbb`` that lets others through; older Plotly has no hex for that."""
+    red, green, blue = (int(color[at : at + 2], 16) for at in (1, 3, 5))
+    return f"rgba({red},{green},{blue},0.15)"
