@@ -301,7 +301,8 @@ made = []
 construct = lgb.Dataset._lazy_init
 
 def counting(self, **parts):
-    if isinstance(parts["data"], np.ndarray) and parts["reference"] is None:
+    is_data = isinstance(parts["data"], np.ndarray) and parts["data"].shape[1] > 1
+    if is_data and parts["reference"] is None:  # scores are of data sets of one column
         made.append(parts["data"].shape)
     return construct(self, **parts)
 

@@ -477,4 +477,4 @@ def test_the_commands_errors_are_one_message(
 def test_help_teaches_by_an_example() -> None:
     shown = invoke(app, ["copy", "--help"])
     assert shown.exit_code == 0
-    assert "hpolab copy demo -s sqlite:///hpolab-demo.db --to redis://" in shown.output
+    assert "hpolab copy demo -s hpolab-demo.db --to redis://" in shown.output
