@@ -55,7 +55,7 @@ LEAST: dict[str, dict[str, int]] = {
         "studies": 760,
         "test_extras": 150,
         "test_package": 300,
-        "trial": 110,
+        "trial": 90,
     },
     "lowest": {
         "lightgbm": 110,

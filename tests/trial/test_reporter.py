@@ -9,10 +9,8 @@ from dataclasses import FrozenInstanceError, fields
 import numpy as np
 import optuna
 import pytest
-import torch
 from optuna.pruners import NopPruner, ThresholdPruner
 from optuna.trial import TrialState
-from sklearn.linear_model import SGDClassifier
 
 from hpolab import (
     Diverged,
@@ -44,16 +42,30 @@ def test_reports_reach_the_study():
     assert not reporter.improved
 
 
+class Estimator:
+    """As those of scikit-learn are: it has no state_dict."""
+
+
+class Network:
+    """As models of PyTorch are: it can be kept, in a dict."""
+
+    def state_dict(self):
+        return {"weight": 1.0}
+
+    def load_state_dict(self, state):
+        self.state = state
+
+
 UNKEPT = {
     "text": "weights",
     "list": [1.0],
     "number": 3,
     "nothing": lambda: None,
     "text of a function": lambda: "weights",
-    "a model": torch.nn.Linear(1, 1),
+    "a model": Network(),
     "a lambda in a dict": {"rate": lambda: 1.0},
-    "a class in a dict": {"model": torch.nn.Linear},
-    "an estimator in a dict": {"model": SGDClassifier()},
+    "a class in a dict": {"model": Network},
+    "an estimator in a dict": {"model": Estimator()},
     "objects in an array": {"runs": np.array([object()])},
     "deep in a dict of a function": lambda: {"nets": [{"loader": iter([])}]},
 }
