@@ -31,6 +31,7 @@ __all__ = [
     "function_name",
     "function_settings",
     "is_data",
+    "is_ours",
     "names_in",
     "plain_fact",
     "read_by",
@@ -276,6 +277,17 @@ def names_in(code: CodeType) -> set[str]:
     """Return all names that code, and the code within it, reads: globals and attributes."""
     inner = (each for each in code.co_consts if isinstance(each, CodeType))
     return {*code.co_names, *(name for each in inner for name in names_in(each))}
+
+
+def is_ours(made: Any) -> bool:
+    """Tell whether a class, a function or an object of a class is hpolab's own, not a user's.
+
+    Example:
+        >>> is_ours(is_ours), is_ours(len)
+        (True, False)
+    """
+    module = getattr(made, "__module__", None)
+    return isinstance(module, str) and module.partition(".")[0] == __name__.partition(".")[0]
 
 
 def code_digest(function: Any) -> dict[str, str] | None:

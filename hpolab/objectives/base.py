@@ -14,6 +14,7 @@ from optuna.trial import TrialState
 
 from hpolab.display import Displayed
 from hpolab.errors import InvalidArgument, InvalidType, RecipeMismatch, check_count
+from hpolab.identity import is_ours
 from hpolab.keywords import checks_keywords
 from hpolab.objectives.by_row import agrees, as_row_scores
 from hpolab.search_space.space import SearchSpace, as_space
@@ -353,7 +354,7 @@ class Objective(Displayed):
         scores = as_row_scores(found)
         if scores is not None and agrees(scores, value):
             return scores if len(scores) > 1 else None
-        if replaced or _is_ours(kind.__mro__[place]):
+        if replaced or is_ours(kind.__mro__[place]):
             return None
         raise InvalidArgument(
             f"`row_scores` of {kind.__name__} must be finite numbers of shape (n,) whose "
@@ -459,13 +460,13 @@ class Objective(Displayed):
 
     def _noted_facts(self) -> dict[str, Any]:
         """Return what may change where it leaves the values as they are, by what it is called."""
-        if _is_ours(type(self)):
+        if is_ours(type(self)):
             return {}
         return {"what the objective holds": held_values(self, leave_out=_OF_EACH)}
 
     def _functions(self) -> dict[str, Any]:
         """Return the user's functions that values come from, by what they are called."""
-        return {} if _is_ours(type(self)) else {"train": type(self).train}
+        return {} if is_ours(type(self)) else {"train": type(self).train}
 
     def _best_trial(self, study: Study) -> FrozenTrial:
         """Return the best complete trial that violates no constraint.
@@ -632,12 +633,8 @@ def _family(kind: type[Objective]) -> str:
     That is hpolab's own class that it extends, or the first one below `Objective`.
     """
     line = [each for each in kind.__mro__ if issubclass(each, Objective) and each is not Objective]
-    ours = [each for each in line if _is_ours(each)]
+    ours = [each for each in line if is_ours(each)]
     return (ours[0] if ours else line[-1]).__name__
-
-
-def _is_ours(kind: type) -> bool:
-    return kind.__module__.partition(".")[0] == __name__.partition(".")[0]
 
 
 def _place_of(kind: type[Objective], name: str) -> int:

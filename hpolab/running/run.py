@@ -24,6 +24,7 @@ from hpolab.errors import (
     check_count,
     check_seconds,
 )
+from hpolab.identity import is_ours
 from hpolab.keywords import checks_keywords
 from hpolab.objectives.base import Objective
 from hpolab.running.described import name_of
@@ -260,7 +261,7 @@ def _prepared(study: Study, objective: ObjectiveFunction, plan: Plan, default_fi
         if default_first:
             first_params = objective.search_space.to_trial(objective.search_space.defaults())
             plan = replace(plan, first_params=first_params)
-    elif not str(getattr(objective, "__module__", "")).startswith("hpolab."):
+    elif not is_ours(objective):
         note_facts(study, facts_of_function("objective", objective))
     refuse_other_objective(study, name_of(objective))
     _note_window(study, plan.window)
