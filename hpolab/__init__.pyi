@@ -54,10 +54,11 @@ from .objectives.base import Objective
 from .objectives.function import FunctionObjective
 from .recommender.features import Features
 from .recommender.interactions import Interactions
-from .recommender.objective import Recommender, RecommenderObjective
+from .recommender.objective import RecommenderObjective
 from .recommender.ranking import RANKING_METRICS, Ranking, RankingEstimate, RankingTask
 from .recommender.space import RECOMMENDER_LOSSES, RECOMMENDERS, recommender_space
 from .recommender.splits import Splits, leave_last_out, split_by_time, split_users_by_ratio
+from .recommender.trained import Recommender
 from .recommender.trainer import RecommenderTrainer, RecommenderTraining
 from .report.plotting import (
     plot_confirmation,

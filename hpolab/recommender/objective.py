@@ -3,21 +3,14 @@
 from __future__ import annotations
 
 from contextlib import contextmanager
-from dataclasses import dataclass
-from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
-from hpolab.display import Displayed
 from hpolab.errors import (
     InvalidArgument,
-    InvalidType,
     MissingExtra,
     RecipeMismatch,
     check_count,
     hint,
-    needs,
     one_of,
 )
 from hpolab.fingerprint import data_fingerprint
@@ -26,12 +19,11 @@ from hpolab.objectives.base import Objective
 from hpolab.objectives.epochs import train_epochs
 from hpolab.objectives.names import refuse_settings
 from hpolab.recommender.ranking import LOWER_IS_BETTER, RankingTask
-from hpolab.recommender.saved import read_saved, write_saved
 from hpolab.recommender.space import RECOMMENDER_LOSSES, RECOMMENDERS, recommender_space
-from hpolab.recommender.trainer import RecommenderTrainer
+from hpolab.recommender.trained import Recommender
+from hpolab.recommender.trainers import open_trainer
 from hpolab.search_space.reach import values_beside, values_of
 from hpolab.seeding import check_seed
-from hpolab.studies.export import in_short
 from hpolab.torch.horizon import check_schedule
 from hpolab.torch.names import names_of_others, names_of_training, of_others
 from hpolab.torch.optimizers import optimizer_space
@@ -39,20 +31,20 @@ from hpolab.trial.reporter import ReporterOptions
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping, Sequence
-    from pathlib import Path
     from typing import Unpack
 
+    import numpy as np
     from numpy.typing import NDArray
     from optuna import Study
 
     from hpolab.recommender.interactions import Interactions
     from hpolab.recommender.ranking import Ranking, RankingEstimate
     from hpolab.recommender.splits import Splits
-    from hpolab.recommender.trainer import RecommenderTraining
+    from hpolab.recommender.trainer import RecommenderTrainer, RecommenderTraining
     from hpolab.search_space.space import SearchSpace
     from hpolab.trial.reporter import Reporter
 
-__all__ = ["Recommender", "RecommenderObjective"]
+__all__ = ["RecommenderObjective"]
 
 BASELINES = ("popularity", "ease", "als")
 """A second's work each on 100,000 interactions: what a tuned model must beat to be worth it."""
@@ -61,135 +53,6 @@ _PATIENCE = 15
 
 # EASE inverts a matrix of items by items: of more than these, its time and memory are no aside.
 _MOST_ITEMS_OF_EASE = 5000
-
-# Where each trainer's class is; all others are models of torch.
-_CLASSES = {
-    "popularity": ("classical", "Popularity"),
-    "ease": ("classical", "Ease"),
-    "item_knn": ("classical", "ItemKnn"),
-    "als": ("implicit", "Als"),
-    "bpr_implicit": ("implicit", "BprImplicit"),
-    "logistic_mf": ("implicit", "LogisticMf"),
-}
-
-
-@dataclass(frozen=True, repr=False)
-class Recommender(Displayed):
-    """A trained recommender.
-
-    Attributes:
-        name: Its trainer's name.
-        params: What it was trained with.
-        n_epochs: Epochs that its weights have seen.
-        train: What it was trained on.
-        training: The training, at its best epoch.
-    """
-
-    name: str
-    params: Mapping[str, Any]
-    n_epochs: int
-    train: Interactions
-    training: RecommenderTraining
-
-    def scores(self, users: NDArray[Any]) -> NDArray[Any]:
-        """Return the scores of all items for user codes (b,): (b, n_items)."""
-        return self.training.scores(users)
-
-    @checks_keywords()
-    def recommend(self, user_ids: Any, k: int = 10) -> NDArray[Any]:
-        """Return the ids of the best items for some users, the best first, (b, k), or (k,) for one.
-
-        Items that a user has in `train` are left out. A user who is not known, or of whom neither a
-        row nor a side feature is there, gets the items that most users have taken.
-
-        Args:
-            user_ids: (b,) ids, as they were given; or one id.
-            k: How many, 1 to n_items.
-
-        Raises:
-            InvalidArgument: If ``k`` is out of its range, or larger than what a user has left, or
-                an id is missing.
-            InvalidType: If the ids are text where those of `train` are numbers, or the like.
-        """
-        check_count("k", k)
-        if isinstance(user_ids, str | bytes) or not hasattr(user_ids, "__iter__"):
-            one: NDArray[Any] = self.recommend([user_ids], k)[0]
-            return one
-        users = self.train.encode_users(user_ids)
-        known = self._has_something_known(users)
-        table = np.empty((len(users), self.train.n_items))
-        table[~known] = np.bincount(self.train.items, minlength=self.train.n_items)
-        if known.any():
-            table[known] = self.scores(users[known])
-            seen = self.train.matrix()[users[known]].tocoo()
-            table[np.flatnonzero(known)[seen.row], seen.col] = -np.inf
-        best = np.argsort(-table, axis=1, kind="stable")[:, :k]
-        n_left = np.isfinite(table).sum(axis=1)
-        if k > n_left.min(initial=self.train.n_items):
-            user = self.train.user_ids[users[n_left.argmin()]].item() if len(users) else None
-            raise InvalidArgument(
-                f"`k` must be at most the number of items that each user has not seen, got {k}, "
-                f"where user {user!r} has {n_left.min(initial=self.train.n_items)} left."
-            )
-        ids: NDArray[Any] = self.train.item_ids[best]
-        return ids
-
-    def save(self, path: str | Path) -> None:
-        """Write the recommender to a file, with what it was trained on, for `load`.
-
-        Written beside, then moved: an earlier one is there until the new one is whole.
-
-        Args:
-            path: The file.
-
-        Raises:
-            InvalidType: If ids are objects that are neither numbers, dates nor text.
-        """
-        facts = {"name": self.name, "params": dict(self.params), "n_epochs": self.n_epochs}
-        write_saved(path, facts=facts, state=self.training.to_bytes(), train=self.train)
-
-    @classmethod
-    def load(
-        cls, path: str | Path, *, trainer: RecommenderTrainer | None = None, device: str = "cpu"
-    ) -> Recommender:
-        """Read a recommender that `save` wrote; nothing is unpickled.
-
-        Args:
-            path: The file.
-            trainer: What trained it, where that is a trainer of your own.
-            device: Where a model of torch shall live.
-
-        Raises:
-            DataNotFound: If there is no such file.
-            InvalidArgument: If hpolab did not write it, or it was trained by another trainer.
-            MissingExtra: If its trainer needs a package that is not installed.
-        """
-        facts, state, train = read_saved(path)
-        name, params, n_epochs = facts["name"], facts["params"], facts["n_epochs"]
-        if trainer is None and name not in RECOMMENDERS:
-            raise InvalidArgument(
-                f"`trainer` must be the RecommenderTrainer that trained it, {name!r}, got None."
-            )
-        opened = open_trainer(name, device) if trainer is None else trainer
-        if opened.name != name:
-            raise InvalidArgument(f"`trainer` must be of {name!r}, got one of {opened.name!r}.")
-        length = params.get("schedule_epochs", max(n_epochs, 1))
-        with opened.seeded(0):
-            training = opened.start(params, train, seed=0, max_epochs=length)
-        training.from_bytes(state)
-        return cls(name, params, n_epochs, train, training)
-
-    def _has_something_known(self, users: NDArray[np.int64]) -> NDArray[np.bool_]:
-        """Return of which users, -1 for an unknown one, there is something to learn from."""
-        known = users >= 0
-        if self.train.user_features is None:
-            known[known] = np.isin(users[known], self.train.users)
-        return known
-
-    def _in_one_line(self) -> str:
-        params = in_short(self.params, digits=4)
-        epochs = "1 epoch" if self.n_epochs == 1 else f"{self.n_epochs} epochs"
-        return f"{self.name}, {params}; {epochs} on {self.train._in_one_line()}"
 
 
 class RecommenderObjective(Objective):
@@ -520,31 +383,6 @@ def _fingerprint_of(rows: Interactions) -> str:
     features = (rows.user_features, rows.item_features)
     codes = [None if each is None else (each.codes, each.weights) for each in features]
     return data_fingerprint((rows.users, rows.items, rows.ratings, rows.timestamps, *codes))
-
-
-def open_trainer(trainer: str | RecommenderTrainer, device: str = "cpu") -> RecommenderTrainer:
-    """Return a trainer by its name, or as it is.
-
-    Raises:
-        InvalidArgument: If there is no such trainer.
-        InvalidType: If it is neither a name nor a `RecommenderTrainer`.
-    """
-    if isinstance(trainer, RecommenderTrainer):
-        return trainer
-    if not isinstance(trainer, str):
-        raise InvalidType(
-            f"`trainer` must be a name or a RecommenderTrainer, got {type(trainer).__name__}."
-        )
-    one_of("trainer", trainer, RECOMMENDERS)
-    if trainer in _CLASSES:
-        file, name = _CLASSES[trainer]
-        module = import_module(f"hpolab.recommender.{file}")
-        opened: RecommenderTrainer = getattr(module, name)()
-        return opened
-    with needs(f"`trainer={trainer!r}`", "PyTorch", "recommender"):
-        from hpolab.recommender.training import TorchRecommenderTrainer
-
-    return TorchRecommenderTrainer(trainer, device=device)
 
 
 def _flat(estimates: Mapping[str, RankingEstimate]) -> dict[str, float]:

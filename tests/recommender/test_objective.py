@@ -29,7 +29,6 @@ from hpolab import (
     recommender_space,
     run,
     schedule_space,
-    split_by_time,
     split_users_by_ratio,
 )
 from hpolab.seeding import derive_seed
@@ -250,50 +249,6 @@ def test_refit_trains_on_all_but_the_test_rows():
     assert model.scores(np.array([3])).tolist() == [counts.tolist()]
     more = counts + np.bincount(SPLITS.valid.items, minlength=60)
     assert again.scores(np.array([3])).tolist() == [more.tolist()]
-
-
-def test_recommended_items_are_the_best_that_the_user_has_not_taken():
-    model = walk().fit({"noise": 1.0}, seed=0)
-    taken = set(SPLITS.train.items[SPLITS.train.users == 7].tolist())
-    order = [item for item in np.argsort(-DATA.scores[7], kind="stable") if item not in taken]
-    assert model.recommend([7], k=5).tolist() == [order[:5]]
-
-
-def test_users_who_are_not_known_get_what_most_have_taken():
-    model = walk().fit({"noise": 1.0}, seed=0)
-    best = model.recommend([7, 10_000], k=3)
-    counts = np.bincount(SPLITS.train.items, minlength=60)
-    assert counts[best[1]].tolist() == sorted(counts)[:-4:-1]
-
-
-def test_one_user_gets_a_row_of_their_own():
-    model = walk().fit({"noise": 1.0}, seed=0)
-    for one in (7, np.int64(7)):
-        assert model.recommend(one, k=5).tolist() == model.recommend([7], k=5)[0].tolist()
-
-
-@pytest.mark.parametrize("asked", ["7", ["7"], [7, "new"], [7, None], {7}], ids=repr)
-def test_users_of_another_type_are_refused(asked):
-    with pytest.raises((InvalidArgument, InvalidType), match="`user_ids` must"):
-        walk().fit({"noise": 1.0}, seed=0).recommend(asked)
-
-
-def test_users_without_a_training_row_get_what_most_have_taken():
-    data = Interactions.of(
-        ["a", "b", "c", "a", "b", "cold", "cold"], [1, 1, 2, 2, 3, 3, 3], timestamps=range(7)
-    )
-    objective = RecommenderObjective(
-        "ease", split_by_time(data, valid=0.2, test=0.2), metric="mrr", metrics=(), references=()
-    )
-    model = objective.fit({"l2": 1.0}, seed=0)
-    assert "cold" in model.train.user_ids
-    assert model.recommend("cold", k=3).tolist() == model.recommend("new", k=3).tolist()
-
-
-def test_more_items_than_a_user_has_left_are_refused():
-    model = walk().fit({"noise": 1.0}, seed=0)
-    with pytest.raises(InvalidArgument, match=r"`k` must be at most .* got 60, where user 7 has"):
-        model.recommend([7], k=60)
 
 
 def test_baselines_stand_beside_a_model():
