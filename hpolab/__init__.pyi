@@ -53,9 +53,11 @@ from .lightgbm.space import LIGHTGBM_PRESETS, LIGHTGBM_STAGES, lightgbm_space
 from .objectives.base import Objective
 from .objectives.function import FunctionObjective
 from .recommender.features import Features
+from .recommender.filters import k_core
 from .recommender.interactions import Interactions
 from .recommender.objective import RecommenderObjective
 from .recommender.ranking import RANKING_METRICS, Ranking, RankingEstimate, RankingTask
+from .recommender.rating import RATING_METRICS, RatingErrors, RatingTask
 from .recommender.space import RECOMMENDER_LOSSES, RECOMMENDERS, recommender_space
 from .recommender.splits import Splits, leave_last_out, split_by_time, split_users_by_ratio
 from .recommender.trained import Recommender
@@ -117,6 +119,7 @@ __all__ = [
     "OPTIMIZERS",
     "PRUNERS",
     "RANKING_METRICS",
+    "RATING_METRICS",
     "RECOMMENDERS",
     "RECOMMENDER_LOSSES",
     "SAMPLERS",
@@ -160,6 +163,8 @@ __all__ = [
     "Ranking",
     "RankingEstimate",
     "RankingTask",
+    "RatingErrors",
+    "RatingTask",
     "RayExecutor",
     "RayUnavailable",
     "RecipeMismatch",
@@ -224,6 +229,7 @@ __all__ = [
     "fold_ensemble",
     "import_runs",
     "influence",
+    "k_core",
     "leave_last_out",
     "lightgbm_space",
     "load_comparison",

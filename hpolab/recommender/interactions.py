@@ -228,7 +228,10 @@ class Interactions(Displayed):
             frame = read_text_table(frame)
         columns = read_columns("frame", frame)
         user, item = found_column("user", user, columns), found_column("item", item, columns)
-        rating = _rating_column(rating, options.get("threshold"), weight, columns)
+        if rating == "auto" and options.get("threshold") is None:
+            read = [weight, *_listed(user_features), *_listed(item_features)]
+            _ask_what_ratings_mean(columns, read)
+            rating = None
         data = cls.of(
             columns[user].array(),
             columns[item].array(),
@@ -462,7 +465,8 @@ def _check_meaning(
 def _summed(weights: NDArray[np.float64], pairs: NDArray[np.int64]) -> NDArray[np.float64]:
     """Return for each row the sum of the weights of all rows with its user and item."""
     _, pair_of_row = np.unique(pairs, return_inverse=True)
-    return np.bincount(pair_of_row, weights)[pair_of_row]
+    sums: NDArray[np.float64] = np.bincount(pair_of_row, weights)
+    return sums[pair_of_row]
 
 
 def _liked(
@@ -478,22 +482,23 @@ def _liked(
     return liked
 
 
-def _rating_column(
-    rating: str | None, threshold: float | None, weight: str | None, columns: Mapping[str, Column]
-) -> str | None:
-    """Return the column of ratings to read, and ask what they mean if nobody has said it."""
-    if rating != "auto" or threshold is not None:
-        return rating
+def _listed(features: Any) -> list[str]:
+    """Return the columns of the interactions that are side features."""
+    return features if isinstance(features, list) else []
+
+
+def _ask_what_ratings_mean(columns: Mapping[str, Column], read: Sequence[str | None]) -> None:
+    """Warn of a column that looks like ratings and is not read."""
     found = usual_column("rating", columns)
-    if found is not None and found != weight:
-        warnings.warn(
-            f"Column {found!r} is not read: every row counts as an interaction, whatever its "
-            f"rating. Say what ratings mean: `threshold=4` takes rows rated 4 and above, "
-            f"`weight={found!r}` trains with them as weights, `rating={found!r}` keeps them to be "
-            "predicted with metric='rmse', `rating=None` takes every row.",
-            stacklevel=4,
-        )
-    return None
+    if found is None or found in read:
+        return
+    warnings.warn(
+        f"Column {found!r} is not read: every row counts as an interaction, whatever its rating. "
+        f"Say what ratings mean: `threshold=4` takes rows rated 4 and above, `weight={found!r}` "
+        f"trains with them as weights, `rating={found!r}` keeps them to be predicted with "
+        "metric='rmse', `rating=None` takes every row.",
+        stacklevel=4,
+    )
 
 
 def _finite(name: str, numbers: NDArray[Any]) -> NDArray[np.float64]:

@@ -37,7 +37,7 @@ class RatingBias(RecommenderTrainer):
         >>> training = RatingBias().start(params, train, seed=0, max_epochs=1)
         >>> training.epoch()
         >>> training.predict(np.array([0, 1]), np.array([1, 0])).round(2)
-        array([2.89, 3.5 ])
+        array([2.89, 3.33])
     """
 
     name = "rating_bias"
@@ -83,7 +83,9 @@ class _RatingBiasTraining(RecommenderTraining):
     def predict(self, users: NDArray[Any], items: NDArray[Any]) -> NDArray[Any]:
         found = self._solution
         predicted = found["mean"] + found["users"][users] + found["items"][items]
-        return np.clip(predicted, self._ratings.min(), self._ratings.max())
+        low, high = self._ratings.min(), self._ratings.max()
+        clipped: NDArray[Any] = np.clip(predicted, low, high)
+        return clipped
 
     def keep_best(self) -> None:
         """Do nothing: whenever it is solved, the model is the same."""

@@ -32,6 +32,7 @@ _REVISITED = (
     "Rendle et al. 2020, 'Neural collaborative filtering vs. matrix factorization revisited'"
 )
 _IALS = "Rendle et al. 2022, 'Revisiting the performance of iALS', arXiv:2110.14037"
+_KOREN = "Koren 2010, 'Factor in the neighbors', ACM TKDD"
 _SSM = "Wu et al. 2022 (arXiv:2201.02327): softmax gains with more negatives"
 
 
@@ -50,6 +51,7 @@ def recommender_space(
     ``popularity``      nothing
     ``ease``            l2
     ``item_knn``        n_neighbors, shrink, similarity
+    ``rating_bias``     item_damping, user_damping
     ``als``             factors, regularization, alpha
     ``bpr_implicit``    factors, learning_rate, regularization
     ``logistic_mf``     factors, learning_rate, regularization
@@ -60,7 +62,7 @@ def recommender_space(
     ``two_tower``
     ==================  ================================================================
 
-    The first six and their defaults are those of the papers and of implicit. Of the others,
+    The first seven and their defaults are those of the papers and of implicit. Of the others,
     `embedding_l2` is the weight of half the squared norm of the embeddings that a row has used,
     `hidden` the width of the first of two hidden layers, the second of which is half as wide, and
     `n_negatives` is there for a loss that samples. The number of epochs is not in the space: it is
@@ -69,8 +71,8 @@ def recommender_space(
     Args:
         trainer: One of `RECOMMENDERS`.
         loss: "bce", "bpr", "sampled_softmax" or "softmax", or several of them, which makes the
-            loss a parameter; None for the trainer's own, the first of its `RECOMMENDER_LOSSES`.
-            Only for the last six, as ``optimizer``.
+            loss a parameter; "mse" to predict ratings; None for the trainer's own, the first of its
+            `RECOMMENDER_LOSSES`. Only for the last six, as ``optimizer``.
         optimizer: One of `OPTIMIZERS` or several, which makes the optimizer a parameter.
 
     Raises:
@@ -109,7 +111,11 @@ def recommender_space(
 
 def _loss_space(trainer: str, loss: str) -> SearchSpace:
     fixed = SearchSpace({"loss": loss})
-    return fixed if loss == "softmax" else fixed | space_of({"n_negatives": _N_NEGATIVES[loss]})
+    return (
+        fixed
+        if loss in ("softmax", "mse")
+        else fixed | space_of({"n_negatives": _N_NEGATIVES[loss]})
+    )
 
 
 def _factors(default: int, source: str = _IMPLICIT) -> Row:
@@ -176,6 +182,18 @@ _TRAINERS: Mapping[str, Mapping[str, Any]] = {
             f"{_KNN}: its feature weightings; {_ML100K}",
         ),
     },
+    "rating_bias": {
+        "item_damping": Row(
+            (0.1, 100.0, "log"),
+            25.0,
+            f"around the default of {_KOREN}, section 2.1",
+        ),
+        "user_damping": Row(
+            (0.1, 100.0, "log"),
+            10.0,
+            f"around the default of {_KOREN}, section 2.1",
+        ),
+    },
     "als": {
         "factors": _factors(64, _ML100K),
         "regularization": Row(
@@ -228,11 +246,11 @@ RECOMMENDERS: tuple[str, ...] = tuple(_TRAINERS)
 """The trainers that `recommender_space` knows."""
 
 RECOMMENDER_LOSSES: Mapping[str, tuple[str, ...]] = {
-    "mf": ("bpr", "bce", "sampled_softmax", "softmax"),
+    "mf": ("bpr", "bce", "sampled_softmax", "softmax", "mse"),
     # The full softmax of a network would compute it for every item in every row.
     "neumf": ("bce", "bpr", "sampled_softmax"),
-    "fm": ("bpr", "bce", "sampled_softmax", "softmax"),
-    "deepfm": ("bce", "bpr", "sampled_softmax"),
+    "fm": ("bpr", "bce", "sampled_softmax", "softmax", "mse"),
+    "deepfm": ("bce", "bpr", "sampled_softmax", "mse"),
     "two_tower": ("sampled_softmax", "bce", "bpr", "softmax"),
     "lightgcn": ("bpr", "bce", "sampled_softmax", "softmax"),
 }

@@ -57,7 +57,7 @@ class Splits(Displayed):
         >>> valid = Interactions.of(["ann"], ["z"], like=train)
         >>> test = Interactions.of(["bob", "eve"], ["x", "x"], like=train)
         >>> Splits(train, valid, test)
-        Splits(train 3, valid 1, test 1 interactions of 2 users x 3 items)
+        <Splits: train 3, valid 1, test 1 interactions of 2 users x 3 items>
     """
 
     train: Interactions
@@ -104,14 +104,10 @@ class Splits(Displayed):
         ]
         if not said:
             return ""
-        needed = (
-            "no interaction"
-            if self.min_history == 1
-            else f"fewer than {self.min_history} interactions"
-        )
+        needed = "no" if self.min_history == 1 else f"fewer than {self.min_history}"
         return (
-            f"{' and '.join(said)} have {needed} in `train`: they are left out of the metrics and "
-            "reported apart"
+            f"{' and '.join(said)} have {needed} interactions in `train`: they are left out of the "
+            "metrics and reported apart"
         )
 
     def _in_one_line(self) -> str:
@@ -227,10 +223,11 @@ def split_by_time(
         )
     _check_parts(valid, test)
     interactions = _core(interactions, k_core)
-    times = np.sort(interactions.timestamps)
+    moments = _times(interactions)
+    times = np.sort(moments)
     first_cut = times[int(len(times) * (1 - valid - test)) - 1]
     second_cut = times[int(len(times) * (1 - test)) - 1]
-    part = np.searchsorted(np.array([first_cut, second_cut]), interactions.timestamps, side="left")
+    part = np.searchsorted(np.array([first_cut, second_cut]), moments, side="left")
     return _in_parts(
         interactions, part, min_history, split="by time", valid=valid, test=test, k_core=k_core
     )

@@ -15,6 +15,7 @@ _CLASSES = {
     "popularity": ("classical", "Popularity"),
     "ease": ("classical", "Ease"),
     "item_knn": ("classical", "ItemKnn"),
+    "rating_bias": ("rating_bias", "RatingBias"),
     "als": ("implicit", "Als"),
     "bpr_implicit": ("implicit", "BprImplicit"),
     "logistic_mf": ("implicit", "LogisticMf"),
