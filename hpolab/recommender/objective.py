@@ -18,7 +18,8 @@ from hpolab.keywords import checks_keywords
 from hpolab.objectives.base import Objective
 from hpolab.objectives.epochs import train_epochs
 from hpolab.objectives.names import refuse_settings
-from hpolab.recommender.ranking import LOWER_IS_BETTER, RankingTask
+from hpolab.recommender.metrics import LOWER_IS_BETTER
+from hpolab.recommender.ranking import RankingTask
 from hpolab.recommender.space import RECOMMENDER_LOSSES, RECOMMENDERS, recommender_space
 from hpolab.recommender.trained import Recommender
 from hpolab.recommender.trainers import open_trainer
