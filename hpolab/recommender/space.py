@@ -33,6 +33,9 @@ _REVISITED = (
 )
 _IALS = "Rendle et al. 2022, 'Revisiting the performance of iALS', arXiv:2110.14037"
 _SSM = "Wu et al. 2022 (arXiv:2201.02327): softmax gains with more negatives"
+_SASREC = "Kang and McAuley 2018 (SASRec, arXiv:1808.09781), section IV"
+_DROSS = "Klenitskiy and Vasilev 2023 (arXiv:2309.07602), section 4"
+_GSASREC = "Petrov and Macdonald 2023 (gSASRec, arXiv:2308.07192), section 6: up to 256"
 
 
 @checks_keywords()
@@ -58,6 +61,8 @@ def recommender_space(
     ``neumf``,          these of ``mf``, hidden and dropout
     ``deepfm``,
     ``two_tower``
+    ``sasrec``          embedding_size, n_blocks, dropout, batch_size (in users), n_negatives,
+                        optimizer
     ==================  ================================================================
 
     The first six and their defaults are those of the papers and of implicit. Of the others,
@@ -109,7 +114,10 @@ def recommender_space(
 
 def _loss_space(trainer: str, loss: str) -> SearchSpace:
     fixed = SearchSpace({"loss": loss})
-    return fixed if loss == "softmax" else fixed | space_of({"n_negatives": _N_NEGATIVES[loss]})
+    if loss == "softmax":
+        return fixed
+    rows = _N_NEGATIVES_OF_SASREC if trainer == "sasrec" else _N_NEGATIVES
+    return fixed | space_of({"n_negatives": rows[loss]})
 
 
 def _factors(default: int, source: str = _IMPLICIT) -> Row:
@@ -155,6 +163,10 @@ _N_NEGATIVES = {
     "bce": Row((1, 16, "log"), 4, f"{_NCF} and figure 7: 1 .. 10, best 3 to 6"),
     "bpr": Row((1, 16, "log"), 1, f"{_BPR}: one; as far up as for the other losses"),
     "sampled_softmax": Row((1, 16, "log"), 16, _SSM),
+}
+_N_NEGATIVES_OF_SASREC = {
+    "bce": Row((1, 256, "log"), 1, f"{_SASREC}: one; {_GSASREC}"),
+    "sampled_softmax": Row((16, 1024, "log"), 256, f"{_GSASREC}; {_DROSS} goes to 3000"),
 }
 
 _TRAINERS: Mapping[str, Mapping[str, Any]] = {
@@ -222,6 +234,17 @@ _TRAINERS: Mapping[str, Mapping[str, Any]] = {
         **_embedding(256, 64),
         "n_layers": Row((1, 4), 3, f"{_LIGHTGCN}: 1 to 4, default 3"),
     },
+    "sasrec": {
+        "embedding_size": Row(
+            (32, 256, "log"), 64, f"{_SASREC}: 10 .. 50; {_DROSS} and its successors: 64 .. 256"
+        ),
+        "n_blocks": Row((1, 3), 2, f"{_SASREC}, table IV: 0 to 3, best 2"),
+        "dropout": Row((0.0, 0.5), 0.2, f"{_SASREC}: 0.2 on MovieLens-1M, 0.5 on sparse data"),
+        "batch_size": Row((32, 512, "log"), 128, f"{_SASREC}: 128; fewer for few users"),
+        # One head was better than two (table IV there), and positions beyond 200 hardly help.
+        "n_heads": 1,
+        "max_length": 200,
+    },
 }
 
 RECOMMENDERS: tuple[str, ...] = tuple(_TRAINERS)
@@ -235,5 +258,6 @@ RECOMMENDER_LOSSES: Mapping[str, tuple[str, ...]] = {
     "deepfm": ("bce", "bpr", "sampled_softmax"),
     "two_tower": ("sampled_softmax", "bce", "bpr", "softmax"),
     "lightgcn": ("bpr", "bce", "sampled_softmax", "softmax"),
+    "sasrec": ("softmax", "sampled_softmax", "bce"),
 }
 """Trainer -> the losses that it can be trained with, its own first."""
