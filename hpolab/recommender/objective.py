@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import reduce
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -25,7 +26,9 @@ from hpolab.keywords import checks_keywords
 from hpolab.objectives.base import Objective
 from hpolab.objectives.epochs import train_epochs
 from hpolab.objectives.names import refuse_settings
+from hpolab.recommender.interactions import Interactions
 from hpolab.recommender.ranking import LOWER_IS_BETTER, RankingTask
+from hpolab.recommender.recent import knows_days
 from hpolab.recommender.saved import read_saved, write_saved
 from hpolab.recommender.space import RECOMMENDER_LOSSES, RECOMMENDERS, recommender_space
 from hpolab.recommender.trainer import RecommenderTrainer
@@ -45,8 +48,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from optuna import Study
 
-    from hpolab.recommender.interactions import Interactions
-    from hpolab.recommender.ranking import Ranking, RankingEstimate
+    from hpolab.recommender.ranking import Ranking, RankingEstimate, Scores
     from hpolab.recommender.splits import Splits
     from hpolab.recommender.trainer import RecommenderTraining
     from hpolab.search_space.space import SearchSpace
@@ -57,14 +59,17 @@ __all__ = ["Recommender", "RecommenderObjective"]
 BASELINES = ("popularity", "ease", "als")
 """A second's work each on 100,000 interactions: what a tuned model must beat to be worth it."""
 
+_OF_LATE = "last_days_popularity"
+
 _PATIENCE = 15
 
 # EASE inverts a matrix of items by items: of more than these, its time and memory are no aside.
 _MOST_ITEMS_OF_EASE = 5000
 
-# Where each trainer's class is; all others are models of torch.
+# Where each trainer's class is; all others are models of torch with one trainer.
 _CLASSES = {
     "popularity": ("classical", "Popularity"),
+    "last_days_popularity": ("recent", "LastDaysPopularity"),
     "ease": ("classical", "Ease"),
     "item_knn": ("classical", "ItemKnn"),
     "als": ("implicit", "Als"),
@@ -211,8 +216,9 @@ class RecommenderObjective(Objective):
         n_sampled: Rank each held-out item among so many sampled items in place of all: for
             comparison with published figures only. See `RankingTask`.
         device: Where models of torch live.
-        references: Recommenders, of `RECOMMENDERS`, whose metrics at their
-            defaults stand beside the trials in reports; () for none.
+        references: Recommenders, of `RECOMMENDERS`, whose metrics at their defaults stand beside
+            the trials in reports; () for none. By default popularity, EASE and ALS, and where
+            there are timestamps the popularity of the last days.
         **settings: ``patience`` (15 epochs by default) and the others of `ReporterSettings`.
 
     Raises:
@@ -247,7 +253,7 @@ class RecommenderObjective(Objective):
         max_epochs: int = 200,
         n_sampled: int | None = None,
         device: str = "cpu",
-        references: Sequence[str] = BASELINES,
+        references: Sequence[str] | None = None,
         **settings: Unpack[ReporterOptions],
     ) -> None:
         check_count("max_epochs", max_epochs)
@@ -257,6 +263,8 @@ class RecommenderObjective(Objective):
             search_space = recommender_space(self._trainer.name)
         self.splits = splits
         self._n_sampled = n_sampled
+        if references is None:
+            references = baselines_for(splits.train)
         self._references = tuple(one_of("references", name, RECOMMENDERS) for name in references)
         self._valid = self._task(splits.valid)
         self._score = self._valid if splits.score is None else self._task(splits.score)
@@ -286,7 +294,8 @@ class RecommenderObjective(Objective):
         """Train one model; see the class for what is reported and returned."""
         with self._trainer.seeded(reporter.seed):
             training = self._fit(params, self.splits.train, reporter)
-            estimates = self._score.estimate(training.scores, self._metrics)
+            scores = self._scores(training, self._ranks_trials)
+            estimates = self._score.estimate(scores, self._metrics)
         reporter.record(**_flat(estimates))
         return estimates[self.metric].mean
 
@@ -343,9 +352,10 @@ class RecommenderObjective(Objective):
         Args:
             model: From `fit` or `refit`.
             data: The split to rank; what comes before it in the order `train`, `valid`, `score`,
-                `test` is seen.
+                `test` is seen. A model that reads a user's rows as it scores reads all of these:
+                see `RecommenderTraining.with_history`.
         """
-        return self._task(data).estimate(model.scores, self._metrics)
+        return self._task(data).estimate(self._scores(model, data), self._metrics)
 
     @checks_keywords()
     def ranking(self, model: Recommender, data: Interactions) -> Ranking:
@@ -353,7 +363,7 @@ class RecommenderObjective(Objective):
 
         `Ranking.difference` compares two models on the same users.
         """
-        return self._task(data).rank(model.scores, metrics=self._metrics)
+        return self._task(data).rank(self._scores(model, data), metrics=self._metrics)
 
     @checks_keywords()
     def row_scores(self, model: Recommender, data: Interactions) -> NDArray[np.float64]:
@@ -365,18 +375,19 @@ class RecommenderObjective(Objective):
             model: From `fit` or `refit`.
             data: As in `estimates`.
         """
-        ranking = self._task(data).rank(model.scores, metrics=[self.metric])
+        ranking = self._task(data).rank(self._scores(model, data), metrics=[self.metric])
         return ranking.by_user(self.metric)
 
     def baselines(
-        self, data: Interactions, names: Sequence[str] = BASELINES
+        self, data: Interactions, names: Sequence[str] | None = None
     ) -> dict[str, dict[str, RankingEstimate]]:
         """Return the metrics of simple recommenders at their defaults, to stand beside a model's.
 
         Args:
             data: The split to rank.
-            names: Which ones, of `RECOMMENDERS`.
+            names: Which ones, of `RECOMMENDERS`; by default as the class's ``references``.
         """
+        names = baselines_for(self.splits.train) if names is None else names
         return {name: self.estimates(self._baseline(name), data) for name in names}
 
     def references(self) -> dict[str, dict[str, float] | str]:
@@ -469,7 +480,7 @@ class RecommenderObjective(Objective):
             model = self._baseline(name)
         except MissingExtra as error:
             return f"left out: {error}"
-        return _flat(self._score.estimate(model.scores, self._metrics))
+        return _flat(self.estimates(model, self._ranks_trials))
 
     def _baseline(self, name: str) -> Recommender:
         """Return a recommender at its defaults."""
@@ -491,14 +502,29 @@ class RecommenderObjective(Objective):
         train_epochs(training, reporter, self.max_steps, read)
         return training
 
+    def _scores(self, model: Recommender | RecommenderTraining, data: Interactions) -> Scores:
+        """Return the scores that a model gives where all before a split is seen."""
+        training = model.training if isinstance(model, Recommender) else model
+        first, *more = self._before(data)
+        return training.with_history(reduce(Interactions.join, more, first)).scores
+
     def _task(self, data: Interactions) -> RankingTask:
+        return RankingTask(seen=self._before(data), held_out=data, n_sampled=self._n_sampled)
+
+    def _before(self, data: Interactions) -> list[Interactions]:
+        """Return what was seen before a split, in its order."""
         before: list[Interactions] = [self.splits.train]
         for part in (self.splits.valid, self.splits.score):
             if data is part:
                 break
             if part is not None:
                 before.append(part)
-        return RankingTask(seen=before, held_out=data, n_sampled=self._n_sampled)
+        return before
+
+    @property
+    def _ranks_trials(self) -> Interactions:
+        """The part that gives trials their value."""
+        return self.splits.valid if self.splits.score is None else self.splits.score
 
 
 @contextmanager
@@ -514,6 +540,13 @@ def _naming_parts() -> Iterator[None]:
             "weights of side features; None where data were read without them.)",
             str(error).removeprefix(error.found),
         ) from error
+
+
+def baselines_for(train: Interactions) -> tuple[str, ...]:
+    """Return the simple recommenders that any other should beat on such data."""
+    if not knows_days(train):
+        return BASELINES
+    return (BASELINES[0], _OF_LATE, *BASELINES[1:])
 
 
 def _fingerprint_of(rows: Interactions) -> str:
@@ -542,8 +575,11 @@ def open_trainer(trainer: str | RecommenderTrainer, device: str = "cpu") -> Reco
         opened: RecommenderTrainer = getattr(module, name)()
         return opened
     with needs(f"`trainer={trainer!r}`", "PyTorch", "recommender"):
+        from hpolab.recommender.sasrec import SasRec
         from hpolab.recommender.training import TorchRecommenderTrainer
 
+    if trainer == SasRec.name:
+        return SasRec(device=device)
     return TorchRecommenderTrainer(trainer, device=device)
 
 

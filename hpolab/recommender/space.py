@@ -33,6 +33,7 @@ _REVISITED = (
 )
 _IALS = "Rendle et al. 2022, 'Revisiting the performance of iALS', arXiv:2110.14037"
 _SSM = "Wu et al. 2022 (arXiv:2201.02327): softmax gains with more negatives"
+_WINDOW = "Verachtert et al. 2022, 'Are we forgetting something?', CEUR-WS 3228, paper 1"
 _SASREC = "Kang and McAuley 2018 (SASRec, arXiv:1808.09781), section IV"
 _DROSS = "Klenitskiy and Vasilev 2023 (arXiv:2309.07602), section 4"
 _GSASREC = "Petrov and Macdonald 2023 (gSASRec, arXiv:2308.07192), section 6: up to 256"
@@ -47,25 +48,26 @@ def recommender_space(
 ) -> SearchSpace:
     """Return the search space of a recommender's trainer.
 
-    ==================  ================================================================
-    trainer             what is tuned
-    ==================  ================================================================
-    ``popularity``      nothing
-    ``ease``            l2
-    ``item_knn``        n_neighbors, shrink, similarity
-    ``als``             factors, regularization, alpha
-    ``bpr_implicit``    factors, learning_rate, regularization
-    ``logistic_mf``     factors, learning_rate, regularization
-    ``mf``, ``fm``      embedding_size, embedding_l2, batch_size, n_negatives, optimizer
-    ``lightgcn``        these and n_layers
-    ``neumf``,          these of ``mf``, hidden and dropout
-    ``deepfm``,
+    ========================  ==========================================================
+    trainer                   what is tuned
+    ========================  ==========================================================
+    ``popularity``            nothing
+    ``last_days_popularity``  days
+    ``ease``                  l2
+    ``item_knn``              n_neighbors, shrink, similarity
+    ``als``                   factors, regularization, alpha
+    ``bpr_implicit``          factors, learning_rate, regularization
+    ``logistic_mf``           factors, learning_rate, regularization
+    ``mf``, ``fm``            embedding_size, embedding_l2, batch_size, n_negatives,
+                              optimizer
+    ``lightgcn``              these and n_layers
+    ``neumf``, ``deepfm``,    these of ``mf``, hidden and dropout
     ``two_tower``
-    ``sasrec``          embedding_size, n_blocks, dropout, batch_size (in users), n_negatives,
-                        optimizer
-    ==================  ================================================================
+    ``sasrec``                embedding_size, n_blocks, dropout, batch_size in users,
+                              n_negatives, optimizer; fixed: n_heads, max_length
+    ========================  ==========================================================
 
-    The first six and their defaults are those of the papers and of implicit. Of the others,
+    The first seven and their defaults are those of the papers and of implicit. Of the others,
     `embedding_l2` is the weight of half the squared norm of the embeddings that a row has used,
     `hidden` the width of the first of two hidden layers, the second of which is half as wide, and
     `n_negatives` is there for a loss that samples. The number of epochs is not in the space: it is
@@ -75,7 +77,7 @@ def recommender_space(
         trainer: One of `RECOMMENDERS`.
         loss: "bce", "bpr", "sampled_softmax" or "softmax", or several of them, which makes the
             loss a parameter; None for the trainer's own, the first of its `RECOMMENDER_LOSSES`.
-            Only for the last six, as ``optimizer``.
+            Only for the last seven, as ``optimizer``.
         optimizer: One of `OPTIMIZERS` or several, which makes the optimizer a parameter.
 
     Raises:
@@ -171,6 +173,14 @@ _N_NEGATIVES_OF_SASREC = {
 
 _TRAINERS: Mapping[str, Mapping[str, Any]] = {
     "popularity": {},
+    "last_days_popularity": {
+        "days": Row(
+            (1.0, 365.0, "log"),
+            30.0,
+            f"{_WINDOW}: windows of hours to a year; default: a month, as services have it "
+            "(Metarank's `trending`)",
+        ),
+    },
     "ease": {
         "l2": Row(
             (1.0, 1e4, "log"),
