@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import abc
+import copy
 import io
 from typing import TYPE_CHECKING, Any
 
@@ -57,6 +58,11 @@ class _ClosedForm(RecommenderTraining):
 
     def epoch(self) -> None:
         self._solution = self._solve()
+
+    def with_history(self, rows: Interactions) -> RecommenderTraining:
+        other = copy.copy(self)
+        other._matrix = rows.matrix()
+        return other
 
     def keep_best(self) -> None:
         """Do nothing: whenever it is solved, the model is the same."""

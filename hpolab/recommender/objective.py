@@ -22,7 +22,8 @@ from hpolab.objectives.epochs import train_epochs
 from hpolab.objectives.names import refuse_settings
 from hpolab.recommender.protocol import Protocol, is_rating
 from hpolab.recommender.ranking import LOWER_IS_BETTER
-from hpolab.recommender.rating import RATING_METRICS, RatingTask
+from hpolab.recommender.rating import RATING_METRICS
+from hpolab.recommender.recent import knows_days
 from hpolab.recommender.space import RECOMMENDER_LOSSES, RECOMMENDERS, recommender_space
 from hpolab.recommender.trained import Recommender
 from hpolab.recommender.trainers import open_trainer
@@ -42,7 +43,6 @@ if TYPE_CHECKING:
     from optuna import Study
 
     from hpolab.recommender.interactions import Interactions
-    from hpolab.recommender.protocol import Task
     from hpolab.recommender.ranking import Ranking, RankingEstimate
     from hpolab.recommender.splits import Splits
     from hpolab.recommender.trainer import RecommenderTrainer
@@ -55,6 +55,7 @@ BASELINES = ("popularity", "ease", "als")
 """A second's work each on 100,000 interactions: what a tuned model must beat to be worth it."""
 
 _RATING_BASELINES = ("rating_bias",)
+_OF_LATE = "last_days_popularity"
 
 _PATIENCE = 15
 
@@ -88,8 +89,9 @@ class RecommenderObjective(Objective):
             comparison with published figures only. See `RankingTask`.
         device: Where models of torch live.
         references: Recommenders, of `RECOMMENDERS`, whose metrics at their
-            defaults stand beside the trials in reports; None for popularity, EASE and ALS, of
-            ratings for "rating_bias"; () for none.
+            defaults stand beside the trials in reports; None for popularity, EASE and ALS, and
+            where there are timestamps the popularity of the last days; of ratings for
+            "rating_bias"; () for none.
         **settings: ``patience`` (15 epochs by default) and the others of `ReporterSettings`.
 
     Raises:
@@ -140,15 +142,15 @@ class RecommenderObjective(Objective):
             metrics = RATING_METRICS if is_rating(metric) else ("hr@10", "ndcg@10")
         self._metrics = tuple(dict.fromkeys([metric, *metrics]))
         if references is None:
-            references = _RATING_BASELINES if is_rating(metric) else BASELINES
+            references = baselines_for(splits.train, metric)
         self._references = tuple(one_of("references", name, RECOMMENDERS) for name in references)
         self._protocol = Protocol(splits, self._metrics, n_sampled=n_sampled)
         scored = splits.valid if splits.score is None else splits.score
-        self._valid = self._protocol.task(splits.valid)
-        self._score = self._valid if splits.score is None else self._protocol.task(splits.score)
-        self._cold = self._protocol.cold_task(scored)
+        self._valid = self._protocol.held_out(splits.valid)
+        self._score = self._valid if scored is splits.valid else self._protocol.held_out(scored)
+        self._cold = self._protocol.cold(scored)
         for name in self._metrics:
-            self._valid.check_metric(name)
+            self._valid.task.check_metric(name)
         super().__init__(
             search_space=search_space,
             direction="minimize" if metric in (*LOWER_IS_BETTER, *RATING_METRICS) else "maximize",
@@ -178,10 +180,10 @@ class RecommenderObjective(Objective):
         """Train one model; see the class for what is reported and returned."""
         with self._trainer.seeded(reporter.seed):
             model = self._fit(params, reporter)
-            estimates = self._protocol.estimate(self._score, model, self._metrics)
+            estimates = self._score.estimate(model.training, self._metrics)
             recorded = _flat(estimates)
             if self._cold is not None:
-                cold = self._protocol.estimate(self._cold, model, self._metrics)
+                cold = self._cold.estimate(model.training, self._metrics)
                 recorded |= _flat({f"{name} (cold users)": each for name, each in cold.items()})
         reporter.record(**recorded)
         return estimates[self.metric].mean
@@ -239,14 +241,17 @@ class RecommenderObjective(Objective):
         Args:
             model: From `fit` or `refit`.
             data: The split to rank; what comes before it in the order `train`, `valid`, `score`,
-                `test` is seen.
+                `test` is seen. A model that reads a user's rows as it scores reads all of these:
+                see `RecommenderTraining.with_history`.
             users: "warm" for those with `Splits.min_history` rows in what the model was trained on,
                 and for all where there is none such; "cold" for the others; "all" for both.
 
         Raises:
             InvalidArgument: If ``data`` has no row of a cold user, where they are asked for.
         """
-        return self._protocol.estimate(self._task(data, model, users), model, self._metrics)
+        one_of("users", users, ("warm", "cold", "all"))
+        held_out = self._protocol.held_out(data, model.train, users=users)
+        return dict(held_out.estimate(model.training, self._metrics))
 
     @checks_keywords()
     def ranking(self, model: Recommender, data: Interactions) -> Ranking:
@@ -257,12 +262,7 @@ class RecommenderObjective(Objective):
         Raises:
             InvalidArgument: If the metric is of ratings: `row_scores` are what to compare there.
         """
-        task = self._task(data, model, "warm")
-        if isinstance(task, RatingTask):
-            raise InvalidArgument(
-                f"`metric` must be a ranking metric to be ranked by, got {self.metric!r}."
-            )
-        return task.rank(model.scores, metrics=self._metrics)
+        return self._protocol.held_out(data, model.train).ranking(model.training, self._metrics)
 
     @checks_keywords()
     def row_scores(self, model: Recommender, data: Interactions) -> NDArray[np.float64]:
@@ -274,10 +274,7 @@ class RecommenderObjective(Objective):
             model: From `fit` or `refit`.
             data: As in `estimates`.
         """
-        task = self._task(data, model, "warm")
-        if isinstance(task, RatingTask):
-            return task.errors(model.training.predict).by_user(self.metric)
-        return task.rank(model.scores, metrics=[self.metric]).by_user(self.metric)
+        return self._protocol.held_out(data, model.train).by_user(model.training, self.metric)
 
     def baselines(
         self, data: Interactions, names: Sequence[str] | None = None
@@ -286,11 +283,10 @@ class RecommenderObjective(Objective):
 
         Args:
             data: The split to rank.
-            names: Which ones, of `RECOMMENDERS`; None for popularity, EASE and ALS, of ratings for
-                "rating_bias".
+            names: Which ones, of `RECOMMENDERS`; None for those of the class's ``references``.
         """
         if names is None:
-            names = _RATING_BASELINES if is_rating(self.metric) else BASELINES
+            names = baselines_for(self.splits.train, self.metric)
         return {name: self.estimates(self._baseline(name), data) for name in names}
 
     def references(self) -> dict[str, dict[str, float] | str]:
@@ -383,7 +379,7 @@ class RecommenderObjective(Objective):
             model = self._baseline(name)
         except MissingExtra as error:
             return f"left out: {error}"
-        return _flat(self._protocol.estimate(self._score, model, self._metrics))
+        return _flat(self._score.estimate(model.training, self._metrics))
 
     def _baseline(self, name: str) -> Recommender:
         """Return a recommender at its defaults."""
@@ -407,20 +403,13 @@ class RecommenderObjective(Objective):
         training = self._trainer.start(
             dict(params), train, seed=reporter.seed, max_epochs=self.max_steps
         )
-        model = Recommender(self._trainer.name, dict(params), 0, train, training)
 
         def read() -> float:
-            found = self._protocol.estimate(self._valid, model, [self.metric])
-            return found[self.metric].mean
+            return self._valid.estimate(training, [self.metric])[self.metric].mean
 
         train_epochs(training, reporter, self.max_steps, read)
         n_epochs = 0 if reporter.best_step is None else reporter.best_step + 1
-        return replace(model, n_epochs=n_epochs)
-
-    def _task(self, data: Interactions, model: Recommender, users: str) -> Task:
-        """Return the task of some users' held-out rows; see `estimates`."""
-        one_of("users", users, ("warm", "cold", "all"))
-        return self._protocol.task(data, model.train, users=users)
+        return Recommender(self._trainer.name, dict(params), n_epochs, train, training)
 
     def _check_loss(self) -> None:
         """Refuse a metric of ratings beside a training that does not learn from them."""
@@ -458,6 +447,13 @@ class RecommenderObjective(Objective):
                 f"Trainer {self._trainer.name!r} does not read weights: every row counts as one.",
                 stacklevel=4,
             )
+
+
+def baselines_for(train: Interactions, metric: str) -> tuple[str, ...]:
+    """Return the simple recommenders that any other should beat on such data."""
+    if is_rating(metric):
+        return _RATING_BASELINES
+    return (BASELINES[0], _OF_LATE, *BASELINES[1:]) if knows_days(train) else BASELINES
 
 
 def _own_space(trainer: str, metric: str) -> SearchSpace:

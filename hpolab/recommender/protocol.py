@@ -3,32 +3,77 @@
 from __future__ import annotations
 
 import warnings
-from typing import TYPE_CHECKING, Any, TypeAlias
+from dataclasses import dataclass
+from functools import reduce
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from hpolab.errors import InvalidArgument
+from hpolab.recommender.interactions import Interactions
 from hpolab.recommender.ranking import RankingTask
 from hpolab.recommender.rating import RATING_METRICS, RatingTask
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from numpy.typing import NDArray
 
-    from hpolab.recommender.interactions import Interactions
-    from hpolab.recommender.ranking import RankingEstimate
+    from hpolab.recommender.ranking import Ranking, RankingEstimate
     from hpolab.recommender.splits import Splits
-    from hpolab.recommender.trained import Recommender
+    from hpolab.recommender.trainer import RecommenderTraining
 
-__all__ = ["Protocol", "Task", "is_rating"]
+    Estimates = Mapping[str, RankingEstimate]
 
-Task: TypeAlias = RankingTask | RatingTask
+__all__ = ["HeldOut", "Protocol", "is_rating"]
 
 
 def is_rating(metric: str) -> bool:
     """Tell whether a metric is of predicted ratings; others are of rankings."""
     return metric in RATING_METRICS
+
+
+@dataclass(frozen=True)
+class HeldOut:
+    """Held-out rows, and how models are judged on them.
+
+    Attributes:
+        task: The rows as a task.
+        history: What was seen before, by which a model scores that reads a user's rows as it
+            scores: see `RecommenderTraining.with_history`.
+        is_of_training: Whether the history is what the model was trained on, and nothing beside.
+    """
+
+    task: RankingTask | RatingTask
+    history: Interactions
+    is_of_training: bool
+
+    def estimate(self, training: RecommenderTraining, metrics: Sequence[str]) -> Estimates:
+        """Return metrics of a model: name -> value and standard error."""
+        if isinstance(self.task, RatingTask):
+            return self.task.estimate(training.predict, metrics)
+        return self.task.estimate(self._reading(training).scores, metrics)
+
+    def by_user(self, training: RecommenderTraining, metric: str) -> NDArray[np.float64]:
+        """Return what each user contributes to a metric, (u,), in the order of their codes."""
+        if isinstance(self.task, RatingTask):
+            return self.task.errors(training.predict).by_user(metric)
+        return self.ranking(training, [metric]).by_user(metric)
+
+    def ranking(self, training: RecommenderTraining, metrics: Sequence[str]) -> Ranking:
+        """Return the ranks that a model gives.
+
+        Raises:
+            InvalidArgument: If ratings are predicted.
+        """
+        if isinstance(self.task, RatingTask):
+            raise InvalidArgument(
+                f"`metric` must be a ranking metric to be ranked by, got {metrics[0]!r}."
+            )
+        return self.task.rank(self._reading(training).scores, metrics=metrics)
+
+    def _reading(self, training: RecommenderTraining) -> RecommenderTraining:
+        return training if self.is_of_training else training.with_history(self.history)
 
 
 class Protocol:
@@ -59,9 +104,9 @@ class Protocol:
                 f"{n_sampled}."
             )
 
-    def task(
+    def held_out(
         self, data: Interactions, trained_on: Interactions | None = None, *, users: str = "warm"
-    ) -> Task:
+    ) -> HeldOut:
         """Return the task of some held-out rows.
 
         What a model has seen is what it was trained on, and the splits before the one that holds
@@ -107,34 +152,28 @@ class Protocol:
                 "`train` or an earlier split, too: a model knows them by heart.",
                 stacklevel=5,
             )
+        history = reduce(Interactions.join, seen)
         if self._is_rating:
-            return RatingTask(held_out=rows)
-        return RankingTask(seen=seen, held_out=rows, n_sampled=self._n_sampled)
+            return HeldOut(RatingTask(held_out=rows), history, True)
+        task = RankingTask(seen=history, held_out=rows, n_sampled=self._n_sampled)
+        return HeldOut(task, history, len(seen) == 1)
 
-    def cold_task(self, data: Interactions) -> Task | None:
+    def cold(self, data: Interactions) -> HeldOut | None:
         """Return the task of the users whom a model of `train` does not know; None if all are."""
         is_cold = ~np.isin(data.users, self._splits.warm_users())
         is_new = ~np.isin(_pairs(data), np.concatenate(list(map(_pairs, self._seen(data, None)))))
         if is_cold.all() or not (is_cold & is_new).any():
             return None
-        return self.task(data, users="cold")
+        return self.held_out(data, users="cold")
 
-    def estimate(
-        self, task: Task, model: Recommender, metrics: Sequence[str]
-    ) -> dict[str, RankingEstimate]:
-        """Return a model's metrics: name -> value and standard error."""
-        if isinstance(task, RatingTask):
-            return task.estimate(model.training.predict, metrics)
-        return task.estimate(model.scores, metrics)
-
-    def facts(self, task: Task, data: Interactions) -> dict[str, Any]:
+    def facts(self, held_out: HeldOut, data: Interactions) -> dict[str, Any]:
         """Return what a reader of the metrics must know of a split's task."""
         seen = np.concatenate([_pairs(rows) for rows in self._seen(data, None)])
         return {
             "min_history": self._splits.min_history,
             "n_cold_users": len(np.setdiff1d(data.users, self._splits.warm_users())),
             "n_held_out_seen": int(np.isin(_pairs(data), seen).sum()),
-            **task.facts,
+            **held_out.task.facts,
         }
 
     def _seen(self, data: Interactions, trained_on: Interactions | None) -> list[Interactions]:
