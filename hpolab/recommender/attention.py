@@ -7,7 +7,7 @@ needs a rectangle: users are grouped by length, and each group is padded to its 
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any, NamedTuple, cast, final
+from typing import TYPE_CHECKING, NamedTuple, cast, final
 
 import numpy as np
 import torch
