@@ -7,7 +7,7 @@ needs a rectangle: users are grouped by length, and each group is padded to its 
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any, NamedTuple, cast, final
+from typing import TYPE_CHECKING, NamedTuple, cast, final
 
 import numpy as np
 import torch
@@ -51,7 +51,7 @@ class SasRecModel(nn.Module):
         super().__init__()
         self.n_items = n_items
         self.max_length = max_length
-        self._dropout = dropout
+        self.dropout = _Dropout(dropout)
         self.items = nn.Embedding(n_items, embedding_size)
         self.positions = nn.Embedding(max_length, embedding_size)
         self.blocks = nn.ModuleList(
@@ -86,7 +86,7 @@ class SasRecModel(nn.Module):
         # Vaswani et al. 2017, section 3.4, as the authors' code: else positions would drown items.
         scale = math.sqrt(self.items.embedding_dim)
         embedded = self.items(batch.items) * scale + self.positions(batch.positions)
-        return F.dropout(embedded, self._dropout, self.training)
+        return self.dropout(embedded)
 
 
 class _Block(nn.Module):
@@ -95,7 +95,7 @@ class _Block(nn.Module):
     def __init__(self, size: int, n_heads: int, dropout: float) -> None:
         super().__init__()
         self._n_heads = n_heads
-        self._dropout = dropout
+        self.dropout = _Dropout(dropout)
         width = n_heads * -(-size // n_heads)
         self.attention_norm = nn.LayerNorm(size, eps=_NORM_EPS)
         self.query = _linear(size, width)
@@ -112,7 +112,7 @@ class _Block(nn.Module):
         found = []
         for group in batch.groups:
             query, key, value = self._heads(group.padded(table[group.rows])).unbind(2)
-            attended = self._attend(query, key, value, is_causal=True)
+            attended = self._attend(query, key, value, group.is_past)
             found.append(attended.flatten(0, 1)[group.cells])
         return self._network(normed + self.joined(torch.cat(found)))
 
@@ -124,7 +124,7 @@ class _Block(nn.Module):
         for group in batch.groups:
             query = self._heads(queries[group.users].unsqueeze(1)).squeeze(2)
             key, value = self._heads(group.padded(table[group.rows])).unbind(2)
-            attended = self._attend(query, key, value, attn_mask=group.is_there)
+            attended = self._attend(query, key, value, group.is_there)
             found.append(attended.squeeze(1))
         return self._network(normed + self.joined(torch.cat(found)))
 
@@ -133,22 +133,47 @@ class _Block(nn.Module):
         width = self.joined.in_features // self._n_heads
         return padded.view(*padded.shape[:2], -1, self._n_heads, width)
 
-    def _attend(self, query: Tensor, key: Tensor, value: Tensor, **mask: Any) -> Tensor:
+    def _attend(self, query: Tensor, key: Tensor, value: Tensor, is_read: Tensor) -> Tensor:
         """Return the attention of (b, l, h, e), heads side by side, (b, l, h * e)."""
-        attended = F.scaled_dot_product_attention(
-            query.transpose(1, 2),
-            key.transpose(1, 2),
-            value.transpose(1, 2),
-            dropout_p=self._dropout if self.training else 0.0,
-            **mask,
-        )
-        return attended.transpose(1, 2).flatten(2)
+        heads = (each.transpose(1, 2) for each in (query, key, value))
+        return self._attention(*heads, is_read).transpose(1, 2).flatten(2)
+
+    def _attention(self, query: Tensor, key: Tensor, value: Tensor, is_read: Tensor) -> Tensor:
+        if not self.training or query.device.type != "cpu":
+            p = self.dropout.p if self.training else 0.0
+            return F.scaled_dot_product_attention(query, key, value, is_read, p)
+        # As torch has it on a CPU, but for the dropout.
+        logits = (query / math.sqrt(query.shape[-1])) @ key.transpose(2, 3)
+        weights = torch.softmax(logits.masked_fill_(~is_read, -math.inf), -1)
+        return self.dropout(weights) @ value
 
     def _network(self, x: Tensor) -> Tensor:
         normed = self.network_norm(x)
-        hidden = F.dropout(F.relu(self.inner(normed)), self._dropout, self.training)
-        out: Tensor = normed + F.dropout(self.outer(hidden), self._dropout, self.training)
+        hidden = self.dropout(F.relu(self.inner(normed)))
+        out: Tensor = normed + self.dropout(self.outer(hidden))
         return out
+
+
+class _Dropout(nn.Module):
+    """`nn.Dropout` that draws a quarter of the random numbers, 16 bits for each element.
+
+    The rate is rounded to a multiple of 2^-16. See `hpolab.recommender.models.ReLUDropout`.
+    """
+
+    def __init__(self, p: float) -> None:
+        super().__init__()
+        self.p = p
+        self._n_dropped = min(round(p * 2**16), 2**16 - 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        if not self.training or not self._n_dropped:
+            return x
+        if x.device.type != "cpu":
+            return F.dropout(x, self.p)
+        numbers = torch.empty(-(-x.numel() // 4), dtype=torch.int64).random_(-(2**63), None)
+        bits = numbers.view(torch.int16)[: x.numel()].view(x.shape)
+        kept = bits >= self._n_dropped - 2**15
+        return x * (kept * (2**16 / (2**16 - self._n_dropped)))
 
 
 class Group(NamedTuple):
@@ -166,12 +191,17 @@ class Group(NamedTuple):
     cells: Tensor
     is_there: Tensor
 
-    def padded(self, x: Tensor) -> Tensor:
-        """Return positions (m, d) as (users, length, d), 0 behind the end of a sequence.
+    @property
+    def is_past(self) -> Tensor:
+        """Which positions each one reads, (length, length): itself and those before it.
 
-        What is behind is after all positions that are there, so that causal attention never reads
-        it.
+        What is behind the end of a sequence is after all of it, and so is never read.
         """
+        length = self.is_there.shape[3]
+        return torch.ones(length, length, dtype=torch.bool, device=self.is_there.device).tril()
+
+    def padded(self, x: Tensor) -> Tensor:
+        """Return positions (m, d) as (users, length, d), 0 behind the end of a sequence."""
         n_users, _, _, length = self.is_there.shape
         empty = x.new_zeros(n_users * length, x.shape[1])
         return empty.index_copy(0, self.cells, x).view(n_users, length, -1)

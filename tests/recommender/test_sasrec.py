@@ -255,7 +255,7 @@ def test_order_of_time_is_read_and_not_that_of_rows():
         timestamps=shuffled,
     )
     users = np.arange(data.n_users)
-    one, other = started(data), started(timed)
+    one, other = started(data, dropout=0.0), started(timed, dropout=0.0)
     one.epoch()
     other.epoch()
     assert np.array_equal(one.scores(users), other.scores(users))
