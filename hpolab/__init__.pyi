@@ -55,8 +55,9 @@ from .objectives.function import FunctionObjective
 from .recommender.features import Features
 from .recommender.filters import k_core
 from .recommender.interactions import Interactions
+from .recommender.metrics import RANKING_METRICS
 from .recommender.objective import RecommenderObjective
-from .recommender.ranking import RANKING_METRICS, Ranking, RankingEstimate, RankingTask
+from .recommender.ranking import Ranking, RankingEstimate, RankingTask
 from .recommender.rating import RATING_METRICS, RatingErrors, RatingTask
 from .recommender.space import RECOMMENDER_LOSSES, RECOMMENDERS, recommender_space
 from .recommender.splits import Splits, leave_last_out, split_by_time, split_users_by_ratio

@@ -20,8 +20,8 @@ from hpolab.keywords import checks_keywords
 from hpolab.objectives.base import Objective
 from hpolab.objectives.epochs import train_epochs
 from hpolab.objectives.names import refuse_settings
+from hpolab.recommender.metrics import LOWER_IS_BETTER
 from hpolab.recommender.protocol import Protocol, is_rating
-from hpolab.recommender.ranking import LOWER_IS_BETTER
 from hpolab.recommender.rating import RATING_METRICS
 from hpolab.recommender.recent import knows_days
 from hpolab.recommender.space import RECOMMENDER_LOSSES, RECOMMENDERS, recommender_space
