@@ -465,7 +465,7 @@ def _check_meaning(
 def _summed(weights: NDArray[np.float64], pairs: NDArray[np.int64]) -> NDArray[np.float64]:
     """Return for each row the sum of the weights of all rows with its user and item."""
     _, pair_of_row = np.unique(pairs, return_inverse=True)
-    sums: NDArray[np.float64] = np.bincount(pair_of_row, weights)
+    sums = np.bincount(pair_of_row, weights).astype(np.float64)
     return sums[pair_of_row]
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import warnings
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from hpolab.errors import (
@@ -19,7 +21,9 @@ from hpolab.objectives.base import Objective
 from hpolab.objectives.epochs import train_epochs
 from hpolab.objectives.names import refuse_settings
 from hpolab.recommender.metrics import LOWER_IS_BETTER
-from hpolab.recommender.ranking import RankingTask
+from hpolab.recommender.protocol import Protocol, is_rating
+from hpolab.recommender.rating import RATING_METRICS
+from hpolab.recommender.recent import knows_days
 from hpolab.recommender.space import RECOMMENDER_LOSSES, RECOMMENDERS, recommender_space
 from hpolab.recommender.trained import Recommender
 from hpolab.recommender.trainers import open_trainer
@@ -41,7 +45,7 @@ if TYPE_CHECKING:
     from hpolab.recommender.interactions import Interactions
     from hpolab.recommender.ranking import Ranking, RankingEstimate
     from hpolab.recommender.splits import Splits
-    from hpolab.recommender.trainer import RecommenderTrainer, RecommenderTraining
+    from hpolab.recommender.trainer import RecommenderTrainer
     from hpolab.search_space.space import SearchSpace
     from hpolab.trial.reporter import Reporter
 
@@ -50,6 +54,9 @@ __all__ = ["RecommenderObjective"]
 BASELINES = ("popularity", "ease", "als")
 """A second's work each on 100,000 interactions: what a tuned model must beat to be worth it."""
 
+_RATING_BASELINES = ("rating_bias",)
+_OF_LATE = "last_days_popularity"
+
 _PATIENCE = 15
 
 # EASE inverts a matrix of items by items: of more than these, its time and memory are no aside.
@@ -57,32 +64,43 @@ _MOST_ITEMS_OF_EASE = 5000
 
 
 class RecommenderObjective(Objective):
-    """Trains a recommender; a trial's value is a ranking metric over all users.
+    """Trains a recommender; a trial's value is a metric over all users whom the model knows.
 
     Each epoch the held-out items of `valid` are ranked among all items that their users have not
     seen; that metric is reported, pruned on and stops the training early. At the end the best
     epoch's model ranks `score` (`valid` again where there is none), which is the trial's value.
-    All of ``metrics`` are stored with the trial, each with its standard error over users.
+    All of ``metrics`` are stored with the trial, each with its standard error over users. Users
+    with fewer rows in `train` than `Splits.min_history` are left out; their metrics are stored
+    apart, as "ndcg@10 (cold users)".
+
+    With the metric "rmse" or "mae" ratings are predicted in place of ranks, by a trainer that
+    learns from them: "mf", "fm" and "deepfm" with the loss "mse", and "rating_bias".
 
     Args:
         trainer: One of `RECOMMENDERS`, or a `RecommenderTrainer`.
         splits: What trains, steers, ranks and tests; nothing here reads `test`.
         search_space: By default `recommender_space` of the trainer.
-        metric: What is tuned: one of `RANKING_METRICS` with its cut. A steadier one than that
-            which is reported in the end may choose better: NDCG@100 for NDCG@10.
-        metrics: What is stored besides.
+        metric: What is tuned: one of `RANKING_METRICS` with its cut, or of `RATING_METRICS`. A
+            steadier one than that which is reported in the end may choose better: NDCG@100 for
+            NDCG@10.
+        metrics: What is stored besides. None for HR@10 and NDCG@10, or RMSE and MAE.
         max_epochs: Of the longest training, 1 or above; a closed form has one.
         n_sampled: Rank each held-out item among so many sampled items in place of all: for
             comparison with published figures only. See `RankingTask`.
         device: Where models of torch live.
         references: Recommenders, of `RECOMMENDERS`, whose metrics at their
-            defaults stand beside the trials in reports; () for none.
+            defaults stand beside the trials in reports; None for popularity, EASE and ALS, and
+            where there are timestamps the popularity of the last days; of ratings for
+            "rating_bias"; () for none.
         **settings: ``patience`` (15 epochs by default) and the others of `ReporterSettings`.
 
     Raises:
         InvalidArgument: If an argument is out of its range, or the trainer or a metric is unknown.
         InvalidType: If ``trainer`` is neither a name nor a `RecommenderTrainer`.
         MissingExtra: If the trainer's package is not installed.
+
+    Warns:
+        UserWarning: If the interactions have ratings or weights that the trainer does not read.
 
     Example:
         >>> from hpolab import make_study, run
@@ -107,37 +125,49 @@ class RecommenderObjective(Objective):
         *,
         search_space: SearchSpace | Mapping[str, Any] | None = None,
         metric: str = "ndcg@10",
-        metrics: Sequence[str] = ("hr@10", "ndcg@10"),
+        metrics: Sequence[str] | None = None,
         max_epochs: int = 200,
         n_sampled: int | None = None,
         device: str = "cpu",
-        references: Sequence[str] = BASELINES,
+        references: Sequence[str] | None = None,
         **settings: Unpack[ReporterOptions],
     ) -> None:
         check_count("max_epochs", max_epochs)
         settings.setdefault("patience", _PATIENCE)
         self._trainer = open_trainer(trainer, device)
         if search_space is None:
-            search_space = recommender_space(self._trainer.name)
+            search_space = _own_space(self._trainer.name, metric)
         self.splits = splits
-        self._n_sampled = n_sampled
-        self._references = tuple(one_of("references", name, RECOMMENDERS) for name in references)
-        self._valid = self._task(splits.valid)
-        self._score = self._valid if splits.score is None else self._task(splits.score)
+        if metrics is None:
+            metrics = RATING_METRICS if is_rating(metric) else ("hr@10", "ndcg@10")
         self._metrics = tuple(dict.fromkeys([metric, *metrics]))
+        if references is None:
+            references = baselines_for(splits.train, metric)
+        self._references = tuple(one_of("references", name, RECOMMENDERS) for name in references)
+        self._protocol = Protocol(splits, self._metrics, n_sampled=n_sampled)
+        scored = splits.valid if splits.score is None else splits.score
+        self._valid = self._protocol.held_out(splits.valid)
+        self._score = self._valid if scored is splits.valid else self._protocol.held_out(scored)
+        self._cold = self._protocol.cold(scored)
         for name in self._metrics:
-            self._valid.check_metric(name)
+            self._valid.task.check_metric(name)
         super().__init__(
             search_space=search_space,
-            direction="minimize" if metric in LOWER_IS_BETTER else "maximize",
+            direction="minimize" if metric in (*LOWER_IS_BETTER, *RATING_METRICS) else "maximize",
             max_steps=min(max_epochs, self._trainer.max_epochs or max_epochs),
             metric=metric,
             **settings,
         )
         check_schedule(self.search_space, self.max_steps)
         # Without the protocol the value of a metric means nothing.
-        self.facts = {"metric": metric, **splits.facts, **self._score.facts}
+        self.facts = {
+            "metric": metric,
+            **splits.facts,
+            **self._protocol.facts(self._score, scored),
+        }
         self._check_search_space()
+        self._check_loss()
+        self._warn_of_columns()
         self._data_facts = {
             name: None if (rows := getattr(splits, name)) is None else _fingerprint_of(rows)
             for name in ("train", "valid", "score")
@@ -149,9 +179,13 @@ class RecommenderObjective(Objective):
     def train(self, params: Mapping[str, Any], reporter: Reporter) -> float:
         """Train one model; see the class for what is reported and returned."""
         with self._trainer.seeded(reporter.seed):
-            training = self._fit(params, self.splits.train, reporter)
-            estimates = self._score.estimate(training.scores, self._metrics)
-        reporter.record(**_flat(estimates))
+            model = self._fit(params, reporter)
+            estimates = self._score.estimate(model.training, self._metrics)
+            recorded = _flat(estimates)
+            if self._cold is not None:
+                cold = self._cold.estimate(model.training, self._metrics)
+                recorded |= _flat({f"{name} (cold users)": each for name, each in cold.items()})
+        reporter.record(**recorded)
         return estimates[self.metric].mean
 
     @checks_keywords()
@@ -172,9 +206,7 @@ class RecommenderObjective(Objective):
         params = self._configuration(params)
         reporter = self.reporter(seed=seed)
         with self._trainer.seeded(seed):
-            training = self._fit(params, self.splits.train, reporter)
-        n_epochs = 0 if reporter.best_step is None else reporter.best_step + 1
-        return Recommender(self._trainer.name, dict(params), n_epochs, self.splits.train, training)
+            return self._fit(params, reporter)
 
     def refit(self, params: Mapping[str, Any], seed: int, *, n_epochs: int) -> Recommender:
         """Train on `train`, `valid` and `score` together, for a number of epochs known by now.
@@ -201,46 +233,60 @@ class RecommenderObjective(Objective):
         return _flat(self.estimates(model, data))
 
     @checks_keywords()
-    def estimates(self, model: Recommender, data: Interactions) -> dict[str, RankingEstimate]:
+    def estimates(
+        self, model: Recommender, data: Interactions, *, users: str = "warm"
+    ) -> dict[str, RankingEstimate]:
         """Return all metrics of a model with their standard errors over users.
 
         Args:
             model: From `fit` or `refit`.
             data: The split to rank; what comes before it in the order `train`, `valid`, `score`,
-                `test` is seen.
+                `test` is seen. A model that reads a user's rows as it scores reads all of these:
+                see `RecommenderTraining.with_history`.
+            users: "warm" for those with `Splits.min_history` rows in what the model was trained on,
+                and for all where there is none such; "cold" for the others; "all" for both.
+
+        Raises:
+            InvalidArgument: If ``data`` has no row of a cold user, where they are asked for.
         """
-        return self._task(data).estimate(model.scores, self._metrics)
+        one_of("users", users, ("warm", "cold", "all"))
+        held_out = self._protocol.held_out(data, model.train, users=users)
+        return dict(held_out.estimate(model.training, self._metrics))
 
     @checks_keywords()
     def ranking(self, model: Recommender, data: Interactions) -> Ranking:
         """Return the ranks that a model gives to held-out items, as in `estimates`.
 
         `Ranking.difference` compares two models on the same users.
+
+        Raises:
+            InvalidArgument: If the metric is of ratings: `row_scores` are what to compare there.
         """
-        return self._task(data).rank(model.scores, metrics=self._metrics)
+        return self._protocol.held_out(data, model.train).ranking(model.training, self._metrics)
 
     @checks_keywords()
     def row_scores(self, model: Recommender, data: Interactions) -> NDArray[np.float64]:
         """Return the metric of each user with an item to find, in the order of their codes.
 
-        Of coverage, which no user has alone, they are its jackknife over users.
+        Of coverage, RMSE and MAE, which no user has alone, they are its jackknife over users.
 
         Args:
             model: From `fit` or `refit`.
             data: As in `estimates`.
         """
-        ranking = self._task(data).rank(model.scores, metrics=[self.metric])
-        return ranking.by_user(self.metric)
+        return self._protocol.held_out(data, model.train).by_user(model.training, self.metric)
 
     def baselines(
-        self, data: Interactions, names: Sequence[str] = BASELINES
+        self, data: Interactions, names: Sequence[str] | None = None
     ) -> dict[str, dict[str, RankingEstimate]]:
         """Return the metrics of simple recommenders at their defaults, to stand beside a model's.
 
         Args:
             data: The split to rank.
-            names: Which ones, of `RECOMMENDERS`.
+            names: Which ones, of `RECOMMENDERS`; None for those of the class's ``references``.
         """
+        if names is None:
+            names = baselines_for(self.splits.train, self.metric)
         return {name: self.estimates(self._baseline(name), data) for name in names}
 
     def references(self) -> dict[str, dict[str, float] | str]:
@@ -333,36 +379,88 @@ class RecommenderObjective(Objective):
             model = self._baseline(name)
         except MissingExtra as error:
             return f"left out: {error}"
-        return _flat(self._score.estimate(model.scores, self._metrics))
+        return _flat(self._score.estimate(model.training, self._metrics))
 
     def _baseline(self, name: str) -> Recommender:
         """Return a recommender at its defaults."""
         objective = RecommenderObjective(
-            name, self.splits, metric=self.metric, metrics=self._metrics
+            name, self._read_splits(name), metric=self.metric, metrics=self._metrics
         )
         return objective.fit(objective.search_space.defaults(), seed=0)
 
-    def _fit(
-        self, params: Mapping[str, Any], rows: Interactions, reporter: Reporter
-    ) -> RecommenderTraining:
+    def _read_splits(self, name: str) -> Splits:
+        """Return the splits without the columns that a trainer does not read."""
+        trainer, train = open_trainer(name), self.splits.train
+        plain = replace(
+            train,
+            ratings=train.ratings if trainer.reads_ratings else None,
+            weights=train.weights if trainer.reads_weights else None,
+        )
+        return replace(self.splits, train=plain)
+
+    def _fit(self, params: Mapping[str, Any], reporter: Reporter) -> Recommender:
+        train = self.splits.train
         training = self._trainer.start(
-            dict(params), rows, seed=reporter.seed, max_epochs=self.max_steps
+            dict(params), train, seed=reporter.seed, max_epochs=self.max_steps
         )
 
         def read() -> float:
-            return self._valid.estimate(training.scores, [self.metric])[self.metric].mean
+            return self._valid.estimate(training, [self.metric])[self.metric].mean
 
         train_epochs(training, reporter, self.max_steps, read)
-        return training
+        n_epochs = 0 if reporter.best_step is None else reporter.best_step + 1
+        return Recommender(self._trainer.name, dict(params), n_epochs, train, training)
 
-    def _task(self, data: Interactions) -> RankingTask:
-        before: list[Interactions] = [self.splits.train]
-        for part in (self.splits.valid, self.splits.score):
-            if data is part:
-                break
-            if part is not None:
-                before.append(part)
-        return RankingTask(seen=before, held_out=data, n_sampled=self._n_sampled)
+    def _check_loss(self) -> None:
+        """Refuse a metric of ratings beside a training that does not learn from them."""
+        if not is_rating(self.metric) or self._trainer.reads_ratings:
+            return
+        name = self._trainer.name
+        able = [each for each, losses in RECOMMENDER_LOSSES.items() if "mse" in losses]
+        if name not in able:
+            raise InvalidArgument(
+                f"`metric` {self.metric!r} must come from a trainer that predicts ratings, "
+                f"{', '.join(map(repr, [*able, *_RATING_BASELINES]))}, got {name!r}."
+            )
+        others = set(values_of(self.search_space, "loss")) - {"mse"}
+        if others:
+            raise InvalidArgument(
+                f"`search_space` must hold the loss 'mse' alone for the metric {self.metric!r}, "
+                f"got {', '.join(map(repr, sorted(others)))}: `recommender_space({name!r}, "
+                "loss='mse')`."
+            )
+
+    def _warn_of_columns(self) -> None:
+        """Say which columns of the interactions are there, and not learned from."""
+        train = self.splits.train
+        learns = "mse" in set(values_of(self.search_space, "loss"))
+        if train.ratings is not None and not (self._trainer.reads_ratings or learns):
+            warnings.warn(
+                f"Trainer {self._trainer.name!r} does not read ratings: every row counts as an "
+                "interaction, whatever its rating. Say what ratings mean where the interactions "
+                "are read: `threshold=4` takes rows rated 4 and above, `weight=` their column as "
+                "weights, `rating=None` every row; metric='rmse' predicts them.",
+                stacklevel=4,
+            )
+        if train.weights is not None and not self._trainer.reads_weights:
+            warnings.warn(
+                f"Trainer {self._trainer.name!r} does not read weights: every row counts as one.",
+                stacklevel=4,
+            )
+
+
+def baselines_for(train: Interactions, metric: str) -> tuple[str, ...]:
+    """Return the simple recommenders that any other should beat on such data."""
+    if is_rating(metric):
+        return _RATING_BASELINES
+    return (BASELINES[0], _OF_LATE, *BASELINES[1:]) if knows_days(train) else BASELINES
+
+
+def _own_space(trainer: str, metric: str) -> SearchSpace:
+    """Return a trainer's space, of a metric of ratings with the loss that learns from them."""
+    if is_rating(metric) and "mse" in RECOMMENDER_LOSSES.get(trainer, ()):
+        return recommender_space(trainer, loss="mse")
+    return recommender_space(trainer)
 
 
 @contextmanager
@@ -383,7 +481,9 @@ def _naming_parts() -> Iterator[None]:
 def _fingerprint_of(rows: Interactions) -> str:
     features = (rows.user_features, rows.item_features)
     codes = [None if each is None else (each.codes, each.weights) for each in features]
-    return data_fingerprint((rows.users, rows.items, rows.ratings, rows.timestamps, *codes))
+    columns = [rows.users, rows.items, rows.ratings, rows.timestamps, *codes]
+    # Studies of before there were weights have the others alone.
+    return data_fingerprint((*columns, *([] if rows.weights is None else [rows.weights])))
 
 
 def _flat(estimates: Mapping[str, RankingEstimate]) -> dict[str, float]:

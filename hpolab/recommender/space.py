@@ -34,6 +34,10 @@ _REVISITED = (
 _IALS = "Rendle et al. 2022, 'Revisiting the performance of iALS', arXiv:2110.14037"
 _KOREN = "Koren 2010, 'Factor in the neighbors', ACM TKDD"
 _SSM = "Wu et al. 2022 (arXiv:2201.02327): softmax gains with more negatives"
+_WINDOW = "Verachtert et al. 2022, 'Are we forgetting something?', CEUR-WS 3228, paper 1"
+_SASREC = "Kang and McAuley 2018 (SASRec, arXiv:1808.09781), section IV"
+_DROSS = "Klenitskiy and Vasilev 2023 (arXiv:2309.07602), section 4"
+_GSASREC = "Petrov and Macdonald 2023 (gSASRec, arXiv:2308.07192), section 6: up to 256"
 
 
 @checks_keywords()
@@ -45,52 +49,70 @@ def recommender_space(
 ) -> SearchSpace:
     """Return the search space of a recommender's trainer.
 
-    ==================  ================================================================
-    trainer             what is tuned
-    ==================  ================================================================
-    ``popularity``      nothing
-    ``ease``            l2
-    ``item_knn``        n_neighbors, shrink, similarity
-    ``rating_bias``     item_damping, user_damping
-    ``als``             factors, regularization, alpha
-    ``bpr_implicit``    factors, learning_rate, regularization
-    ``logistic_mf``     factors, learning_rate, regularization
-    ``mf``, ``fm``      embedding_size, embedding_l2, batch_size, n_negatives, optimizer
-    ``lightgcn``        these and n_layers
-    ``neumf``,          these of ``mf``, hidden and dropout
-    ``deepfm``,
-    ``two_tower``
-    ==================  ================================================================
+        trainer             what is tuned
+        ==================  ================================================================
+        ``popularity``      nothing
+        ``ease``            l2
+        ``item_knn``        n_neighbors, shrink, similarity
+        ``rating_bias``     item_damping, user_damping
+        ``rating_bias``           item_damping, user_damping
+        ``als``             factors, regularization, alpha
+        ``bpr_implicit``    factors, learning_rate, regularization
+        ``logistic_mf``     factors, learning_rate, regularization
+        ``mf``, ``fm``      embedding_size, embedding_l2, batch_size, n_negatives, optimizer
+        ``lightgcn``        these and n_layers
+        ``neumf``,          these of ``mf``, hidden and dropout
+        ``deepfm``,
+    =======
+        ========================  ==========================================================
+        trainer                   what is tuned
+        ========================  ==========================================================
+        ``popularity``            nothing
+        ``last_days_popularity``  days
+        ``ease``                  l2
+        ``item_knn``              n_neighbors, shrink, similarity
+        ``rating_bias``           item_damping, user_damping
+        ``als``                   factors, regularization, alpha
+        ``bpr_implicit``          factors, learning_rate, regularization
+        ``logistic_mf``           factors, learning_rate, regularization
+        ``mf``, ``fm``            embedding_size, embedding_l2, batch_size, n_negatives,
+                                  optimizer
+        ``lightgcn``              these and n_layers
+        ``neumf``, ``deepfm``,    these of ``mf``, hidden and dropout
+        ``two_tower``
+        ``sasrec``                embedding_size, n_blocks, dropout, batch_size in users,
+                                  n_negatives, optimizer; fixed: n_heads, max_length
+        ========================  ==========================================================
 
-    The first seven and their defaults are those of the papers and of implicit. Of the others,
-    `embedding_l2` is the weight of half the squared norm of the embeddings that a row has used,
-    `hidden` the width of the first of two hidden layers, the second of which is half as wide, and
-    `n_negatives` is there for a loss that samples. The number of epochs is not in the space: it is
-    found by early stopping. A learning-rate schedule joins with ``| schedule_space(...)``.
+        The first seven and their defaults are those of the papers and of implicit. Of the others,
+        `embedding_l2` is the weight of half the squared norm of the embeddings that a row has used,
+        `hidden` the width of the first of two hidden layers, the second of which is half as wide, and
+        `n_negatives` is there for a loss that samples. The number of epochs is not in the space: it is
+        found by early stopping. A learning-rate schedule joins with ``| schedule_space(...)``.
 
-    Args:
-        trainer: One of `RECOMMENDERS`.
-        loss: "bce", "bpr", "sampled_softmax" or "softmax", or several of them, which makes the
-            loss a parameter; "mse" to predict ratings; None for the trainer's own, the first of its
-            `RECOMMENDER_LOSSES`. Only for the last six, as ``optimizer``.
-        optimizer: One of `OPTIMIZERS` or several, which makes the optimizer a parameter.
+        Args:
+            trainer: One of `RECOMMENDERS`.
+            loss: "bce", "bpr", "sampled_softmax" or "softmax", or several of them, which makes the
+                loss a parameter; "mse" to predict ratings; None for the trainer's own, the first of its
+                `RECOMMENDER_LOSSES`. Only for the last seven, as ``optimizer``.
+            optimizer: One of `OPTIMIZERS` or several, which makes the optimizer a parameter.
 
-    Raises:
-        InvalidArgument: If the trainer is unknown, or it has no such loss or optimizer.
-        InvalidType: If a loss or an optimizer is no name or list of names.
+        Raises:
+            InvalidArgument: If the trainer is unknown, or it has no such loss or optimizer.
+            InvalidType: If a loss or an optimizer is no name or list of names.
 
-    Example:
-        >>> recommender_space("item_knn")
-        SearchSpace(
-          n_neighbors: 5 .. 800 (log scale), default 200
-          shrink: 0 .. 1000, default 10
-          similarity: 'cosine' | 'tfidf_cosine' | 'bm25', default 'tfidf_cosine'
-        )
-        >>> space = recommender_space("lightgcn")
-        >>> list(space.distributions())[:5]
-        ['embedding_size', 'embedding_l2', 'batch_size', 'n_layers', 'n_negatives']
-        >>> space.defaults()["loss"], space.defaults()["n_layers"]
-        ('bpr', 3)
+        Example:
+            >>> recommender_space("item_knn")
+            SearchSpace(
+              n_neighbors: 5 .. 800 (log scale), default 200
+              shrink: 0 .. 1000, default 10
+              similarity: 'cosine' | 'tfidf_cosine' | 'bm25', default 'tfidf_cosine'
+            )
+            >>> space = recommender_space("lightgcn")
+            >>> list(space.distributions())[:5]
+            ['embedding_size', 'embedding_l2', 'batch_size', 'n_layers', 'n_negatives']
+            >>> space.defaults()["loss"], space.defaults()["n_layers"]
+            ('bpr', 3)
     """
     one_of("trainer", trainer, RECOMMENDERS)
     space = space_of(_TRAINERS[trainer])
@@ -111,11 +133,8 @@ def recommender_space(
 
 def _loss_space(trainer: str, loss: str) -> SearchSpace:
     fixed = SearchSpace({"loss": loss})
-    return (
-        fixed
-        if loss in ("softmax", "mse")
-        else fixed | space_of({"n_negatives": _N_NEGATIVES[loss]})
-    )
+    rows = _N_NEGATIVES_OF_SASREC if trainer == "sasrec" else _N_NEGATIVES
+    return fixed | space_of({"n_negatives": rows[loss]}) if loss in rows else fixed
 
 
 def _factors(default: int, source: str = _IMPLICIT) -> Row:
@@ -162,9 +181,21 @@ _N_NEGATIVES = {
     "bpr": Row((1, 16, "log"), 1, f"{_BPR}: one; as far up as for the other losses"),
     "sampled_softmax": Row((1, 16, "log"), 16, _SSM),
 }
+_N_NEGATIVES_OF_SASREC = {
+    "bce": Row((1, 256, "log"), 1, f"{_SASREC}: one; {_GSASREC}"),
+    "sampled_softmax": Row((16, 1024, "log"), 256, f"{_GSASREC}; {_DROSS} goes to 3000"),
+}
 
 _TRAINERS: Mapping[str, Mapping[str, Any]] = {
     "popularity": {},
+    "last_days_popularity": {
+        "days": Row(
+            (1.0, 365.0, "log"),
+            30.0,
+            f"{_WINDOW}: windows of hours to a year; default: a month, as services have it "
+            "(Metarank's `trending`)",
+        ),
+    },
     "ease": {
         "l2": Row(
             (1.0, 1e4, "log"),
@@ -240,6 +271,17 @@ _TRAINERS: Mapping[str, Mapping[str, Any]] = {
         **_embedding(256, 64),
         "n_layers": Row((1, 4), 3, f"{_LIGHTGCN}: 1 to 4, default 3"),
     },
+    "sasrec": {
+        "embedding_size": Row(
+            (32, 256, "log"), 64, f"{_SASREC}: 10 .. 50; {_DROSS} and its successors: 64 .. 256"
+        ),
+        "n_blocks": Row((1, 3), 2, f"{_SASREC}, table IV: 0 to 3, best 2"),
+        "dropout": Row((0.0, 0.5), 0.2, f"{_SASREC}: 0.2 on MovieLens-1M, 0.5 on sparse data"),
+        "batch_size": Row((32, 512, "log"), 128, f"{_SASREC}: 128; fewer for few users"),
+        # One head was better than two (table IV there), and positions beyond 200 hardly help.
+        "n_heads": 1,
+        "max_length": 200,
+    },
 }
 
 RECOMMENDERS: tuple[str, ...] = tuple(_TRAINERS)
@@ -253,5 +295,6 @@ RECOMMENDER_LOSSES: Mapping[str, tuple[str, ...]] = {
     "deepfm": ("bce", "bpr", "sampled_softmax", "mse"),
     "two_tower": ("sampled_softmax", "bce", "bpr", "softmax"),
     "lightgcn": ("bpr", "bce", "sampled_softmax", "softmax"),
+    "sasrec": ("softmax", "sampled_softmax", "bce"),
 }
 """Trainer -> the losses that it can be trained with, its own first."""

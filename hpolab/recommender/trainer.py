@@ -63,6 +63,23 @@ class RecommenderTraining(abc.ABC):
             f"ratings, got one of {type(self).__name__}."
         )
 
+    def with_history(self, rows: Interactions) -> RecommenderTraining:
+        """Return the same model, which scores users by what they took in ``rows``.
+
+        An objective calls it with all that was seen before the rows that are ranked: a model of
+        `train` ranks `test` by the rows of `valid`, too, although nothing was learned from them, as
+        in production, where users go on between two trainings. It is for a model that reads a
+        user's rows as it scores. This default returns the training itself, for a model that has
+        learned something of each user instead.
+
+        Args:
+            rows: What users took, in the codes of the training rows.
+
+        Returns:
+            A training for its `scores` alone.
+        """
+        return self
+
     @abc.abstractmethod
     def keep_best(self) -> None:
         """Keep the current model as the best so far."""

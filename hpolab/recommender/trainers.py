@@ -10,9 +10,10 @@ from hpolab.recommender.trainer import RecommenderTrainer
 
 __all__ = ["open_trainer"]
 
-# Where each trainer's class is; all others are models of torch.
+# Where each trainer's class is; all others are models of torch with one trainer.
 _CLASSES = {
     "popularity": ("classical", "Popularity"),
+    "last_days_popularity": ("recent", "LastDaysPopularity"),
     "ease": ("classical", "Ease"),
     "item_knn": ("classical", "ItemKnn"),
     "rating_bias": ("rating_bias", "RatingBias"),
@@ -42,6 +43,9 @@ def open_trainer(trainer: str | RecommenderTrainer, device: str = "cpu") -> Reco
         opened: RecommenderTrainer = getattr(module, name)()
         return opened
     with needs(f"`trainer={trainer!r}`", "PyTorch", "recommender"):
+        from hpolab.recommender.sasrec import SasRec
         from hpolab.recommender.training import TorchRecommenderTrainer
 
+    if trainer == SasRec.name:
+        return SasRec(device=device)
     return TorchRecommenderTrainer(trainer, device=device)

@@ -121,8 +121,10 @@ FRAME = {
 
 def test_data_that_were_read_without_ratings_are_refused_with_the_columns_names():
     rated = leave_last_out(Interactions.from_frame(FRAME, rating="stars"))
-    study = make_study("r", objective=make("popularity", rated), storage="memory://")
-    run(study, make("popularity", rated), n_trials=1)
+    with pytest.warns(UserWarning, match="'popularity' does not read ratings"):
+        objective = make("popularity", rated)
+    study = make_study("r", objective=objective, storage="memory://")
+    run(study, objective, n_trials=1)
     bare = make("popularity", leave_last_out(Interactions.from_frame(FRAME, rating=None)))
     with pytest.raises(RecipeMismatch, match="The parts are users, items, ratings") as caught:
         bare.fit_best(study)

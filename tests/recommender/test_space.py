@@ -24,6 +24,8 @@ EXPECTED = {
     ("ease", "l2"): (1.0, 1e4),
     ("lightgcn", "n_layers"): (1, 4),
     ("deepfm", "dropout"): (0.0, 0.5),
+    ("sasrec", "n_blocks"): (1, 3),
+    ("last_days_popularity", "days"): (1.0, 365.0),
 }
 each_trainer = pytest.mark.parametrize("trainer", RECOMMENDERS)
 each_torch_trainer = pytest.mark.parametrize("trainer", RECOMMENDER_LOSSES)

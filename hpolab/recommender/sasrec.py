@@ -1,0 +1,316 @@
+"""SASRec: self-attention over what a user has taken, to tell what comes next."""
+
+from __future__ import annotations
+
+import abc
+import copy
+from typing import TYPE_CHECKING, Any, final
+
+import numpy as np
+import torch
+
+from hpolab.errors import InvalidArgument, one_of
+from hpolab.recommender.attention import Batch, SasRecModel
+from hpolab.recommender.losses import SAMPLED_LOSSES
+from hpolab.recommender.negatives import NegativeSampler
+from hpolab.recommender.sequences import Sequences
+from hpolab.recommender.space import RECOMMENDER_LOSSES
+from hpolab.recommender.trainer import (
+    RecommenderTrainer,
+    RecommenderTraining,
+    count_param,
+    number_param,
+)
+from hpolab.seeding import derive_seed
+from hpolab.torch.build import build_optimizer, build_schedule
+from hpolab.torch.rng import order_seed, seeded
+from hpolab.torch.state import TrainingState
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from contextlib import AbstractContextManager
+
+    from numpy.typing import NDArray
+    from torch import Tensor, nn
+
+    from hpolab.recommender.interactions import Interactions
+    from hpolab.recommender.negatives import TensorNegativeSampler
+
+    Ints = NDArray[np.int64]
+
+__all__ = ["SasRec", "SasRecTraining"]
+
+# Scores computed at a time in a loss, 8 MB: so many positions by items would fill the memory.
+_LOSS_CELLS = 2**21
+# Users whose sequences are read at a time where they are scored.
+_SCORED_USERS = 256
+
+
+@final
+class SasRec(RecommenderTrainer):
+    """Trains SASRec, which tells a user's next item from the sequence of those before it.
+
+    Kang and McAuley 2018, "Self-attentive sequential recommendation", ICDM. With the softmax over
+    all items as its loss it is ahead of BERT4Rec (Klenitskiy and Vasilev 2023, "Turning dross into
+    gold loss: is BERT4Rec really better than SASRec?", RecSys). Each position of a sequence learns
+    to tell the item that follows. An epoch goes once through all users in a random order.
+
+    Layer norms are where the authors' code has them: before attention for queries alone, before
+    each network, and at the end; a residual adds what the norm returned. Positions are learned, and
+    counted from the end of a sequence. Side features are not read.
+
+    Scores are for what follows the user's last row in `train`. To rank test items as is published
+    ("last item to test"), validation rows must be the end of the sequence, although nothing was
+    learned from them: `RecommenderObjective` gives them by `RecommenderTraining.with_history`. A
+    user without a row has a score of 0 for each item.
+
+    Trials of it train alone, as those of all recommenders: `fuse` stacks the rows of trials that
+    share a batch, and here each trial has an order of users of its own, whose sequences differ in
+    length.
+
+    Parameters of a trial: those of `recommender_space`, with `batch_size` in users. `max_length` is
+    how many of a user's last items are read; those before are not learned from either. `n_heads`
+    need not divide `embedding_size`: a head is as wide as the quotient rounded up.
+
+    Args:
+        device: Where model and data live.
+
+    Example:
+        >>> from hpolab import Interactions, recommender_space
+        >>> users = np.repeat(np.arange(40), 8)
+        >>> items = (np.arange(8) + np.arange(40)[:, None]) % 10
+        >>> train = Interactions.of(users, items.ravel())
+        >>> params = recommender_space("sasrec").defaults() | {"lr": 0.01, "embedding_size": 16}
+        >>> trainer = SasRec()
+        >>> with trainer.seeded(0):
+        ...     training = trainer.start(params, train, seed=0, max_epochs=60)
+        ...     for _ in range(60):
+        ...         training.epoch()
+        >>> training.scores(np.array([0, 1])).argmax(axis=1)  # they ended with 7 and 8
+        array([8, 9])
+    """
+
+    name = "sasrec"
+
+    def __init__(self, *, device: str | torch.device = "cpu") -> None:
+        self._device = torch.device(device)
+
+    def start(
+        self, params: Mapping[str, Any], train: Interactions, *, seed: int, max_epochs: int
+    ) -> SasRecTraining:
+        """Return a training before its first epoch, inside `seeded`, which initial weights need.
+
+        Raises:
+            InvalidArgument: If a parameter is missing or out of its range, no user has two rows, or
+                a loss needs negatives of a user who has taken every item.
+            InvalidType: If a parameter is of the wrong type.
+        """
+        loss = one_of("loss", params.get("loss"), RECOMMENDER_LOSSES[self.name])
+        batch_size = count_param(params, "batch_size")
+        dropout = number_param(params, "dropout", at_least=0.0)
+        if dropout >= 1:
+            raise InvalidArgument(f"`dropout` must be below 1, got {dropout}.")
+        sequences = Sequences(train)
+        learned_from = np.flatnonzero(sequences.lengths >= 2)
+        if not len(learned_from):
+            raise InvalidArgument(
+                "`train` must hold a user with two rows or more, one of which follows the other, "
+                f"got at most {sequences.lengths.max(initial=0)} of a user."
+            )
+        model = SasRecModel(
+            train.n_items,
+            embedding_size=count_param(params, "embedding_size"),
+            n_blocks=count_param(params, "n_blocks"),
+            n_heads=count_param(params, "n_heads"),
+            max_length=count_param(params, "max_length"),
+            dropout=dropout,
+        ).to(self._device)
+        optimizer = build_optimizer(params, model)
+        steps = -(-len(learned_from) // batch_size)
+        schedule = build_schedule(params, optimizer, max_epochs=max_epochs, steps_per_epoch=steps)
+        order = torch.Generator().manual_seed(order_seed(seed))
+        drawing = torch.Generator(self._device).manual_seed(derive_seed(seed, "negatives"))
+        return SasRecTraining(
+            model,
+            TrainingState(model, optimizer, schedule, [order, drawing], self._device),
+            sequences=sequences,
+            learned_from=learned_from,
+            batch_size=batch_size,
+            loss=_new_loss(loss, params, train, drawing),
+        )
+
+    def seeded(self, seed: int) -> AbstractContextManager[None]:
+        """Return a context in which torch's random state is seeded; outside it stays as it was."""
+        return seeded(seed, self._device)
+
+
+class SasRecTraining(RecommenderTraining):
+    """A SASRec between two epochs; made by `SasRec`."""
+
+    def __init__(
+        self,
+        model: SasRecModel,
+        state: TrainingState,
+        *,
+        sequences: Sequences,
+        learned_from: Ints,
+        batch_size: int,
+        loss: _Loss,
+    ) -> None:
+        self.model = model
+        self._state = state
+        self._sequences = sequences
+        self._history = sequences
+        self._learned_from = learned_from
+        self._batch_size = batch_size
+        self._loss = loss
+
+    def epoch(self) -> None:
+        self.model.train()
+        state = self._state
+        order = torch.randperm(len(self._learned_from), generator=state.generators[0]).numpy()
+        for start in range(0, len(order), self._batch_size):
+            users = self._learned_from[order[start : start + self._batch_size]]
+            state.optimizer.zero_grad()
+            self._backward(users)
+            state.optimizer.step()
+            state.schedule.step()
+
+    def scores(self, users: NDArray[Any]) -> NDArray[Any]:
+        self.model.eval()
+        table = np.zeros((len(users), self.model.n_items), np.float32)
+        known = np.flatnonzero(self._history.lengths[users] > 0)
+        # Users of like length are read together.
+        known = known[np.argsort(-self._history.lengths[users[known]], kind="stable")]
+        with torch.no_grad():
+            for start in range(0, len(known), _SCORED_USERS):
+                rows = known[start : start + _SCORED_USERS]
+                packed = self._history.last(users[rows], self.model.max_length)
+                ends = self.model.ends(Batch.of(packed, self._state.device))
+                table[rows] = (ends @ self.model.items.weight.T).cpu().numpy()
+        return table
+
+    def with_history(self, rows: Interactions) -> SasRecTraining:
+        """Return this model, for which a user's sequence is that of ``rows``."""
+        other = copy.copy(self)
+        other._history = Sequences(rows)
+        return other
+
+    def keep_best(self) -> None:
+        self._state.keep_best()
+
+    def load_best(self) -> None:
+        self._state.load_best()
+
+    def to_bytes(self) -> bytes:
+        return self._state.to_bytes()
+
+    def from_bytes(self, state: bytes) -> None:
+        self._state.from_bytes(state)
+
+    def _backward(self, users: Ints) -> None:
+        """Compute the gradients of the loss, a mean over the positions of users (b,)."""
+        # The longest first, as a batch groups them.
+        users = users[np.argsort(-self._sequences.lengths[users], kind="stable")]
+        inputs, targets = self._sequences.last(users, self.model.max_length + 1).shifted()
+        hidden = self.model(Batch.of(inputs, self._state.device))
+        following = torch.as_tensor(targets).to(hidden.device)
+        whose = torch.as_tensor(np.repeat(users, inputs.lengths)).to(hidden.device)
+        hidden.backward(self._loss(self.model.items, hidden.detach(), whose, following))
+
+
+class _Loss(abc.ABC):
+    """A loss over all positions of a batch, computed some positions at a time."""
+
+    def __call__(
+        self, items: nn.Embedding, hidden: Tensor, users: Tensor, following: Tensor
+    ) -> Tensor:
+        """Return the gradient of the mean loss by what is known at each position, (n, d).
+
+        That by the embeddings of items is added to theirs.
+
+        Args:
+            items: The embeddings of items.
+            hidden: (n, d) what is known at each position, without a graph.
+            users: (n,) whose positions they are.
+            following: (n,) the item that follows each.
+        """
+        if items.weight.grad is None:
+            items.weight.grad = torch.zeros_like(items.weight)
+        size = max(1, _LOSS_CELLS // self._cells(items))
+        share = 1 / len(hidden)
+        rows = [slice(start, start + size) for start in range(0, len(hidden), size)]
+        return torch.cat(
+            [self._part(items, hidden[r], users[r], following[r], share) for r in rows]
+        )
+
+    @abc.abstractmethod
+    def _cells(self, items: nn.Embedding) -> int:
+        """Return how many numbers a position takes."""
+
+    @abc.abstractmethod
+    def _part(
+        self, items: nn.Embedding, hidden: Tensor, users: Tensor, following: Tensor, share: float
+    ) -> Tensor:
+        """Return the gradient of some positions' loss, each of which counts by its share."""
+
+
+class _FullLoss(_Loss):
+    """The softmax loss over all items: its gradient by scores is softmax(s) - 1 at the item."""
+
+    def _cells(self, items: nn.Embedding) -> int:
+        return items.num_embeddings
+
+    @torch.no_grad()
+    def _part(
+        self, items: nn.Embedding, hidden: Tensor, users: Tensor, following: Tensor, share: float
+    ) -> Tensor:
+        # By hand: what autograd keeps for it, and clears, takes half of an epoch's time.
+        by_scores = torch.softmax(hidden @ items.weight.T, 1)
+        by_scores[torch.arange(len(following), device=following.device), following] -= 1
+        by_scores *= share
+        assert items.weight.grad is not None
+        items.weight.grad.addmm_(by_scores.T, hidden)
+        return by_scores @ items.weight
+
+
+class _SampledLoss(_Loss):
+    """A loss over each position's item and negatives drawn for it."""
+
+    def __init__(
+        self,
+        name: str,
+        n_negatives: int,
+        sampler: TensorNegativeSampler,
+        generator: torch.Generator,
+    ) -> None:
+        self._loss = SAMPLED_LOSSES[name]
+        self._n_negatives = n_negatives
+        self._sampler = sampler
+        self._generator = generator
+
+    def _cells(self, items: nn.Embedding) -> int:
+        return (1 + self._n_negatives) * items.embedding_dim
+
+    def _part(
+        self, items: nn.Embedding, hidden: Tensor, users: Tensor, following: Tensor, share: float
+    ) -> Tensor:
+        reached = hidden.detach().requires_grad_()
+        negatives = self._sampler.draw(users, self._n_negatives, self._generator)
+        candidates = torch.cat([following.unsqueeze(1), negatives], 1)
+        scores = (items(candidates) @ reached.unsqueeze(-1)).squeeze(-1)
+        total = self._loss(scores) * (len(hidden) * share)
+        total.backward()  # type: ignore[no-untyped-call]
+        assert reached.grad is not None
+        return reached.grad
+
+
+def _new_loss(
+    name: str, params: Mapping[str, Any], train: Interactions, generator: torch.Generator
+) -> _Loss:
+    if name == "softmax":
+        return _FullLoss()
+    n_negatives = count_param(params, "n_negatives")
+    sampler = NegativeSampler(train)
+    sampler.check(train.users)
+    return _SampledLoss(name, n_negatives, sampler.to(generator.device), generator)
