@@ -148,6 +148,7 @@ class TorchRecommenderTraining(RecommenderTraining):
         embedding_l2: float,
     ) -> None:
         self.model = model
+        self.reads_features = model.reads_features
         self._state = state
         self._rows = rows
         self._batch_size = batch_size
@@ -171,6 +172,12 @@ class TorchRecommenderTraining(RecommenderTraining):
             codes = torch.as_tensor(users).to(self._state.device)
             scores: NDArray[Any] = self.model.table(codes).cpu().numpy()
         return scores
+
+    def item_vectors(self) -> NDArray[Any]:
+        self.model.eval()
+        with torch.no_grad():
+            vectors: NDArray[Any] = self.model.item_vectors().cpu().numpy()
+        return vectors
 
     def keep_best(self) -> None:
         self._state.keep_best()
