@@ -170,10 +170,10 @@ class Protocol:
         """Return what a reader of the metrics must know of a split's task."""
         seen = np.concatenate([_pairs(rows) for rows in self._seen(data, None)])
         return {
+            **held_out.task.facts,
             "min_history": self._splits.min_history,
             "n_cold_users": len(np.setdiff1d(data.users, self._splits.warm_users())),
             "n_held_out_seen": int(np.isin(_pairs(data), seen).sum()),
-            **held_out.task.facts,
         }
 
     def _seen(self, data: Interactions, trained_on: Interactions | None) -> list[Interactions]:
