@@ -32,8 +32,10 @@ if TYPE_CHECKING:
 
 __all__ = ["Ranking", "RankingEstimate", "RankingTask"]
 
-# Scores in memory at a time: 16 MB of float32, which is what a model's `scores` is asked for too.
-_MAX_CELLS = 4_000_000
+# Scores that a model is asked for at a time: 32 MB of float32.
+_MAX_CELLS = 8_000_000
+# Scores that are copied and compared at a time: 2 MB, which stay in a core's cache.
+_MAX_COMPARED = 500_000
 
 _OF_ALL_ITEMS = ("log_loss", "coverage")
 
@@ -54,8 +56,8 @@ class RankingEstimate(NamedTuple):
 class RankingTask(Displayed):
     """Rank held-out items among all items that their users have not seen.
 
-    It is prepared once: a study ranks the same items after each epoch of each trial. Users are
-    ranked so many at a time that 4,000,000 scores, or those of one user, are in memory.
+    It is prepared once: a study ranks the same items after each epoch of each trial. Scores are
+    asked for so many users at a time that 8,000,000 of them, or those of one user, are in memory.
 
     Args:
         seen: Interactions whose items are no longer candidates, one or several: the training rows,
@@ -190,7 +192,11 @@ class RankingTask(Displayed):
         parsed = [parse_metric(self.check_metric(name)) for name in metrics]
         n_top = max((int(cut) for kind, cut in parsed if kind == "coverage"), default=0)
         log_loss = any(kind == "log_loss" for kind, _ in parsed)
-        parts = [chunk.rank(scores, n_top, log_loss) for chunk in self._chunks]
+        parts = [
+            chunk.rank(table, n_top, log_loss)
+            for chunks in self._batches()
+            for chunk, table in _with_scores(chunks, scores)
+        ]
         users, better, tied, n_candidates, each, log_losses, top = map(
             np.concatenate, zip(*parts, strict=True)
         )
@@ -209,6 +215,12 @@ class RankingTask(Displayed):
         """Return metrics of some scores: name -> mean and standard error; see `rank`."""
         ranking = self.rank(scores, metrics=metrics)
         return {name: ranking.estimate(name) for name in metrics}
+
+    def _batches(self) -> Iterator[list[Candidates]]:
+        """Yield chunks whose scores stay within ``_MAX_CELLS`` together."""
+        n = max(1, _MAX_CELLS // (self.n_items * len(self._chunks[0].users)))
+        for first in range(0, len(self._chunks), n):
+            yield self._chunks[first : first + n]
 
     def _in_one_line(self) -> str:
         among = self.facts["ranking"]
@@ -372,13 +384,19 @@ class _Sought(NamedTuple):
 def _pairs(parts: Sequence[Interactions], n_items: int) -> Ints:
     """Return user * n_items + item of all rows, sorted, each once."""
     pairs = [part.users * n_items + part.items for part in parts]
-    return np.unique(np.concatenate([np.empty(0, np.int64), *pairs]))
+    together = np.sort(np.concatenate([np.empty(0, np.int64), *pairs]))
+    # Not by `np.unique`, which takes ten times as long from NumPy 2.3 on.
+    is_new = np.append(together[:1] >= 0, together[1:] != together[:-1])
+    distinct: Ints = together[is_new]
+    return distinct
 
 
 def _by_users(sought: Ints, n_items: int) -> Iterator[_Sought]:
-    """Yield users in parts whose scores stay within ``_MAX_CELLS``."""
-    users, starts, counts = np.unique(sought // n_items, return_index=True, return_counts=True)
-    n = max(1, _MAX_CELLS // n_items)
+    """Yield users in parts whose scores stay within ``_MAX_COMPARED``."""
+    of_users = sought // n_items
+    starts = np.flatnonzero(np.append(True, of_users[1:] != of_users[:-1]))
+    users, counts = of_users[starts], np.diff(np.append(starts, len(sought)))
+    n = max(1, _MAX_COMPARED // n_items)
     for first in range(0, len(users), n):
         order = first + np.argsort(-counts[first : first + n], kind="stable")
         pairs = sought[_ranges(starts[order], counts[order])]
@@ -419,6 +437,21 @@ def _candidates(
         n_items=n_items,
         others=others,
     )
+
+
+def _with_scores(
+    chunks: Sequence[Candidates], scores: Scores
+) -> Iterator[tuple[Candidates, NDArray[Any]]]:
+    """Yield chunks of users with their scores, which are asked for together."""
+    users = np.concatenate([chunk.users for chunk in chunks])
+    table = np.asarray(scores(users))
+    expected = (len(users), chunks[0].n_items)
+    if table.shape != expected:
+        raise InvalidArgument(
+            f"`scores` must return an array of shape {expected}, got {table.shape}."
+        )
+    stops = np.cumsum([len(chunk.users) for chunk in chunks])
+    return zip(chunks, np.split(table, stops[:-1]), strict=True)
 
 
 def _ranges(starts: Ints, lengths: Ints) -> Ints:

@@ -128,21 +128,24 @@ def test_what_was_seen_is_neither_candidate_nor_found_and_is_counted():
     assert task.facts["n_held_out_seen"] == 1
 
 
-def test_memory_is_bounded_by_chunks_that_change_nothing(monkeypatch):
+@pytest.mark.parametrize("n_compared", [1, 130, 500, 10**6])
+def test_memory_is_bounded_by_chunks_that_change_nothing(n_compared, monkeypatch):
     table, seen, held = random_case()
-    whole = ranked(table, seen, held)
+    whole = ranked(table, seen, held, "coverage@5", "log_loss")
     sizes = []
     monkeypatch.setattr(module, "_MAX_CELLS", 500)
+    monkeypatch.setattr(module, "_MAX_COMPARED", min(n_compared, 500))
 
     def scores(users):
         sizes.append(len(users))
         return table[users]
 
-    parts = RankingTask(seen=seen, held_out=held).rank(scores)
-    assert len(sizes) == 5
-    assert max(sizes) <= 500 // table.shape[1]
-    for name in ("users", "better", "tied", "n_candidates"):
+    parts = RankingTask(seen=seen, held_out=held).rank(scores, metrics=["coverage@5", "log_loss"])
+    assert sum(sizes) == 40
+    assert max(sizes) == 8  # of 60 items each
+    for name in ("users", "better", "tied", "n_candidates", "top"):
         assert (getattr(parts, name) == getattr(whole, name)).all()
+    assert parts.log_losses == pytest.approx(whole.log_losses)
 
 
 def test_estimate_has_the_standard_error_over_users():
@@ -458,7 +461,7 @@ def test_what_sampled_candidates_cannot_tell_is_refused(metric):
 def test_candidates_of_a_user_do_not_depend_on_who_else_is_ranked(monkeypatch):
     table, seen, held = random_case()
     whole = sampled(20).rank(lambda users: table[users])
-    monkeypatch.setattr(module, "_MAX_CELLS", 500)
+    monkeypatch.setattr(module, "_MAX_COMPARED", 500)
     assert (sampled(20).rank(lambda users: table[users]).better == whole.better).all()
     with pytest.warns(UserWarning, match="sampled candidates"):
         task = RankingTask(seen=seen, held_out=held, users=np.array([7, 3]), n_sampled=20)
@@ -470,7 +473,7 @@ def test_candidates_of_a_user_do_not_depend_on_who_else_is_ranked(monkeypatch):
 @pytest.mark.parametrize(
     ("table", "error", "message"),
     [
-        (np.zeros((40, 3)), InvalidArgument, r"must return an array of shape \(\d+, 60\), got"),
+        (np.zeros((40, 3)), InvalidArgument, r"must return an array of shape \(40, 60\), got"),
         (np.full((40, 60), np.nan), Diverged, "`scores` must be finite, got NaN or infinity"),
     ],
 )
