@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import reduce
@@ -14,18 +15,19 @@ from hpolab.display import Displayed
 from hpolab.errors import (
     InvalidArgument,
     InvalidType,
-    MissingExtra,
     RecipeMismatch,
     check_count,
+    error_text,
     hint,
     needs,
     one_of,
 )
 from hpolab.fingerprint import data_fingerprint
 from hpolab.keywords import checks_keywords
-from hpolab.objectives.base import Objective
+from hpolab.objectives.base import Objective, Reference
 from hpolab.objectives.epochs import train_epochs
 from hpolab.objectives.names import refuse_settings
+from hpolab.objectives.packed_rows import RowScores
 from hpolab.recommender.interactions import Interactions
 from hpolab.recommender.ranking import LOWER_IS_BETTER, RankingTask
 from hpolab.recommender.recent import knows_days
@@ -295,9 +297,12 @@ class RecommenderObjective(Objective):
         with self._trainer.seeded(reporter.seed):
             training = self._fit(params, self.splits.train, reporter)
             scores = self._scores(training, self._ranks_trials)
-            estimates = self._score.estimate(scores, self._metrics)
-        reporter.record(**_flat(estimates))
-        return estimates[self.metric].mean
+            found = self._metrics_by_user(self._score.rank(scores, metrics=self._metrics))
+        value = found.metrics[self.metric]
+        reporter.record(**found.metrics)
+        if found.rows is not None:
+            reporter.record_rows(value, RowScores.of(found.rows).as_text())
+        return value
 
     @checks_keywords()
     def fit(self, params: Mapping[str, Any], seed: int = 0) -> Recommender:
@@ -321,19 +326,32 @@ class RecommenderObjective(Objective):
         n_epochs = 0 if reporter.best_step is None else reporter.best_step + 1
         return Recommender(self._trainer.name, dict(params), n_epochs, self.splits.train, training)
 
-    def refit(self, params: Mapping[str, Any], seed: int, *, n_epochs: int) -> Recommender:
+    @checks_keywords()
+    def refit(
+        self, params: Mapping[str, Any], seed: int = 0, *, n_epochs: int, include_test: bool = False
+    ) -> Recommender:
         """Train on `train`, `valid` and `score` together, for a number of epochs known by now.
 
         Args:
             params: As in `fit`.
             seed: Seeds everything random, 0 or above.
             n_epochs: The `n_epochs` of the model that `fit` returned, 1 or above.
+            include_test: Whether to train on `test`, too, as for production. Nothing is left then
+                to judge the model by: what it is expected to reach is what a model without `test`
+                has reached there.
+
+        Raises:
+            InvalidArgument: If ``seed`` or ``n_epochs`` is out of its range, or a parameter is
+                missing or out of its range.
         """
+        check_seed(seed)
         check_count("n_epochs", n_epochs)
         params = self._configuration(params)
-        rows = self.splits.train.join(self.splits.valid)
-        if self.splits.score is not None:
-            rows = rows.join(self.splits.score)
+        parts = [self.splits.train, self.splits.valid, self.splits.score]
+        if include_test:
+            parts.append(self.splits.test)
+        given = [part for part in parts if part is not None]
+        rows = reduce(Interactions.join, given[1:], given[0])
         with self._trainer.seeded(seed):
             training = self._trainer.start(dict(params), rows, seed=seed, max_epochs=self.max_steps)
             for _ in range(n_epochs):
@@ -378,21 +396,62 @@ class RecommenderObjective(Objective):
         ranking = self._task(data).rank(self._scores(model, data), metrics=[self.metric])
         return ranking.by_user(self.metric)
 
+    @checks_keywords()
     def baselines(
-        self, data: Interactions, names: Sequence[str] | None = None
+        self,
+        data: Interactions,
+        names: Sequence[str] | None = None,
+        *,
+        beside: Recommender | None = None,
     ) -> dict[str, dict[str, RankingEstimate]]:
         """Return the metrics of simple recommenders at their defaults, to stand beside a model's.
 
         Args:
             data: The split to rank.
             names: Which ones, of `RECOMMENDERS`; by default as the class's ``references``.
+            beside: A model, from `fit` or `refit`. Each metric is followed by what the model has
+                more than the simple one, as "ndcg@10 (difference)", with the standard error of the
+                differences user by user, which is smaller than the two models' own errors suggest.
         """
         names = baselines_for(self.splits.train) if names is None else names
-        return {name: self.estimates(self._baseline(name), data) for name in names}
+        mine = None if beside is None else self.ranking(beside, data)
+        found: dict[str, dict[str, RankingEstimate]] = {}
+        for name in names:
+            ranking = self.ranking(self._baseline(name), data)
+            found[name] = {}
+            for metric in self._metrics:
+                found[name][metric] = ranking.estimate(metric)
+                if mine is not None:
+                    difference = mine.difference(ranking, metric)
+                    found[name][f"{metric} (difference)"] = difference
+        return found
 
     def references(self) -> dict[str, dict[str, float] | str]:
-        """Return the metrics of simple recommenders on what gives trials their value."""
+        """Return the metrics of simple recommenders on what gives trials their value.
+
+        One that cannot be trained, such as EASE with too many items, says why.
+        """
+        return {
+            name: found if isinstance(found, str) else dict(found.metrics)
+            for name, found in self.scored_references().items()
+        }
+
+    def scored_references(self) -> dict[str, Reference | str]:
+        """Return `references` with the metric of each user; see `Objective`."""
         return {name: self._reference(name) for name in self._references}
+
+    def reference_names(self) -> Sequence[str]:
+        """Return the names of the `references`; see `Objective`."""
+        return self._references
+
+    def references_key(self) -> str:
+        """Return what the `references` depend on: data, protocol, metrics, and which they are."""
+        return data_fingerprint(
+            [
+                json.dumps({**self.facts, **self._data_facts}, sort_keys=True, default=str),
+                json.dumps([self._references, self._metrics, self._n_sampled]),
+            ]
+        )
 
     def check(self) -> None:
         """Start a training with the space's defaults: are they complete, and in their ranges?"""
@@ -472,15 +531,21 @@ class RecommenderObjective(Objective):
     def _known_facts(self) -> dict[str, Any]:
         return super()._known_facts() | self._data_facts | {"trainer": self._trainer.name}
 
-    def _reference(self, name: str) -> dict[str, float] | str:
+    def _reference(self, name: str) -> Reference | str:
         n_items = self.splits.train.n_items
         if name == "ease" and n_items > _MOST_ITEMS_OF_EASE:
             return f"left out: it inverts a matrix of all {n_items:,} items"
         try:
             model = self._baseline(name)
-        except MissingExtra as error:
-            return f"left out: {error}"
-        return _flat(self.estimates(model, self._ranks_trials))
+            return self._metrics_by_user(self.ranking(model, self._ranks_trials))
+        except Exception as error:  # noqa: BLE001 - it stands beside trials, which are there
+            return f"left out: {error_text(error)}"
+
+    def _metrics_by_user(self, ranking: Ranking) -> Reference:
+        """Return all metrics of a ranking, and what each user contributes to the optimized one."""
+        estimates = {name: ranking.estimate(name) for name in self._metrics}
+        rows = ranking.by_user(self.metric)
+        return Reference(_flat(estimates), rows if np.isfinite(rows).all() else None)
 
     def _baseline(self, name: str) -> Recommender:
         """Return a recommender at its defaults."""
