@@ -7,7 +7,7 @@ import copy
 import math
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, final
+from typing import TYPE_CHECKING, Any, NamedTuple, final
 
 import optuna
 from optuna.trial import TrialState
@@ -33,7 +33,7 @@ from hpolab.trial.reporter import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Collection, Sequence
     from typing import Self, Unpack
 
     import numpy as np
@@ -44,13 +44,25 @@ if TYPE_CHECKING:
     from hpolab.objectives.crew import Crew
     from hpolab.tables import TextTable
 
-__all__ = ["ROW_GROUP", "UNNAMED", "Objective"]
+__all__ = ["ROW_GROUP", "UNNAMED", "Objective", "Reference"]
 
 ROW_GROUP = "row group"
 """What is scored one by one where a metric is known by random groups of rows alone."""
 
 UNNAMED = "value"
 """What the optimized metric is called where nobody has named it."""
+
+
+class Reference(NamedTuple):
+    """What a simple solution reaches.
+
+    Attributes:
+        metrics: Name -> value, on the data that trials' values come from.
+        rows: (n,) its scores by row, as `Objective.row_scores` has them; None if not known.
+    """
+
+    metrics: Mapping[str, float]
+    rows: NDArray[np.float64] | None = None
 
 
 class Objective(Displayed):
@@ -383,12 +395,32 @@ class Objective(Displayed):
         """Return what simple solutions reach, which a tuned one must beat to be worth it.
 
         They stand beside the trials in reports, so they are metrics of the data that trials' values
-        come from, the optimized one among them. `run` asks for them once a study and stores them.
+        come from, the optimized one among them. `run` asks for them once a study, when its trials
+        are done, and stores them.
 
         Returns:
             Name -> its metrics, or a str that says why it has none. Empty by default.
         """
         return {}
+
+    def scored_references(self) -> Mapping[str, Reference | str]:
+        """Return `references` with their scores by row, where these are known."""
+        found = self.references()
+        return {
+            name: metrics if isinstance(metrics, str) else Reference(metrics)
+            for name, metrics in found.items()
+        }
+
+    def reference_names(self) -> Sequence[str] | None:
+        """Return the names of the `references`; None where only they themselves tell."""
+        return () if type(self).references is Objective.references else None
+
+    def references_key(self) -> str | None:
+        """Return what the `references` depend on, as text: studies with the same share them.
+
+        None, the default, computes them for each study.
+        """
+        return None
 
     def check(self) -> None:
         """Refuse, before a trial is spent, an objective that cannot train its default.

@@ -64,7 +64,7 @@ class SasRecModel(nn.Module):
 
     def forward(self, batch: Batch) -> Tensor:
         """Return what is known at each position of sequences, (n, d)."""
-        x = self._embedded(batch)
+        x: Tensor = self._embedded(batch)
         for block in self._blocks():
             x = block(x, batch)
         out: Tensor = self.norm(x)
@@ -86,7 +86,8 @@ class SasRecModel(nn.Module):
         # Vaswani et al. 2017, section 3.4, as the authors' code: else positions would drown items.
         scale = math.sqrt(self.items.embedding_dim)
         embedded = self.items(batch.items) * scale + self.positions(batch.positions)
-        return self.dropout(embedded)
+        dropped: Tensor = self.dropout(embedded)
+        return dropped
 
 
 class _Block(nn.Module):
@@ -135,17 +136,16 @@ class _Block(nn.Module):
 
     def _attend(self, query: Tensor, key: Tensor, value: Tensor, is_read: Tensor) -> Tensor:
         """Return the attention of (b, l, h, e), heads side by side, (b, l, h * e)."""
-        heads = (each.transpose(1, 2) for each in (query, key, value))
-        return self._attention(*heads, is_read).transpose(1, 2).flatten(2)
-
-    def _attention(self, query: Tensor, key: Tensor, value: Tensor, is_read: Tensor) -> Tensor:
-        if not self.training or query.device.type != "cpu":
+        query, key, value = (each.transpose(1, 2) for each in (query, key, value))
+        if self.training and query.device.type == "cpu":
+            # As torch has it on a CPU, but for the dropout.
+            logits = (query / math.sqrt(query.shape[-1])) @ key.transpose(2, 3)
+            weights = torch.softmax(logits.masked_fill_(~is_read, -math.inf), -1)
+            attended: Tensor = self.dropout(weights) @ value
+        else:
             p = self.dropout.p if self.training else 0.0
-            return F.scaled_dot_product_attention(query, key, value, is_read, p)
-        # As torch has it on a CPU, but for the dropout.
-        logits = (query / math.sqrt(query.shape[-1])) @ key.transpose(2, 3)
-        weights = torch.softmax(logits.masked_fill_(~is_read, -math.inf), -1)
-        return self.dropout(weights) @ value
+            attended = F.scaled_dot_product_attention(query, key, value, is_read, p)
+        return attended.transpose(1, 2).flatten(2)
 
     def _network(self, x: Tensor) -> Tensor:
         normed = self.network_norm(x)

@@ -2,26 +2,34 @@
 
 from __future__ import annotations
 
+import json
 import warnings
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import reduce
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from hpolab.errors import (
+    HpolabError,
     InvalidArgument,
-    MissingExtra,
     RecipeMismatch,
     check_count,
+    error_text,
     hint,
     one_of,
 )
 from hpolab.fingerprint import data_fingerprint
 from hpolab.keywords import checks_keywords
-from hpolab.objectives.base import Objective
+from hpolab.objectives.base import Objective, Reference
 from hpolab.objectives.epochs import train_epochs
 from hpolab.objectives.names import refuse_settings
+from hpolab.objectives.packed_rows import RowScores
+from hpolab.recommender.interactions import Interactions
 from hpolab.recommender.metrics import LOWER_IS_BETTER
 from hpolab.recommender.protocol import Protocol, is_rating
+from hpolab.recommender.ranking import Ranking
 from hpolab.recommender.rating import RATING_METRICS
 from hpolab.recommender.recent import knows_days
 from hpolab.recommender.space import RECOMMENDER_LOSSES, RECOMMENDERS, recommender_space
@@ -38,12 +46,11 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping, Sequence
     from typing import Unpack
 
-    import numpy as np
     from numpy.typing import NDArray
     from optuna import Study
 
-    from hpolab.recommender.interactions import Interactions
-    from hpolab.recommender.ranking import Ranking, RankingEstimate
+    from hpolab.recommender.protocol import Judged
+    from hpolab.recommender.ranking import RankingEstimate
     from hpolab.recommender.splits import Splits
     from hpolab.recommender.trainer import RecommenderTrainer
     from hpolab.search_space.space import SearchSpace
@@ -180,13 +187,17 @@ class RecommenderObjective(Objective):
         """Train one model; see the class for what is reported and returned."""
         with self._trainer.seeded(reporter.seed):
             model = self._fit(params, reporter)
-            estimates = self._score.estimate(model.training, self._metrics)
-            recorded = _flat(estimates)
+            found = self._reference_of(self._score.judge(model.training, self._metrics))
+            recorded = dict(found.metrics)
             if self._cold is not None:
-                cold = self._cold.estimate(model.training, self._metrics)
-                recorded |= _flat({f"{name} (cold users)": each for name, each in cold.items()})
+                cold = self._cold.judge(model.training, self._metrics)
+                of_cold = {f"{name} (cold users)": cold.estimate(name) for name in self._metrics}
+                recorded |= _flat(of_cold)
+        value = found.metrics[self.metric]
         reporter.record(**recorded)
-        return estimates[self.metric].mean
+        if found.rows is not None:
+            reporter.record_rows(value, RowScores.of(found.rows).as_text())
+        return value
 
     @checks_keywords()
     def fit(self, params: Mapping[str, Any], seed: int = 0) -> Recommender:
@@ -208,19 +219,32 @@ class RecommenderObjective(Objective):
         with self._trainer.seeded(seed):
             return self._fit(params, reporter)
 
-    def refit(self, params: Mapping[str, Any], seed: int, *, n_epochs: int) -> Recommender:
+    @checks_keywords()
+    def refit(
+        self, params: Mapping[str, Any], seed: int = 0, *, n_epochs: int, include_test: bool = False
+    ) -> Recommender:
         """Train on `train`, `valid` and `score` together, for a number of epochs known by now.
 
         Args:
             params: As in `fit`.
             seed: Seeds everything random, 0 or above.
             n_epochs: The `n_epochs` of the model that `fit` returned, 1 or above.
+            include_test: Whether to train on `test`, too, as for production. Nothing is left then
+                to judge the model by: what it is expected to reach is what a model without `test`
+                has reached there.
+
+        Raises:
+            InvalidArgument: If ``seed`` or ``n_epochs`` is out of its range, or a parameter is
+                missing or out of its range.
         """
+        check_seed(seed)
         check_count("n_epochs", n_epochs)
         params = self._configuration(params)
-        rows = self.splits.train.join(self.splits.valid)
-        if self.splits.score is not None:
-            rows = rows.join(self.splits.score)
+        parts = [self.splits.train, self.splits.valid, self.splits.score]
+        if include_test:
+            parts.append(self.splits.test)
+        given = [part for part in parts if part is not None]
+        rows = reduce(Interactions.join, given[1:], given[0])
         with self._trainer.seeded(seed):
             training = self._trainer.start(dict(params), rows, seed=seed, max_epochs=self.max_steps)
             for _ in range(n_epochs):
@@ -252,8 +276,8 @@ class RecommenderObjective(Objective):
             InvalidArgument: If ``data`` has no row of a cold user, where they are asked for.
         """
         one_of("users", users, ("warm", "cold", "all"))
-        held_out = self._protocol.held_out(data, model.train, users=users)
-        return dict(held_out.estimate(model.training, self._metrics))
+        judged = self._judged(model, data, users)
+        return {name: judged.estimate(name) for name in self._metrics}
 
     @checks_keywords()
     def ranking(self, model: Recommender, data: Interactions) -> Ranking:
@@ -264,7 +288,12 @@ class RecommenderObjective(Objective):
         Raises:
             InvalidArgument: If the metric is of ratings: `row_scores` are what to compare there.
         """
-        return self._protocol.held_out(data, model.train).ranking(model.training, self._metrics)
+        judged = self._judged(model, data)
+        if not isinstance(judged, Ranking):
+            raise InvalidArgument(
+                f"`metric` must be a ranking metric to be ranked by, got {self.metric!r}."
+            )
+        return judged
 
     @checks_keywords()
     def row_scores(self, model: Recommender, data: Interactions) -> NDArray[np.float64]:
@@ -276,24 +305,66 @@ class RecommenderObjective(Objective):
             model: From `fit` or `refit`.
             data: As in `estimates`.
         """
-        return self._protocol.held_out(data, model.train).by_user(model.training, self.metric)
+        held_out = self._protocol.held_out(data, model.train)
+        return held_out.judge(model.training, [self.metric]).by_user(self.metric)
 
+    @checks_keywords()
     def baselines(
-        self, data: Interactions, names: Sequence[str] | None = None
+        self,
+        data: Interactions,
+        names: Sequence[str] | None = None,
+        *,
+        beside: Recommender | None = None,
     ) -> dict[str, dict[str, RankingEstimate]]:
         """Return the metrics of simple recommenders at their defaults, to stand beside a model's.
 
         Args:
             data: The split to rank.
-            names: Which ones, of `RECOMMENDERS`; None for those of the class's ``references``.
+            names: Which ones, of `RECOMMENDERS`; None for the class's ``references``.
+            beside: A model, from `fit` or `refit`. Each metric is followed by what the model has
+                more than the simple one, as "ndcg@10 (difference)", with the standard error of the
+                differences user by user, which is smaller than the two models' own errors suggest.
         """
         if names is None:
             names = baselines_for(self.splits.train, self.metric)
-        return {name: self.estimates(self._baseline(name), data) for name in names}
+        mine = None if beside is None else self._judged(beside, data)
+        found: dict[str, dict[str, RankingEstimate]] = {}
+        for name in names:
+            theirs = self._judged(self._baseline(name), data)
+            found[name] = {}
+            for metric in self._metrics:
+                found[name][metric] = theirs.estimate(metric)
+                if mine is not None:
+                    difference = mine.difference(theirs, metric)  # type: ignore[arg-type]  # of one task, so of one class
+                    found[name][f"{metric} (difference)"] = difference
+        return found
 
     def references(self) -> dict[str, dict[str, float] | str]:
-        """Return the metrics of simple recommenders on what gives trials their value."""
+        """Return the metrics of simple recommenders on what gives trials their value.
+
+        One that cannot be trained, such as EASE with too many items, says why.
+        """
+        return {
+            name: found if isinstance(found, str) else dict(found.metrics)
+            for name, found in self.scored_references().items()
+        }
+
+    def scored_references(self) -> dict[str, Reference | str]:
+        """Return `references` with the metric of each user; see `Objective`."""
         return {name: self._reference(name) for name in self._references}
+
+    def reference_names(self) -> Sequence[str]:
+        """Return the names of the `references`; see `Objective`."""
+        return self._references
+
+    def references_key(self) -> str:
+        """Return what the `references` depend on: data, protocol, metrics, and which they are."""
+        return data_fingerprint(
+            [
+                json.dumps({**self.facts, **self._data_facts}, sort_keys=True, default=str),
+                json.dumps([self._references, self._metrics]),
+            ]
+        )
 
     def check(self) -> None:
         """Start a training with the space's defaults: are they complete, and in their ranges?"""
@@ -373,15 +444,26 @@ class RecommenderObjective(Objective):
     def _known_facts(self) -> dict[str, Any]:
         return super()._known_facts() | self._data_facts | {"trainer": self._trainer.name}
 
-    def _reference(self, name: str) -> dict[str, float] | str:
+    def _reference(self, name: str) -> Reference | str:
         n_items = self.splits.train.n_items
         if name == "ease" and n_items > _MOST_ITEMS_OF_EASE:
             return f"left out: it inverts a matrix of all {n_items:,} items"
         try:
             model = self._baseline(name)
-        except MissingExtra as error:
-            return f"left out: {error}"
-        return _flat(self._score.estimate(model.training, self._metrics))
+            return self._reference_of(self._score.judge(model.training, self._metrics))
+        except (HpolabError, ImportError, MemoryError) as error:
+            return f"left out: {error_text(error)}"
+
+    def _reference_of(self, judged: Judged) -> Reference:
+        """Return all metrics, and what each user contributes to the optimized one."""
+        rows = judged.by_user(self.metric)
+        metrics = _flat({name: judged.estimate(name) for name in self._metrics})
+        return Reference(metrics, rows if np.isfinite(rows).all() else None)
+
+    def _judged(self, model: Recommender, data: Interactions, users: str = "warm") -> Judged:
+        """Return how a model does on some users' held-out rows; see `estimates`."""
+        held_out = self._protocol.held_out(data, model.train, users=users)
+        return held_out.judge(model.training, self._metrics)
 
     def _baseline(self, name: str) -> Recommender:
         """Return a recommender at its defaults."""
@@ -407,7 +489,7 @@ class RecommenderObjective(Objective):
         )
 
         def read() -> float:
-            return self._valid.estimate(training, [self.metric])[self.metric].mean
+            return self._valid.judge(training, [self.metric]).estimate(self.metric).mean
 
         train_epochs(training, reporter, self.max_steps, read)
         n_epochs = 0 if reporter.best_step is None else reporter.best_step + 1

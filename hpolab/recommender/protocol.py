@@ -5,7 +5,7 @@ from __future__ import annotations
 import warnings
 from dataclasses import dataclass
 from functools import reduce
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
@@ -15,17 +15,19 @@ from hpolab.recommender.ranking import RankingTask
 from hpolab.recommender.rating import RATING_METRICS, RatingTask
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
     from numpy.typing import NDArray
 
-    from hpolab.recommender.ranking import Ranking, RankingEstimate
+    from hpolab.recommender.ranking import Ranking
+    from hpolab.recommender.rating import RatingErrors
     from hpolab.recommender.splits import Splits
     from hpolab.recommender.trainer import RecommenderTraining
 
-    Estimates = Mapping[str, RankingEstimate]
 
-__all__ = ["HeldOut", "Protocol", "is_rating"]
+__all__ = ["HeldOut", "Judged", "Protocol", "is_rating"]
+
+Judged: TypeAlias = "Ranking | RatingErrors"
 
 
 def is_rating(metric: str) -> bool:
@@ -48,32 +50,17 @@ class HeldOut:
     history: Interactions
     is_of_training: bool
 
-    def estimate(self, training: RecommenderTraining, metrics: Sequence[str]) -> Estimates:
-        """Return metrics of a model: name -> value and standard error."""
-        if isinstance(self.task, RatingTask):
-            return self.task.estimate(training.predict, metrics)
-        return self.task.estimate(self._reading(training).scores, metrics)
+    def judge(self, training: RecommenderTraining, metrics: Sequence[str]) -> Judged:
+        """Return how a model does: its ranks, or the errors of its ratings.
 
-    def by_user(self, training: RecommenderTraining, metric: str) -> NDArray[np.float64]:
-        """Return what each user contributes to a metric, (u,), in the order of their codes."""
-        if isinstance(self.task, RatingTask):
-            return self.task.errors(training.predict).by_user(metric)
-        return self.ranking(training, [metric]).by_user(metric)
-
-    def ranking(self, training: RecommenderTraining, metrics: Sequence[str]) -> Ranking:
-        """Return the ranks that a model gives.
-
-        Raises:
-            InvalidArgument: If ratings are predicted.
+        Args:
+            training: The model.
+            metrics: What will be asked for.
         """
         if isinstance(self.task, RatingTask):
-            raise InvalidArgument(
-                f"`metric` must be a ranking metric to be ranked by, got {metrics[0]!r}."
-            )
-        return self.task.rank(self._reading(training).scores, metrics=metrics)
-
-    def _reading(self, training: RecommenderTraining) -> RecommenderTraining:
-        return training if self.is_of_training else training.with_history(self.history)
+            return self.task.errors(training.predict)
+        reading = training if self.is_of_training else training.with_history(self.history)
+        return self.task.rank(reading.scores, metrics=metrics)
 
 
 class Protocol:

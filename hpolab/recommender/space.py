@@ -49,70 +49,55 @@ def recommender_space(
 ) -> SearchSpace:
     """Return the search space of a recommender's trainer.
 
-        trainer             what is tuned
-        ==================  ================================================================
-        ``popularity``      nothing
-        ``ease``            l2
-        ``item_knn``        n_neighbors, shrink, similarity
-        ``rating_bias``     item_damping, user_damping
-        ``rating_bias``           item_damping, user_damping
-        ``als``             factors, regularization, alpha
-        ``bpr_implicit``    factors, learning_rate, regularization
-        ``logistic_mf``     factors, learning_rate, regularization
-        ``mf``, ``fm``      embedding_size, embedding_l2, batch_size, n_negatives, optimizer
-        ``lightgcn``        these and n_layers
-        ``neumf``,          these of ``mf``, hidden and dropout
-        ``deepfm``,
-    =======
-        ========================  ==========================================================
-        trainer                   what is tuned
-        ========================  ==========================================================
-        ``popularity``            nothing
-        ``last_days_popularity``  days
-        ``ease``                  l2
-        ``item_knn``              n_neighbors, shrink, similarity
-        ``rating_bias``           item_damping, user_damping
-        ``als``                   factors, regularization, alpha
-        ``bpr_implicit``          factors, learning_rate, regularization
-        ``logistic_mf``           factors, learning_rate, regularization
-        ``mf``, ``fm``            embedding_size, embedding_l2, batch_size, n_negatives,
-                                  optimizer
-        ``lightgcn``              these and n_layers
-        ``neumf``, ``deepfm``,    these of ``mf``, hidden and dropout
-        ``two_tower``
-        ``sasrec``                embedding_size, n_blocks, dropout, batch_size in users,
-                                  n_negatives, optimizer; fixed: n_heads, max_length
-        ========================  ==========================================================
+    ========================  ==========================================================
+    trainer                   what is tuned
+    ========================  ==========================================================
+    ``popularity``            nothing
+    ``last_days_popularity``  days
+    ``ease``                  l2
+    ``item_knn``              n_neighbors, shrink, similarity
+    ``rating_bias``           item_damping, user_damping
+    ``als``                   factors, regularization, alpha
+    ``bpr_implicit``          factors, learning_rate, regularization
+    ``logistic_mf``           factors, learning_rate, regularization
+    ``mf``, ``fm``            embedding_size, embedding_l2, batch_size, n_negatives,
+                              optimizer
+    ``lightgcn``              these and n_layers
+    ``neumf``, ``deepfm``,    these of ``mf``, hidden and dropout
+    ``two_tower``
+    ``sasrec``                embedding_size, n_blocks, dropout, batch_size in users,
+                              n_negatives, optimizer; fixed: n_heads, max_length
+    ========================  ==========================================================
 
-        The first seven and their defaults are those of the papers and of implicit. Of the others,
-        `embedding_l2` is the weight of half the squared norm of the embeddings that a row has used,
-        `hidden` the width of the first of two hidden layers, the second of which is half as wide, and
-        `n_negatives` is there for a loss that samples. The number of epochs is not in the space: it is
-        found by early stopping. A learning-rate schedule joins with ``| schedule_space(...)``.
+    The first seven and their defaults are those of the papers and of implicit. Of the others,
+    `embedding_l2` is the weight of half the squared norm of the embeddings that a row has used,
+    `hidden` the width of the first of two hidden layers, the second of which is half as wide, and
+    `n_negatives` is there for a loss that samples. The number of epochs is not in the space: it is
+    found by early stopping. A learning-rate schedule joins with ``| schedule_space(...)``.
 
-        Args:
-            trainer: One of `RECOMMENDERS`.
-            loss: "bce", "bpr", "sampled_softmax" or "softmax", or several of them, which makes the
-                loss a parameter; "mse" to predict ratings; None for the trainer's own, the first of its
-                `RECOMMENDER_LOSSES`. Only for the last seven, as ``optimizer``.
-            optimizer: One of `OPTIMIZERS` or several, which makes the optimizer a parameter.
+    Args:
+        trainer: One of `RECOMMENDERS`.
+        loss: "bce", "bpr", "sampled_softmax" or "softmax", or several of them, which makes the
+            loss a parameter; "mse" to predict ratings; None for the trainer's own, the first of its
+            `RECOMMENDER_LOSSES`. Only for the last seven, as ``optimizer``.
+        optimizer: One of `OPTIMIZERS` or several, which makes the optimizer a parameter.
 
-        Raises:
-            InvalidArgument: If the trainer is unknown, or it has no such loss or optimizer.
-            InvalidType: If a loss or an optimizer is no name or list of names.
+    Raises:
+        InvalidArgument: If the trainer is unknown, or it has no such loss or optimizer.
+        InvalidType: If a loss or an optimizer is no name or list of names.
 
-        Example:
-            >>> recommender_space("item_knn")
-            SearchSpace(
-              n_neighbors: 5 .. 800 (log scale), default 200
-              shrink: 0 .. 1000, default 10
-              similarity: 'cosine' | 'tfidf_cosine' | 'bm25', default 'tfidf_cosine'
-            )
-            >>> space = recommender_space("lightgcn")
-            >>> list(space.distributions())[:5]
-            ['embedding_size', 'embedding_l2', 'batch_size', 'n_layers', 'n_negatives']
-            >>> space.defaults()["loss"], space.defaults()["n_layers"]
-            ('bpr', 3)
+    Example:
+        >>> recommender_space("item_knn")
+        SearchSpace(
+          n_neighbors: 5 .. 800 (log scale), default 200
+          shrink: 0 .. 1000, default 10
+          similarity: 'cosine' | 'tfidf_cosine' | 'bm25', default 'tfidf_cosine'
+        )
+        >>> space = recommender_space("lightgcn")
+        >>> list(space.distributions())[:5]
+        ['embedding_size', 'embedding_l2', 'batch_size', 'n_layers', 'n_negatives']
+        >>> space.defaults()["loss"], space.defaults()["n_layers"]
+        ('bpr', 3)
     """
     one_of("trainer", trainer, RECOMMENDERS)
     space = space_of(_TRAINERS[trainer])

@@ -36,12 +36,13 @@ from hpolab.running.others import refuse_other_objective
 from hpolab.running.outcome import say_nothing_to_do, say_outcome
 from hpolab.running.plan import Plan
 from hpolab.running.progress import is_bar_shown, study_progress
+from hpolab.running.references import note_references
 from hpolab.running.tracked import tracking_study
 from hpolab.running.trial_lines import are_lines_shown
 from hpolab.studies.facts import note_facts
 from hpolab.studies.history import history_of
 from hpolab.studies.pruner import with_max_resource
-from hpolab.studies.recipe import REFERENCES_KEY, check_search_space, read_recipe
+from hpolab.studies.recipe import check_search_space, read_recipe
 from hpolab.studies.sampler import ManualSampler
 from hpolab.studies.trials import is_begun
 from hpolab.surroundings import facts_of_function
@@ -220,6 +221,7 @@ def run(
         plan = _prepared(study, objective, plan, default_first)
         if is_spent(study, plan.n_trials, asked=plan.asked, only_enqueued=plan.only_enqueued):
             say_nothing_to_do(study, plan.n_trials)
+            _note_references(study, objective)
             return
         _optuna.request_stop(study, False)
         n_failed = history_of(study).tally.failed
@@ -229,6 +231,7 @@ def run(
         interrupts = _spend(study, objective, plan, executor, show_progress_bar)
         if interrupts.pressed is None:
             say_outcome(study, n_trials, n_failed=n_failed, ended_by=_end_of(study, plan))
+            _note_references(study, objective)
     if interrupts.pressed == signal.SIGINT:
         raise KeyboardInterrupt(_how_to_resume(study, n_trials))
     if interrupts.pressed is not None:
@@ -257,7 +260,6 @@ def _prepared(study: Study, objective: ObjectiveFunction, plan: Plan, default_fi
         _check_fuse(objective, plan.fuse, plan.window is not None)
     if isinstance(objective, Objective):
         _check_objective(study, objective)
-        _note_references(study, objective)
         if default_first:
             first_params = objective.search_space.to_trial(objective.search_space.defaults())
             plan = replace(plan, first_params=first_params)
@@ -423,15 +425,10 @@ def _check_fuse(objective: ObjectiveFunction, fuse: int | str, reproducible: boo
         )
 
 
-def _note_references(study: Study, objective: Objective) -> None:
-    """Store what simple solutions reach, once: the facts that they depend on never change."""
-    if not study.user_attrs.get(REFERENCES_KEY):
-        found = {
-            name: metrics if isinstance(metrics, str) else dict(metrics)
-            for name, metrics in objective.references().items()
-        }
-        if found:
-            study.set_user_attr(REFERENCES_KEY, found)
+def _note_references(study: Study, objective: ObjectiveFunction) -> None:
+    """Store what simple solutions reach, behind the trials, which nobody shall wait for."""
+    if isinstance(objective, Objective) and history_of(study).tally.complete:
+        note_references(study, objective)
 
 
 def _note_window(study: Study, window: int | None) -> None:

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 __all__ = [
     "METRICS_KEY",
     "REASON_KEY",
+    "ROWS_KEY",
     "Tally",
     "as_direction",
     "best_of",
@@ -36,6 +37,9 @@ __all__ = [
 
 METRICS_KEY = "hpolab:metrics"
 """The metrics that a trial has recorded beside its value: name -> number."""
+
+ROWS_KEY = "hpolab:row_scores"
+"""What rows of the data contribute to a trial's value, packed; of few trials."""
 
 REASON_KEY = "hpolab:reason"
 """Why a trial was given up, where it diverged or ran out of memory."""

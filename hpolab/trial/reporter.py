@@ -22,10 +22,11 @@ from hpolab.errors import (
 from hpolab.keywords import checks_keywords
 from hpolab.logs import get_logger
 from hpolab.storage.bulk import Report, write_reports
+from hpolab.studies.digests import best_so_far
 from hpolab.studies.history import history_of
 from hpolab.studies.quick_pruners import quick
 from hpolab.studies.recipe import training_seed
-from hpolab.studies.trials import METRICS_KEY, REASON_KEY, as_direction, best_of
+from hpolab.studies.trials import METRICS_KEY, REASON_KEY, ROWS_KEY, as_direction, best_of
 from hpolab.trial.checkpoint import Checkpoint, TrialCheckpoints, default_store
 from hpolab.trial.lease import is_held_by_run, lease_lost, note_error, take_lease
 from hpolab.trial.own_loop import track_alone
@@ -557,6 +558,23 @@ class Reporter:
         """
         if self.trial is not None:
             self.trial.set_user_attr(METRICS_KEY, {key: float(v) for key, v in metrics.items()})
+
+    def record_rows(self, value: float, rows: str) -> None:
+        """Store what rows of the data contribute to the trial's value, if it is the best so far.
+
+        A report compares the best trial with others row by row; those of all trials would fill
+        the storage.
+
+        Args:
+            value: The trial's value.
+            rows: The scores by row, packed.
+        """
+        if self.trial is None:
+            return
+        best = best_so_far(self.trial.study)
+        sign = 1 if self.direction == "maximize" else -1
+        if best is None or best.value is None or sign * value > sign * best.value:
+            self.trial.set_user_attr(ROWS_KEY, rows)
 
     def diverged(self, value: float, where: str, *, cause: BaseException | None = None) -> NoReturn:
         """End a training that reached NaN or infinity.

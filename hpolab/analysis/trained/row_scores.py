@@ -1,53 +1,21 @@
-"""Scores by row of trainings: checked, brought to a size that a storage holds, and back."""
+"""Scores by row of trainings on test data, checked."""
 
 from __future__ import annotations
 
-import base64
-import zlib
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
-
-import numpy as np
 
 from hpolab.errors import InvalidArgument
 from hpolab.objectives.base import ROW_GROUP
 from hpolab.objectives.by_row import by_unit
+from hpolab.objectives.packed_rows import RowScores
 
 if TYPE_CHECKING:
+    import numpy as np
     from numpy.typing import NDArray
 
     Floats = NDArray[np.float64]
 
-__all__ = ["RowScores", "rows_of_test"]
-
-# More rows are scored in so many groups, drawn at random: for the variance of a mean that is as
-# good, and a training takes 60 kB at most.
-_MOST_ROWS = 10_000
-
-
-@dataclass(frozen=True)
-class RowScores:
-    """What the rows of the test data contribute to a score.
-
-    Attributes:
-        values: (u,) scores of rows, or of groups of rows, whose mean is the score.
-        n: How many rows, or groups of the user's, they stand for: u, or more.
-    """
-
-    values: Floats
-    n: int
-
-    def as_text(self) -> str:
-        """Return them as text that a storage holds: packed float32."""
-        packed = zlib.compress(self.values.astype("<f4").tobytes(), 6)
-        return f"{self.n}:{base64.b85encode(packed).decode()}"
-
-    @classmethod
-    def of_text(cls, text: str) -> RowScores:
-        """Return the scores of a text."""
-        n, _, packed = text.partition(":")
-        unpacked = zlib.decompress(base64.b85decode(packed))
-        return cls(np.frombuffer(unpacked, dtype="<f4").astype(np.float64), int(n))
+__all__ = ["rows_of_test"]
 
 
 def rows_of_test(
@@ -87,8 +55,4 @@ def rows_of_test(
                 f"got shape {groups.shape}."
             )
         scores = by_unit(scores, groups)
-    n = len(scores)
-    if n > _MOST_ROWS:
-        order = np.random.default_rng(0).permutation(n)
-        scores = by_unit(scores, order % _MOST_ROWS)
-    return RowScores(scores, n)
+    return RowScores.of(scores)

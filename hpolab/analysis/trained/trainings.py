@@ -20,7 +20,7 @@ from optuna.trial import TrialState, create_trial
 
 from hpolab import _optuna
 from hpolab.analysis.confirmation import CONFIRMED
-from hpolab.analysis.trained.row_scores import RowScores, rows_of_test
+from hpolab.analysis.trained.row_scores import rows_of_test
 from hpolab.errors import (
     Diverged,
     InvalidArgument,
@@ -30,10 +30,11 @@ from hpolab.errors import (
     one_of,
 )
 from hpolab.logs import get_logger
+from hpolab.objectives.packed_rows import RowScores
 from hpolab.running.outcome import one_line_for_all, say_outcome
 from hpolab.running.run import run
 from hpolab.studies.study import make_study, without_post_studies
-from hpolab.studies.trials import METRICS_KEY, is_begun, tally
+from hpolab.studies.trials import METRICS_KEY, ROWS_KEY, is_begun, tally
 from hpolab.trial.lease import ERROR_KEY
 from hpolab.trial.reporter import REASON_KEY, Reporter, give_up
 
@@ -80,7 +81,6 @@ MARK_KEYS = {"comparison": "hpolab:contender", "sweep": "hpolab:sweep"}
 _PLACE_KEY = "hpolab:place"
 _METRIC_KEY = "hpolab:metric"
 _SEED_KEY = "hpolab:seed"
-_ROWS_KEY = "hpolab:row_scores"
 _TWIN_KEY = "hpolab:twin"
 
 _logger = get_logger(__name__)
@@ -348,7 +348,7 @@ class _SeedTraining:
         metric = next(iter(trained.metrics))
         trial.set_user_attr(_METRIC_KEY, metric)
         if trained.rows is not None:
-            trial.set_user_attr(_ROWS_KEY, trained.rows.as_text())
+            trial.set_user_attr(ROWS_KEY, trained.rows.as_text())
         return float(trained.metrics[metric])
 
 
@@ -382,8 +382,8 @@ def outcomes_of(
         if trial.state == TrialState.COMPLETE and trial.value is not None:
             outcome.scores[index] = trial.value
             outcome.metrics[index] = attrs.get(METRICS_KEY, {})
-            if _ROWS_KEY in attrs:
-                outcome.rows[index] = attrs[_ROWS_KEY]
+            if ROWS_KEY in attrs:
+                outcome.rows[index] = attrs[ROWS_KEY]
         elif not trial.state.is_finished():
             outcome.pending.add(index)
         elif _TWIN_KEY not in attrs:

@@ -20,7 +20,7 @@ from hpolab import (
     make_study,
     run,
 )
-from hpolab.analysis.trained.row_scores import RowScores
+from hpolab.objectives.packed_rows import RowScores
 
 
 class Rows(Objective):
