@@ -37,6 +37,7 @@ from hpolab.recommender.trained import Recommender
 from hpolab.recommender.trainers import open_trainer
 from hpolab.search_space.reach import values_beside, values_of
 from hpolab.seeding import check_seed
+from hpolab.studies.recipe import FACTS_KEY
 from hpolab.torch.horizon import check_schedule
 from hpolab.torch.names import names_of_others, names_of_training, of_others
 from hpolab.torch.optimizers import optimizer_space
@@ -63,6 +64,9 @@ BASELINES = ("popularity", "ease", "als")
 
 _RATING_BASELINES = ("rating_bias",)
 _OF_LATE = "last_days_popularity"
+
+_WITHOUT_TIES = (*RECOMMENDER_LOSSES, "als", "bpr_implicit", "logistic_mf")
+"""Trainers no two of whose scores for a user are equal, but by chance."""
 
 _PATIENCE = 15
 
@@ -438,6 +442,13 @@ class RecommenderObjective(Objective):
         """Refuse a study whose values depend on other facts; see `Objective.compare_facts`."""
         with _naming_parts():
             super().compare_facts(study)
+
+    def _facts_beside(self, study: Study) -> Mapping[str, Any]:
+        # Up to 0.1 equal scores had their mean rank. Sums of products of real numbers have none.
+        stored = study.user_attrs.get(FACTS_KEY, {}).get("ties")
+        if stored == "mid rank" and self._trainer.name in _WITHOUT_TIES:
+            return {**self.facts, "ties": stored}
+        return self.facts
 
     def _known_facts(self) -> dict[str, Any]:
         return super()._known_facts() | self._data_facts | {"trainer": self._trainer.name}
