@@ -21,6 +21,7 @@ from hpolab.errors import (
     one_of,
 )
 from hpolab.fingerprint import data_fingerprint
+from hpolab.identity import is_ours
 from hpolab.keywords import checks_keywords
 from hpolab.objectives.base import Objective, Reference
 from hpolab.objectives.epochs import train_epochs
@@ -38,6 +39,7 @@ from hpolab.recommender.trainers import open_trainer
 from hpolab.search_space.reach import values_beside, values_of
 from hpolab.seeding import check_seed
 from hpolab.studies.recipe import FACTS_KEY
+from hpolab.surroundings import held_values
 from hpolab.torch.horizon import check_schedule
 from hpolab.torch.names import names_of_others, names_of_training, of_others
 from hpolab.torch.optimizers import optimizer_space
@@ -451,7 +453,16 @@ class RecommenderObjective(Objective):
         return self.facts
 
     def _known_facts(self) -> dict[str, Any]:
-        return super()._known_facts() | self._data_facts | {"trainer": self._trainer.name}
+        known = super()._known_facts() | self._data_facts | {"trainer": self._trainer.name}
+        if not is_ours(type(self._trainer)):
+            known["the trainer's class"] = type(self._trainer).__qualname__
+            known["what the trainer holds"] = held_values(self._trainer)
+        return known
+
+    def _functions(self) -> dict[str, Any]:
+        if is_ours(type(self._trainer)):
+            return super()._functions()
+        return {**super()._functions(), "trainer.start": type(self._trainer).start}
 
     def _reference(self, name: str) -> Reference | str:
         n_items = self.splits.train.n_items

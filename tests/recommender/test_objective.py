@@ -626,6 +626,31 @@ def test_score_is_ranked_by_the_rows_of_valid_too():
     assert objective.evaluate(model, SPLITS.test)["ndcg@10"] == study.best_value
 
 
+class Paced(Walk):
+    """A walk whose trainer has a setting of its own."""
+
+    def __init__(self, pace: float = 1.0) -> None:
+        self.pace = pace
+
+
+class Other(Walk):
+    """Another trainer of the same name."""
+
+
+@pytest.mark.parametrize(
+    ("first", "then"),
+    [(Paced(1.0), Paced(2.0)), (Walk(), Other()), ("ease", "popularity")],
+    ids=str,
+)
+def test_study_does_not_go_on_with_another_trainer(first, then):
+    space = {"noise": (0.0, 1.0)} if isinstance(first, Walk) else None
+    study = tune(make(first, search_space=space, max_epochs=2), n_trials=1)
+    with pytest.raises(RecipeMismatch, match="trainer"):
+        run(study, make(then, search_space=space, max_epochs=2), n_trials=2)
+    run(study, make(first, search_space=space, max_epochs=2), n_trials=2, show_progress_bar=False)
+    assert len(study.trials) == 2
+
+
 @pytest.mark.parametrize(("trainer", "goes_on"), [("mf", True), ("popularity", False)])
 def test_study_of_mean_ranks_goes_on_where_no_scores_are_equal(trainer, goes_on):
     objective = make(trainer, max_epochs=1)
