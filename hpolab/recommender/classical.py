@@ -172,6 +172,11 @@ class _EaseTraining(_ClosedForm):
         scores: NDArray[Any] = self._matrix[users] @ self._solution["weights"]
         return scores
 
+    def similarities(self, items: NDArray[Any]) -> NDArray[Any]:
+        """Return the weights from some items to all."""
+        weights: NDArray[Any] = self._solution["weights"][items]
+        return weights
+
 
 def _inverse(matrix: Any, l2: float) -> NDArray[np.float32]:
     """Return the inverse of X^T X + ``l2`` I.
@@ -305,12 +310,20 @@ class _ItemKnnTraining(_ClosedForm):
         return {"data": weights.data, "indices": weights.indices, "indptr": weights.indptr}
 
     def scores(self, users: NDArray[Any]) -> NDArray[Any]:
+        scores: NDArray[Any] = (self._matrix[users] @ self._weights()).toarray()
+        return scores
+
+    def similarities(self, items: NDArray[Any]) -> NDArray[Any]:
+        """Return the similarities of some items' neighbors, minus infinity for all others."""
+        similarities: NDArray[Any] = self._weights()[:, items].toarray().T
+        similarities[similarities == 0] = -np.inf
+        return similarities
+
+    def _weights(self) -> Any:
         from scipy.sparse import csr_matrix
 
         columns = tuple(self._solution[name] for name in ("data", "indices", "indptr"))
-        weights = csr_matrix(columns, shape=(self._matrix.shape[1],) * 2)
-        scores: NDArray[Any] = (self._matrix[users] @ weights).toarray()
-        return scores
+        return csr_matrix(columns, shape=(self._matrix.shape[1],) * 2)
 
 
 def _sparse_columns(rows: NDArray[np.int32], values: NDArray[np.float32]) -> Any:

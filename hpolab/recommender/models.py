@@ -98,7 +98,13 @@ class RecommenderModule(nn.Module, abc.ABC):
 
     Attributes:
         head: (n, h) -> (n,), of the two sides' `hidden` added up; None without.
+        reads_features: Whether it knows users and items by their side features, too.
+        n_biases: How many of the last numbers of an item's vector are no factors of the item: what
+            a side adds by itself.
     """
+
+    reads_features: bool = False
+    n_biases: int = 0
 
     def __init__(self) -> None:
         super().__init__()
@@ -139,6 +145,12 @@ class RecommenderModule(nn.Module, abc.ABC):
             users: (b,) codes.
         """
         return self.cross(*self.sides(users, None))
+
+    def item_vectors(self) -> Tensor:
+        """Return vectors by which items are compared, (n_items, d)."""
+        anybody = torch.zeros(1, dtype=torch.int64, device=next(self.parameters()).device)
+        vectors = self.sides(anybody, None)[1].vectors
+        return vectors[:, : vectors.shape[1] - self.n_biases]
 
     def cross(self, users: Side, items: Side) -> Tensor:
         """Return the scores (b, n_items) of sides (b, ...) and (n_items, ...)."""
@@ -339,6 +351,8 @@ class MatrixFactorization(TwoSided):
     et al. 2009, "BPR". A user's bias would change no ranking.
     """
 
+    n_biases = 1
+
     def __init__(self, train: Interactions, *, embedding_size: int, sparse: bool = False) -> None:
         super().__init__(train, each=True)
         self.users = _embedding(train.n_users, embedding_size, sparse, _FACTORS_STD)
@@ -389,6 +403,11 @@ class NeuMF(TwoSided):
         product, network = embedded.chunk(2, -1)
         return Side(product, embedded, self.item_half(network))
 
+    def item_vectors(self) -> Tensor:
+        """Return both embeddings of each item, (n_items, d)."""
+        vectors: Tensor = self.items(self.all_items)
+        return vectors
+
 
 @final
 class FactorizationMachine(TwoSided):
@@ -398,6 +417,9 @@ class FactorizationMachine(TwoSided):
     Rendle 2010, "Factorization machines", equation 1. Sums over pairs fall into those within a
     side and <Σ_user v, Σ_item v>.
     """
+
+    reads_features = True
+    n_biases = 2
 
     def __init__(self, train: Interactions, *, embedding_size: int, sparse: bool = False) -> None:
         super().__init__(train, each=sparse)
@@ -418,6 +440,9 @@ class DeepFM(TwoSided):
 
     Guo et al. 2017, "DeepFM". Dropout follows every hidden layer.
     """
+
+    reads_features = True
+    n_biases = 2
 
     def __init__(
         self,
@@ -454,6 +479,8 @@ class TwoTower(TwoSided):
     modeling", section 3, divide it by a temperature, which is learned here. Dropout follows every
     hidden layer; where all items are computed once for a batch, an item's mask is too.
     """
+
+    reads_features = True
 
     def __init__(
         self,

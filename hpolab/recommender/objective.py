@@ -255,7 +255,9 @@ class RecommenderObjective(Objective):
             training = self._trainer.start(dict(params), rows, seed=seed, max_epochs=self.max_steps)
             for _ in range(n_epochs):
                 training.epoch()
-        return Recommender(self._trainer.name, dict(params), n_epochs, rows, training)
+        return Recommender(
+            self._trainer.name, dict(params), n_epochs, rows, training, dict(self.facts)
+        )
 
     @checks_keywords()
     def evaluate(self, model: Recommender, data: Interactions) -> dict[str, float]:
@@ -513,7 +515,9 @@ class RecommenderObjective(Objective):
 
         train_epochs(training, reporter, self.max_steps, read)
         n_epochs = 0 if reporter.best_step is None else reporter.best_step + 1
-        return Recommender(self._trainer.name, dict(params), n_epochs, train, training)
+        return Recommender(
+            self._trainer.name, dict(params), n_epochs, train, training, dict(self.facts)
+        )
 
     def _check_loss(self) -> None:
         """Refuse a metric of ratings beside a training that does not learn from them."""

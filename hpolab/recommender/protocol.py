@@ -159,6 +159,7 @@ class Protocol:
         counts = {
             **held_out.task.facts,
             "n_cold_users": len(np.setdiff1d(data.users, self._splits.warm_users())),
+            # The task was made without them.
             "n_held_out_seen": int(np.isin(_pairs(data), seen).sum()),
         }
         if self._splits.min_history != 1:

@@ -163,6 +163,7 @@ class TorchRecommenderTraining(RecommenderTraining):
         ratings: _RatingScale | None,
     ) -> None:
         self.model = model
+        self.reads_features = model.reads_features
         self._state = state
         self._rows = rows
         self._batch_size = batch_size
@@ -187,6 +188,12 @@ class TorchRecommenderTraining(RecommenderTraining):
             codes = torch.as_tensor(users).to(self._state.device)
             scores: NDArray[Any] = self.model.table(codes).cpu().numpy()
         return scores
+
+    def item_vectors(self) -> NDArray[Any]:
+        self.model.eval()
+        with torch.no_grad():
+            vectors: NDArray[Any] = self.model.item_vectors().cpu().numpy()
+        return vectors
 
     def predict(self, users: NDArray[Any], items: NDArray[Any]) -> NDArray[Any]:
         if self._ratings is None:
