@@ -1,17 +1,21 @@
 """Nine optimizers of one recommender: at one shared learning rate, and each in its own space.
 
 pip install 'hpolab[recommender]'
-python examples/recommender_optimizers.py
+python examples/recommender_optimizers.py ratings.csv 4
 
-DeepFM on MovieLens-100K where $HPOLAB_DATA has it, else on tastes that are made up. Stopped, it
-goes on where it was; each step prints its table, and the first two end in a report each.
+DeepFM on a CSV of yours: users, items, ratings and timestamps, of which rows rated 4 and above are
+what users liked; without the 4 every row is. Without a file, on MovieLens-100K where $HPOLAB_DATA
+has it, else on tastes that are made up. Stopped, it goes on where it was; each step prints its
+table, and the first two end in a report each.
 """
 
 import os
+import sys
 from pathlib import Path
 
 from hpolab import (
     Comparison,
+    Interactions,
     RecommenderObjective,
     leave_last_out,
     load_movielens_100k,
@@ -73,20 +77,30 @@ def print_rankings(shared, own):
     print(f"{n_moved} of {len(moved)} have another place; {up} gains {moved[up]} places.")
 
 
+def read(path=None, threshold=None):
+    """Read a CSV, or take MovieLens-100K, or make tastes up."""
+    if path is not None:
+        # Without a threshold all ratings mean the same: `rating=None` says so.
+        meaning = {"rating": None} if threshold is None else {"threshold": float(threshold)}
+        return Interactions.from_file(path, **meaning)
+    if "HPOLAB_DATA" in os.environ:
+        return load_movielens_100k(threshold=threshold)
+    return make_taste_clusters().interactions
+
+
 def main(
+    data=None,
     storage="sqlite:///recommender.db",
     n_trials=20,
     max_epochs=100,
     shared_lr=1e-4,
     n_workers=1,
     folder=".",
-    data=None,
     optimizers=OPTIMIZERS,
 ):
-    if data is None:
-        has_movielens = "HPOLAB_DATA" in os.environ
-        data = load_movielens_100k() if has_movielens else make_taste_clusters().interactions
+    data = read() if data is None else data
     splits = leave_last_out(data)
+    print(f"{data}\n{splits}")
 
     def tune(name, space, sampler="tpe", n_trials=n_trials, **settings):
         settings = {"metric": TUNED, "max_epochs": max_epochs, **settings}
@@ -177,4 +191,4 @@ def main(
 
 
 if __name__ == "__main__":
-    main()
+    main(read(*sys.argv[1:]))

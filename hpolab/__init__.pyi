@@ -53,11 +53,15 @@ from .lightgbm.space import LIGHTGBM_PRESETS, LIGHTGBM_STAGES, lightgbm_space
 from .objectives.base import Objective
 from .objectives.function import FunctionObjective
 from .recommender.features import Features
+from .recommender.filters import k_core
 from .recommender.interactions import Interactions
-from .recommender.objective import Recommender, RecommenderObjective
-from .recommender.ranking import RANKING_METRICS, Ranking, RankingEstimate, RankingTask
+from .recommender.metrics import RANKING_METRICS
+from .recommender.objective import RecommenderObjective
+from .recommender.ranking import Ranking, RankingEstimate, RankingTask
+from .recommender.rating import RATING_METRICS, RatingErrors, RatingTask
 from .recommender.space import RECOMMENDER_LOSSES, RECOMMENDERS, recommender_space
 from .recommender.splits import Splits, leave_last_out, split_by_time, split_users_by_ratio
+from .recommender.trained import Recommender
 from .recommender.trainer import RecommenderTrainer, RecommenderTraining
 from .report.plotting import (
     plot_confirmation,
@@ -116,6 +120,7 @@ __all__ = [
     "OPTIMIZERS",
     "PRUNERS",
     "RANKING_METRICS",
+    "RATING_METRICS",
     "RECOMMENDERS",
     "RECOMMENDER_LOSSES",
     "SAMPLERS",
@@ -159,6 +164,8 @@ __all__ = [
     "Ranking",
     "RankingEstimate",
     "RankingTask",
+    "RatingErrors",
+    "RatingTask",
     "RayExecutor",
     "RayUnavailable",
     "RecipeMismatch",
@@ -223,6 +230,7 @@ __all__ = [
     "fold_ensemble",
     "import_runs",
     "influence",
+    "k_core",
     "leave_last_out",
     "lightgbm_space",
     "load_comparison",

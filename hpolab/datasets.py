@@ -199,16 +199,21 @@ def _rows_of(data: Any, rows: NDArray[np.intp]) -> Any:
 
 
 @checks_keywords()
-def load_movielens_100k(folder: str | Path | None = None) -> Interactions:
+def load_movielens_100k(
+    folder: str | Path | None = None, *, rating: str | None = None, threshold: float | None = None
+) -> Interactions:
     """Load MovieLens-100K: 100,000 ratings of 1,682 films by 943 users (Harper, Konstan 2015).
 
     Args:
         folder: Where ``ml-100k.inter.gz``, ``ml-100k.user.gz`` and ``ml-100k.item.gz`` lie: tables
             separated by tabs, with a typed header; None looks into ``$HPOLAB_DATA/ml-100k``.
+        rating: "rating" keeps the ratings, 1 to 5, to be predicted. None takes every rated film as
+            an interaction, as papers on ranking do.
+        threshold: Take films rated so and above alone, 4 for those that users liked.
 
     Returns:
-        The interactions, with ratings 1 to 5, timestamps in seconds, the users' age (in ten bins),
-        gender and occupation, and the films' genres and year.
+        The interactions, with timestamps in seconds, the users' age (in ten bins), gender and
+        occupation, and the films' genres and year.
 
     Raises:
         DataNotFound: If a file is missing, or is not the published one.
@@ -229,7 +234,8 @@ def load_movielens_100k(folder: str | Path | None = None) -> Interactions:
     items["class"] = items["class"].str.split()
     return Interactions.from_frame(
         rows,
-        rating="rating",
+        rating=rating if threshold is None else "rating",
+        threshold=threshold,
         timestamp="timestamp",
         user_features=users[["user_id", "age", "gender", "occupation"]],
         item_features=items[["item_id", "class", "release_year"]],

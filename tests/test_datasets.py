@@ -131,7 +131,10 @@ def test_movielens_without_a_folder_names_the_variable(monkeypatch):
 def test_movielens():
     data = load_movielens_100k()
     assert (len(data), data.n_users, data.n_items, data.n_duplicates) == (100_000, 943, 1682, 0)
-    assert data.ratings.mean() == pytest.approx(3.52986)
+    assert data.ratings is None
+    assert load_movielens_100k(rating="rating").ratings.mean() == pytest.approx(3.52986)
+    liked = load_movielens_100k(threshold=4)
+    assert (len(liked), liked.n_users, liked.n_items, liked.n_below) == (55_375, 942, 1447, 44_625)
     assert data.user_features.names == ("age", "gender", "occupation")
     assert data.user_features.codes.shape == (943, 3)
     assert data.item_features.names == ("class", "release_year")

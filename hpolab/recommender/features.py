@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -92,6 +92,10 @@ class Features(Displayed):
             fields=np.concatenate([fields for _, _, fields in parts]),
             n_codes=n_codes,
         )
+
+    def rows(self, codes: NDArray[np.int64]) -> Features:
+        """Return the features of some ids by their codes, in that order."""
+        return replace(self, codes=self.codes[codes], weights=self.weights[codes])
 
     def _in_one_line(self) -> str:
         names = ", ".join(self.names)

@@ -119,7 +119,8 @@ class Als(RecommenderTrainer):
     Implicit Feedback Datasets", ICDM; the solver: Takács, Pilászy and Tikk 2011.
 
     Parameters of a trial: `factors`, 1 or above; `regularization`, 0 or above; `alpha`, above 0:
-    the weight of an interaction, where that of a missing one is 1.
+    the confidence in an interaction, where that in a missing one is 1; it is multiplied by the
+    interaction's own weight.
 
     Args:
         n_threads: Threads of one training; results do not depend on it.
@@ -140,6 +141,7 @@ class Als(RecommenderTrainer):
     """
 
     name = "als"
+    reads_weights = True
 
     def __init__(self, *, n_threads: int = 1) -> None:
         check_count("n_threads", n_threads)
@@ -157,7 +159,7 @@ class Als(RecommenderTrainer):
                 num_threads=self._n_threads,
                 random_state=seed,
             )
-        return _AlsTraining(model, train.matrix(), seed=seed)
+        return _AlsTraining(model, train.weighted_matrix(), seed=seed)
 
 
 class _AlsTraining(_FactorTraining):
@@ -239,7 +241,7 @@ class LogisticMf(RecommenderTrainer):
     Parameters of a trial: `factors`, 1 or above; `learning_rate`, above 0; `regularization`, 0 or
     above; `neg_prop`, 1 or above: negatives drawn for each interaction. implicit draws for a user,
     or an item, no more than ``factors + 2`` in all, so that where rows are long `neg_prop` has no
-    effect.
+    effect. An interaction's own weight multiplies its gradient.
 
     Args:
         n_threads: Threads of one training; results differ with their number.
@@ -258,6 +260,7 @@ class LogisticMf(RecommenderTrainer):
     """
 
     name = "logistic_mf"
+    reads_weights = True
 
     def __init__(self, *, n_threads: int = 1) -> None:
         check_count("n_threads", n_threads)
@@ -275,7 +278,7 @@ class LogisticMf(RecommenderTrainer):
             num_threads=self._n_threads,
             random_state=seed,
         )
-        return _LogisticTraining(model, train.matrix(), seed=seed)
+        return _LogisticTraining(model, train.weighted_matrix(), seed=seed)
 
 
 class _LogisticTraining(_FactorTraining):

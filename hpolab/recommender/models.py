@@ -42,6 +42,8 @@ __all__ = [
     "TwoTower",
 ]
 
+# Columns of LightGCN's layers that are smoothed at a time: those of 10,000 nodes take 1.3 MB.
+_SMOOTHED_COLUMNS = 32
 # Numbers in an intermediate of a table: 1 MiB, which stays in a core's cache.
 _CHUNK = 2**18
 # He et al. 2017, section 4.1: a Gaussian with standard deviation 0.01.
@@ -508,42 +510,66 @@ class LightGCN(RecommenderModule):
 
 
 class _Graph(nn.Module):
-    """The normalized adjacency of users and items, users first, by rows."""
+    """The normalized adjacency of users and items, users first.
 
-    neighbors: Tensor
-    starts: Tensor
-    weights: Tensor
+    It has two halves, the items of users and the users of items, each a list of rows of `scaled`
+    neighbors: the adjacency is D A D, D diagonal with 1 / sqrt(degree), and A of ones.
+    """
+
+    items_of_users: Tensor
+    user_starts: Tensor
+    users_of_items: Tensor
+    item_starts: Tensor
+    scales: Tensor
 
     def __init__(self, train: Interactions, n_layers: int) -> None:
         super().__init__()
-        from scipy.sparse import bmat
-
-        taken = train.matrix()
-        graph = bmat([[None, taken], [taken.T, None]], format="csr", dtype=np.float32)
-        degrees = np.diff(graph.indptr).astype(np.float64)
-        rows = np.repeat(np.arange(len(degrees)), np.diff(graph.indptr))
-        weights = 1 / np.sqrt(degrees[rows] * degrees[graph.indices])
         self._n_layers = n_layers
-        self._register("neighbors", graph.indices.astype(np.int64))
-        self._register("starts", graph.indptr[:-1].astype(np.int64))
-        self._register("weights", weights.astype(np.float32))
+        taken = train.matrix()
+        degrees = []
+        for neighbors, starts, half in (
+            ("items_of_users", "user_starts", taken),
+            ("users_of_items", "item_starts", taken.T.tocsr()),
+        ):
+            half.sort_indices()
+            self._register(neighbors, half.indices.astype(np.int32))
+            self._register(starts, half.indptr[:-1].astype(np.int32))
+            degrees.append(np.diff(half.indptr))
+        scales = 1 / np.sqrt(np.maximum(np.concatenate(degrees), 1))
+        self._register("scales", scales.astype(np.float32)[:, None])
 
     def _register(self, name: str, values: Any) -> None:
         self.register_buffer(name, torch.tensor(values), persistent=False)
 
     def smooth(self, nodes: Tensor) -> Tensor:
         """Return the mean of all layers that begin with ``nodes``, both (n_nodes, d)."""
-        total, layer = nodes.clone(), nodes
-        for _ in range(self._n_layers):
-            layer = self.forward(layer)
-            total += layer
-        return total.div_(self._n_layers + 1)
+        # Columns know nothing of each other, and a few of them stay in a core's cache.
+        width = _SMOOTHED_COLUMNS if nodes.device.type == "cpu" else nodes.shape[1]
+        smoothed = torch.empty_like(nodes)
+        for part, found in zip(nodes.split(width, 1), smoothed.split(width, 1), strict=True):
+            self._smooth_columns(part, found)
+        return smoothed
 
-    def forward(self, nodes: Tensor) -> Tensor:
-        """Return the next layer, (n_nodes, d): the product of the adjacency with this one."""
-        return F.embedding_bag(
-            self.neighbors, nodes, self.starts, mode="sum", per_sample_weights=self.weights
-        )
+    def _smooth_columns(self, nodes: Tensor, found: Tensor) -> None:
+        n_users = len(self.user_starts)
+        users, items = nodes[:n_users], nodes[n_users:]
+        user_scales, item_scales = self.scales[:n_users], self.scales[n_users:]
+        total_users, total_items = found[:n_users].copy_(users), found[n_users:].copy_(items)
+        # What an item gives to its users is scaled by its own degree, then by the user's.
+        users, items = users * user_scales, items * item_scales
+        for i in range(self._n_layers):
+            users, items = (
+                F.embedding_bag(self.items_of_users, items, self.user_starts, mode="sum"),
+                F.embedding_bag(self.users_of_items, users, self.item_starts, mode="sum"),
+            )
+            users *= user_scales
+            items *= item_scales
+            total_users += users
+            total_items += items
+            if i < self._n_layers - 1:
+                users *= user_scales
+                items *= item_scales
+        found /= self._n_layers + 1
 
 
 class _Smooth(torch.autograd.Function):

@@ -3,23 +3,21 @@
 from __future__ import annotations
 
 import json
+import warnings
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import replace
 from functools import reduce
-from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from hpolab.display import Displayed
 from hpolab.errors import (
+    HpolabError,
     InvalidArgument,
-    InvalidType,
     RecipeMismatch,
     check_count,
     error_text,
     hint,
-    needs,
     one_of,
 )
 from hpolab.fingerprint import data_fingerprint
@@ -29,14 +27,16 @@ from hpolab.objectives.epochs import train_epochs
 from hpolab.objectives.names import refuse_settings
 from hpolab.objectives.packed_rows import RowScores
 from hpolab.recommender.interactions import Interactions
-from hpolab.recommender.ranking import LOWER_IS_BETTER, RankingTask
+from hpolab.recommender.metrics import LOWER_IS_BETTER
+from hpolab.recommender.protocol import Protocol, is_rating
+from hpolab.recommender.ranking import Ranking
+from hpolab.recommender.rating import RATING_METRICS
 from hpolab.recommender.recent import knows_days
-from hpolab.recommender.saved import read_saved, write_saved
 from hpolab.recommender.space import RECOMMENDER_LOSSES, RECOMMENDERS, recommender_space
-from hpolab.recommender.trainer import RecommenderTrainer
+from hpolab.recommender.trained import Recommender
+from hpolab.recommender.trainers import open_trainer
 from hpolab.search_space.reach import values_beside, values_of
 from hpolab.seeding import check_seed
-from hpolab.studies.export import in_short
 from hpolab.torch.horizon import check_schedule
 from hpolab.torch.names import names_of_others, names_of_training, of_others
 from hpolab.torch.optimizers import optimizer_space
@@ -44,23 +44,24 @@ from hpolab.trial.reporter import ReporterOptions
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping, Sequence
-    from pathlib import Path
     from typing import Unpack
 
     from numpy.typing import NDArray
     from optuna import Study
 
-    from hpolab.recommender.ranking import Ranking, RankingEstimate, Scores
+    from hpolab.recommender.protocol import Judged
+    from hpolab.recommender.ranking import RankingEstimate
     from hpolab.recommender.splits import Splits
-    from hpolab.recommender.trainer import RecommenderTraining
+    from hpolab.recommender.trainer import RecommenderTrainer
     from hpolab.search_space.space import SearchSpace
     from hpolab.trial.reporter import Reporter
 
-__all__ = ["Recommender", "RecommenderObjective"]
+__all__ = ["RecommenderObjective"]
 
 BASELINES = ("popularity", "ease", "als")
 """A second's work each on 100,000 interactions: what a tuned model must beat to be worth it."""
 
+_RATING_BASELINES = ("rating_bias",)
 _OF_LATE = "last_days_popularity"
 
 _PATIENCE = 15
@@ -68,165 +69,45 @@ _PATIENCE = 15
 # EASE inverts a matrix of items by items: of more than these, its time and memory are no aside.
 _MOST_ITEMS_OF_EASE = 5000
 
-# Where each trainer's class is; all others are models of torch with one trainer.
-_CLASSES = {
-    "popularity": ("classical", "Popularity"),
-    "last_days_popularity": ("recent", "LastDaysPopularity"),
-    "ease": ("classical", "Ease"),
-    "item_knn": ("classical", "ItemKnn"),
-    "als": ("implicit", "Als"),
-    "bpr_implicit": ("implicit", "BprImplicit"),
-    "logistic_mf": ("implicit", "LogisticMf"),
-}
-
-
-@dataclass(frozen=True, repr=False)
-class Recommender(Displayed):
-    """A trained recommender.
-
-    Attributes:
-        name: Its trainer's name.
-        params: What it was trained with.
-        n_epochs: Epochs that its weights have seen.
-        train: What it was trained on.
-        training: The training, at its best epoch.
-    """
-
-    name: str
-    params: Mapping[str, Any]
-    n_epochs: int
-    train: Interactions
-    training: RecommenderTraining
-
-    def scores(self, users: NDArray[Any]) -> NDArray[Any]:
-        """Return the scores of all items for user codes (b,): (b, n_items)."""
-        return self.training.scores(users)
-
-    @checks_keywords()
-    def recommend(self, user_ids: Any, k: int = 10) -> NDArray[Any]:
-        """Return the ids of the best items for some users, the best first, (b, k), or (k,) for one.
-
-        Items that a user has in `train` are left out. A user who is not known, or of whom neither a
-        row nor a side feature is there, gets the items that most users have taken.
-
-        Args:
-            user_ids: (b,) ids, as they were given; or one id.
-            k: How many, 1 to n_items.
-
-        Raises:
-            InvalidArgument: If ``k`` is out of its range, or larger than what a user has left, or
-                an id is missing.
-            InvalidType: If the ids are text where those of `train` are numbers, or the like.
-        """
-        check_count("k", k)
-        if isinstance(user_ids, str | bytes) or not hasattr(user_ids, "__iter__"):
-            one: NDArray[Any] = self.recommend([user_ids], k)[0]
-            return one
-        users = self.train.encode_users(user_ids)
-        known = self._has_something_known(users)
-        table = np.empty((len(users), self.train.n_items))
-        table[~known] = np.bincount(self.train.items, minlength=self.train.n_items)
-        if known.any():
-            table[known] = self.scores(users[known])
-            seen = self.train.matrix()[users[known]].tocoo()
-            table[np.flatnonzero(known)[seen.row], seen.col] = -np.inf
-        best = np.argsort(-table, axis=1, kind="stable")[:, :k]
-        n_left = np.isfinite(table).sum(axis=1)
-        if k > n_left.min(initial=self.train.n_items):
-            user = self.train.user_ids[users[n_left.argmin()]].item() if len(users) else None
-            raise InvalidArgument(
-                f"`k` must be at most the number of items that each user has not seen, got {k}, "
-                f"where user {user!r} has {n_left.min(initial=self.train.n_items)} left."
-            )
-        ids: NDArray[Any] = self.train.item_ids[best]
-        return ids
-
-    def save(self, path: str | Path) -> None:
-        """Write the recommender to a file, with what it was trained on, for `load`.
-
-        Written beside, then moved: an earlier one is there until the new one is whole.
-
-        Args:
-            path: The file.
-
-        Raises:
-            InvalidType: If ids are objects that are neither numbers, dates nor text.
-        """
-        facts = {"name": self.name, "params": dict(self.params), "n_epochs": self.n_epochs}
-        write_saved(path, facts=facts, state=self.training.to_bytes(), train=self.train)
-
-    @classmethod
-    def load(
-        cls, path: str | Path, *, trainer: RecommenderTrainer | None = None, device: str = "cpu"
-    ) -> Recommender:
-        """Read a recommender that `save` wrote; nothing is unpickled.
-
-        Args:
-            path: The file.
-            trainer: What trained it, where that is a trainer of your own.
-            device: Where a model of torch shall live.
-
-        Raises:
-            DataNotFound: If there is no such file.
-            InvalidArgument: If hpolab did not write it, or it was trained by another trainer.
-            MissingExtra: If its trainer needs a package that is not installed.
-        """
-        facts, state, train = read_saved(path)
-        name, params, n_epochs = facts["name"], facts["params"], facts["n_epochs"]
-        if trainer is None and name not in RECOMMENDERS:
-            raise InvalidArgument(
-                f"`trainer` must be the RecommenderTrainer that trained it, {name!r}, got None."
-            )
-        opened = open_trainer(name, device) if trainer is None else trainer
-        if opened.name != name:
-            raise InvalidArgument(f"`trainer` must be of {name!r}, got one of {opened.name!r}.")
-        length = params.get("schedule_epochs", max(n_epochs, 1))
-        with opened.seeded(0):
-            training = opened.start(params, train, seed=0, max_epochs=length)
-        training.from_bytes(state)
-        return cls(name, params, n_epochs, train, training)
-
-    def _has_something_known(self, users: NDArray[np.int64]) -> NDArray[np.bool_]:
-        """Return of which users, -1 for an unknown one, there is something to learn from."""
-        known = users >= 0
-        if self.train.user_features is None:
-            known[known] = np.isin(users[known], self.train.users)
-        return known
-
-    def _in_one_line(self) -> str:
-        params = in_short(self.params, digits=4)
-        epochs = "1 epoch" if self.n_epochs == 1 else f"{self.n_epochs} epochs"
-        return f"{self.name}, {params}; {epochs} on {self.train._in_one_line()}"
-
 
 class RecommenderObjective(Objective):
-    """Trains a recommender; a trial's value is a ranking metric over all users.
+    """Trains a recommender; a trial's value is a metric over all users whom the model knows.
 
     Each epoch the held-out items of `valid` are ranked among all items that their users have not
     seen; that metric is reported, pruned on and stops the training early. At the end the best
     epoch's model ranks `score` (`valid` again where there is none), which is the trial's value.
-    All of ``metrics`` are stored with the trial, each with its standard error over users.
+    All of ``metrics`` are stored with the trial, each with its standard error over users. Users
+    with fewer rows in `train` than `Splits.min_history` are left out; their metrics are stored
+    apart, as "ndcg@10 (cold users)".
+
+    With the metric "rmse" or "mae" ratings are predicted in place of ranks, by a trainer that
+    learns from them: "mf", "fm" and "deepfm" with the loss "mse", and "rating_bias".
 
     Args:
         trainer: One of `RECOMMENDERS`, or a `RecommenderTrainer`.
         splits: What trains, steers, ranks and tests; nothing here reads `test`.
         search_space: By default `recommender_space` of the trainer.
-        metric: What is tuned: one of `RANKING_METRICS` with its cut. A steadier one than that
-            which is reported in the end may choose better: NDCG@100 for NDCG@10.
-        metrics: What is stored besides.
+        metric: What is tuned: one of `RANKING_METRICS` with its cut, or of `RATING_METRICS`. A
+            steadier one than that which is reported in the end may choose better: NDCG@100 for
+            NDCG@10.
+        metrics: What is stored besides. None for HR@10 and NDCG@10, or RMSE and MAE.
         max_epochs: Of the longest training, 1 or above; a closed form has one.
         n_sampled: Rank each held-out item among so many sampled items in place of all: for
             comparison with published figures only. See `RankingTask`.
         device: Where models of torch live.
-        references: Recommenders, of `RECOMMENDERS`, whose metrics at their defaults stand beside
-            the trials in reports; () for none. By default popularity, EASE and ALS, and where
-            there are timestamps the popularity of the last days.
+        references: Recommenders, of `RECOMMENDERS`, whose metrics at their
+            defaults stand beside the trials in reports; None for popularity, EASE and ALS, and
+            where there are timestamps the popularity of the last days; of ratings for
+            "rating_bias"; () for none.
         **settings: ``patience`` (15 epochs by default) and the others of `ReporterSettings`.
 
     Raises:
         InvalidArgument: If an argument is out of its range, or the trainer or a metric is unknown.
         InvalidType: If ``trainer`` is neither a name nor a `RecommenderTrainer`.
         MissingExtra: If the trainer's package is not installed.
+
+    Warns:
+        UserWarning: If the interactions have ratings or weights that the trainer does not read.
 
     Example:
         >>> from hpolab import make_study, run
@@ -251,7 +132,7 @@ class RecommenderObjective(Objective):
         *,
         search_space: SearchSpace | Mapping[str, Any] | None = None,
         metric: str = "ndcg@10",
-        metrics: Sequence[str] = ("hr@10", "ndcg@10"),
+        metrics: Sequence[str] | None = None,
         max_epochs: int = 200,
         n_sampled: int | None = None,
         device: str = "cpu",
@@ -262,28 +143,38 @@ class RecommenderObjective(Objective):
         settings.setdefault("patience", _PATIENCE)
         self._trainer = open_trainer(trainer, device)
         if search_space is None:
-            search_space = recommender_space(self._trainer.name)
+            search_space = _own_space(self._trainer.name, metric)
         self.splits = splits
-        self._n_sampled = n_sampled
-        if references is None:
-            references = baselines_for(splits.train)
-        self._references = tuple(one_of("references", name, RECOMMENDERS) for name in references)
-        self._valid = self._task(splits.valid)
-        self._score = self._valid if splits.score is None else self._task(splits.score)
+        if metrics is None:
+            metrics = RATING_METRICS if is_rating(metric) else ("hr@10", "ndcg@10")
         self._metrics = tuple(dict.fromkeys([metric, *metrics]))
+        if references is None:
+            references = baselines_for(splits.train, metric)
+        self._references = tuple(one_of("references", name, RECOMMENDERS) for name in references)
+        self._protocol = Protocol(splits, self._metrics, n_sampled=n_sampled)
+        scored = splits.valid if splits.score is None else splits.score
+        self._valid = self._protocol.held_out(splits.valid)
+        self._score = self._valid if scored is splits.valid else self._protocol.held_out(scored)
+        self._cold = self._protocol.cold(scored)
         for name in self._metrics:
-            self._valid.check_metric(name)
+            self._valid.task.check_metric(name)
         super().__init__(
             search_space=search_space,
-            direction="minimize" if metric in LOWER_IS_BETTER else "maximize",
+            direction="minimize" if metric in (*LOWER_IS_BETTER, *RATING_METRICS) else "maximize",
             max_steps=min(max_epochs, self._trainer.max_epochs or max_epochs),
             metric=metric,
             **settings,
         )
         check_schedule(self.search_space, self.max_steps)
         # Without the protocol the value of a metric means nothing.
-        self.facts = {"metric": metric, **splits.facts, **self._score.facts}
+        self.facts = {
+            "metric": metric,
+            **splits.facts,
+            **self._protocol.facts(self._score, scored),
+        }
         self._check_search_space()
+        self._check_loss()
+        self._warn_of_columns()
         self._data_facts = {
             name: None if (rows := getattr(splits, name)) is None else _fingerprint_of(rows)
             for name in ("train", "valid", "score")
@@ -295,11 +186,15 @@ class RecommenderObjective(Objective):
     def train(self, params: Mapping[str, Any], reporter: Reporter) -> float:
         """Train one model; see the class for what is reported and returned."""
         with self._trainer.seeded(reporter.seed):
-            training = self._fit(params, self.splits.train, reporter)
-            scores = self._scores(training, self._ranks_trials)
-            found = self._metrics_by_user(self._score.rank(scores, metrics=self._metrics))
+            model = self._fit(params, reporter)
+            found = self._reference_of(self._score.judge(model.training, self._metrics))
+            recorded = dict(found.metrics)
+            if self._cold is not None:
+                cold = self._cold.judge(model.training, self._metrics)
+                of_cold = {f"{name} (cold users)": cold.estimate(name) for name in self._metrics}
+                recorded |= _flat(of_cold)
         value = found.metrics[self.metric]
-        reporter.record(**found.metrics)
+        reporter.record(**recorded)
         if found.rows is not None:
             reporter.record_rows(value, RowScores.of(found.rows).as_text())
         return value
@@ -322,9 +217,7 @@ class RecommenderObjective(Objective):
         params = self._configuration(params)
         reporter = self.reporter(seed=seed)
         with self._trainer.seeded(seed):
-            training = self._fit(params, self.splits.train, reporter)
-        n_epochs = 0 if reporter.best_step is None else reporter.best_step + 1
-        return Recommender(self._trainer.name, dict(params), n_epochs, self.splits.train, training)
+            return self._fit(params, reporter)
 
     @checks_keywords()
     def refit(
@@ -364,7 +257,9 @@ class RecommenderObjective(Objective):
         return _flat(self.estimates(model, data))
 
     @checks_keywords()
-    def estimates(self, model: Recommender, data: Interactions) -> dict[str, RankingEstimate]:
+    def estimates(
+        self, model: Recommender, data: Interactions, *, users: str = "warm"
+    ) -> dict[str, RankingEstimate]:
         """Return all metrics of a model with their standard errors over users.
 
         Args:
@@ -372,29 +267,44 @@ class RecommenderObjective(Objective):
             data: The split to rank; what comes before it in the order `train`, `valid`, `score`,
                 `test` is seen. A model that reads a user's rows as it scores reads all of these:
                 see `RecommenderTraining.with_history`.
+            users: "warm" for those with `Splits.min_history` rows in what the model was trained on,
+                and for all where there is none such; "cold" for the others; "all" for both.
+
+        Raises:
+            InvalidArgument: If ``data`` has no row of a cold user, where they are asked for.
         """
-        return self._task(data).estimate(self._scores(model, data), self._metrics)
+        one_of("users", users, ("warm", "cold", "all"))
+        judged = self._judged(model, data, users)
+        return {name: judged.estimate(name) for name in self._metrics}
 
     @checks_keywords()
     def ranking(self, model: Recommender, data: Interactions) -> Ranking:
         """Return the ranks that a model gives to held-out items, as in `estimates`.
 
         `Ranking.difference` compares two models on the same users.
+
+        Raises:
+            InvalidArgument: If the metric is of ratings: `row_scores` are what to compare there.
         """
-        return self._task(data).rank(self._scores(model, data), metrics=self._metrics)
+        judged = self._judged(model, data)
+        if not isinstance(judged, Ranking):
+            raise InvalidArgument(
+                f"`metric` must be a ranking metric to be ranked by, got {self.metric!r}."
+            )
+        return judged
 
     @checks_keywords()
     def row_scores(self, model: Recommender, data: Interactions) -> NDArray[np.float64]:
         """Return the metric of each user with an item to find, in the order of their codes.
 
-        Of coverage, which no user has alone, they are its jackknife over users.
+        Of coverage, RMSE and MAE, which no user has alone, they are its jackknife over users.
 
         Args:
             model: From `fit` or `refit`.
             data: As in `estimates`.
         """
-        ranking = self._task(data).rank(self._scores(model, data), metrics=[self.metric])
-        return ranking.by_user(self.metric)
+        held_out = self._protocol.held_out(data, model.train)
+        return held_out.judge(model.training, [self.metric]).by_user(self.metric)
 
     @checks_keywords()
     def baselines(
@@ -408,21 +318,22 @@ class RecommenderObjective(Objective):
 
         Args:
             data: The split to rank.
-            names: Which ones, of `RECOMMENDERS`; by default as the class's ``references``.
+            names: Which ones, of `RECOMMENDERS`; None for the class's ``references``.
             beside: A model, from `fit` or `refit`. Each metric is followed by what the model has
                 more than the simple one, as "ndcg@10 (difference)", with the standard error of the
                 differences user by user, which is smaller than the two models' own errors suggest.
         """
-        names = baselines_for(self.splits.train) if names is None else names
-        mine = None if beside is None else self.ranking(beside, data)
+        if names is None:
+            names = baselines_for(self.splits.train, self.metric)
+        mine = None if beside is None else self._judged(beside, data)
         found: dict[str, dict[str, RankingEstimate]] = {}
         for name in names:
-            ranking = self.ranking(self._baseline(name), data)
+            theirs = self._judged(self._baseline(name), data)
             found[name] = {}
             for metric in self._metrics:
-                found[name][metric] = ranking.estimate(metric)
+                found[name][metric] = theirs.estimate(metric)
                 if mine is not None:
-                    difference = mine.difference(ranking, metric)
+                    difference = mine.difference(theirs, metric)  # type: ignore[arg-type]  # of one task, so of one class
                     found[name][f"{metric} (difference)"] = difference
         return found
 
@@ -449,7 +360,7 @@ class RecommenderObjective(Objective):
         return data_fingerprint(
             [
                 json.dumps({**self.facts, **self._data_facts}, sort_keys=True, default=str),
-                json.dumps([self._references, self._metrics, self._n_sampled]),
+                json.dumps([self._references, self._metrics]),
             ]
         )
 
@@ -537,59 +448,101 @@ class RecommenderObjective(Objective):
             return f"left out: it inverts a matrix of all {n_items:,} items"
         try:
             model = self._baseline(name)
-            return self._metrics_by_user(self.ranking(model, self._ranks_trials))
-        except Exception as error:  # noqa: BLE001 - it stands beside trials, which are there
+            return self._reference_of(self._score.judge(model.training, self._metrics))
+        except (HpolabError, ImportError, MemoryError) as error:
             return f"left out: {error_text(error)}"
 
-    def _metrics_by_user(self, ranking: Ranking) -> Reference:
-        """Return all metrics of a ranking, and what each user contributes to the optimized one."""
-        estimates = {name: ranking.estimate(name) for name in self._metrics}
-        rows = ranking.by_user(self.metric)
-        return Reference(_flat(estimates), rows if np.isfinite(rows).all() else None)
+    def _reference_of(self, judged: Judged) -> Reference:
+        """Return all metrics, and what each user contributes to the optimized one."""
+        rows = judged.by_user(self.metric)
+        metrics = _flat({name: judged.estimate(name) for name in self._metrics})
+        return Reference(metrics, rows if np.isfinite(rows).all() else None)
+
+    def _judged(self, model: Recommender, data: Interactions, users: str = "warm") -> Judged:
+        """Return how a model does on some users' held-out rows; see `estimates`."""
+        held_out = self._protocol.held_out(data, model.train, users=users)
+        return held_out.judge(model.training, self._metrics)
 
     def _baseline(self, name: str) -> Recommender:
         """Return a recommender at its defaults."""
         objective = RecommenderObjective(
-            name, self.splits, metric=self.metric, metrics=self._metrics
+            name, self._read_splits(name), metric=self.metric, metrics=self._metrics
         )
         return objective.fit(objective.search_space.defaults(), seed=0)
 
-    def _fit(
-        self, params: Mapping[str, Any], rows: Interactions, reporter: Reporter
-    ) -> RecommenderTraining:
+    def _read_splits(self, name: str) -> Splits:
+        """Return the splits without the columns that a trainer does not read."""
+        trainer, train = open_trainer(name), self.splits.train
+        plain = replace(
+            train,
+            ratings=train.ratings if trainer.reads_ratings else None,
+            weights=train.weights if trainer.reads_weights else None,
+        )
+        return replace(self.splits, train=plain)
+
+    def _fit(self, params: Mapping[str, Any], reporter: Reporter) -> Recommender:
+        train = self.splits.train
         training = self._trainer.start(
-            dict(params), rows, seed=reporter.seed, max_epochs=self.max_steps
+            dict(params), train, seed=reporter.seed, max_epochs=self.max_steps
         )
 
         def read() -> float:
-            return self._valid.estimate(training.scores, [self.metric])[self.metric].mean
+            return self._valid.judge(training, [self.metric]).estimate(self.metric).mean
 
         train_epochs(training, reporter, self.max_steps, read)
-        return training
+        n_epochs = 0 if reporter.best_step is None else reporter.best_step + 1
+        return Recommender(self._trainer.name, dict(params), n_epochs, train, training)
 
-    def _scores(self, model: Recommender | RecommenderTraining, data: Interactions) -> Scores:
-        """Return the scores that a model gives where all before a split is seen."""
-        training = model.training if isinstance(model, Recommender) else model
-        first, *more = self._before(data)
-        return training.with_history(reduce(Interactions.join, more, first)).scores
+    def _check_loss(self) -> None:
+        """Refuse a metric of ratings beside a training that does not learn from them."""
+        if not is_rating(self.metric) or self._trainer.reads_ratings:
+            return
+        name = self._trainer.name
+        able = [each for each, losses in RECOMMENDER_LOSSES.items() if "mse" in losses]
+        if name not in able:
+            raise InvalidArgument(
+                f"`metric` {self.metric!r} must come from a trainer that predicts ratings, "
+                f"{', '.join(map(repr, [*able, *_RATING_BASELINES]))}, got {name!r}."
+            )
+        others = set(values_of(self.search_space, "loss")) - {"mse"}
+        if others:
+            raise InvalidArgument(
+                f"`search_space` must hold the loss 'mse' alone for the metric {self.metric!r}, "
+                f"got {', '.join(map(repr, sorted(others)))}: `recommender_space({name!r}, "
+                "loss='mse')`."
+            )
 
-    def _task(self, data: Interactions) -> RankingTask:
-        return RankingTask(seen=self._before(data), held_out=data, n_sampled=self._n_sampled)
+    def _warn_of_columns(self) -> None:
+        """Say which columns of the interactions are there, and not learned from."""
+        train = self.splits.train
+        learns = "mse" in set(values_of(self.search_space, "loss"))
+        if train.ratings is not None and not (self._trainer.reads_ratings or learns):
+            warnings.warn(
+                f"Trainer {self._trainer.name!r} does not read ratings: every row counts as an "
+                "interaction, whatever its rating. Say what ratings mean where the interactions "
+                "are read: `threshold=4` takes rows rated 4 and above, `weight=` their column as "
+                "weights, `rating=None` every row; metric='rmse' predicts them.",
+                stacklevel=4,
+            )
+        if train.weights is not None and not self._trainer.reads_weights:
+            warnings.warn(
+                f"Trainer {self._trainer.name!r} does not read weights: every row counts as one.",
+                stacklevel=4,
+            )
 
-    def _before(self, data: Interactions) -> list[Interactions]:
-        """Return what was seen before a split, in its order."""
-        before: list[Interactions] = [self.splits.train]
-        for part in (self.splits.valid, self.splits.score):
-            if data is part:
-                break
-            if part is not None:
-                before.append(part)
-        return before
 
-    @property
-    def _ranks_trials(self) -> Interactions:
-        """The part that gives trials their value."""
-        return self.splits.valid if self.splits.score is None else self.splits.score
+def baselines_for(train: Interactions, metric: str) -> tuple[str, ...]:
+    """Return the simple recommenders that any other should beat on such data."""
+    if is_rating(metric):
+        return _RATING_BASELINES
+    return (BASELINES[0], _OF_LATE, *BASELINES[1:]) if knows_days(train) else BASELINES
+
+
+def _own_space(trainer: str, metric: str) -> SearchSpace:
+    """Return a trainer's space, of a metric of ratings with the loss that learns from them."""
+    if is_rating(metric) and "mse" in RECOMMENDER_LOSSES.get(trainer, ()):
+        return recommender_space(trainer, loss="mse")
+    return recommender_space(trainer)
 
 
 @contextmanager
@@ -607,45 +560,12 @@ def _naming_parts() -> Iterator[None]:
         ) from error
 
 
-def baselines_for(train: Interactions) -> tuple[str, ...]:
-    """Return the simple recommenders that any other should beat on such data."""
-    if not knows_days(train):
-        return BASELINES
-    return (BASELINES[0], _OF_LATE, *BASELINES[1:])
-
-
 def _fingerprint_of(rows: Interactions) -> str:
     features = (rows.user_features, rows.item_features)
     codes = [None if each is None else (each.codes, each.weights) for each in features]
-    return data_fingerprint((rows.users, rows.items, rows.ratings, rows.timestamps, *codes))
-
-
-def open_trainer(trainer: str | RecommenderTrainer, device: str = "cpu") -> RecommenderTrainer:
-    """Return a trainer by its name, or as it is.
-
-    Raises:
-        InvalidArgument: If there is no such trainer.
-        InvalidType: If it is neither a name nor a `RecommenderTrainer`.
-    """
-    if isinstance(trainer, RecommenderTrainer):
-        return trainer
-    if not isinstance(trainer, str):
-        raise InvalidType(
-            f"`trainer` must be a name or a RecommenderTrainer, got {type(trainer).__name__}."
-        )
-    one_of("trainer", trainer, RECOMMENDERS)
-    if trainer in _CLASSES:
-        file, name = _CLASSES[trainer]
-        module = import_module(f"hpolab.recommender.{file}")
-        opened: RecommenderTrainer = getattr(module, name)()
-        return opened
-    with needs(f"`trainer={trainer!r}`", "PyTorch", "recommender"):
-        from hpolab.recommender.sasrec import SasRec
-        from hpolab.recommender.training import TorchRecommenderTrainer
-
-    if trainer == SasRec.name:
-        return SasRec(device=device)
-    return TorchRecommenderTrainer(trainer, device=device)
+    columns = [rows.users, rows.items, rows.ratings, rows.timestamps, *codes]
+    # Studies of before there were weights have the others alone.
+    return data_fingerprint((*columns, *([] if rows.weights is None else [rows.weights])))
 
 
 def _flat(estimates: Mapping[str, RankingEstimate]) -> dict[str, float]:

@@ -1,29 +1,28 @@
 """Ranking metrics over all users at once, each with its standard error.
 
-The rank of a held-out item is counted, not sorted: one more than the items that score higher, and
-half of those that score the same (the mid rank), so that a model that gives every item one score is
-no better than chance. All items are candidates but those that the user has taken before.
+Ranks of held-out items are counted, not sorted: how many candidates score higher, and how many the
+same. All items are candidates but those that the user has taken before.
 """
 
 from __future__ import annotations
 
 import math
 import warnings
-from dataclasses import dataclass, replace
-from difflib import get_close_matches
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from hpolab.display import Displayed
-from hpolab.errors import Diverged, InvalidArgument, check_count, one_of
+from hpolab.errors import InvalidArgument, InvalidType, check_count, one_of
 from hpolab.keywords import checks_keywords
+from hpolab.recommender.candidates import Candidates, draw_others
 from hpolab.recommender.interactions import Interactions
-from hpolab.recommender.negatives import NegativeSampler
+from hpolab.recommender.metrics import METRICS_BY_USER, TiedRanks, parse_metric
 from hpolab.tables import TextTable
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from numpy.typing import NDArray
 
@@ -31,10 +30,14 @@ if TYPE_CHECKING:
     Ints = NDArray[np.int64]
     Scores = Callable[[Ints], NDArray[Any]]
 
-__all__ = ["RANKING_METRICS", "Ranking", "RankingEstimate", "RankingTask"]
+__all__ = ["Ranking", "RankingEstimate", "RankingTask"]
 
-# Scores compared at a time: 32 MB of float32, so that a million items do not fill the memory.
+# Scores that a model is asked for at a time: 32 MB of float32.
 _MAX_CELLS = 8_000_000
+# Scores that are copied and compared at a time: 2 MB, which stay in a core's cache.
+_MAX_COMPARED = 500_000
+
+_OF_ALL_ITEMS = ("log_loss", "coverage")
 
 
 class RankingEstimate(NamedTuple):
@@ -53,27 +56,35 @@ class RankingEstimate(NamedTuple):
 class RankingTask(Displayed):
     """Rank held-out items among all items that their users have not seen.
 
-    It is prepared once: a study ranks the same items after each epoch of each trial.
+    It is prepared once: a study ranks the same items after each epoch of each trial. Scores are
+    asked for so many users at a time that 8,000,000 of them, or those of one user, are in memory.
 
     Args:
         seen: Interactions whose items are no longer candidates, one or several: the training rows,
             and the validation rows when test rows are ranked.
-        held_out: The interactions to find. Those that are in ``seen`` are skipped.
-        n_sampled: Rank each held-out item among this many random items, 1 or above, instead of
-            all. It is a different metric, and it can order models differently.
+        held_out: The interactions to find. Those that are in ``seen`` are skipped and counted.
+        users: Codes of the users who are ranked; None for all with an item to find.
+        n_sampled: Rank each user's held-out items among this many random others, 1 or above,
+            instead of all. It is a different metric, and it can order models differently.
         seed: Seeds the draw of these items. It happens once, so that all models are ranked among
             the same ones.
 
     Attributes:
         n_items: The catalog's size.
         n_users: Users with an item to find.
-        facts: What a reader of the metrics must know: the kind of ranking, and counts.
+        facts: What a reader of the metrics must know: the kind of ranking, what becomes of ties,
+            and counts: `n_users_ranked`, `n_items`, `n_held_out_seen` (held-out interactions that
+            are in ``seen``), `n_users_without_others` (users who have no candidate beside their
+            held-out items, and are left out of the AUC).
 
     Raises:
-        InvalidArgument: If no held-out item is left, or ``n_sampled`` is out of its range.
+        InvalidArgument: If no held-out item is left, ``seen`` has other users or items, or
+            ``users`` or ``n_sampled`` is out of its range.
+        InvalidType: If ``users`` are no codes.
 
     Warns:
-        UserWarning: If ``n_sampled`` is given, for the reason above.
+        UserWarning: If ``n_sampled`` is given, for the reason above, or held-out interactions are
+            skipped.
 
     Example:
         >>> from hpolab import Interactions
@@ -93,45 +104,51 @@ class RankingTask(Displayed):
         *,
         seen: Interactions | Sequence[Interactions],
         held_out: Interactions,
+        users: NDArray[Any] | None = None,
         n_sampled: int | None = None,
         seed: int = 0,
     ) -> None:
-        from scipy.sparse import csr_matrix
-
-        sought = held_out.matrix()
-        taken = csr_matrix(sought.shape, dtype=sought.dtype)
-        for part in [seen] if isinstance(seen, Interactions) else seen:
-            taken = taken.maximum(part.matrix())
-        sought = (sought - sought.multiply(taken)).tocsr()
-        sought.eliminate_zeros()
-        sought.sort_indices()
-        users = np.flatnonzero(np.diff(sought.indptr))
-        if not len(users):
+        parts = [seen] if isinstance(seen, Interactions) else list(seen)
+        for part in parts:
+            held_out.check_same_ids(part, "seen")
+        self.n_items: int = held_out.n_items
+        taken, all_sought = _pairs(parts, self.n_items), _pairs([held_out], self.n_items)
+        sought = all_sought[~np.isin(all_sought, taken, assume_unique=True)]
+        n_held_out_seen = len(all_sought) - len(sought)
+        if users is not None:
+            codes = _user_codes(users, held_out.n_users)
+            sought = sought[np.isin(sought // self.n_items, codes)]
+        if not len(sought):
+            of_users = "" if users is None else f" of the {len(codes)} `users`"
             raise InvalidArgument(
-                "`held_out` must hold an item that its user has not seen, got none."
+                f"`held_out` must hold an item that its user has not seen, got none{of_users}."
             )
-        self.n_items: int = taken.shape[1]
-        self.n_users = len(users)
-        self._n_sampled = n_sampled
-        negatives = None
+        if n_held_out_seen:
+            warnings.warn(
+                f"{n_held_out_seen:,} of {len(all_sought):,} interactions of `held_out` are in "
+                "`seen`: they are not ranked.",
+                stacklevel=3,
+            )
         if n_sampled is not None:
-            users_of, items_of = (taken + sought).nonzero()
-            negatives = _sampler(n_sampled, replace(held_out, users=users_of, items=items_of))
-        rng = np.random.default_rng(seed)
-        self._chunks = []
-        for chunk in _parts(users, np.diff(sought.indptr)[users], self.n_items):
-            rows = _Chunk.of(chunk, taken[chunk], sought[chunk])
-            if negatives is not None and n_sampled is not None:
-                others = negatives.draw(rows.users[rows.rows], n_sampled, rng)
-                rows = rows.among(others)
-            self._chunks.append(rows)
+            _check_sampled(n_sampled)
+        self._n_sampled = n_sampled
+        self._chunks = [
+            _candidates(chunk, taken, self.n_items, n_sampled, seed)
+            for chunk in _by_users(sought, self.n_items)
+        ]
+        self.n_users = sum(len(chunk.users) for chunk in self._chunks)
+        self._most_held_out = max(int(chunk.counts.max()) for chunk in self._chunks)
         self.facts: dict[str, Any] = {
             "ranking": "all items that the user has not seen"
             if n_sampled is None
-            else f"the held-out item and {n_sampled} sampled ones",
-            "ties": "mid rank",
+            else f"the user's held-out items and {n_sampled} sampled others",
+            "ties": "expected over their orders",
             "n_users_ranked": self.n_users,
             "n_items": self.n_items,
+            "n_held_out_seen": n_held_out_seen,
+            "n_users_without_others": sum(
+                int((chunk.n_candidates == chunk.counts).sum()) for chunk in self._chunks
+            ),
         }
 
     def check_metric(self, name: str) -> str:
@@ -143,14 +160,21 @@ class RankingTask(Displayed):
 
         Raises:
             InvalidArgument: If there is no such metric, its cut is missing, below 1 or beyond the
-                candidates, or it needs all items and the candidates are sampled.
+                candidates, it needs all items and the candidates are sampled, or it needs others
+                than held-out items and no user has any.
         """
-        kind, cut = _parse(name)
-        n = self.n_items if self._n_sampled is None else self._n_sampled + 1
+        kind, cut = parse_metric(name)
+        n = self.n_items
+        if self._n_sampled is not None:
+            n = min(n, self._n_sampled + self._most_held_out)
         if math.isfinite(cut) and cut > n:
             raise InvalidArgument(f"`metric` must cut within the {n} candidates, got {name!r}.")
         if self._n_sampled is not None and kind in _OF_ALL_ITEMS:
             raise InvalidArgument(f"`metric` must not be {name!r} where candidates are sampled.")
+        if kind == "auc" and self.facts["n_users_without_others"] == self.n_users:
+            raise InvalidArgument(
+                "`metric` must not be 'auc' where no user has a candidate beside held-out items."
+            )
         return name
 
     def rank(self, scores: Scores, *, metrics: Sequence[str] = ()) -> Ranking:
@@ -165,17 +189,38 @@ class RankingTask(Displayed):
             Diverged: If a score is not finite.
             InvalidArgument: If scores are of another shape, or as `check_metric`.
         """
-        parsed = [_parse(self.check_metric(name)) for name in metrics]
+        parsed = [parse_metric(self.check_metric(name)) for name in metrics]
         n_top = max((int(cut) for kind, cut in parsed if kind == "coverage"), default=0)
         log_loss = any(kind == "log_loss" for kind, _ in parsed)
-        parts = [chunk.rank(scores, n_top, log_loss) for chunk in self._chunks]
-        users, ranks, n_candidates, log_losses, top = map(np.concatenate, zip(*parts, strict=True))
-        return Ranking(users, ranks, n_candidates, log_losses, top, self.n_items)
+        parts = [
+            chunk.rank(table, n_top, log_loss)
+            for chunks in self._batches()
+            for chunk, table in _with_scores(chunks, scores)
+        ]
+        users, better, tied, n_candidates, each, log_losses, top = map(
+            np.concatenate, zip(*parts, strict=True)
+        )
+        order, by_user = np.lexsort((better, users)), np.argsort(each)
+        return Ranking(
+            users=users[order],
+            better=better[order],
+            tied=tied[order],
+            n_candidates=n_candidates[order],
+            log_losses=log_losses[by_user],
+            top=top[by_user],
+            n_items=self.n_items,
+        )
 
     def estimate(self, scores: Scores, metrics: Sequence[str]) -> dict[str, RankingEstimate]:
         """Return metrics of some scores: name -> mean and standard error; see `rank`."""
         ranking = self.rank(scores, metrics=metrics)
         return {name: ranking.estimate(name) for name in metrics}
+
+    def _batches(self) -> Iterator[list[Candidates]]:
+        """Yield chunks whose scores stay within ``_MAX_CELLS`` together."""
+        n = max(1, _MAX_CELLS // (self.n_items * len(self._chunks[0].users)))
+        for first in range(0, len(self._chunks), n):
+            yield self._chunks[first : first + n]
 
     def _in_one_line(self) -> str:
         among = self.facts["ranking"]
@@ -186,24 +231,37 @@ class RankingTask(Displayed):
 class Ranking(Displayed):
     """The ranks of p held-out items of u users, and the metrics that follow from them.
 
+    Where candidates tie, a metric is its expected value over all their orders.
+
     Attributes:
         users: The user of each held-out item, (p,), sorted.
-        ranks: Its rank among the user's candidates, (p,), 1 for the best, rising by user.
+        better: How many of the user's candidates score higher, (p,), rising by user.
+        tied: How many score the same, the item itself included, (p,).
         n_candidates: How many candidates the user has, (p,).
         log_losses: (u,); NaN where it was not asked for.
-        top: Each user's best items, the best first, (u, n_top).
+        top: Each user's best candidates, the best first, of those that tie the first of the
+            catalog, (u, n_top); -1 where a user has fewer.
         n_items: The catalog's size.
     """
 
     users: Ints
-    ranks: Floats
+    better: Ints
+    tied: Ints
     n_candidates: Ints
     log_losses: Floats
     top: Ints
     n_items: int
 
+    @property
+    def ranks(self) -> Floats:
+        """The mid rank of each held-out item among the candidates, (p,), 1 for the best."""
+        ranks: Floats = self.better + (self.tied + 1) / 2
+        return ranks
+
     def metric(self, name: str) -> Floats:
         """Return a metric of each user with held-out items, (u,), in the order of users.
+
+        The AUC of a user who has no other candidate is NaN.
 
         Args:
             name: As `RankingTask.check_metric` but for coverage, which is no user's.
@@ -211,16 +269,22 @@ class Ranking(Displayed):
         Raises:
             InvalidArgument: If there is no such metric, or its cut is missing or below 1.
         """
-        kind, cut = _parse(name)
-        one_of("metric", kind, _BY_USER)
-        return _BY_USER[kind](self._by_user(), cut)
+        kind, cut = parse_metric(name)
+        one_of("metric", kind, METRICS_BY_USER)
+        ranks = TiedRanks.of(self.users, self.better, self.tied, self.n_candidates, self.log_losses)
+        # Rounding alone can take one out of its range.
+        return np.clip(METRICS_BY_USER[kind](ranks, cut), 0, None if kind == "log_loss" else 1)
 
     def estimate(self, name: str) -> RankingEstimate:
-        """Return a metric's mean over users, and its standard error; of coverage by jackknife."""
-        kind, cut = _parse(name)
+        """Return a metric's mean over users, and its standard error; of coverage by jackknife.
+
+        The AUC is that of users who have candidates beside their held-out items. Coverage counts
+        the items that `Recommender.recommend` would list.
+        """
+        kind, cut = parse_metric(name)
         if kind == "coverage":
             return _coverage(self.top[:, : int(cut)], self.n_items)
-        return _mean_of(self.metric(name))
+        return _mean_of(self.by_user(name))
 
     def difference(self, other: Ranking, name: str) -> RankingEstimate:
         """Return by how much a metric is above another model's on the same users.
@@ -260,23 +324,18 @@ class Ranking(Displayed):
         """Return what each user contributes to a metric, (u,), in the order of users.
 
         Their mean is the metric, also of coverage, which no user has alone: they are its jackknife
-        over users (Efron, "The Jackknife, the Bootstrap and Other Resampling Plans", 1982).
+        over users (Efron, "The Jackknife, the Bootstrap and Other Resampling Plans", 1982). Of the
+        AUC there are fewer where a user has no candidate beside the held-out items.
         """
-        kind, cut = _parse(name)
+        kind, cut = parse_metric(name)
         if kind != "coverage":
-            return self.metric(name)
+            by_user = self.metric(name)
+            return by_user[~np.isnan(by_user)] if kind == "auc" else by_user
         top = self.top[:, : int(cut)]
         lost, n = _lost_without(top, self.n_items), len(top)
         coverage = _coverage(top, self.n_items).mean
-        by_user: Floats = coverage + (n - 1) * (lost - lost.mean()) / self.n_items
-        return by_user
-
-    def _by_user(self) -> _ByUser:
-        _, starts, counts = np.unique(self.users, return_index=True, return_counts=True)
-        place = np.arange(len(self.users)) - np.repeat(starts, counts) + 1
-        return _ByUser(
-            self.ranks, place, starts, counts, self.n_candidates[starts], self.log_losses
-        )
+        of_each: Floats = coverage + (n - 1) * (lost - lost.mean()) / self.n_items
+        return of_each
 
     def _in_one_line(self) -> str:
         n = f"{len(self.ranks):,} held-out items of {len(self.top):,} users among {self.n_items:,}"
@@ -290,73 +349,6 @@ class Ranking(Displayed):
         return [said, TextTable(["metric", "mean over users", "standard error"], rows)]
 
 
-@dataclass(frozen=True)
-class _ByUser:
-    """The ranks (p,) of u users.
-
-    Attributes:
-        ranks: (p,) rising within a user.
-        place: (p,) 1 for the user's best held-out item, 2 for the next.
-        starts: (u,) where a user's ranks begin.
-        counts: (u,) how many they are.
-        n_candidates: (u,).
-        log_losses: (u,).
-    """
-
-    ranks: Floats
-    place: Ints
-    starts: Ints
-    counts: Ints
-    n_candidates: Ints
-    log_losses: Floats
-
-    def total(self, values: Floats) -> Floats:
-        """Return the sum of (p,) values over each user's held-out items, (u,)."""
-        total: Floats = np.add.reduceat(values, self.starts)
-        return total
-
-
-def _hit_rate(of: _ByUser, cut: float) -> Floats:
-    return (of.ranks[of.starts] <= cut).astype(np.float64)
-
-
-def _recall(of: _ByUser, cut: float) -> Floats:
-    return of.total((of.ranks <= cut).astype(np.float64)) / of.counts
-
-
-def _precision(of: _ByUser, cut: float) -> Floats:
-    return of.total((of.ranks <= cut).astype(np.float64)) / cut
-
-
-def _ndcg(of: _ByUser, cut: float) -> Floats:
-    gains = np.where(of.ranks <= cut, 1 / np.log2(of.ranks + 1), 0.0)
-    best = np.cumsum(1 / np.log2(np.arange(1, of.counts.max() + 1) + 1))
-    ndcg: Floats = of.total(gains) / best[np.minimum(of.counts, int(cut)) - 1]
-    return ndcg
-
-
-def _map(of: _ByUser, cut: float) -> Floats:
-    precision_there = np.where(of.ranks <= cut, of.place / of.ranks, 0.0)
-    return of.total(precision_there) / np.minimum(of.counts, cut)
-
-
-def _mrr(of: _ByUser, cut: float) -> Floats:
-    first = of.ranks[of.starts]
-    return np.where(first <= cut, 1 / first, 0.0)
-
-
-def _auc(of: _ByUser, cut: float) -> Floats:
-    # Mann-Whitney: of the sum of ranks is left what the held-out items have over all others.
-    n_others = of.n_candidates - of.counts
-    above = of.total(of.ranks) - of.counts * (of.counts + 1) / 2
-    with np.errstate(invalid="ignore"):  # a user who has left nothing out
-        return 1 - above / (of.counts * n_others)
-
-
-def _log_loss(of: _ByUser, cut: float) -> Floats:
-    return of.log_losses
-
-
 def _mean_of(values: Floats) -> RankingEstimate:
     error = values.std(ddof=1) / math.sqrt(len(values)) if len(values) > 1 else math.nan
     return RankingEstimate(float(values.mean()), float(error))
@@ -364,7 +356,7 @@ def _mean_of(values: Floats) -> RankingEstimate:
 
 def _coverage(top: Ints, n_items: int) -> RankingEstimate:
     """Return the part of the catalog that is in any user's best items."""
-    counts = np.bincount(top.ravel(), minlength=n_items)
+    counts = _times_listed(top, n_items)
     lost = _lost_without(top, n_items)
     error = math.sqrt((len(top) - 1) / len(top) * float(((lost - lost.mean()) ** 2).sum()))
     return RankingEstimate(float((counts > 0).mean()), error / n_items)
@@ -372,132 +364,117 @@ def _coverage(top: Ints, n_items: int) -> RankingEstimate:
 
 def _lost_without(top: Ints, n_items: int) -> Ints:
     """Return how many items each user (u,) takes along if left out: nobody else was given them."""
-    counts = np.bincount(top.ravel(), minlength=n_items)
-    lost: Ints = (counts[top] == 1).sum(axis=1)
+    counts = _times_listed(top, n_items)
+    lost: Ints = ((top >= 0) & (counts[top] == 1)).sum(axis=1)
     return lost
 
 
-_BY_USER: Mapping[str, Callable[[_ByUser, float], Floats]] = {
-    "hr": _hit_rate,
-    "recall": _recall,
-    "precision": _precision,
-    "ndcg": _ndcg,
-    "map": _map,
-    "mrr": _mrr,
-    "auc": _auc,
-    "log_loss": _log_loss,
-}
-
-RANKING_METRICS: tuple[str, ...] = (*_BY_USER, "coverage")
-"""What is known of ranks: part of users with a hit, recall, precision, NDCG with binary relevance
-(Järvelin and Kekäläinen 2002), average precision over ``min(k, held-out items)``, reciprocal rank
-of the first hit, area under the ROC curve, log loss of ``sigmoid(score)`` over all candidates, and
-the part of the catalog in anybody's best k."""
-
-LOWER_IS_BETTER = frozenset(["log_loss"])
-
-_CUT_OR_NOT, _UNCUT = ("mrr",), ("auc", "log_loss")
-_OF_ALL_ITEMS = ("log_loss", "coverage")
+def _times_listed(top: Ints, n_items: int) -> Ints:
+    return np.bincount(top[top >= 0], minlength=n_items)
 
 
-@dataclass(frozen=True)
-class _Chunk:
-    """Some users, with what they have seen and what is sought of them.
-
-    Attributes:
-        users: (b,).
-        seen: (rows, items) of the table (b, n_items) to strike out.
-        rows: The row of each of the p held-out items, (p,), rising.
-        items: The item, (p,).
-        n_candidates: (p,).
-        n_items: The catalog's size.
-        others: Sampled candidates beside it, (p, n); None for all.
-    """
+class _Sought(NamedTuple):
+    """Some users, by falling counts, with the pairs that are sought of them, user by user."""
 
     users: Ints
-    seen: tuple[Ints, Ints]
-    rows: Ints
-    items: Ints
-    n_candidates: Ints
-    n_items: int
-    others: Ints | None = None
+    counts: Ints
+    pairs: Ints
 
-    @classmethod
-    def of(cls, users: Ints, taken: Any, sought: Any) -> _Chunk:
-        rows = np.repeat(np.arange(len(users)), np.diff(sought.indptr))
-        return cls(
-            users=users,
-            seen=(np.repeat(np.arange(len(users)), np.diff(taken.indptr)), taken.indices),
-            rows=rows,
-            items=sought.indices.astype(np.int64),
-            n_candidates=(taken.shape[1] - np.diff(taken.indptr)).astype(np.int64)[rows],
-            n_items=taken.shape[1],
+
+def _pairs(parts: Sequence[Interactions], n_items: int) -> Ints:
+    """Return user * n_items + item of all rows, sorted, each once."""
+    pairs = [part.users * n_items + part.items for part in parts]
+    together = np.sort(np.concatenate([np.empty(0, np.int64), *pairs]))
+    # Not by `np.unique`, which takes ten times as long from NumPy 2.3 on.
+    is_new = np.append(together[:1] >= 0, together[1:] != together[:-1])
+    distinct: Ints = together[is_new]
+    return distinct
+
+
+def _by_users(sought: Ints, n_items: int) -> Iterator[_Sought]:
+    """Yield users in parts whose scores stay within ``_MAX_COMPARED``."""
+    of_users = sought // n_items
+    starts = np.flatnonzero(np.append(True, of_users[1:] != of_users[:-1]))
+    users, counts = of_users[starts], np.diff(np.append(starts, len(sought)))
+    n = max(1, _MAX_COMPARED // n_items)
+    for first in range(0, len(users), n):
+        order = first + np.argsort(-counts[first : first + n], kind="stable")
+        pairs = sought[_ranges(starts[order], counts[order])]
+        yield _Sought(users[order], counts[order], pairs)
+
+
+def _candidates(
+    sought: _Sought, taken: Ints, n_items: int, n_sampled: int | None, seed: int
+) -> Candidates:
+    """Return some users with their candidates.
+
+    Args:
+        sought: The users.
+        taken: The pairs of all users that are no candidates, sorted.
+        n_items: The catalog's size.
+        n_sampled: How many candidates are drawn for each user; None for all.
+        seed: Seeds the draw, for each user by itself.
+    """
+    users, counts, pairs = sought
+    first, stop = (np.searchsorted(taken, (users + more) * n_items) for more in (0, 1))
+    begins = (np.arange(len(users)) - users) * n_items  # pair + begin of its user: its cell
+    others = None
+    n_candidates = n_items - (stop - first)
+    if n_sampled is not None:
+        others = np.full((len(users), n_sampled), -1)
+        owned = np.split(pairs, np.cumsum(counts)[:-1])
+        for row, (user, own) in enumerate(zip(users, owned, strict=True)):
+            known = np.union1d(own, taken[first[row] : stop[row]]) - user * n_items
+            drawn = draw_others(known, n_items, n_sampled, np.random.default_rng((seed, user)))
+            others[row, : len(drawn)] = drawn + row * n_items
+        n_candidates = counts + (others >= 0).sum(axis=1)
+    return Candidates(
+        users=users,
+        counts=counts,
+        held_out=pairs + np.repeat(begins, counts),
+        seen=taken[_ranges(first, stop - first)] + np.repeat(begins, stop - first),
+        n_candidates=n_candidates,
+        n_items=n_items,
+        others=others,
+    )
+
+
+def _with_scores(
+    chunks: Sequence[Candidates], scores: Scores
+) -> Iterator[tuple[Candidates, NDArray[Any]]]:
+    """Yield chunks of users with their scores, which are asked for together."""
+    users = np.concatenate([chunk.users for chunk in chunks])
+    table = np.asarray(scores(users))
+    expected = (len(users), chunks[0].n_items)
+    if table.shape != expected:
+        raise InvalidArgument(
+            f"`scores` must return an array of shape {expected}, got {table.shape}."
         )
+    stops = np.cumsum([len(chunk.users) for chunk in chunks])
+    return zip(chunks, np.split(table, stops[:-1]), strict=True)
 
-    def among(self, others: Ints) -> _Chunk:
-        return replace(
-            self, others=others, n_candidates=np.full(len(self.rows), others.shape[1] + 1)
+
+def _ranges(starts: Ints, lengths: Ints) -> Ints:
+    """Return start, start + 1, ... of each length, one after another."""
+    before = np.cumsum(lengths) - lengths
+    ranges: Ints = np.arange(lengths.sum()) + np.repeat(starts - before, lengths)
+    return ranges
+
+
+def _user_codes(users: Any, n_users: int) -> Ints:
+    codes = np.asarray(users)
+    if codes.dtype.kind not in "iu" or codes.ndim != 1:
+        raise InvalidType(
+            f"`users` must be codes of users, integers of shape (n,), got {codes.dtype} of shape "
+            f"{codes.shape}."
         )
-
-    def rank(
-        self, scores: Scores, n_top: int, log_loss: bool
-    ) -> tuple[Ints, Floats, Ints, Floats, Ints]:
-        """Return users, ranks and candidates of held-out items; log losses and best of users."""
-        table = np.array(scores(self.users))  # a copy: what was seen is struck out in it
-        if table.shape != (len(self.users), self.n_items):
-            raise InvalidArgument(
-                f"`scores` must return an array of shape ({len(self.users)}, {self.n_items}), got "
-                f"{table.shape}."
-            )
-        if not np.isfinite(table).all():
-            raise Diverged("`scores` must be finite, got NaN or infinity.")
-        table[self.seen] = -np.inf
-        mine = table[self.rows, self.items][:, None]
-        if self.others is not None:
-            candidates = np.concatenate([mine, table[self.rows[:, None], self.others]], axis=1)
-        else:
-            candidates = table if len(self.rows) == len(table) else table[self.rows]
-        ranks = _mid_ranks(candidates, mine)
-        order = np.lexsort((ranks, self.rows))
-        return (
-            self.users[self.rows],
-            ranks[order],
-            self.n_candidates,
-            self._log_losses(table) if log_loss else np.full(len(table), np.nan),
-            _best(table, n_top),
-        )
-
-    def _log_losses(self, table: NDArray[Any]) -> Floats:
-        # -log sigmoid(s) where an item is sought, -log(1 - sigmoid(s)) where it is not.
-        found = np.bincount(self.rows, table[self.rows, self.items], minlength=len(table))
-        total = np.logaddexp(0, table, dtype=np.float64).sum(axis=1) - found
-        first = np.searchsorted(self.rows, np.arange(len(table)))
-        losses: Floats = total / self.n_candidates[first]
-        return losses
+    outside = codes[(codes < 0) | (codes >= n_users)]
+    if len(outside):
+        raise InvalidArgument(f"`users` must be codes of 0 to {n_users - 1}, got {outside[0]}.")
+    return codes
 
 
-def _best(table: NDArray[Any], n: int) -> Ints:
-    """Return the columns of each row's n largest values, the largest first."""
-    if n == 0:
-        return np.empty((len(table), 0), np.int64)
-    return np.argpartition(-table, range(n), axis=1)[:, :n]
-
-
-def _mid_ranks(candidates: NDArray[Any], mine: NDArray[Any]) -> Floats:
-    # Summed in 32 bits: half the time of `count_nonzero`, which counts in 64.
-    better = (candidates > mine).sum(axis=1, dtype=np.int32)
-    no_worse = (candidates >= mine).sum(axis=1, dtype=np.int32)
-    ranks: Floats = (better + no_worse + 1) / 2
-    return ranks
-
-
-def _parts(users: Ints, n_held: Ints, n_items: int) -> Iterator[Ints]:
-    """Return users in parts whose scores and comparisons stay within ``_MAX_CELLS``."""
-    cells = np.cumsum(n_held) * n_items
-    return iter(np.split(users, np.flatnonzero(np.diff(cells // _MAX_CELLS)) + 1))
-
-
-def _sampler(n_sampled: int, taken: Interactions) -> NegativeSampler:
+def _check_sampled(n_sampled: int) -> None:
     check_count("n_sampled", n_sampled)
     warnings.warn(
         f"Metrics over {n_sampled} sampled candidates can order models differently from the same "
@@ -505,48 +482,3 @@ def _sampler(n_sampled: int, taken: Interactions) -> NegativeSampler:
         "they are to be compared with published ones.",
         stacklevel=4,
     )
-    return NegativeSampler(taken)
-
-
-def _parse(name: str) -> tuple[str, float]:
-    kind, at, cut = name.partition("@")
-    _check_kind(name, kind)
-    if not at and kind in (*_CUT_OR_NOT, *_UNCUT):
-        return kind, math.inf
-    if not cut.isdigit() or int(cut) < 1 or kind in _UNCUT:
-        raise InvalidArgument(
-            "`metric` must be such as 'ndcg@10', with a cut of 1 or above, or 'mrr', 'auc', "
-            f"'log_loss', got {name!r}."
-        )
-    return kind, float(cut)
-
-
-# What other libraries and papers call them.
-_OTHER_NAMES = {
-    **dict.fromkeys(("hit", "hits", "hit_rate", "hitrate", "hit_ratio", "hitratio"), "hr"),
-    **dict.fromkeys(("rr", "reciprocal_rank", "mean_reciprocal_rank"), "mrr"),
-    **dict.fromkeys(("ap", "average_precision", "mean_average_precision"), "map"),
-    **dict.fromkeys(("dcg", "normalized_dcg"), "ndcg"),
-    **dict.fromkeys(("prec", "p"), "precision"),
-    **dict.fromkeys(("rec", "r"), "recall"),
-    **dict.fromkeys(("roc_auc", "auroc", "gauc"), "auc"),
-    **dict.fromkeys(("logloss", "bce", "binary_logloss"), "log_loss"),
-    **dict.fromkeys(("item_coverage", "catalog_coverage", "cov"), "coverage"),
-}
-
-
-def _check_kind(name: str, kind: str) -> None:
-    """Refuse an unknown metric with the one that was probably meant, its cut included."""
-    if kind in RANKING_METRICS:
-        return
-    plain = kind.lower().strip().replace(" ", "_").replace("-", "_")
-    letters = plain.rstrip("0123456789").rstrip("_")
-    near = get_close_matches(letters, RANKING_METRICS, n=1, cutoff=0.5)
-    meant = _OTHER_NAMES.get(plain) or _OTHER_NAMES.get(letters) or next(iter(near), None)
-    known = ", ".join(repr(each) for each in sorted(RANKING_METRICS))
-    question = ""
-    if meant is not None:
-        cut = name.partition("@")[2] or plain[len(letters) :].strip("_")
-        whole = f"{meant}@{cut}" if cut and meant not in _UNCUT else meant
-        question = f" Did you mean {whole!r}?"
-    raise InvalidArgument(f"`metric` must be one of {known}, got {name!r}.{question}")

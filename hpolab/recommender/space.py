@@ -32,6 +32,7 @@ _REVISITED = (
     "Rendle et al. 2020, 'Neural collaborative filtering vs. matrix factorization revisited'"
 )
 _IALS = "Rendle et al. 2022, 'Revisiting the performance of iALS', arXiv:2110.14037"
+_KOREN = "Koren 2010, 'Factor in the neighbors', ACM TKDD"
 _SSM = "Wu et al. 2022 (arXiv:2201.02327): softmax gains with more negatives"
 _WINDOW = "Verachtert et al. 2022, 'Are we forgetting something?', CEUR-WS 3228, paper 1"
 _SASREC = "Kang and McAuley 2018 (SASRec, arXiv:1808.09781), section IV"
@@ -55,6 +56,7 @@ def recommender_space(
     ``last_days_popularity``  days
     ``ease``                  l2
     ``item_knn``              n_neighbors, shrink, similarity
+    ``rating_bias``           item_damping, user_damping
     ``als``                   factors, regularization, alpha
     ``bpr_implicit``          factors, learning_rate, regularization
     ``logistic_mf``           factors, learning_rate, regularization
@@ -76,8 +78,8 @@ def recommender_space(
     Args:
         trainer: One of `RECOMMENDERS`.
         loss: "bce", "bpr", "sampled_softmax" or "softmax", or several of them, which makes the
-            loss a parameter; None for the trainer's own, the first of its `RECOMMENDER_LOSSES`.
-            Only for the last seven, as ``optimizer``.
+            loss a parameter; "mse" to predict ratings; None for the trainer's own, the first of its
+            `RECOMMENDER_LOSSES`. Only for the last seven, as ``optimizer``.
         optimizer: One of `OPTIMIZERS` or several, which makes the optimizer a parameter.
 
     Raises:
@@ -116,10 +118,8 @@ def recommender_space(
 
 def _loss_space(trainer: str, loss: str) -> SearchSpace:
     fixed = SearchSpace({"loss": loss})
-    if loss == "softmax":
-        return fixed
     rows = _N_NEGATIVES_OF_SASREC if trainer == "sasrec" else _N_NEGATIVES
-    return fixed | space_of({"n_negatives": rows[loss]})
+    return fixed | space_of({"n_negatives": rows[loss]}) if loss in rows else fixed
 
 
 def _factors(default: int, source: str = _IMPLICIT) -> Row:
@@ -198,6 +198,18 @@ _TRAINERS: Mapping[str, Mapping[str, Any]] = {
             f"{_KNN}: its feature weightings; {_ML100K}",
         ),
     },
+    "rating_bias": {
+        "item_damping": Row(
+            (0.1, 100.0, "log"),
+            25.0,
+            f"around the default of {_KOREN}, section 2.1",
+        ),
+        "user_damping": Row(
+            (0.1, 100.0, "log"),
+            10.0,
+            f"around the default of {_KOREN}, section 2.1",
+        ),
+    },
     "als": {
         "factors": _factors(64, _ML100K),
         "regularization": Row(
@@ -261,11 +273,11 @@ RECOMMENDERS: tuple[str, ...] = tuple(_TRAINERS)
 """The trainers that `recommender_space` knows."""
 
 RECOMMENDER_LOSSES: Mapping[str, tuple[str, ...]] = {
-    "mf": ("bpr", "bce", "sampled_softmax", "softmax"),
+    "mf": ("bpr", "bce", "sampled_softmax", "softmax", "mse"),
     # The full softmax of a network would compute it for every item in every row.
     "neumf": ("bce", "bpr", "sampled_softmax"),
-    "fm": ("bpr", "bce", "sampled_softmax", "softmax"),
-    "deepfm": ("bce", "bpr", "sampled_softmax"),
+    "fm": ("bpr", "bce", "sampled_softmax", "softmax", "mse"),
+    "deepfm": ("bce", "bpr", "sampled_softmax", "mse"),
     "two_tower": ("sampled_softmax", "bce", "bpr", "softmax"),
     "lightgcn": ("bpr", "bce", "sampled_softmax", "softmax"),
     "sasrec": ("softmax", "sampled_softmax", "bce"),

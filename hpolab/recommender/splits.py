@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from hpolab.display import Displayed
-from hpolab.errors import InvalidArgument
+from hpolab.errors import InvalidArgument, check_count
 from hpolab.keywords import checks_keywords
 from hpolab.logs import get_logger
+from hpolab.recommender.filters import k_core as core_of
 from hpolab.seeding import check_seed
 from hpolab.tables import TextTable
 
@@ -35,10 +36,28 @@ class Splits(Displayed):
         valid: Steers a trial: pruning and early stopping read it.
         test: Used only by the final confirmation.
         score: Ranks trials. If it is None, `valid` does.
+        min_history: Rows in `train` that a user needs to be scored. Users with fewer are left out
+            of a trial's metrics and reported apart, as a model that has learned nothing about them
+            can only be judged by luck. 0 scores everybody.
         facts: What a reader of results must know about the split: its name, settings and counts.
             The splits below have `n_users`, `n_items`, `n_train`, `n_valid`, `n_test`,
-            `n_duplicates` (rows dropped as interactions were encoded), `n_items_only_held_out`
-            (items without a row in `train`: candidates all the same, mostly never found).
+            `n_duplicates` and `n_below` (rows dropped as interactions were encoded), `k_core`,
+            `n_items_only_held_out` (items without a row in `train`: candidates all the same, mostly
+            never found).
+
+    Raises:
+        InvalidArgument: If the parts differ in their users or items, as where each was encoded by
+            itself, or ``min_history`` is below 0.
+
+    Example:
+        Parts that come as files of their own share the codes of one:
+
+        >>> from hpolab import Interactions
+        >>> train = Interactions.of(["ann", "bob", "bob"], ["x", "y", "z"])
+        >>> valid = Interactions.of(["ann"], ["z"], like=train)
+        >>> test = Interactions.of(["bob", "eve"], ["x", "x"], like=train)
+        >>> Splits(train, valid, test)
+        <Splits: train 3, valid 1, test 1 interactions of 2 users x 3 items>
     """
 
     train: Interactions
@@ -46,34 +65,49 @@ class Splits(Displayed):
     test: Interactions
     score: Interactions | None = None
     facts: Mapping[str, Any] = field(default_factory=dict)
+    min_history: int = 1
 
     def __post_init__(self) -> None:
+        check_count("min_history", self.min_history, low=0)
+        for name, part in self._named():
+            self.train.check_same_ids(part, name)
         unseen = self._unseen()
         if unseen:
             _logger.info(f"{unseen}.")
 
     @property
-    def n_unseen_users(self) -> dict[str, int]:
-        """Part -> its users without an interaction in `train`, from whom nothing is learned."""
+    def n_cold_users(self) -> dict[str, int]:
+        """Part -> its users with fewer than `min_history` interactions in `train`."""
         return {
-            name: len(np.setdiff1d(part.users, self.train.users))
+            name: len(np.setdiff1d(part.users, self.warm_users()))
             for name, part in self._named()
             if name != "train"
         }
 
+    def warm_users(self, trained_on: Interactions | None = None) -> NDArray[np.int64]:
+        """Return the codes of users with `min_history` rows, sorted.
+
+        Args:
+            trained_on: What the model has learned from; None for `train`.
+        """
+        rows = self.train if trained_on is None else trained_on
+        counts = np.bincount(rows.users, minlength=rows.n_users)
+        return np.flatnonzero(counts >= self.min_history)
+
     def _unseen(self) -> str:
-        """Return who is scored without having trained, in words; "" for nobody."""
-        unseen = self.n_unseen_users
+        """Return who is left out for want of a history, in words; "" for nobody."""
+        cold = self.n_cold_users
         said = [
-            f"{unseen[name]:,} of {_n_known(part)[0]:,} users in `{name}`"
+            f"{cold[name]:,} of {_n_known(part)[0]:,} users in `{name}`"
             for name, part in self._named()
-            if unseen.get(name)
+            if cold.get(name)
         ]
         if not said:
             return ""
+        needed = "no" if self.min_history == 1 else f"fewer than {self.min_history}"
         return (
-            f"{' and '.join(said)} have no interaction in `train`: they are scored, although "
-            "nothing was learned from them"
+            f"{' and '.join(said)} have {needed} interactions in `train`: they are left out of the "
+            "metrics and reported apart"
         )
 
     def _in_one_line(self) -> str:
@@ -100,7 +134,9 @@ class Splits(Displayed):
 
 
 @checks_keywords()
-def leave_last_out(interactions: Interactions, *, seed: int = 0) -> Splits:
+def leave_last_out(
+    interactions: Interactions, *, k_core: int | None = None, min_history: int = 1, seed: int = 0
+) -> Splits:
     """Hold out each user's last interaction for test, and the one before it to validate on.
 
     A user with fewer than three interactions has all of them in `train`. Rows of one user with the
@@ -108,6 +144,9 @@ def leave_last_out(interactions: Interactions, *, seed: int = 0) -> Splits:
 
     Args:
         interactions: If they have no timestamps, the order of the rows counts as time.
+        k_core: Leave out users and items with fewer interactions before the split, as the function
+            `k_core` does; None for none.
+        min_history: Rows in `train` that a user needs to be scored; see `Splits`.
         seed: Seeds the order of ties.
 
     Returns:
@@ -125,6 +164,7 @@ def leave_last_out(interactions: Interactions, *, seed: int = 0) -> Splits:
         >>> data.item_ids[splits.test.items], data.item_ids[splits.valid.items]
         (array([3]), array([1]))
     """
+    interactions = _core(interactions, k_core)
     times = _times(interactions)
     # Last by user, then by time, then at random.
     order = np.lexsort((_draw(len(interactions), seed), times, interactions.users))
@@ -142,7 +182,9 @@ def leave_last_out(interactions: Interactions, *, seed: int = 0) -> Splits:
     return _in_parts(
         interactions,
         part,
+        min_history,
         split="leave last out",
+        k_core=k_core,
         seed=seed,
         n_users_held_out=int((part == 2).sum()),
         n_users_too_short=int(((counts > 0) & (counts < 3)).sum()),
@@ -151,7 +193,14 @@ def leave_last_out(interactions: Interactions, *, seed: int = 0) -> Splits:
 
 
 @checks_keywords()
-def split_by_time(interactions: Interactions, *, valid: float = 0.1, test: float = 0.1) -> Splits:
+def split_by_time(
+    interactions: Interactions,
+    *,
+    valid: float = 0.1,
+    test: float = 0.1,
+    k_core: int | None = None,
+    min_history: int = 1,
+) -> Splits:
     """Split at two moments for all users: what comes last is for test, as in production.
 
     All rows at the exact moment of a cut go to the earlier part.
@@ -160,6 +209,9 @@ def split_by_time(interactions: Interactions, *, valid: float = 0.1, test: float
         interactions: With timestamps.
         valid: The part of the rows to validate on.
         test: The part of the rows to test on.
+        k_core: Leave out users and items with fewer interactions before the split, as the function
+            `k_core` does; None for none.
+        min_history: Rows in `train` that a user needs to be scored; see `Splits`.
 
     Raises:
         InvalidArgument: If there are no timestamps, or a part is out of its range or empty.
@@ -170,16 +222,26 @@ def split_by_time(interactions: Interactions, *, valid: float = 0.1, test: float
             "`Interactions.from_frame(frame, timestamp=...)`."
         )
     _check_parts(valid, test)
-    times = np.sort(interactions.timestamps)
+    interactions = _core(interactions, k_core)
+    moments = _times(interactions)
+    times = np.sort(moments)
     first_cut = times[int(len(times) * (1 - valid - test)) - 1]
     second_cut = times[int(len(times) * (1 - test)) - 1]
-    part = np.searchsorted(np.array([first_cut, second_cut]), interactions.timestamps, side="left")
-    return _in_parts(interactions, part, split="by time", valid=valid, test=test)
+    part = np.searchsorted(np.array([first_cut, second_cut]), moments, side="left")
+    return _in_parts(
+        interactions, part, min_history, split="by time", valid=valid, test=test, k_core=k_core
+    )
 
 
 @checks_keywords()
 def split_users_by_ratio(
-    interactions: Interactions, *, valid: float = 0.1, test: float = 0.2, seed: int = 0
+    interactions: Interactions,
+    *,
+    valid: float = 0.1,
+    test: float = 0.2,
+    k_core: int | None = None,
+    min_history: int = 1,
+    seed: int = 0,
 ) -> Splits:
     """Draw a part of each user's interactions at random, without regard to time.
 
@@ -190,12 +252,16 @@ def split_users_by_ratio(
         interactions: The interactions.
         valid: The part of a user's rows to validate on.
         test: The part of a user's rows to test on.
+        k_core: Leave out users and items with fewer interactions before the split, as the function
+            `k_core` does; None for none.
+        min_history: Rows in `train` that a user needs to be scored; see `Splits`.
         seed: Seeds the draw.
 
     Raises:
         InvalidArgument: If a part is out of its range or empty.
     """
     _check_parts(valid, test)
+    interactions = _core(interactions, k_core)
     order = np.lexsort((_draw(len(interactions), seed), interactions.users))
     users = interactions.users[order]
     places = _places_from_the_end(users)
@@ -204,10 +270,17 @@ def split_users_by_ratio(
     n_valid = np.minimum(np.round(valid * counts), counts - 1 - n_test)
     part = np.empty(len(order), np.int64)
     part[order] = np.where(places < n_test, 2, np.where(places < n_test + n_valid, 1, 0))
-    return _in_parts(interactions, part, split="users by ratio", valid=valid, test=test, seed=seed)
+    facts = {"valid": valid, "test": test, "k_core": k_core, "seed": seed}
+    return _in_parts(interactions, part, min_history, split="users by ratio", **facts)
 
 
-def _in_parts(interactions: Interactions, part: NDArray[Any], **facts: Any) -> Splits:
+def _core(interactions: Interactions, k: int | None) -> Interactions:
+    return interactions if k is None else core_of(interactions, k)
+
+
+def _in_parts(
+    interactions: Interactions, part: NDArray[Any], min_history: int, **facts: Any
+) -> Splits:
     train, valid, test = (interactions.rows(np.flatnonzero(part == i)) for i in range(3))
     for name, rows in (("train", train), ("valid", valid), ("test", test)):
         if not len(rows):
@@ -219,9 +292,10 @@ def _in_parts(interactions: Interactions, part: NDArray[Any], **facts: Any) -> S
         "n_users": interactions.n_users,
         "n_items": interactions.n_items,
         "n_duplicates": interactions.n_duplicates,
+        "n_below": interactions.n_below,
         "n_items_only_held_out": len(np.setdiff1d(interactions.items, train.items)),
     }
-    return Splits(train, valid, test, facts=facts)
+    return Splits(train, valid, test, facts=facts, min_history=min_history)
 
 
 def _check_parts(valid: float, test: float) -> None:

@@ -43,6 +43,26 @@ class RecommenderTraining(abc.ABC):
             Float32 or float64 (b, n_items), which the caller may change.
         """
 
+    def predict(self, users: NDArray[Any], items: NDArray[Any]) -> NDArray[Any]:
+        """Return the ratings that some users would give to some items.
+
+        A trainer that learns from ratings overrides it.
+
+        Args:
+            users: User codes, int64 (n,).
+            items: Item codes, int64 (n,).
+
+        Returns:
+            (n,), within the range of the ratings trained on.
+
+        Raises:
+            InvalidArgument: If it predicts none.
+        """
+        raise InvalidArgument(
+            "`metric` must be a ranking metric, such as 'ndcg@10', for a model that predicts no "
+            f"ratings, got one of {type(self).__name__}."
+        )
+
     def with_history(self, rows: Interactions) -> RecommenderTraining:
         """Return the same model, which scores users by what they took in ``rows``.
 
@@ -84,10 +104,15 @@ class RecommenderTrainer(abc.ABC):
         name: Its name in messages.
         max_epochs: The most epochs that a training can use; None if the user decides. It is 1 for
             a model with a closed form.
+        reads_ratings: Whether every training learns from `Interactions.ratings`. Trainers of torch
+            do with the loss "mse" alone.
+        reads_weights: Whether it learns from `Interactions.weights`.
     """
 
     name: str
     max_epochs: int | None = None
+    reads_ratings: bool = False
+    reads_weights: bool = False
 
     @abc.abstractmethod
     def start(

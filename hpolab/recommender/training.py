@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, final
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, NamedTuple, final
 
+import numpy as np
 import torch
 
 from hpolab.errors import InvalidArgument, check_count, one_of
-from hpolab.recommender.losses import SAMPLED_LOSSES, full_softmax
+from hpolab.recommender.losses import SAMPLED_LOSSES, full_softmax, mse
 from hpolab.recommender.models import MODELS
 from hpolab.recommender.negatives import NegativeSampler
 from hpolab.recommender.space import RECOMMENDER_LOSSES
@@ -18,6 +20,7 @@ from hpolab.recommender.trainer import (
     number_param,
 )
 from hpolab.seeding import derive_seed
+from hpolab.torch.batches import WeightedTargets
 from hpolab.torch.build import build_optimizer, build_schedule
 from hpolab.torch.data import open_split
 from hpolab.torch.rng import order_seed, seeded
@@ -44,6 +47,8 @@ _SAME_IF_SPARSE = ("sgd",)
 # of 64 takes on one CPU thread, dense and sparse: 1.2 and 0.7 ms for 2^20 numbers, 43 and 0.9 for
 # 2^24.
 _SPARSE_FROM = 2**20
+# Ratings predicted at a time.
+_MAX_PREDICTED = 2**16
 
 
 @final
@@ -59,6 +64,10 @@ class TorchRecommenderTrainer(RecommenderTrainer):
     Parameters are those of `recommender_space`; `hidden` may also be the widths of all hidden
     layers.
 
+    With the loss "mse" ratings are predicted, as their mean over `train` and a model of what is
+    left; predictions are drawn into the range of the ratings trained on. Rows that have weights
+    count by them in every loss, as if their mean were 1.
+
     Args:
         model: "mf", "neumf", "fm", "deepfm", "two_tower" or "lightgcn". Side features are read by
             "fm", "deepfm" and "two_tower".
@@ -67,6 +76,8 @@ class TorchRecommenderTrainer(RecommenderTrainer):
     Raises:
         InvalidArgument: If the model is unknown.
     """
+
+    reads_weights = True
 
     def __init__(self, model: str, *, device: str | torch.device = "cpu") -> None:
         self.name = one_of("model", model, MODELS)
@@ -86,7 +97,7 @@ class TorchRecommenderTrainer(RecommenderTrainer):
         batch_size = count_param(params, "batch_size")
         model = self._new_model(params, train).to(self._device)
         optimizer = build_optimizer(params, model)
-        rows = open_split("train", (train.users, train.items), self._device)
+        rows = open_split("train", _columns(train, loss), self._device)
         schedule = build_schedule(
             params,
             optimizer,
@@ -102,6 +113,7 @@ class TorchRecommenderTrainer(RecommenderTrainer):
             batch_size=batch_size,
             loss=self._new_loss(loss, params, train, drawing),
             embedding_l2=number_param(params, "embedding_l2", at_least=0.0),
+            ratings=_RatingScale.of(train) if loss == "mse" else None,
         )
 
     def seeded(self, seed: int) -> AbstractContextManager[None]:
@@ -125,9 +137,11 @@ class TorchRecommenderTrainer(RecommenderTrainer):
         params: Mapping[str, Any],
         train: Interactions,
         drawing: torch.Generator,
-    ) -> _FullLoss | _SampledLoss:
+    ) -> _FullLoss | _SampledLoss | _RatingLoss:
         if loss == "softmax":
             return _FullLoss()
+        if loss == "mse":
+            return _RatingLoss()
         n_negatives = count_param(params, "n_negatives")
         sampler = NegativeSampler(train)
         sampler.check(train.users)
@@ -144,8 +158,9 @@ class TorchRecommenderTraining(RecommenderTraining):
         *,
         rows: Split,
         batch_size: int,
-        loss: _FullLoss | _SampledLoss,
+        loss: _FullLoss | _SampledLoss | _RatingLoss,
         embedding_l2: float,
+        ratings: _RatingScale | None,
     ) -> None:
         self.model = model
         self._state = state
@@ -153,14 +168,15 @@ class TorchRecommenderTraining(RecommenderTraining):
         self._batch_size = batch_size
         self._loss = loss
         self._embedding_l2 = embedding_l2
+        self._ratings = ratings
 
     def epoch(self) -> None:
         # Nothing here may wait for the device: no `.item()`, no check of the loss.
         self.model.train()
         state = self._state
-        for users, items in self._rows.batches(self._batch_size, state.generators[0]):
+        for inputs, targets in self._rows.batches(self._batch_size, state.generators[0]):
             state.optimizer.zero_grad()
-            self._batch_loss(users, items).backward()  # type: ignore[no-untyped-call]
+            self._batch_loss(_Rows.of(inputs, targets)).backward()  # type: ignore[no-untyped-call]
             state.optimizer.step()
             state.schedule.step()
 
@@ -171,6 +187,24 @@ class TorchRecommenderTraining(RecommenderTraining):
             codes = torch.as_tensor(users).to(self._state.device)
             scores: NDArray[Any] = self.model.table(codes).cpu().numpy()
         return scores
+
+    def predict(self, users: NDArray[Any], items: NDArray[Any]) -> NDArray[Any]:
+        if self._ratings is None:
+            return super().predict(users, items)
+        self.model.eval()
+        parts = range(0, len(users), _MAX_PREDICTED)
+        with torch.no_grad():
+            found = [
+                self._predict(users[at : at + _MAX_PREDICTED], items[at : at + _MAX_PREDICTED])
+                for at in parts
+            ]
+        return self._ratings.rating(np.concatenate(found))
+
+    def _predict(self, users: NDArray[Any], items: NDArray[Any]) -> NDArray[Any]:
+        device = self._state.device
+        pairs = torch.as_tensor(users).to(device), torch.as_tensor(items).to(device)[:, None]
+        found: NDArray[Any] = self.model(*pairs).squeeze(1).cpu().numpy()
+        return found
 
     def keep_best(self) -> None:
         self._state.keep_best()
@@ -184,12 +218,80 @@ class TorchRecommenderTraining(RecommenderTraining):
     def from_bytes(self, state: bytes) -> None:
         self._state.from_bytes(state)
 
-    def _batch_loss(self, users: Tensor, items: Tensor) -> Tensor:
-        loss, user_side, item_side = self._loss(self.model, users, items)
+    def _batch_loss(self, rows: _Rows) -> Tensor:
+        loss, user_side, item_side = self._loss(self.model, rows)
         if not self._embedding_l2:
             return loss
         squares = user_side.squares() + item_side.squares()
-        return loss + squares * (self._embedding_l2 / (2 * len(users)))
+        return loss + squares * (self._embedding_l2 / (2 * len(rows.users)))
+
+
+class _Rows(NamedTuple):
+    """A batch of n interactions."""
+
+    users: Tensor
+    items: Tensor
+    ratings: Tensor | None
+    weights: Tensor | None
+
+    @classmethod
+    def of(cls, inputs: Any, targets: Any) -> _Rows:
+        """Return the columns of a batch that `_columns` has put together."""
+        users, ratings = inputs if isinstance(inputs, tuple) else (inputs, None)
+        if isinstance(targets, WeightedTargets):
+            return cls(users, targets.values, ratings, targets.weights)
+        return cls(users, targets, ratings, None)
+
+
+def _columns(train: Interactions, loss: str) -> tuple[Any, ...]:
+    """Return what a loss reads of interactions, as inputs and targets, and weights if any."""
+    inputs: Any = train.users
+    if loss == "mse":
+        inputs = (train.users, _RatingScale.of(train).number(train))
+    if train.weights is None:
+        return inputs, train.items
+    weights = train.weights / train.weights.mean()
+    return inputs, train.items, weights.astype(np.float32)
+
+
+@dataclass(frozen=True)
+class _RatingScale:
+    """What a model's numbers are as ratings: their distance from the mean."""
+
+    mean: float
+    low: float
+    high: float
+
+    @classmethod
+    def of(cls, train: Interactions) -> _RatingScale:
+        if train.ratings is None:
+            raise InvalidArgument(
+                "`train` must have ratings for the loss 'mse', got none: name their column, "
+                "`Interactions.from_frame(frame, rating=...)`, without a threshold."
+            )
+        ratings = train.ratings
+        return cls(float(ratings.mean()), float(ratings.min()), float(ratings.max()))
+
+    def number(self, train: Interactions) -> NDArray[np.float32]:
+        """Return what the ratings are to a model, (n,)."""
+        assert train.ratings is not None
+        return (train.ratings - self.mean).astype(np.float32)
+
+    def rating(self, numbers: NDArray[Any]) -> NDArray[Any]:
+        """Return the ratings of a model's numbers, (n,)."""
+        ratings: NDArray[Any] = np.clip(numbers + self.mean, self.low, self.high)
+        return ratings
+
+
+class _RatingLoss:
+    """The squared error of ratings."""
+
+    def __call__(self, model: RecommenderModule, rows: _Rows) -> tuple[Tensor, Side, Side]:
+        """Return the loss, and the sides whose embeddings it has used."""
+        assert rows.ratings is not None
+        user_side, item_side = model.sides(rows.users, rows.items.unsqueeze(1))
+        predicted = model.score(user_side, item_side).squeeze(1)
+        return mse(predicted, rows.ratings, rows.weights), user_side, item_side
 
 
 class _SampledLoss:
@@ -207,28 +309,24 @@ class _SampledLoss:
         self._sampler = sampler
         self._generator = generator
 
-    def __call__(
-        self, model: RecommenderModule, users: Tensor, items: Tensor
-    ) -> tuple[Tensor, Side, Side]:
+    def __call__(self, model: RecommenderModule, rows: _Rows) -> tuple[Tensor, Side, Side]:
         """Return the loss, and the sides whose embeddings it has used."""
-        negatives = self._sampler.draw(users, self._n_negatives, self._generator)
-        candidates = torch.cat([items.unsqueeze(1), negatives], 1)
-        user_side, item_side = model.sides(users, candidates)
-        return self._loss(model.score(user_side, item_side)), user_side, item_side
+        negatives = self._sampler.draw(rows.users, self._n_negatives, self._generator)
+        candidates = torch.cat([rows.items.unsqueeze(1), negatives], 1)
+        user_side, item_side = model.sides(rows.users, candidates)
+        return self._loss(model.score(user_side, item_side), rows.weights), user_side, item_side
 
 
 class _FullLoss:
     """The softmax loss over all items."""
 
-    def __call__(
-        self, model: RecommenderModule, users: Tensor, items: Tensor
-    ) -> tuple[Tensor, Side, Side]:
+    def __call__(self, model: RecommenderModule, rows: _Rows) -> tuple[Tensor, Side, Side]:
         """Return the loss, and the sides whose embeddings are penalized."""
         # Rows of one user have one table row, and a batch may have more rows than users.
-        distinct, rows = torch.unique(users, return_inverse=True)
+        distinct, places = torch.unique(rows.users, return_inverse=True)
         user_side, item_side = model.sides(distinct, None)
-        loss = full_softmax(model.cross(user_side, item_side), rows, items)
-        return loss, user_side.only(rows), item_side.only(items)
+        loss = full_softmax(model.cross(user_side, item_side), places, rows.items, rows.weights)
+        return loss, user_side.only(places), item_side.only(rows.items)
 
 
 def _is_sparse(params: Mapping[str, Any], train: Interactions) -> bool:

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from implicit.cpu.als import AlternatingLeastSquares
 from implicit.cpu.lmf import LogisticMatrixFactorization
+from scipy.sparse import csr_matrix
 from threadpoolctl import threadpool_info, threadpool_limits
 
 from hpolab import Diverged, Interactions, InvalidArgument, MissingExtra
@@ -229,3 +230,36 @@ def test_a_missing_package_names_its_extra(monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.delitem(sys.modules, "hpolab.recommender.implicit")
     with pytest.raises(MissingExtra, match=r"hpolab\[recommender\]"):
         import_module("hpolab.recommender.implicit")
+
+
+def test_weights_of_als_are_implicits_confidences():
+    rng = np.random.default_rng(0)
+    pairs = np.unravel_index(rng.choice(30 * 20, 200, replace=False), (30, 20))
+    weights = rng.integers(1, 9, 200)
+    train = Interactions.of(*pairs, weights=weights)
+    params = {"factors": 4, "regularization": 0.1, "alpha": 2.0}
+    training = Als().start(params, train, seed=0, max_epochs=3)
+    for _ in range(3):
+        training.epoch()
+    theirs = AlternatingLeastSquares(
+        factors=4, regularization=0.1, alpha=2.0, iterations=3, num_threads=1, random_state=0
+    )
+    theirs.fit(csr_matrix((weights.astype(np.float32), pairs), (30, 20)), show_progress=False)
+    scores = theirs.user_factors @ theirs.item_factors.T
+    np.testing.assert_allclose(training.scores(np.arange(30)), scores, rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("trainer", "params"), [(Als(), ALS), (LogisticMf(), LOGISTIC)], ids=["als", "logistic"]
+)
+def test_weights_change_the_model(trainer, params):
+    rng = np.random.default_rng(0)
+    pairs = np.unravel_index(rng.choice(30 * 20, 200, replace=False), (30, 20))
+    found = []
+    for weights in (None, np.ones(200), rng.integers(1, 9, 200)):
+        train = Interactions.of(*pairs, weights=weights)
+        training = trainer.start(params, train, seed=0, max_epochs=2)
+        training.epoch()
+        found.append(training.scores(np.arange(30)))
+    np.testing.assert_array_equal(found[0], found[1])
+    assert np.abs(found[0] - found[2]).max() > 1e-3

@@ -39,7 +39,7 @@ def test_frames_are_encoded(frame):
 
 
 def test_ids_that_are_not_known_are_minus_one():
-    data = Interactions.from_frame(pd.DataFrame(FRAME))
+    data = Interactions.from_frame(pd.DataFrame(FRAME), rating=None)
     assert data.encode_users(["c", "z", "a"]).tolist() == [2, -1, 0]
     assert data.encode_items([30, 31, 5]).tolist() == [2, -1, -1]
 
@@ -52,7 +52,7 @@ def test_of_duplicates_the_latest_is_kept_and_they_are_counted():
 
 
 def test_matrix_is_one_where_there_is_a_row():
-    data = Interactions.from_frame(pd.DataFrame(FRAME))
+    data = Interactions.from_frame(pd.DataFrame(FRAME), rating=None)
     assert data.matrix().toarray().tolist() == [[1, 0, 0], [1, 1, 1], [0, 1, 0]]
 
 
@@ -131,7 +131,7 @@ def test_column_without_a_usual_name_is_asked_for():
 
 
 def test_interactions_without_times_say_how_to_name_them():
-    data = Interactions.from_frame(pd.DataFrame(FRAME))
+    data = Interactions.from_frame(pd.DataFrame(FRAME), rating=None)
     with pytest.raises(InvalidArgument, match="timestamp="):
         split_by_time(data)
 
@@ -165,8 +165,8 @@ def test_times_of_every_type_are_put_in_order(times):
 def test_file_is_read_by_its_name(tmp_path):
     pd.DataFrame(FRAME).to_csv(tmp_path / "data.csv", index=False)
     for data in (
-        Interactions.from_frame(str(tmp_path / "data.csv"), timestamp="when"),
-        Interactions.from_file(tmp_path / "data.csv", timestamp="when"),
+        Interactions.from_frame(str(tmp_path / "data.csv"), rating=None, timestamp="when"),
+        Interactions.from_file(tmp_path / "data.csv", rating=None, timestamp="when"),
     ):
         assert data.user_ids.tolist() == ["a", "b", "c"]
         assert data.timestamps.tolist() == FRAME["when"]
@@ -176,7 +176,7 @@ def test_file_is_read_by_its_name(tmp_path):
 
 def test_file_takes_what_a_frame_takes(tmp_path):
     (tmp_path / "u.data").write_text("196\t242\t3\t881250949\n186\t302\t4\t891717742\n")
-    data = Interactions.from_file(tmp_path / "u.data", rating="auto", user_features=["timestamp"])
+    data = Interactions.from_file(tmp_path / "u.data", rating="rating", user_features=["timestamp"])
     assert data.ratings.tolist() == [3, 4]
     assert data.user_features.names == ("timestamp",)
 
@@ -190,6 +190,7 @@ def test_negative_ids_are_ids_like_others():
 def test_later_interactions_take_the_codes_of_earlier_ones_and_lose_what_is_unknown():
     known = Interactions.from_frame(
         pd.DataFrame(FRAME),
+        rating=None,
         user_features=pd.DataFrame({"user_id": ["a", "b", "c"], "gender": ["f", "m", "f"]}),
     )
     later = Interactions.of(["c", "z", "a", "a"], [10, 10, 99, 30], like=known)
@@ -227,4 +228,112 @@ def test_columns_of_the_interactions_can_be_side_features():
 
 def test_side_features_without_the_id_are_refused():
     with pytest.raises(InvalidArgument, match="must have the column 'user_id' and one more"):
-        Interactions.from_frame(pd.DataFrame(FRAME), user_features=pd.DataFrame({"age": [1]}))
+        Interactions.from_frame(
+            pd.DataFrame(FRAME), rating=None, user_features=pd.DataFrame({"age": [1]})
+        )
+
+
+@pytest.mark.parametrize(
+    ("given", "ratings", "weights", "items"),
+    [
+        ({"rating": None}, None, None, [30, 10, 10, 20, 20]),
+        ({"rating": "rating"}, [5, 3, 1, 4, 2], None, [30, 10, 10, 20, 20]),
+        ({"threshold": 4}, None, None, [30, 20]),
+        ({"threshold": 3, "rating": "rating"}, None, None, [30, 10, 20]),
+        ({"weight": "rating"}, None, [5, 3, 1, 4, 2], [30, 10, 10, 20, 20]),
+        ({"weight": "rating", "threshold": 4}, None, [5, 4], [30, 20]),
+    ],
+    ids=str,
+)
+def test_ratings_mean_what_is_said(given, ratings, weights, items):
+    data = Interactions.from_frame(FRAME, timestamp="when", **given)
+    assert (None if data.ratings is None else data.ratings.tolist()) == ratings
+    assert (None if data.weights is None else data.weights.tolist()) == weights
+    assert data.item_ids[data.items].tolist() == items
+    assert data.n_below == len(FRAME["rating"]) - len(items)
+
+
+@pytest.mark.parametrize("name", ["rating", "Stars", "overall"])
+def test_ratings_that_nobody_explains_are_asked_about(name):
+    frame = {("rating" if key == "rating" else key): value for key, value in FRAME.items()}
+    frame[name] = frame.pop("rating")
+    with pytest.warns(UserWarning, match=f"Column '{name}' is not read.*Say what ratings mean"):
+        data = Interactions.from_frame(frame)
+    assert data.ratings is None
+    assert len(data) == 5
+
+
+def test_threshold_leaves_the_users_and_items_alone_that_somebody_liked():
+    data = Interactions.from_frame(
+        FRAME, threshold=4, item_features={"item_id": [10, 20, 30], "kind": ["a", "b", "c"]}
+    )
+    assert data.user_ids.tolist() == ["b", "c"]
+    assert data.item_ids.tolist() == [20, 30]
+    assert data.item_features.codes.tolist() == [[1], [2]]
+    later = Interactions.of(["b", "c"], [20, 30], ratings=[1, 5], threshold=4, like=data)
+    assert (later.n_users, later.items.tolist(), later.n_below) == (2, [1], 1)
+
+
+def test_latest_rating_decides_about_the_threshold():
+    rated = {"users": [1, 1, 2], "items": [5, 5, 5], "ratings": [5, 1, 4]}
+    data = Interactions.of(**rated, timestamps=[1, 2, 3], threshold=4)
+    assert (data.user_ids.tolist(), data.n_duplicates, data.n_below) == ([2], 1, 1)
+
+
+@pytest.mark.parametrize(
+    ("weights", "expected"), [(None, [1, 3, 1]), ([1, 2, 4, 8, 16], [1, 26, 4])], ids=["n", "sum"]
+)
+def test_duplicates_are_summed_up_where_that_is_asked_for(weights, expected):
+    data = Interactions.of(
+        [1, 1, 2, 1, 1], [6, 5, 5, 5, 5], weights=weights, timestamps=[1, 9, 1, 3, 4],
+        duplicates="sum",
+    )  # fmt: skip
+    assert data.users.tolist() == [0, 0, 1]
+    assert data.items.tolist() == [1, 0, 0]
+    assert data.timestamps.tolist() == [1, 9, 1]
+    assert data.weights.tolist() == expected
+    assert data.n_duplicates == 2
+    assert data.weighted_matrix().toarray().tolist() == [
+        [expected[1], expected[0]],
+        [expected[2], 0],
+    ]
+
+
+def test_sum_counts_only_rows_that_are_known():
+    known = Interactions.of([1, 2], [5, 6])
+    data = Interactions.of([1, 9, 1, 2], [5, 5, 5, 6], duplicates="sum", like=known)
+    assert data.weights.tolist() == [2, 1]
+
+
+def test_duplicates_are_kept_where_that_is_asked_for():
+    data = Interactions.of([1, 1, 2], [5, 5, 5], duplicates="keep")
+    assert (len(data), data.n_duplicates) == (3, 0)
+    assert data.matrix().toarray().tolist() == [[1], [1]]
+    assert data.weighted_matrix().toarray().tolist() == [[2], [1]]
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"threshold": 4}, "`threshold` must be of ratings, got 4 and no ratings"),
+        ({"threshold": 6, "ratings": [1, 5]}, "`threshold` must be reached by a rating .* 1 to 5"),
+        ({"duplicates": "first"}, "`duplicates` must be one of 'keep', 'last', 'sum'"),
+        ({"duplicates": "sum", "ratings": [1, 5]}, "of which a sum means nothing"),
+        ({"weights": [1, 0]}, "`weights` must be above 0, got 0"),
+        ({"weights": [1, -2]}, "`weights` must be above 0, got -2"),
+        ({"weights": [1, np.inf]}, "`weights` must be finite numbers"),
+        ({"weights": [1, np.nan]}, "`weights` must have no missing values"),
+    ],
+    ids=str,
+)
+def test_meanings_that_cannot_be_are_refused(given, message):
+    with pytest.raises(InvalidArgument, match=message):
+        Interactions.of([1, 2], [5, 5], **given)
+
+
+@pytest.mark.parametrize("other", [[1, 3], [1, 2, 3]], ids=["as many", "more"])
+def test_rows_whose_codes_mean_other_users_are_not_joined(other):
+    one = Interactions.of([1, 2], [5, 6])
+    theirs = Interactions.of(other, [5, 6, 6][: len(other)])
+    with pytest.raises(InvalidArgument, match="`other` must have the users of the interactions"):
+        one.join(theirs)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from hpolab.recommender.losses import SAMPLED_LOSSES, full_softmax
+from hpolab.recommender.losses import SAMPLED_LOSSES, full_softmax, mse
 
 
 @pytest.mark.parametrize(
@@ -31,6 +31,28 @@ def test_full_softmax_is_its_formula():
     expected = np.mean([log_sum(table[u]) - table[u, i] for u, i in zip(rows, items, strict=True)])
     found = full_softmax(torch.tensor(table), torch.tensor(rows), torch.tensor(items))
     assert found.item() == pytest.approx(expected)
+
+
+WEIGHTS = np.array([1, 3, 2, 1, 5, 2])
+
+
+@pytest.mark.parametrize("name", [*SAMPLED_LOSSES, "softmax", "mse"])
+def test_weight_counts_like_as_many_rows(name):
+    rng = np.random.default_rng(0)
+    scores, rows = torch.tensor(rng.normal(size=(6, 4))), torch.tensor([0, 1, 2, 3, 2, 0])
+    items, ratings = torch.tensor([3, 0, 2, 1, 1, 3]), torch.tensor(rng.normal(size=6))
+
+    def loss(of, weights=None):
+        if name == "softmax":
+            return full_softmax(scores, rows[of], items[of], weights)
+        if name == "mse":
+            return mse(scores[of, 0], ratings[of], weights)
+        return SAMPLED_LOSSES[name](scores[of], weights)
+
+    repeated = loss(torch.tensor(np.repeat(np.arange(6), WEIGHTS)))
+    weighted = loss(torch.arange(6), torch.tensor(WEIGHTS / WEIGHTS.mean()))
+    assert weighted.item() == pytest.approx(repeated.item())
+    assert weighted.item() != pytest.approx(loss(torch.arange(6)).item(), rel=1e-3)
 
 
 @pytest.mark.parametrize("name", SAMPLED_LOSSES)

@@ -255,50 +255,6 @@ def test_refit_trains_on_all_but_the_test_rows():
     assert again.scores(np.array([3])).tolist() == [more.tolist()]
 
 
-def test_recommended_items_are_the_best_that_the_user_has_not_taken():
-    model = walk().fit({"noise": 1.0}, seed=0)
-    taken = set(SPLITS.train.items[SPLITS.train.users == 7].tolist())
-    order = [item for item in np.argsort(-DATA.scores[7], kind="stable") if item not in taken]
-    assert model.recommend([7], k=5).tolist() == [order[:5]]
-
-
-def test_users_who_are_not_known_get_what_most_have_taken():
-    model = walk().fit({"noise": 1.0}, seed=0)
-    best = model.recommend([7, 10_000], k=3)
-    counts = np.bincount(SPLITS.train.items, minlength=60)
-    assert counts[best[1]].tolist() == sorted(counts)[:-4:-1]
-
-
-def test_one_user_gets_a_row_of_their_own():
-    model = walk().fit({"noise": 1.0}, seed=0)
-    for one in (7, np.int64(7)):
-        assert model.recommend(one, k=5).tolist() == model.recommend([7], k=5)[0].tolist()
-
-
-@pytest.mark.parametrize("asked", ["7", ["7"], [7, "new"], [7, None], {7}], ids=repr)
-def test_users_of_another_type_are_refused(asked):
-    with pytest.raises((InvalidArgument, InvalidType), match="`user_ids` must"):
-        walk().fit({"noise": 1.0}, seed=0).recommend(asked)
-
-
-def test_users_without_a_training_row_get_what_most_have_taken():
-    data = Interactions.of(
-        ["a", "b", "c", "a", "b", "cold", "cold"], [1, 1, 2, 2, 3, 3, 3], timestamps=range(7)
-    )
-    objective = RecommenderObjective(
-        "ease", split_by_time(data, valid=0.2, test=0.2), metric="mrr", metrics=(), references=()
-    )
-    model = objective.fit({"l2": 1.0}, seed=0)
-    assert "cold" in model.train.user_ids
-    assert model.recommend("cold", k=3).tolist() == model.recommend("new", k=3).tolist()
-
-
-def test_more_items_than_a_user_has_left_are_refused():
-    model = walk().fit({"noise": 1.0}, seed=0)
-    with pytest.raises(InvalidArgument, match=r"`k` must be at most .* got 60, where user 7 has"):
-        model.recommend([7], k=60)
-
-
 def test_baselines_stand_beside_a_model():
     table = walk(metrics=["hr@10"]).baselines(SPLITS.test, ["popularity", "ease"])
     assert list(table) == ["popularity", "ease"]
@@ -511,3 +467,160 @@ def test_score_is_ranked_by_the_rows_of_valid_too():
     task = RankingTask(seen=[SPLITS.train, SPLITS.valid], held_out=SPLITS.test)
     assert study.best_value == task.rank(later.scores).estimate("ndcg@10").mean
     assert objective.evaluate(model, SPLITS.test)["ndcg@10"] == study.best_value
+
+
+def late_data() -> Interactions:
+    """Return interactions of which the last are of users who were not there before."""
+    rng = np.random.default_rng(0)
+    users = np.concatenate([rng.integers(0, 30, 800), np.repeat(np.arange(30, 50), 10)])
+    items = np.concatenate([rng.integers(0, 25, 800), rng.integers(0, 25, 200)])
+    begin = 900 + 5 * np.repeat(np.arange(20), 10)
+    times = np.concatenate([rng.integers(0, 1000, 800), begin + rng.integers(0, 5, 200)])
+    return Interactions.of(users, items, timestamps=times, ratings=rng.integers(1, 6, 1000))
+
+
+@pytest.mark.parametrize("with_score", [False, True])
+def test_users_whom_a_model_cannot_know_are_left_out_and_stand_apart(with_score):
+    data = replace(late_data(), ratings=None)
+    splits = split_by_time(data, valid=0.1, test=0.1)
+    if with_score:
+        splits = replace(splits, score=splits.test)
+    scored = splits.test if with_score else splits.valid
+    objective = make("popularity", splits=splits, metrics=["mrr"])
+    study = tune(objective, n_trials=1)
+    metrics = study.trials[0].user_attrs[METRICS_KEY]
+    cold = np.setdiff1d(scored.users, splits.train.users)
+    n_warm = len(np.intersect1d(scored.users, splits.train.users))
+    assert 0 < len(cold) == objective.facts["n_cold_users"]
+    assert n_warm == objective.facts["n_users_ranked"]
+    seen = [splits.train, splits.valid] if with_score else [splits.train]
+    for name, is_cold in (("mrr", False), ("mrr (cold users)", True)):
+        rows = scored.rows(np.flatnonzero(np.isin(scored.users, cold) == is_cold))
+        task = RankingTask(seen=seen, held_out=rows)
+        counts = np.bincount(splits.train.items, minlength=data.n_items)
+        expected = task.estimate(lambda users: np.tile(counts, (len(users), 1)), ["mrr"])["mrr"]  # noqa: B023
+        assert metrics[name] == pytest.approx(expected.mean)
+        assert metrics[f"{name} (error)"] == pytest.approx(expected.standard_error)
+    model = objective.fit_best(study)
+    apart = objective.estimates(model, splits.test, users="cold")["mrr"]
+    everybody = objective.estimates(model, splits.test, users="all")["mrr"]
+    known = objective.estimates(model, splits.test)["mrr"]
+    assert min(apart.mean, known.mean) < everybody.mean < max(apart.mean, known.mean)
+
+
+def test_history_that_users_need_is_a_fact_of_the_study():
+    study = tune(make("popularity"), n_trials=1)
+    longer = make("popularity", splits=replace(SPLITS, min_history=5))
+    with pytest.raises(RecipeMismatch, match="min_history"):
+        run(study, longer, n_trials=2)
+
+
+def test_all_are_scored_where_no_user_has_a_history():
+    data = Interactions.of(np.repeat(range(40), 5), np.arange(200) * 7 % 11, timestamps=range(200))
+    with pytest.warns(UserWarning, match="None of the 4 users has 1 interactions"):
+        objective = make("popularity", splits=split_by_time(data))
+    assert (objective.facts["n_users_ranked"], objective.facts["n_cold_users"]) == (4, 4)
+
+
+def test_held_out_rows_that_train_holds_too_are_counted_and_left_out():
+    valid = SPLITS.valid.join(SPLITS.train.rows(np.arange(50)))
+    with pytest.warns(UserWarning, match="50 of 170 held-out rows are left out"):
+        objective = make("ease", splits=replace(SPLITS, valid=valid))
+    assert objective.facts["n_held_out_seen"] == 50
+    model = objective.fit({"l2": 10.0})
+    expected = make("ease").estimates(model, SPLITS.valid)
+    with pytest.warns(UserWarning, match="50 of 170"):
+        assert objective.estimates(model, valid) == expected
+
+
+@pytest.mark.parametrize("part", ["valid", "test"])
+def test_model_is_judged_on_some_users_of_a_split(part):
+    objective = make("ease")
+    model = objective.fit({"l2": 10.0})
+    rows = getattr(SPLITS, part).rows(np.arange(10, 40))
+    whole = objective.row_scores(model, getattr(SPLITS, part))
+    assert objective.row_scores(model, rows) == pytest.approx(whole[10:40])
+
+
+def test_model_is_not_judged_on_rows_that_it_was_trained_on():
+    objective = make("ease")
+    refitted = objective.refit({"l2": 10.0}, seed=0, n_epochs=1)
+    with pytest.raises(InvalidArgument, match=r"`data` must hold rows .* knows them by heart"):
+        objective.evaluate(refitted, SPLITS.valid)
+    assert objective.evaluate(refitted, SPLITS.test)["hr@10"] > 0
+
+
+def test_model_is_not_judged_on_rows_of_other_ids():
+    objective = make("ease")
+    other = Interactions.of(np.arange(20), np.arange(20) % 5)
+    with pytest.raises(InvalidArgument, match="`data` must have the users of the interactions"):
+        objective.evaluate(objective.fit({"l2": 10.0}), other)
+
+
+RATED = split_users_by_ratio(late_data(), seed=0)
+
+
+@pytest.mark.parametrize("trainer", ["mf", "fm", "deepfm", "rating_bias"])
+def test_ratings_are_tuned_by_their_error(trainer):
+    objective = make(trainer, splits=RATED, metric="rmse", max_epochs=3)
+    study = tune(objective)
+    assert study.direction.name == "MINIMIZE"
+    assert set(study.user_attrs[REFERENCES_KEY]) == {"rating_bias"}
+    metrics = study.best_trial.user_attrs[METRICS_KEY]
+    assert metrics["rmse"] == study.best_value
+    assert set(metrics) >= {"rmse", "rmse (error)", "mae", "mae (error)"}
+    model = objective.fit_best(study)
+    predicted = model.training.predict(RATED.valid.users, RATED.valid.items)
+    error = np.sqrt(np.mean((predicted - RATED.valid.ratings) ** 2))
+    assert study.best_value == pytest.approx(error)
+    assert objective.row_scores(model, RATED.test).mean() == pytest.approx(
+        objective.evaluate(model, RATED.test)["rmse"]
+    )
+    with pytest.raises(InvalidArgument, match="`metric` must be a ranking metric"):
+        objective.ranking(model, RATED.test)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"trainer": "als", "metric": "rmse"}, "from a trainer that predicts ratings, 'mf', 'fm'"),
+        ({"metric": "rmse", "metrics": ["ndcg@10"]}, "of ratings, such as 'rmse', or of rankings"),
+        ({"metric": "mae", "n_sampled": 5}, "`n_sampled` must be None for the metric 'mae'"),
+        (
+            {"metric": "rmse", "search_space": recommender_space("mf", loss=["mse", "bpr"])},
+            "must hold the loss 'mse' alone for the metric 'rmse', got 'bpr'",
+        ),
+        ({"metric": "rmse", "splits": SPLITS}, "`held_out` must have ratings to be predicted"),
+    ],
+    ids=str,
+)
+def test_metrics_of_ratings_are_refused_where_nothing_predicts_them(settings, message):
+    with pytest.raises(InvalidArgument, match=message):
+        make(settings.pop("trainer", "mf"), **{"splits": RATED, **settings})
+
+
+@pytest.mark.parametrize(
+    ("trainer", "column", "is_read"),
+    [
+        ("mf", "ratings", False),
+        ("als", "ratings", False),
+        ("rating_bias", "ratings", True),
+        ("mf", "weights", True),
+        ("als", "weights", True),
+        ("ease", "weights", False),
+        ("item_knn", "weights", False),
+    ],
+)
+def test_columns_that_a_trainer_does_not_read_are_said(trainer, column, is_read, recwarn):
+    data = replace(late_data(), **{"ratings": None, column: late_data().ratings})
+    make(trainer, splits=split_users_by_ratio(data))
+    said = [str(each.message) for each in recwarn]
+    assert len(said) == (0 if is_read else 1)
+    assert all(f"does not read {column}" in each for each in said)
+
+
+def test_references_of_weighted_rows_read_them_where_they_can():
+    data = replace(late_data(), ratings=None, weights=late_data().ratings)
+    objective = make("als", splits=split_users_by_ratio(data), references=["als", "ease"])
+    study = tune(objective, n_trials=1)
+    assert set(study.user_attrs[REFERENCES_KEY]) == {"als", "ease"}

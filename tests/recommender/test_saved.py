@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import logging
 from dataclasses import replace
 
 import numpy as np
-import optuna
 import pytest
 
 from hpolab import (
@@ -121,22 +119,13 @@ FRAME = {
 }
 
 
-def test_ratings_that_are_not_read_are_said(caplog):
-    optuna.logging.enable_propagation()
-    caplog.set_level(logging.INFO)
-    Interactions.from_frame(FRAME, rating="stars")
-    Interactions.from_frame({name: FRAME[name] for name in ("user", "item", "ts")})
-    assert "is not read" not in caplog.text
-    Interactions.from_frame(FRAME)
-    assert "Column 'stars' is not read: `rating='stars'`" in caplog.text
-    optuna.logging.disable_propagation()
-
-
 def test_data_that_were_read_without_ratings_are_refused_with_the_columns_names():
     rated = leave_last_out(Interactions.from_frame(FRAME, rating="stars"))
-    study = make_study("r", objective=make("popularity", rated), storage="memory://")
-    run(study, make("popularity", rated), n_trials=1)
-    bare = make("popularity", leave_last_out(Interactions.from_frame(FRAME)))
+    with pytest.warns(UserWarning, match="'popularity' does not read ratings"):
+        objective = make("popularity", rated)
+    study = make_study("r", objective=objective, storage="memory://")
+    run(study, objective, n_trials=1)
+    bare = make("popularity", leave_last_out(Interactions.from_frame(FRAME, rating=None)))
     with pytest.raises(RecipeMismatch, match="The parts are users, items, ratings") as caught:
         bare.fit_best(study)
     assert "Take another `study_name`" in str(caught.value)

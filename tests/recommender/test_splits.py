@@ -9,6 +9,8 @@ import pytest
 from hpolab import (
     Interactions,
     InvalidArgument,
+    Splits,
+    k_core,
     leave_last_out,
     split_by_time,
     split_users_by_ratio,
@@ -126,9 +128,9 @@ def test_users_without_training_are_counted_and_said(n_late, caplog):
     caplog.set_level("INFO")
     splits = split_by_time(late(n_late), valid=0.1, test=0.2)
     optuna.logging.disable_propagation()
-    assert splits.n_unseen_users["test"] + splits.n_unseen_users["valid"] == n_late
+    assert splits.n_cold_users["test"] + splits.n_cold_users["valid"] == n_late
     n_users = len(set(splits.test.users.tolist()))
-    said = f"{n_late} of {n_users} users in `test` have no interaction in `train`"
+    said = f"{n_late} of {n_users} users in `test` have no interactions in `train`"
     for text in (caplog.text, repr(splits), str(splits), splits._repr_html_()):
         assert text.count(said) == 1
 
@@ -138,5 +140,56 @@ def test_nothing_is_said_where_all_users_train(caplog):
     caplog.set_level("INFO")
     splits = split_users_by_ratio(many())
     optuna.logging.disable_propagation()
-    assert set(splits.n_unseen_users.values()) == {0}
-    assert not any("no interaction" in text for text in (caplog.text, repr(splits), str(splits)))
+    assert set(splits.n_cold_users.values()) == {0}
+    assert not any("no interactions" in text for text in (caplog.text, repr(splits), str(splits)))
+
+
+def parts(users=("ann", "bob", "bob"), items=("x", "y", "z")):
+    train = Interactions.of(["ann", "bob", "bob"], ["x", "y", "z"])
+    return train, Interactions.of(list(users), list(items))
+
+
+@pytest.mark.parametrize(
+    ("users", "items", "whose"),
+    [
+        (["ann", "eve", "eve"], ["x", "y", "z"], "users"),
+        (["ann", "bob"], ["x", "y"], "items"),
+        (["ann", "bob", "bob"], ["x", "y", "w"], "items"),
+        ([1, 2, 2], ["x", "y", "z"], "users"),
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("name", ["valid", "test", "score"])
+def test_parts_whose_codes_mean_other_users_or_items_are_refused(name, users, items, whose):
+    train, other = parts(users, items)
+    given = {"valid": train, "test": train, name: other}
+    with pytest.raises(InvalidArgument, match=f"`{name}` must have the {whose} of .*like=train"):
+        Splits(train, **given)
+
+
+def test_parts_that_were_encoded_alike_are_taken():
+    train, same = parts()
+    assert (
+        len(Splits(train, same, Interactions.of(["eve", "bob"], ["x", "x"], like=train)).test) == 1
+    )
+
+
+def test_users_with_a_short_history_are_cold():
+    data = Interactions.of([1, 1, 1, 2, 2, 2, 2, 3, 3, 3], range(10), timestamps=range(10))
+    assert leave_last_out(data).n_cold_users == {"valid": 0, "test": 0}
+    splits = leave_last_out(data, min_history=2)
+    assert splits.n_cold_users == {"valid": 2, "test": 2}
+    assert splits.warm_users().tolist() == [1]
+    assert splits.warm_users(splits.train.join(splits.valid)).tolist() == [0, 1, 2]
+    assert "fewer than 2 interactions in `train`" in str(splits)
+    assert leave_last_out(data, min_history=0).warm_users().tolist() == [0, 1, 2]
+
+
+@pytest.mark.parametrize("split", [leave_last_out, split_by_time, split_users_by_ratio])
+def test_filter_comes_before_the_split_and_is_stored_with_it(split):
+    data = many(n=500)
+    splits = split(data, k_core=7)
+    core = k_core(data, 7)
+    assert (splits.facts["k_core"], splits.facts["n_users"]) == (7, core.n_users)
+    assert sum(map(len, (splits.train, splits.valid, splits.test))) == len(core) < len(data)
+    assert split(data).facts["k_core"] is None

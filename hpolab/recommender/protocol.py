@@ -1,0 +1,181 @@
+"""Who is judged on what: held-out rows as a task, for users whom a model knows and for the rest."""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import dataclass
+from functools import reduce
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import numpy as np
+
+from hpolab.errors import InvalidArgument
+from hpolab.recommender.interactions import Interactions
+from hpolab.recommender.ranking import RankingTask
+from hpolab.recommender.rating import RATING_METRICS, RatingTask
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+    from hpolab.recommender.ranking import Ranking
+    from hpolab.recommender.rating import RatingErrors
+    from hpolab.recommender.splits import Splits
+    from hpolab.recommender.trainer import RecommenderTraining
+
+
+__all__ = ["HeldOut", "Judged", "Protocol", "is_rating"]
+
+Judged: TypeAlias = "Ranking | RatingErrors"
+
+
+def is_rating(metric: str) -> bool:
+    """Tell whether a metric is of predicted ratings; others are of rankings."""
+    return metric in RATING_METRICS
+
+
+@dataclass(frozen=True)
+class HeldOut:
+    """Held-out rows, and how models are judged on them.
+
+    Attributes:
+        task: The rows as a task.
+        history: What was seen before, by which a model scores that reads a user's rows as it
+            scores: see `RecommenderTraining.with_history`.
+        is_of_training: Whether the history is what the model was trained on, and nothing beside.
+    """
+
+    task: RankingTask | RatingTask
+    history: Interactions
+    is_of_training: bool
+
+    def judge(self, training: RecommenderTraining, metrics: Sequence[str]) -> Judged:
+        """Return how a model does: its ranks, or the errors of its ratings.
+
+        Args:
+            training: The model.
+            metrics: What will be asked for.
+        """
+        if isinstance(self.task, RatingTask):
+            return self.task.errors(training.predict)
+        reading = training if self.is_of_training else training.with_history(self.history)
+        return self.task.rank(reading.scores, metrics=metrics)
+
+
+class Protocol:
+    """Makes tasks of splits, all by one rule.
+
+    Args:
+        splits: What is held out.
+        metrics: What will be computed: all of ratings, or all of rankings.
+        n_sampled: As in `RankingTask`.
+
+    Raises:
+        InvalidArgument: If metrics are of both kinds, or ratings are to be sampled.
+    """
+
+    def __init__(self, splits: Splits, metrics: Sequence[str], *, n_sampled: int | None) -> None:
+        self._splits = splits
+        self._n_sampled = n_sampled
+        self._is_rating = is_rating(metrics[0])
+        others = [name for name in metrics if is_rating(name) != self._is_rating]
+        if others:
+            raise InvalidArgument(
+                "`metrics` must be of ratings, such as 'rmse', or of rankings, such as 'ndcg@10', "
+                f"as a model is trained for one of them, got {metrics[0]!r} and {others[0]!r}."
+            )
+        if self._is_rating and n_sampled is not None:
+            raise InvalidArgument(
+                f"`n_sampled` must be None for the metric {metrics[0]!r}, which ranks nothing, got "
+                f"{n_sampled}."
+            )
+
+    def held_out(
+        self, data: Interactions, trained_on: Interactions | None = None, *, users: str = "warm"
+    ) -> HeldOut:
+        """Return the task of some held-out rows.
+
+        What a model has seen is what it was trained on, and the splits before the one that holds
+        the rows, in the order `train`, `valid`, `score`, `test`.
+
+        Args:
+            data: The rows, of a split or new ones.
+            trained_on: What the model has learned from; None for `train`.
+            users: "warm" for those with `Splits.min_history` rows in ``trained_on``, and for all
+                where there is none such; "cold" for the others; "all" for both.
+
+        Raises:
+            InvalidArgument: If these users have no row that the model has not seen, or ``data`` has
+                other users or items than the splits.
+
+        Warns:
+            UserWarning: If no user is warm, or rows are left out as the model has seen them.
+        """
+        self._splits.train.check_same_ids(data, "data")
+        is_warm = np.isin(data.users, self._splits.warm_users(trained_on))
+        if users == "warm" and not is_warm.any():
+            warnings.warn(
+                f"None of the {len(np.unique(data.users)):,} users has {self._splits.min_history} "
+                "interactions in what the model was trained on: all are scored, mostly by luck. "
+                "Another split has users whom a model can know: `leave_last_out`.",
+                stacklevel=5,
+            )
+            users = "all"
+        asked = {"warm": is_warm, "cold": ~is_warm, "all": np.ones(len(data), bool)}[users]
+        seen = self._seen(data, trained_on)
+        is_new = ~np.isin(_pairs(data), np.concatenate([_pairs(rows) for rows in seen]))
+        rows = data.rows(np.flatnonzero(asked & is_new))
+        n_seen = int((asked & ~is_new).sum())
+        if not len(rows):
+            raise InvalidArgument(
+                f"`data` must hold rows of {users} users that the model has not seen, got "
+                f"{int(asked.sum()):,} rows of them, {n_seen:,} seen: a model that was trained on "
+                "rows knows them by heart."
+            )
+        if n_seen:
+            warnings.warn(
+                f"{n_seen:,} of {int(asked.sum()):,} held-out rows are left out, as they are in "
+                "`train` or an earlier split, too: a model knows them by heart.",
+                stacklevel=5,
+            )
+        history = reduce(Interactions.join, seen)
+        if self._is_rating:
+            return HeldOut(RatingTask(held_out=rows), history, True)
+        task = RankingTask(seen=history, held_out=rows, n_sampled=self._n_sampled)
+        return HeldOut(task, history, len(seen) == 1)
+
+    def cold(self, data: Interactions) -> HeldOut | None:
+        """Return the task of the users whom a model of `train` does not know; None if all are."""
+        is_cold = ~np.isin(data.users, self._splits.warm_users())
+        is_new = ~np.isin(_pairs(data), np.concatenate(list(map(_pairs, self._seen(data, None)))))
+        if is_cold.all() or not (is_cold & is_new).any():
+            return None
+        return self.held_out(data, users="cold")
+
+    def facts(self, held_out: HeldOut, data: Interactions) -> dict[str, Any]:
+        """Return what a reader of the metrics must know of a split's task."""
+        seen = np.concatenate([_pairs(rows) for rows in self._seen(data, None)])
+        return {
+            **held_out.task.facts,
+            "min_history": self._splits.min_history,
+            "n_cold_users": len(np.setdiff1d(data.users, self._splits.warm_users())),
+            "n_held_out_seen": int(np.isin(_pairs(data), seen).sum()),
+        }
+
+    def _seen(self, data: Interactions, trained_on: Interactions | None) -> list[Interactions]:
+        """Return what a model has seen before it is judged on some rows."""
+        splits = self._splits
+        seen = [splits.train if trained_on is None else trained_on]
+        for part in (splits.valid, splits.score):
+            if part is None:
+                continue
+            if data is part or np.isin(_pairs(data), _pairs(part)).all():
+                break
+            seen.append(part)
+        return seen
+
+
+def _pairs(rows: Interactions) -> NDArray[np.int64]:
+    """Return a number for each row's user and item, (n,)."""
+    return rows.users * rows.n_items + rows.items
