@@ -21,6 +21,7 @@ from hpolab.errors import (
     one_of,
 )
 from hpolab.fingerprint import data_fingerprint
+from hpolab.identity import is_ours
 from hpolab.keywords import checks_keywords
 from hpolab.objectives.base import Objective, Reference
 from hpolab.objectives.epochs import train_epochs
@@ -37,6 +38,8 @@ from hpolab.recommender.trained import Recommender
 from hpolab.recommender.trainers import open_trainer
 from hpolab.search_space.reach import values_beside, values_of
 from hpolab.seeding import check_seed
+from hpolab.studies.recipe import FACTS_KEY
+from hpolab.surroundings import held_values
 from hpolab.torch.horizon import check_schedule
 from hpolab.torch.names import names_of_others, names_of_training, of_others
 from hpolab.torch.optimizers import optimizer_space
@@ -63,6 +66,9 @@ BASELINES = ("popularity", "ease", "als")
 
 _RATING_BASELINES = ("rating_bias",)
 _OF_LATE = "last_days_popularity"
+
+_WITHOUT_TIES = (*RECOMMENDER_LOSSES, "als", "bpr_implicit", "logistic_mf")
+"""Trainers no two of whose scores for a user are equal, but by chance."""
 
 _PATIENCE = 15
 
@@ -441,8 +447,24 @@ class RecommenderObjective(Objective):
         with _explained():
             super().compare_facts(study)
 
+    def _facts_beside(self, study: Study) -> Mapping[str, Any]:
+        # Up to 0.1 equal scores had their mean rank. Sums of products of real numbers have none.
+        stored = study.user_attrs.get(FACTS_KEY, {}).get("ties")
+        if stored == "mid rank" and self._trainer.name in _WITHOUT_TIES:
+            return {**self.facts, "ties": stored}
+        return self.facts
+
     def _known_facts(self) -> dict[str, Any]:
-        return super()._known_facts() | self._data_facts | {"trainer": self._trainer.name}
+        known = super()._known_facts() | self._data_facts | {"trainer": self._trainer.name}
+        if not is_ours(type(self._trainer)):
+            known["the trainer's class"] = type(self._trainer).__qualname__
+            known["what the trainer holds"] = held_values(self._trainer)
+        return known
+
+    def _functions(self) -> dict[str, Any]:
+        if is_ours(type(self._trainer)):
+            return super()._functions()
+        return {**super()._functions(), "trainer.start": type(self._trainer).start}
 
     def _reference(self, name: str) -> Reference | str:
         n_items = self.splits.train.n_items

@@ -154,15 +154,18 @@ class Protocol:
         return self.held_out(data, users="cold")
 
     def facts(self, held_out: HeldOut, data: Interactions) -> dict[str, Any]:
-        """Return what a reader of the metrics must know of a split's task."""
+        """Return what a reader of a split's metrics must know."""
         seen = np.concatenate([_pairs(rows) for rows in self._seen(data, None)])
-        return {
+        counts = {
             **held_out.task.facts,
-            "min_history": self._splits.min_history,
             "n_cold_users": len(np.setdiff1d(data.users, self._splits.warm_users())),
             # The task was made without them.
             "n_held_out_seen": int(np.isin(_pairs(data), seen).sum()),
         }
+        if self._splits.min_history != 1:
+            counts["min_history"] = self._splits.min_history
+        # Without zeros they are what earlier versions stored.
+        return {name: value for name, value in counts.items() if value != 0}
 
     def _seen(self, data: Interactions, trained_on: Interactions | None) -> list[Interactions]:
         """Return what a model has seen before it is judged on some rows."""

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import abc
 import copy
-from typing import TYPE_CHECKING, Any, final
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, NamedTuple, final
 
 import numpy as np
 import torch
@@ -57,7 +58,8 @@ class SasRec(RecommenderTrainer):
 
     Layer norms are where the authors' code has them: before attention for queries alone, before
     each network, and at the end; a residual adds what the norm returned. Positions are learned, and
-    counted from the end of a sequence. Side features are not read.
+    counted from the end of a sequence. The weight of a row is that of its item where it is what
+    follows; side features are not read.
 
     Scores are for what follows the user's last row in `train`. To rank test items as is published
     ("last item to test"), validation rows must be the end of the sequence, although nothing was
@@ -91,6 +93,7 @@ class SasRec(RecommenderTrainer):
     """
 
     name = "sasrec"
+    reads_weights = True
 
     def __init__(self, *, device: str | torch.device = "cpu") -> None:
         self._device = torch.device(device)
@@ -110,7 +113,8 @@ class SasRec(RecommenderTrainer):
         dropout = number_param(params, "dropout", at_least=0.0)
         if dropout >= 1:
             raise InvalidArgument(f"`dropout` must be below 1, got {dropout}.")
-        sequences = Sequences(train)
+        weights = None if train.weights is None else train.weights / train.weights.mean()
+        sequences = Sequences(replace(train, weights=weights))
         learned_from = np.flatnonzero(sequences.lengths >= 2)
         if not len(learned_from):
             raise InvalidArgument(
@@ -216,36 +220,49 @@ class SasRecTraining(RecommenderTraining):
         """Compute the gradients of the loss, a mean over the positions of users (b,)."""
         # The longest first, as a batch groups them.
         users = users[np.argsort(-self._sequences.lengths[users], kind="stable")]
-        inputs, targets = self._sequences.last(users, self.model.max_length + 1).shifted()
+        inputs, following = self._sequences.last(users, self.model.max_length + 1).shifted()
         hidden = self.model(Batch.of(inputs, self._state.device))
-        following = torch.as_tensor(targets).to(hidden.device)
-        whose = torch.as_tensor(np.repeat(users, inputs.lengths)).to(hidden.device)
-        hidden.backward(self._loss(self.model.items, hidden.detach(), whose, following))
+        shares = np.ones(len(hidden)) if following.weights is None else following.weights
+        positions = _Positions(
+            hidden.detach(),
+            torch.as_tensor(np.repeat(users, inputs.lengths)).to(hidden.device),
+            torch.as_tensor(following.items).to(hidden.device),
+            torch.as_tensor((shares / len(hidden)).astype(np.float32)).to(hidden.device),
+        )
+        hidden.backward(self._loss(self.model.items, positions))
+
+
+class _Positions(NamedTuple):
+    """Positions of sequences, and what is to be learned there.
+
+    Attributes:
+        hidden: (n, d) what is known at each, without a graph.
+        users: (n,) whose they are.
+        following: (n,) the item that follows each.
+        shares: (n,) by how much the loss of each counts.
+    """
+
+    hidden: Tensor
+    users: Tensor
+    following: Tensor
+    shares: Tensor
 
 
 class _Loss(abc.ABC):
     """A loss over all positions of a batch, computed some positions at a time."""
 
-    def __call__(
-        self, items: nn.Embedding, hidden: Tensor, users: Tensor, following: Tensor
-    ) -> Tensor:
-        """Return the gradient of the mean loss by what is known at each position, (n, d).
+    def __call__(self, items: nn.Embedding, positions: _Positions) -> Tensor:
+        """Return the gradient of the loss by what is known at each position, (n, d).
 
         That by the embeddings of items is added to theirs.
-
-        Args:
-            items: The embeddings of items.
-            hidden: (n, d) what is known at each position, without a graph.
-            users: (n,) whose positions they are.
-            following: (n,) the item that follows each.
         """
         if items.weight.grad is None:
             items.weight.grad = torch.zeros_like(items.weight)
         size = max(1, _LOSS_CELLS // self._cells(items))
-        share = 1 / len(hidden)
-        rows = [slice(start, start + size) for start in range(0, len(hidden), size)]
+        n = len(positions.hidden)
+        parts = [slice(start, start + size) for start in range(0, n, size)]
         return torch.cat(
-            [self._part(items, hidden[r], users[r], following[r], share) for r in rows]
+            [self._part(items, _Positions(*(of[part] for of in positions))) for part in parts]
         )
 
     @abc.abstractmethod
@@ -253,10 +270,8 @@ class _Loss(abc.ABC):
         """Return how many numbers a position takes."""
 
     @abc.abstractmethod
-    def _part(
-        self, items: nn.Embedding, hidden: Tensor, users: Tensor, following: Tensor, share: float
-    ) -> Tensor:
-        """Return the gradient of some positions' loss, each of which counts by its share."""
+    def _part(self, items: nn.Embedding, positions: _Positions) -> Tensor:
+        """Return the gradient for some positions."""
 
 
 class _FullLoss(_Loss):
@@ -266,13 +281,12 @@ class _FullLoss(_Loss):
         return items.num_embeddings
 
     @torch.no_grad()
-    def _part(
-        self, items: nn.Embedding, hidden: Tensor, users: Tensor, following: Tensor, share: float
-    ) -> Tensor:
+    def _part(self, items: nn.Embedding, positions: _Positions) -> Tensor:
         # By hand: what autograd keeps for it, and clears, takes half of an epoch's time.
+        hidden, _, following, shares = positions
         by_scores = torch.softmax(hidden @ items.weight.T, 1)
         by_scores[torch.arange(len(following), device=following.device), following] -= 1
-        by_scores *= share
+        by_scores *= shares[:, None]
         assert items.weight.grad is not None
         items.weight.grad.addmm_(by_scores.T, hidden)
         return by_scores @ items.weight
@@ -296,14 +310,13 @@ class _SampledLoss(_Loss):
     def _cells(self, items: nn.Embedding) -> int:
         return (1 + self._n_negatives) * items.embedding_dim
 
-    def _part(
-        self, items: nn.Embedding, hidden: Tensor, users: Tensor, following: Tensor, share: float
-    ) -> Tensor:
-        reached = hidden.detach().requires_grad_()
-        negatives = self._sampler.draw(users, self._n_negatives, self._generator)
-        candidates = torch.cat([following.unsqueeze(1), negatives], 1)
+    def _part(self, items: nn.Embedding, positions: _Positions) -> Tensor:
+        reached = positions.hidden.detach().requires_grad_()
+        negatives = self._sampler.draw(positions.users, self._n_negatives, self._generator)
+        candidates = torch.cat([positions.following.unsqueeze(1), negatives], 1)
         scores = (items(candidates) @ reached.unsqueeze(-1)).squeeze(-1)
-        total = self._loss(scores) * (len(hidden) * share)
+        # A mean over the part, whose shares make it the part's of the mean over the batch.
+        total = self._loss(scores, positions.shares * len(scores))
         total.backward()  # type: ignore[no-untyped-call]
         assert reached.grad is not None
         return reached.grad

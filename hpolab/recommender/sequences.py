@@ -24,10 +24,12 @@ class Packed:
     Attributes:
         items: (n,) each user's in the order of time.
         lengths: (b,) how many a user has; their sum is n.
+        weights: (n,) of the items' rows; None where each counts as one.
     """
 
     items: Ints
     lengths: Ints
+    weights: NDArray[np.float64] | None = None
 
     @property
     def positions(self) -> Ints:
@@ -39,21 +41,24 @@ class Packed:
         """Where each user's last item is, (b,); of no user without one."""
         return np.cumsum(self.lengths) - 1
 
-    def shifted(self) -> tuple[Packed, Ints]:
-        """Return what precedes each item, and the items (m,) that follow: to learn the next one.
+    def shifted(self) -> tuple[Packed, Packed]:
+        """Return all items but each user's last, and what follows each of them.
 
-        Of each user, who must have two items or more, the last is only a target.
+        Every user must have two items or more.
 
         Example:
-            >>> inputs, targets = Packed(np.array([5, 6, 7, 8, 9]), np.array([3, 2])).shifted()
-            >>> inputs.items, inputs.lengths, targets
+            >>> inputs, following = Packed(np.array([5, 6, 7, 8, 9]), np.array([3, 2])).shifted()
+            >>> inputs.items, inputs.lengths, following.items
             (array([5, 6, 8]), array([2, 1]), array([6, 7, 9]))
         """
-        is_target = np.ones(len(self.items), bool)
-        is_target[self.last - self.lengths + 1] = False
-        is_input = np.ones(len(self.items), bool)
-        is_input[self.last] = False
-        return Packed(self.items[is_input], self.lengths - 1), self.items[is_target]
+        return self._without(self.last), self._without(self.last - self.lengths + 1)
+
+    def _without(self, left_out: Ints) -> Packed:
+        """Return the sequences without one item of each."""
+        kept = np.ones(len(self.items), bool)
+        kept[left_out] = False
+        weights = None if self.weights is None else self.weights[kept]
+        return Packed(self.items[kept], self.lengths - 1, weights)
 
 
 class Sequences:
@@ -81,6 +86,7 @@ class Sequences:
         order = np.lexsort((place, times, rows.users))
         self.lengths: Ints = np.bincount(rows.users, minlength=rows.n_users)
         self._items: Ints = np.asarray(rows.items[order], np.int64)
+        self._weights = None if rows.weights is None else rows.weights[order]
         self._ends: Ints = np.cumsum(self.lengths)
 
     def last(self, users: Ints, n: int) -> Packed:
@@ -88,4 +94,6 @@ class Sequences:
         lengths = np.minimum(self.lengths[users], n)
         starts = self._ends[users] - lengths
         within = np.arange(lengths.sum()) - np.repeat(np.cumsum(lengths) - lengths, lengths)
-        return Packed(self._items[np.repeat(starts, lengths) + within], lengths)
+        places = np.repeat(starts, lengths) + within
+        weights = None if self._weights is None else self._weights[places]
+        return Packed(self._items[places], lengths, weights)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from hpolab.analysis.wording import short
 from hpolab.objectives.packed_rows import RowScores
 from hpolab.report.blocks import Section, Text
-from hpolab.studies.recipe import FACTS_KEY, REFERENCE_ROWS_KEY, REFERENCES_KEY
+from hpolab.studies.recipe import FACTS_KEY, REFERENCE_ROWS_PREFIX, REFERENCES_KEY
 from hpolab.studies.trials import METRICS_KEY, ROWS_KEY
 from hpolab.tables import TextTable
 
@@ -58,8 +58,10 @@ def references_section(reading: Reading, trials: Mapping[str, FrozenTrial]) -> l
     # Studies from before objectives named their metric have it first.
     metric = reading.user_attrs.get(FACTS_KEY, {}).get("metric")
     metric = metric if metric in first else next(iter(first))
-    by_row = reading.user_attrs.get(REFERENCE_ROWS_KEY, {})
-    rows = [_ReferenceRow(name, found, False, by_row.get(name)) for name, found in known.items()]
+    rows = [
+        _ReferenceRow(name, found, False, reading.user_attrs.get(f"{REFERENCE_ROWS_PREFIX}{name}"))
+        for name, found in known.items()
+    ]
     for name, trial in trials.items():
         found = {metric: trial.value} | _recorded(trial)
         rows.append(_ReferenceRow(name, found, True, trial.user_attrs.get(ROWS_KEY)))
@@ -93,9 +95,9 @@ def _cell(row: _ReferenceRow, column: str) -> str:
 
 def _difference(best: _ReferenceRow, row: _ReferenceRow) -> str:
     """Return by how much the best trial is above a row on the same users; "" if not known."""
-    if row is best or best.rows is None or row.rows is None:
+    if row is best or not best.rows or not row.rows:
         return ""
-    mine, other = (RowScores.of_text(each.rows) for each in (best, row) if each.rows is not None)
+    mine, other = RowScores.of_text(best.rows), RowScores.of_text(row.rows)
     if mine.n != other.n or len(mine.values) < 2:
         return ""
     gains = mine.values - other.values

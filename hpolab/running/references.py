@@ -10,7 +10,7 @@ from hpolab import _optuna
 from hpolab.errors import error_text
 from hpolab.logs import get_logger
 from hpolab.objectives.packed_rows import RowScores
-from hpolab.studies.recipe import REFERENCE_ROWS_KEY, REFERENCES_KEY
+from hpolab.studies.recipe import REFERENCE_ROWS_PREFIX, REFERENCES_KEY
 from hpolab.trial.lease import Lease
 
 if TYPE_CHECKING:
@@ -76,9 +76,10 @@ def note_references(study: Study, objective: Objective) -> None:
         with _lock:
             _known[key] = found
         study.set_user_attr(_OF_KEY, key)
-    if found[REFERENCE_ROWS_KEY] or attrs.get(REFERENCE_ROWS_KEY):
-        study.set_user_attr(REFERENCE_ROWS_KEY, found[REFERENCE_ROWS_KEY])
-    study.set_user_attr(REFERENCES_KEY, found[REFERENCES_KEY])
+    # What is left of references on other data.
+    stale = {name: "" for name in attrs if name.startswith(REFERENCE_ROWS_PREFIX)}
+    for name, value in {**stale, **found}.items():
+        study.set_user_attr(name, value)
 
 
 def _is_claimed(attrs: dict[str, Any]) -> bool:
@@ -93,17 +94,18 @@ def _is_claimed(attrs: dict[str, Any]) -> bool:
 
 
 def _computed(objective: Objective) -> dict[str, Any]:
-    """Return what a study stores of references; nothing where there are none."""
+    """Return what a study stores of references, attribute by attribute; {} where there are none."""
     metrics: dict[str, Any] = {}
-    rows: dict[str, str] = {}
+    found: dict[str, Any] = {}
     for name, reference in objective.scored_references().items():
         if isinstance(reference, str):
             metrics[name] = reference
             continue
         metrics[name] = dict(reference.metrics)
         if reference.rows is not None:
-            rows[name] = RowScores.of(reference.rows).as_text()
-    return {REFERENCES_KEY: metrics, REFERENCE_ROWS_KEY: rows} if metrics else {}
+            # One attribute each: a column of MySQL holds 64 kB.
+            found[f"{REFERENCE_ROWS_PREFIX}{name}"] = RowScores.of(reference.rows).as_text()
+    return {**found, REFERENCES_KEY: metrics} if metrics else {}
 
 
 def _stored_elsewhere(study: Study, key: str) -> dict[str, Any] | None:
@@ -111,6 +113,6 @@ def _stored_elsewhere(study: Study, key: str) -> dict[str, Any] | None:
     for other in _optuna.storage_of(study).get_all_studies():
         attrs = other.user_attrs
         if attrs.get(_OF_KEY) == key and attrs.get(REFERENCES_KEY):
-            rows = attrs.get(REFERENCE_ROWS_KEY, {})
-            return {REFERENCES_KEY: attrs[REFERENCES_KEY], REFERENCE_ROWS_KEY: rows}
+            rows = {each: attrs[each] for each in attrs if each.startswith(REFERENCE_ROWS_PREFIX)}
+            return {**rows, REFERENCES_KEY: attrs[REFERENCES_KEY]}
     return None

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 __all__ = [
     "FACTS_KEY",
     "REFERENCES_KEY",
-    "REFERENCE_ROWS_KEY",
+    "REFERENCE_ROWS_PREFIX",
     "Part",
     "Recipe",
     "check_search_space",
@@ -49,8 +49,8 @@ _SCHEMA = max(_SCHEMAS)
 FACTS_KEY = "hpolab:facts"
 REFERENCES_KEY = "hpolab:references"
 """What simple solutions reach, as `Objective.references` returns it."""
-REFERENCE_ROWS_KEY = "hpolab:reference_rows"
-"""Of those whose scores by row are known: name -> the scores, packed."""
+REFERENCE_ROWS_PREFIX = "hpolab:reference_rows:"
+"""What the scores by row of a reference are stored under, packed; its name follows."""
 
 # Asked for by `study_seed` once a trial; a study's seed never changes.
 _seeds: WeakKeyDictionary[Study, int] = WeakKeyDictionary()

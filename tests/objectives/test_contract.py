@@ -464,6 +464,10 @@ class TestClosedForm(TestRecommender):
     trainer = "ease"
 
 
+class TestSequences(TestRecommender):
+    trainer = "sasrec"
+
+
 TRUTH = np.arange(200) % 2
 PARTS = {"tune": slice(0, 100), "score": slice(100, 200)}
 

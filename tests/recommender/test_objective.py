@@ -32,9 +32,11 @@ from hpolab import (
     split_by_time,
     split_users_by_ratio,
 )
+from hpolab.objectives.packed_rows import RowScores
+from hpolab.report.document import document_of
 from hpolab.seeding import derive_seed
 from hpolab.studies.recipe import FACTS_KEY, REFERENCES_KEY
-from hpolab.studies.trials import METRICS_KEY
+from hpolab.studies.trials import METRICS_KEY, ROWS_KEY
 from hpolab.trial.reporter import REASON_KEY
 
 if TYPE_CHECKING:
@@ -43,6 +45,7 @@ if TYPE_CHECKING:
     from optuna import Study
 
 DATA = make_taste_clusters(n_users=120, n_items=60, n_per_user=15)
+OTHER = make_taste_clusters(n_users=120, n_items=60, n_per_user=15, seed=1)
 SPLITS = leave_last_out(DATA.interactions)
 
 
@@ -344,6 +347,128 @@ def test_row_scores_are_those_of_users_of_the_split(metric):
         assert scores.mean() == pytest.approx(value)
 
 
+def test_report_compares_the_best_trial_with_simple_solutions_user_by_user():
+    objective = make("ease", references=("popularity", "item_knn"), metrics=["coverage@10"])
+    study = tune(objective, n_trials=4, pruner="none")
+    best = study.best_trial
+    section = next(s for s in document_of(study).sections if s.anchor == "references")
+    table = section.blocks[1]
+    assert table.head[-1] == f"trial {best.number} minus it, ndcg@10"
+    cells = {row[0]: row[-1] for row in table.rows}
+    assert cells[f"trial {best.number}"] == "-"
+    mine = objective.ranking(objective.fit_best(study), SPLITS.valid)
+    for name in ("popularity", "item_knn"):
+        simple = make(name)
+        theirs = simple.ranking(simple.fit(simple.search_space.defaults()), SPLITS.valid)
+        expected = mine.difference(theirs, "ndcg@10")
+        mean, _, error = cells[name].partition(" ± ")
+        assert float(mean) == pytest.approx(expected.mean, rel=1e-3)
+        assert float(error) == pytest.approx(expected.standard_error, rel=0.05)
+
+
+def test_scores_by_user_are_stored_with_trials_that_were_the_best_so_far():
+    study = tune(make("ease", references=()), n_trials=6, pruner="none")
+    best = -np.inf
+    for trial in study.trials:
+        assert (ROWS_KEY in trial.user_attrs) == (trial.value > best)
+        best = max(best, trial.value)
+        if ROWS_KEY in trial.user_attrs:
+            rows = RowScores.of_text(trial.user_attrs[ROWS_KEY]).values
+            assert rows.mean() == pytest.approx(trial.value, rel=1e-5)
+
+
+def test_reference_that_fails_says_why_beside_the_others(monkeypatch):
+    def broken(self, *args, **kwargs):
+        raise MemoryError("no room")
+
+    monkeypatch.setattr("hpolab.recommender.classical.ItemKnn.start", broken)
+    found = walk(references=("popularity", "item_knn")).references()
+    assert found["item_knn"] == "left out: MemoryError: no room"
+    assert "ndcg@10" in found["popularity"]
+
+
+def test_references_are_computed_once_for_studies_of_the_same_data(monkeypatch):
+    computed = []
+    reference = RecommenderObjective._reference
+    monkeypatch.setattr(
+        RecommenderObjective,
+        "_reference",
+        lambda self, name: computed.append(name) or reference(self, name),
+    )
+    options = {"references": ("popularity",), "metrics": ["hr@7"]}  # of no other test
+    first = tune(make("ease", **options)).user_attrs[REFERENCES_KEY]
+    assert tune(make("item_knn", **options)).user_attrs[REFERENCES_KEY] == first
+    assert computed == ["popularity"]
+    with pytest.warns(UserWarning, match="sampled candidates"):
+        sampled = make("ease", n_sampled=20, **options)
+    assert tune(sampled).user_attrs[REFERENCES_KEY] != first
+    tune(make("ease", splits=leave_last_out(OTHER.interactions), **options))
+    tune(make("ease", **options | {"metrics": ["hr@6"]}))
+    assert computed == ["popularity"] * 4
+
+
+def test_baselines_tell_the_difference_to_a_model_user_by_user():
+    objective = make("ease", metrics=["hr@10"])
+    model = objective.fit({"l2": 10.0})
+    table = objective.baselines(SPLITS.test, ["popularity"], beside=model)["popularity"]
+    assert list(table) == ["ndcg@10", "ndcg@10 (difference)", "hr@10", "hr@10 (difference)"]
+    mine = objective.estimates(model, SPLITS.test)["ndcg@10"]
+    gain = table["ndcg@10 (difference)"]
+    assert gain.mean == pytest.approx(mine.mean - table["ndcg@10"].mean)
+    assert gain.standard_error < np.hypot(mine.standard_error, table["ndcg@10"].standard_error)
+
+
+def test_refit_learns_from_all_but_the_test_rows_unless_these_are_included():
+    valid, score = (SPLITS.valid.rows(rows) for rows in (np.arange(80), np.arange(80, 120)))
+    objective = make("popularity", splits=replace(SPLITS, valid=valid, score=score))
+    counts = {
+        include_test: objective.refit({}, n_epochs=1, include_test=include_test).scores(
+            np.array([0])
+        )
+        for include_test in (False, True)
+    }
+    assert counts[False].sum() == len(SPLITS.train) + len(SPLITS.valid)
+    gained = np.bincount(SPLITS.test.items, minlength=SPLITS.test.n_items)
+    assert np.array_equal(counts[True][0] - counts[False][0], gained)
+
+
+def test_refit_refuses_what_fit_refuses():
+    with pytest.raises(InvalidArgument, match="`seed` must be"):
+        make("popularity").refit({}, -1, n_epochs=1)
+    with pytest.raises(InvalidArgument, match="`n_epochs` must be 1 or above"):
+        make("popularity").refit({}, n_epochs=0)
+
+
+@pytest.mark.parametrize(
+    ("trainer", "params"),
+    [("ease", {"l2": 5.0}), ("item_knn", {"n_neighbors": 9, "shrink": 0, "similarity": "cosine"})],
+)
+def test_test_items_are_ranked_by_all_rows_before_them(trainer, params):
+    objective = make(trainer)
+    model = objective.fit(params)
+    ranks = objective.ranking(model, SPLITS.test).ranks
+    seen = SPLITS.train.join(SPLITS.valid)
+    later = model.training.with_history(seen)
+    task = RankingTask(seen=seen, held_out=SPLITS.test)
+    assert np.array_equal(task.rank(later.scores).ranks, ranks)
+    assert not np.array_equal(task.rank(model.scores).ranks, ranks)
+    # What was learned is the same, and what steers a trial is ranked by the training rows.
+    assert np.array_equal(
+        objective.ranking(model, SPLITS.valid).ranks,
+        RankingTask(seen=SPLITS.train, held_out=SPLITS.valid).rank(model.scores).ranks,
+    )
+
+
+def test_score_is_ranked_by_the_rows_of_valid_too():
+    objective = make("ease", splits=replace(SPLITS, score=SPLITS.test), references=())
+    study = tune(objective, n_trials=1)
+    model = objective.fit_best(study)
+    later = model.training.with_history(SPLITS.train.join(SPLITS.valid))
+    task = RankingTask(seen=[SPLITS.train, SPLITS.valid], held_out=SPLITS.test)
+    assert study.best_value == task.rank(later.scores).estimate("ndcg@10").mean
+    assert objective.evaluate(model, SPLITS.test)["ndcg@10"] == study.best_value
+
+
 def late_data() -> Interactions:
     """Return interactions of which the last are of users who were not there before."""
     rng = np.random.default_rng(0)
@@ -499,3 +624,41 @@ def test_references_of_weighted_rows_read_them_where_they_can():
     objective = make("als", splits=split_users_by_ratio(data), references=["als", "ease"])
     study = tune(objective, n_trials=1)
     assert set(study.user_attrs[REFERENCES_KEY]) == {"als", "ease"}
+
+
+class Paced(Walk):
+    """A walk whose trainer has a setting of its own."""
+
+    def __init__(self, pace: float = 1.0) -> None:
+        self.pace = pace
+
+
+class Other(Walk):
+    """Another trainer of the same name."""
+
+
+@pytest.mark.parametrize(
+    ("first", "then"),
+    [(Paced(1.0), Paced(2.0)), (Walk(), Other()), ("ease", "popularity")],
+    ids=str,
+)
+def test_study_does_not_go_on_with_another_trainer(first, then):
+    space = {"noise": (0.0, 1.0)} if isinstance(first, Walk) else None
+    study = tune(make(first, search_space=space, max_epochs=2), n_trials=1)
+    with pytest.raises(RecipeMismatch, match="trainer"):
+        run(study, make(then, search_space=space, max_epochs=2), n_trials=2)
+    run(study, make(first, search_space=space, max_epochs=2), n_trials=2, show_progress_bar=False)
+    assert len(study.trials) == 2
+
+
+@pytest.mark.parametrize(("trainer", "goes_on"), [("mf", True), ("popularity", False)])
+def test_study_of_mean_ranks_goes_on_where_no_scores_are_equal(trainer, goes_on):
+    objective = make(trainer, max_epochs=1)
+    study = tune(objective, n_trials=1)
+    study.set_user_attr(FACTS_KEY, {**study.user_attrs[FACTS_KEY], "ties": "mid rank"})
+    if goes_on:
+        run(study, objective, n_trials=2, show_progress_bar=False)
+        assert len(study.trials) == 2
+    else:
+        with pytest.raises(RecipeMismatch, match="'ties': stored 'mid rank'"):
+            run(study, objective, n_trials=2)

@@ -105,22 +105,23 @@ def naive_loss(weights, data, max_length, n_heads, loss):
     losses = []
     for user in range(data.n_users):
         rows = np.flatnonzero(data.users == user)
-        items = data.items[rows[np.argsort(data.timestamps[rows])]][-(max_length + 1) :].tolist()
+        rows = rows[np.argsort(data.timestamps[rows])][-(max_length + 1) :]
+        items = data.items[rows].tolist()
         if len(items) < 2:
             continue
         hidden = naive_hidden(weights, items[:-1], n_heads)
-        for state, following in zip(hidden, items[1:], strict=True):
+        for state, following, row in zip(hidden, items[1:], rows[1:], strict=True):
             scores = weights["items.weight"] @ state
+            share = 1.0 if data.weights is None else data.weights[row] / data.weights.mean()
             if loss == "softmax":
-                losses.append(-torch.log_softmax(scores, 0)[following])
+                losses.append(-share * torch.log_softmax(scores, 0)[following])
                 continue
-            taken = set(data.items[rows].tolist())
-            (other,) = set(range(data.n_items)) - taken
+            (other,) = set(range(data.n_items)) - set(items)
             pair = scores[[following, other]]
             if loss == "bce":
-                losses.append(-F.logsigmoid(pair[0]) - F.logsigmoid(-pair[1]))
+                losses.append(-share * (F.logsigmoid(pair[0]) + F.logsigmoid(-pair[1])))
             else:
-                losses.append(-torch.log_softmax(pair, 0)[0])
+                losses.append(-share * torch.log_softmax(pair, 0)[0])
     return torch.stack(losses).mean()
 
 
@@ -133,6 +134,7 @@ def all_but_one():
     )
 
 
+@pytest.mark.parametrize("is_weighted", [False, True])
 @pytest.mark.parametrize("cells", [2**20, 30])
 @pytest.mark.parametrize(
     ("loss", "n_heads", "n_blocks"),
@@ -145,12 +147,14 @@ def all_but_one():
     ],
 )
 def test_a_step_goes_along_the_gradient_of_the_equations(
-    monkeypatch, loss, n_heads, n_blocks, cells
+    monkeypatch, loss, n_heads, n_blocks, cells, is_weighted
 ):
     # 30 cells: each part of the loss and each group of users has a row or two.
     monkeypatch.setattr(sasrec, "_LOSS_CELLS", cells)
     monkeypatch.setattr(attention, "_ATTENTION_CELLS", cells)
     data = mixed_lengths() if loss == "softmax" else all_but_one()
+    if is_weighted:
+        data = replace(data, weights=np.random.default_rng(0).random(len(data)) + 0.1)
     step = {"optimizer": "sgd", "lr": 1.0, "momentum": 0.0, "weight_decay": 0.0, "nesterov": False}
     changes = step | {"dropout": 0.0, "loss": loss, "n_heads": n_heads, "n_blocks": n_blocks}
     if loss != "softmax":

@@ -40,7 +40,9 @@ def trained(trainer, splits=SPLITS):
     return objective, objective.fit(objective.search_space.defaults(), 0)
 
 
-@pytest.mark.parametrize("trainer", ["mf", "neumf", "lightgcn", "ease", "item_knn", "popularity"])
+@pytest.mark.parametrize(
+    "trainer", ["mf", "neumf", "lightgcn", "sasrec", "ease", "item_knn", "popularity"]
+)
 def test_recommender_survives_saving(trainer, tmp_path):
     objective, model = trained(trainer)
     model.save(tmp_path / "model")

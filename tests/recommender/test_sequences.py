@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -60,4 +62,15 @@ def test_each_item_but_the_last_has_one_that_follows():
     data, made = sequences(None)
     inputs, following = made.last(np.array([0, 1]), 3).shifted()
     assert ids_of(data, inputs) == [[7, 8], [6]]
-    assert data.item_ids[following].tolist() == [8, 4, 9]
+    assert ids_of(data, following) == [[8, 4], [9]]
+    assert following.weights is None
+
+
+def test_weights_go_with_their_rows():
+    data, _ = sequences([4, 2, 3, 2, 1, 1])
+    weighted = replace(data, weights=np.arange(6) + 1.0)
+    packed = Sequences(weighted).last(np.array([0, 1]), 3)
+    assert packed.weights.tolist() == [4, 3, 1, 5, 2]
+    inputs, following = packed.shifted()
+    assert inputs.weights.tolist() == [4, 3, 5]
+    assert following.weights.tolist() == [3, 1, 2]
