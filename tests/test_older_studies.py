@@ -68,7 +68,6 @@ from hpolab import (
     recommender_space,
     run,
     sweep,
-    trials_frame,
 )
 from hpolab.cli import app
 
@@ -283,7 +282,7 @@ IN_EVERY_STORAGE = {
 ONE_OF_EACH_PART = [
     name for name in EXPECTED["studies"] if name.startswith(("sampler-", "pruner-"))
 ]
-TRAINERS = ["torch", "lightgbm", "sklearn"]
+TRAINERS = ["torch", "lightgbm", "sklearn", "recommender"]
 
 quietly = partial(run, show_progress_bar=False)
 invoke = CliRunner(env={"COLUMNS": "300", "TERM": "dumb", "NO_COLOR": "1"}).invoke
@@ -844,20 +843,9 @@ def test_study_of_each_trainer_goes_on(shared_storage, shared_sqlite, name):
     n_before = len(list(checkpoints.glob(f"{name}-*")))
     assert n_before == (0 if name == "lightgbm" else 1)
     quietly(study, trainer_objective(name), n_trials=3)
-    # Kernels round otherwise on other processors.
-    assert_as_uninterrupted(study, tolerance=1e-3)
+    # Kernels round otherwise on other processors, and a rank may change by it.
+    assert_as_uninterrupted(study, tolerance=0.05 if name == "recommender" else 1e-3)
     assert not list(checkpoints.glob(f"{name}-*"))
-
-
-def test_recommenders_of_another_rule_for_ties_are_opened_and_not_gone_on_with(shared_storage):
-    study = load_study("recommender", storage=shared_storage)
-    assert "ndcg@10" in trials_frame(study)
-    before = study.get_trials()
-    with pytest.raises(RecipeMismatch, match="'ties': stored 'mid rank', asked for 'expected"):
-        quietly(study, trainer_objective("recommender"), n_trials=3)
-    with pytest.raises(RecipeMismatch, match="An earlier version of hpolab ranked these trials by"):
-        trainer_objective("recommender").fit_best(study)
-    assert study.get_trials() == before
 
 
 def test_parameters_of_an_optimizer_and_facts_of_a_protocol_are_as_they_were(shared_storage):
