@@ -542,6 +542,18 @@ def test_model_is_judged_on_some_users_of_a_split(part):
     assert objective.row_scores(model, rows) == pytest.approx(whole[10:40])
 
 
+def test_auc_of_users_who_have_other_candidates_is_that_of_the_objective():
+    everything = [(0, item) for item in range(6)]  # user 0 has nothing left but the test item
+    some = [(user, item) for user in (1, 2, 3) for item in (0, user, 5)]
+    users, items = np.array(everything + some).T
+    splits = leave_last_out(Interactions.of(users, items, timestamps=np.arange(len(users))))
+    objective = make("popularity", splits=splits, metric="auc", metrics=["precision@2"])
+    model = objective.fit({})
+    value = objective.evaluate(model, splits.test)["auc"]
+    assert 0 <= value <= 1
+    assert len(objective.checked_row_scores(model, splits.test, value)) == 3
+
+
 def test_model_is_not_judged_on_rows_that_it_was_trained_on():
     objective = make("ease")
     refitted = objective.refit({"l2": 10.0}, seed=0, n_epochs=1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,7 @@ from hpolab import (
     Interactions,
     InvalidArgument,
     InvalidType,
+    MissingExtra,
     Recommender,
     RecommenderObjective,
     RecommenderTrainer,
@@ -165,6 +167,12 @@ def test_frame_holds_what_the_array_does():
     assert frame["rank"].tolist() == [1, 2, 3, 4] * 3
     assert np.array_equal(frame["score"], scores.ravel(), equal_nan=True)
     assert model.recommend_frame(7, k=4)["item_id"].tolist() == ids[0].tolist()
+
+
+def test_missing_pandas_is_named_with_its_extra(monkeypatch):
+    monkeypatch.setitem(sys.modules, "pandas", None)
+    with pytest.raises(MissingExtra, match=r"`recommend_frame` needs pandas: .*hpolab\[frames\]"):
+        truth().recommend_frame([7])
 
 
 def test_nobody_asked_for_gets_nothing():
