@@ -8,7 +8,7 @@ import torch
 
 from hpolab.errors import InvalidArgument, check_count, one_of
 from hpolab.recommender.losses import SAMPLED_LOSSES, full_softmax
-from hpolab.recommender.models import MODELS
+from hpolab.recommender.models import MODELS, Embedding
 from hpolab.recommender.negatives import NegativeSampler
 from hpolab.recommender.space import RECOMMENDER_LOSSES
 from hpolab.recommender.trainer import (
@@ -153,13 +153,19 @@ class TorchRecommenderTraining(RecommenderTraining):
         self._batch_size = batch_size
         self._loss = loss
         self._embedding_l2 = embedding_l2
+        self._embeddings = [each for each in model.modules() if isinstance(each, Embedding)]
+        for embedding in self._embeddings:
+            # A gradient of a million rows takes as long to clear as all the rest of a step.
+            embedding.keeps_gradient = not embedding.sparse and state.device.type == "cpu"
+        kept = {id(embedding.weight) for embedding in self._embeddings}
+        self._others = [weight for weight in model.parameters() if id(weight) not in kept]
 
     def epoch(self) -> None:
         # Nothing here may wait for the device: no `.item()`, no check of the loss.
         self.model.train()
         state = self._state
         for users, items in self._rows.batches(self._batch_size, state.generators[0]):
-            state.optimizer.zero_grad()
+            self._clear_gradients()
             self._batch_loss(users, items).backward()  # type: ignore[no-untyped-call]
             state.optimizer.step()
             state.schedule.step()
@@ -183,6 +189,12 @@ class TorchRecommenderTraining(RecommenderTraining):
 
     def from_bytes(self, state: bytes) -> None:
         self._state.from_bytes(state)
+
+    def _clear_gradients(self) -> None:
+        for embedding in self._embeddings:
+            embedding.clear_gradient()
+        for weight in self._others:
+            weight.grad = None
 
     def _batch_loss(self, users: Tensor, items: Tensor) -> Tensor:
         loss, user_side, item_side = self._loss(self.model, users, items)

@@ -217,7 +217,7 @@ def test_lightgcn_leaves_alone_who_has_no_interaction():
     data = interactions()
     model = model_of("lightgcn", data.rows(np.flatnonzero(data.users != 3)))
     users, _ = model.sides(torch.tensor([3]), None)
-    torch.testing.assert_close(users.vectors[0], model.nodes.weight[3] / 4)
+    torch.testing.assert_close(users.each()[0], model.nodes.weight[3] / 4)
 
 
 @each_model
