@@ -50,7 +50,7 @@ __all__ = [
     "TwoTower",
 ]
 
-# Numbers in an intermediate of a table: 512 KiB, which stay in a core's cache, and on other devices.
+# Numbers in an intermediate of a table: 512 KiB, which stay in a core's cache; on other devices.
 _CHUNK, _CHUNK_ELSEWHERE = 2**17, 2**25
 # He et al. 2017, section 4.1: a Gaussian with standard deviation 0.01.
 _STD = 0.01
