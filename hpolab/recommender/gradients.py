@@ -71,7 +71,7 @@ class _RowProducts(torch.autograd.Function):
         return torch.bmm(items, users.unsqueeze(2)).squeeze(2)
 
     @staticmethod
-    @once_differentiable  # type: ignore[untyped-decorator]
+    @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor]:
         users, items = ctx.saved_tensors
         of_users = torch.bmm(gradient.unsqueeze(1), items).squeeze(1)
@@ -84,14 +84,13 @@ class _TableProducts(torch.autograd.Function):
         ctx.save_for_backward(users, table, ids)
         n_rows = max(1, _GATHERED // (ids.shape[1] * table.shape[1]))
         products = users.new_empty((*ids.shape, 1))
-        for some, theirs, found in zip(
-            users.split(n_rows), ids.split(n_rows), products.split(n_rows), strict=True
-        ):
+        parts = (torch.split(each, n_rows) for each in (users, ids, products))
+        for some, theirs, found in zip(*parts, strict=True):
             torch.bmm(pick_rows(table, theirs), some.unsqueeze(2), out=found)
         return products.squeeze(2)
 
     @staticmethod
-    @once_differentiable  # type: ignore[untyped-decorator]
+    @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, None]:
         # With the gradient as a sparse matrix G of users by rows of the table, they are
         # G @ table and G^T @ users.
@@ -135,11 +134,13 @@ class _SquaredNorm(torch.autograd.Function):
     def forward(ctx: Any, rows: Tensor, counts: Tensor | None) -> Tensor:
         ctx.save_for_backward(rows, counts)
         if counts is None:
-            return torch.linalg.vector_norm(rows).square()
-        return torch.linalg.vector_norm(rows, dim=1).square() @ counts
+            norm: Tensor = torch.linalg.vector_norm(rows).square()
+        else:
+            norm = torch.linalg.vector_norm(rows, dim=1).square() @ counts
+        return norm
 
     @staticmethod
-    @once_differentiable  # type: ignore[untyped-decorator]
+    @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
         rows, counts = ctx.saved_tensors
         twice = 2 * gradient
@@ -150,12 +151,12 @@ class _UnitRows(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, rows: Tensor) -> Tensor:
         lengths = torch.linalg.vector_norm(rows, dim=-1, keepdim=True).clamp_min_(1e-12)
-        unit = rows / lengths
+        unit: Tensor = rows / lengths
         ctx.save_for_backward(unit, lengths)
         return unit
 
     @staticmethod
-    @once_differentiable  # type: ignore[untyped-decorator]
+    @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> Tensor:
         unit, lengths = ctx.saved_tensors
         along = torch.linalg.vecdot(gradient, unit).unsqueeze(-1)

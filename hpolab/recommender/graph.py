@@ -66,9 +66,8 @@ class Graph(nn.Module):
         """Write the mean of all layers that begin with ``users`` and ``items``, (n, d) each."""
         # Columns know nothing of each other, and a few of them stay in a core's cache.
         width = _COLUMNS if users.device.type == "cpu" else users.shape[1]
-        for some in zip(
-            *(each.split(width, 1) for each in (users, items, into_users, into_items)), strict=True
-        ):
+        sides = (users, items, into_users, into_items)
+        for some in zip(*(torch.split(each, width, 1) for each in sides), strict=True):
             self._smooth_columns(*some)
 
     def _smooth_columns(
@@ -99,7 +98,7 @@ class _Smooth(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, nodes: Tensor, graph: Graph) -> tuple[Tensor, Tensor]:
         ctx.graph = graph
-        users, items = nodes.split([len(graph.user_starts), len(graph.item_starts)])
+        users, items = torch.split(nodes, [len(graph.user_starts), len(graph.item_starts)])
         smooth_users, smooth_items = torch.empty_like(users), torch.empty_like(items)
         graph.smooth(users, items, smooth_users, smooth_items)
         return smooth_users, smooth_items
@@ -107,5 +106,6 @@ class _Smooth(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, of_users: Tensor, of_items: Tensor) -> tuple[Tensor, None]:
         gradient = of_users.new_empty((len(of_users) + len(of_items), of_users.shape[1]))
-        ctx.graph.smooth(of_users, of_items, *gradient.split([len(of_users), len(of_items)]))
+        into = torch.split(gradient, [len(of_users), len(of_items)])
+        ctx.graph.smooth(of_users, of_items, *into)
         return gradient, None

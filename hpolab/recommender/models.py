@@ -180,11 +180,11 @@ class RecommenderModule(nn.Module, abc.ABC):
         # On a CPU one user at a time: torch's products of many small matrices take twice as long.
         is_cpu = users.device.type == "cpu"
         n_columns = max(1, (_CHUNK if is_cpu else _CHUNK_ELSEWHERE) // users.shape[1])
-        for some, found in zip(items.split(n_columns), scores.split(n_columns, 1), strict=True):
+        parts = zip(torch.split(items, n_columns), torch.split(scores, n_columns, 1), strict=True)
+        for some, found in parts:
             columns = some.T.contiguous()
             n_rows = n_columns // len(some)
-            parts = range(len(users)) if is_cpu else _slices(len(users), n_rows)
-            for part in parts:
+            for part in range(len(users)) if is_cpu else _slices(len(users), n_rows):
                 # Columns are pairs: then a user's number meets as many as a vector holds.
                 hidden = torch.maximum(columns, negated[0][part])
                 for layer, shift in zip(inner, negated[1:], strict=True):

@@ -211,6 +211,10 @@ class RecommenderObjective(Objective):
         n_sampled: Rank each held-out item among so many sampled items in place of all: for
             comparison with published figures only. See `RankingTask`.
         device: Where models of torch live.
+        eval_users: Rank only so many users of `valid` after each epoch, drawn once and the same in
+            all trials, 1 or above; None ranks all of them. They choose a trial's best epoch and
+            prune it; its value at the end is that of all users. For large data and models whose
+            scores are dear, such as "deepfm" and "neumf".
         references: Recommenders, of `RECOMMENDERS`, whose metrics at their
             defaults stand beside the trials in reports; () for none.
         **settings: ``patience`` (15 epochs by default) and the others of `ReporterSettings`.
@@ -246,6 +250,7 @@ class RecommenderObjective(Objective):
         metrics: Sequence[str] = ("hr@10", "ndcg@10"),
         max_epochs: int = 200,
         n_sampled: int | None = None,
+        eval_users: int | None = None,
         device: str = "cpu",
         references: Sequence[str] = BASELINES,
         **settings: Unpack[ReporterOptions],
@@ -260,6 +265,7 @@ class RecommenderObjective(Objective):
         self._references = tuple(one_of("references", name, RECOMMENDERS) for name in references)
         self._valid = self._task(splits.valid)
         self._score = self._valid if splits.score is None else self._task(splits.score)
+        self._each_epoch = self._epoch_task(eval_users)
         self._metrics = tuple(dict.fromkeys([metric, *metrics]))
         for name in self._metrics:
             self._valid.check_metric(name)
@@ -273,6 +279,7 @@ class RecommenderObjective(Objective):
         check_schedule(self.search_space, self.max_steps)
         # Without the protocol the value of a metric means nothing.
         self.facts = {"metric": metric, **splits.facts, **self._score.facts}
+        self.facts["eval_users"] = "all" if self._each_epoch is self._valid else eval_users
         self._check_search_space()
         self._data_facts = {
             name: None if (rows := getattr(splits, name)) is None else _fingerprint_of(rows)
@@ -486,10 +493,24 @@ class RecommenderObjective(Objective):
         )
 
         def read() -> float:
-            return self._valid.estimate(training.scores, [self.metric])[self.metric].mean
+            return self._each_epoch.estimate(training.scores, [self.metric])[self.metric].mean
 
         train_epochs(training, reporter, self.max_steps, read)
         return training
+
+    def _epoch_task(self, n_users: int | None) -> RankingTask:
+        """Return the task that is ranked after each epoch: `valid`, or some users of it."""
+        if n_users is None:
+            return self._valid
+        check_count("eval_users", n_users)
+        valid = self.splits.valid
+        users = np.unique(valid.users)
+        if n_users >= len(users):
+            return self._valid
+        # Always the same ones: trials are compared by them.
+        drawn = np.random.default_rng(0).choice(users, size=n_users, replace=False)
+        rows = valid.rows(np.flatnonzero(np.isin(valid.users, drawn)))
+        return RankingTask(seen=self.splits.train, held_out=rows, n_sampled=self._n_sampled)
 
     def _task(self, data: Interactions) -> RankingTask:
         before: list[Interactions] = [self.splits.train]

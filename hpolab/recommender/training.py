@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, final
 
+import numpy as np
 import torch
 
 from hpolab.errors import InvalidArgument, check_count, one_of
+from hpolab.logs import get_logger
 from hpolab.recommender.losses import SAMPLED_LOSSES, full_softmax
 from hpolab.recommender.models import MODELS, Embedding
 from hpolab.recommender.negatives import NegativeSampler
@@ -37,6 +39,8 @@ if TYPE_CHECKING:
 
 __all__ = ["TorchRecommenderTrainer"]
 
+_logger = get_logger(__name__)
+
 # Optimizers whose result is the same with sparse gradients: rows without one stay as they are.
 # (Adagrad's is too, but its sparse step makes torch warn of its own code.)
 _SAME_IF_SPARSE = ("sgd",)
@@ -51,7 +55,8 @@ class TorchRecommenderTrainer(RecommenderTrainer):
     """Trains a torch recommender.
 
     An epoch goes once through the interactions in a random order. For a sampled loss, new
-    negatives are drawn for each row, uniformly from the items that the user has not taken. The
+    negatives are drawn for each row, uniformly from the items that the user has not taken; rows of
+    users who have taken every item are left out then, and the log says so once. The
     penalty is half the squared norm of the embeddings that a row uses (Rendle et al. 2009, section
     4.3) times `embedding_l2`; for the full softmax these are the embeddings of the user and of the
     positive item. Biases and networks are penalized only by the optimizer's own weight decay.
@@ -71,6 +76,7 @@ class TorchRecommenderTrainer(RecommenderTrainer):
     def __init__(self, model: str, *, device: str | torch.device = "cpu") -> None:
         self.name = one_of("model", model, MODELS)
         self._device = torch.device(device)
+        self._said: set[str] = set()
 
     def start(
         self, params: Mapping[str, Any], train: Interactions, *, seed: int, max_epochs: int
@@ -79,14 +85,15 @@ class TorchRecommenderTrainer(RecommenderTrainer):
 
         Raises:
             InvalidArgument: If a parameter is missing or out of its range, or a loss needs
-                negatives of a user who has taken every item.
+                negatives where every user has taken every item.
             InvalidType: If a parameter is of the wrong type.
         """
         loss = one_of("loss", params.get("loss"), RECOMMENDER_LOSSES[self.name])
         batch_size = count_param(params, "batch_size")
         model = self._new_model(params, train).to(self._device)
         optimizer = build_optimizer(params, model)
-        rows = open_split("train", (train.users, train.items), self._device)
+        sampler = None if loss == "softmax" else NegativeSampler(train)
+        rows = open_split("train", self._trained_on(train, sampler), self._device)
         schedule = build_schedule(
             params,
             optimizer,
@@ -100,7 +107,7 @@ class TorchRecommenderTrainer(RecommenderTrainer):
             TrainingState(model, optimizer, schedule, [order, drawing], self._device),
             rows=rows,
             batch_size=batch_size,
-            loss=self._new_loss(loss, params, train, drawing),
+            loss=self._new_loss(loss, params, sampler, drawing),
             embedding_l2=number_param(params, "embedding_l2", at_least=0.0),
         )
 
@@ -119,18 +126,38 @@ class TorchRecommenderTrainer(RecommenderTrainer):
             arguments["dropout"] = _dropout(params)
         return MODELS[self.name](train, **arguments)
 
+    def _trained_on(
+        self, train: Interactions, sampler: NegativeSampler | None
+    ) -> tuple[NDArray[Any], NDArray[Any]]:
+        """Return users and items of the rows that the loss can learn from."""
+        if sampler is None or (has_negatives := sampler.can_draw(train.users)).all():
+            return train.users, train.items
+        left_out = np.unique(train.users[~has_negatives])
+        if has_negatives.any():
+            self._say_once(
+                f"{len(left_out):,} of {train.n_users:,} users took every item: their rows are not "
+                "trained on, as this loss needs items that a user has not taken."
+            )
+        else:
+            sampler.check(train.users)
+        return train.users[has_negatives], train.items[has_negatives]
+
+    def _say_once(self, line: str) -> None:
+        # A study starts a training in each trial.
+        if line not in self._said:
+            self._said.add(line)
+            _logger.warning(line)
+
     def _new_loss(
         self,
         loss: str,
         params: Mapping[str, Any],
-        train: Interactions,
+        sampler: NegativeSampler | None,
         drawing: torch.Generator,
     ) -> _FullLoss | _SampledLoss:
-        if loss == "softmax":
+        if sampler is None:
             return _FullLoss()
         n_negatives = count_param(params, "n_negatives")
-        sampler = NegativeSampler(train)
-        sampler.check(train.users)
         return _SampledLoss(loss, n_negatives, sampler.to(self._device), drawing)
 
 
