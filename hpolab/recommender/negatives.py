@@ -81,6 +81,11 @@ class NegativeSampler:
         gaps = users * (n_items + 1) + items - (np.arange(len(users)) - starts[users])
         self._untaken = _Untaken(gaps, starts, n_items - n_taken, n_items, np.searchsorted)
 
+    def can_draw(self, users: NDArray[Any]) -> NDArray[np.bool_]:
+        """Return of which users (n,) there is an item that they have not taken, (n,)."""
+        has_some: NDArray[np.bool_] = self._untaken.counts[users] > 0
+        return has_some
+
     def check(self, users: NDArray[Any]) -> None:
         """Refuse users who have taken every item.
 

@@ -101,6 +101,10 @@ class RecommenderObjective(Objective):
         n_sampled: Rank each held-out item among so many sampled items in place of all: for
             comparison with published figures only. See `RankingTask`.
         device: Where models of torch live.
+        eval_users: Rank only so many users of `valid` after each epoch, drawn once and the same in
+            all trials, 1 or above; None ranks all of them. They choose a trial's best epoch and
+            prune it; its value at the end is that of all users. For large data and models whose
+            scores are dear, such as "deepfm" and "neumf".
         references: Recommenders, of `RECOMMENDERS`, whose metrics at their
             defaults stand beside the trials in reports; None for popularity, EASE and ALS, and
             where there are timestamps the popularity of the last days; of ratings for
@@ -141,6 +145,7 @@ class RecommenderObjective(Objective):
         metrics: Sequence[str] | None = None,
         max_epochs: int = 200,
         n_sampled: int | None = None,
+        eval_users: int | None = None,
         device: str = "cpu",
         references: Sequence[str] | None = None,
         **settings: Unpack[ReporterOptions],
@@ -162,6 +167,7 @@ class RecommenderObjective(Objective):
         self._valid = self._protocol.held_out(splits.valid)
         self._score = self._valid if scored is splits.valid else self._protocol.held_out(scored)
         self._cold = self._protocol.cold(scored)
+        self._each_epoch = self._protocol.some_of(self._valid, splits.valid, eval_users)
         for name in self._metrics:
             self._valid.task.check_metric(name)
         super().__init__(
@@ -178,6 +184,8 @@ class RecommenderObjective(Objective):
             **splits.facts,
             **self._protocol.facts(self._score, scored),
         }
+        if self._each_epoch is not self._valid:
+            self.facts["eval_users"] = eval_users
         self._check_search_space()
         self._check_loss()
         self._warn_of_columns()
@@ -511,7 +519,7 @@ class RecommenderObjective(Objective):
         )
 
         def read() -> float:
-            return self._valid.judge(training, [self.metric]).estimate(self.metric).mean
+            return self._each_epoch.judge(training, [self.metric]).estimate(self.metric).mean
 
         train_epochs(training, reporter, self.max_steps, read)
         n_epochs = 0 if reporter.best_step is None else reporter.best_step + 1

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
-from hpolab.errors import InvalidArgument
+from hpolab.errors import InvalidArgument, check_count
 from hpolab.recommender.interactions import Interactions
 from hpolab.recommender.ranking import RankingTask
 from hpolab.recommender.rating import RATING_METRICS, RatingTask
@@ -152,6 +152,31 @@ class Protocol:
         if is_cold.all() or not (is_cold & is_new).any():
             return None
         return self.held_out(data, users="cold")
+
+    def some_of(self, held_out: HeldOut, data: Interactions, n_users: int | None) -> HeldOut:
+        """Return the task of some of the warm users of a split, for a quicker look.
+
+        Args:
+            held_out: The task of all of them.
+            data: The split.
+            n_users: How many, drawn once; None for all.
+
+        Raises:
+            InvalidArgument: If ``n_users`` is below 1.
+        """
+        if n_users is None:
+            return held_out
+        check_count("eval_users", n_users)
+        warm = np.intersect1d(data.users, self._splits.warm_users())
+        users = warm if len(warm) else np.unique(data.users)
+        if n_users >= len(users):
+            return held_out
+        # Always the same ones: trials are compared by them.
+        drawn = np.random.default_rng(0).choice(users, size=n_users, replace=False)
+        rows = data.rows(np.flatnonzero(np.isin(data.users, drawn)))
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of all users it has been said
+            return self.held_out(rows, users="all")
 
     def facts(self, held_out: HeldOut, data: Interactions) -> dict[str, Any]:
         """Return what a reader of a split's metrics must know."""
