@@ -390,24 +390,44 @@ class MatrixFactorization(TwoSided):
     """Matrix factorization with a bias for each item: s(u, i) = <p_u, q_i> + b_i.
 
     Koren, Bell, Volinsky 2009, "Matrix factorization techniques for recommender systems"; Rendle
-    et al. 2009, "BPR". A user's bias would change no ranking.
+    et al. 2009, "BPR".
+
+    Args:
+        train: Knows how many users and items there are.
+        embedding_size: The length of p and q.
+        sparse: Whether gradients are sparse.
+        user_bias: Add b_u. It changes no ranking, but a predicted rating.
     """
 
-    n_biases = 1
-
-    def __init__(self, train: Interactions, *, embedding_size: int, sparse: bool = False) -> None:
+    def __init__(
+        self,
+        train: Interactions,
+        *,
+        embedding_size: int,
+        sparse: bool = False,
+        user_bias: bool = False,
+    ) -> None:
         super().__init__(train, each=True)
-        self.users = _embedding(train.n_users, embedding_size, sparse, _FACTORS_STD)
         # The last number is the bias.
+        n_numbers = embedding_size + 1 if user_bias else embedding_size
+        users = _embedding(train.n_users, n_numbers, sparse, _FACTORS_STD)
+        self.users = _zero_last(users) if user_bias else users
         self.items = _zero_last(_embedding(train.n_items, embedding_size + 1, sparse, _FACTORS_STD))
+        self.n_biases = 2 if user_bias else 1
+        self._has_user_bias = user_bias
 
     def user_side(self, ids: Tensor | None) -> Side:
         factors = self.users(ids)
-        return Side(F.pad(factors, (0, 1), value=1.0), factors)
+        if not self._has_user_bias:
+            return Side(F.pad(factors, (0, 1), value=1.0), factors)
+        own = factors[..., -1:]
+        vectors = torch.cat([factors[..., :-1], torch.ones_like(own), own], -1)
+        return Side(vectors, factors[..., :-1])
 
     def item_side(self, ids: Tensor | None) -> Side:
         factors = self.items(ids)
-        return Side(factors, factors[..., :-1])
+        vectors = F.pad(factors, (0, 1), value=1.0) if self._has_user_bias else factors
+        return Side(vectors, factors[..., :-1])
 
 
 @final
@@ -447,7 +467,7 @@ class NeuMF(TwoSided):
 
     def item_vectors(self) -> Tensor:
         """Return both embeddings of each item, (n_items, d)."""
-        vectors: Tensor = self.items(self.all_items)
+        vectors: Tensor = self.items.weight
         return vectors
 
 

@@ -135,6 +135,8 @@ class TorchRecommenderTrainer(RecommenderTrainer):
         if self.name in ("neumf", "deepfm", "two_tower"):
             arguments["hidden"] = _widths(params)
             arguments["dropout"] = _dropout(params)
+        if self.name == "mf":
+            arguments["user_bias"] = params["loss"] == "mse"
         return MODELS[self.name](train, **arguments)
 
     def _trained_on(self, train: Interactions, sampler: NegativeSampler | None) -> Interactions:

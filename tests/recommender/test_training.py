@@ -163,6 +163,20 @@ def test_predicted_ratings_are_scores_about_the_mean_within_the_range(name):
     assert (scores > high).any()
 
 
+def test_matrix_factorization_of_ratings_is_mean_biases_and_product():
+    train, later = rated()
+    made = trained("mf", train, params_of("mf", loss="mse"), n_epochs=5)
+    weights = {name: value.detach().numpy() for name, value in made.model.named_parameters()}
+    users, items = weights["users.weight"][later.users], weights["items.weight"][later.items]
+    product = (users[:, :-1] * items[:, :-1]).sum(1)
+    expected = train.ratings.mean() + users[:, -1] + items[:, -1] + product
+    assert users.shape[1] == items.shape[1] == 9
+    assert np.abs(users[:, -1]).max() > 0.1
+    found = made.predict(later.users, later.items)
+    low, high = train.ratings.min(), train.ratings.max()
+    np.testing.assert_allclose(found, np.clip(expected, low, high), rtol=1e-5)
+
+
 @pytest.mark.parametrize("name", RATING_MODELS)
 def test_model_of_ranks_predicts_no_ratings(name):
     data, _ = two_clusters()
