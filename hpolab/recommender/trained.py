@@ -196,6 +196,45 @@ class Recommender(Displayed):
         listed.warn_of_missing(ids, "items have", "similar ones")
         return self._as_arrays(listed, is_one, with_scores)
 
+    @checks_keywords()
+    def predict(self, user_ids: Any, item_ids: Any) -> NDArray[np.float64]:
+        """Return the ratings that some users would give to some items.
+
+        For a user who has no row in `train` it is the mean rating of the item, for an item without
+        one that of the user, and for neither that of all.
+
+        Args:
+            user_ids: (n,) ids, as they were given.
+            item_ids: (n,) ids, as they were given.
+
+        Returns:
+            (n,), within the range of the ratings trained on.
+
+        Raises:
+            InvalidArgument: If the model predicts no ratings, lengths differ, or an id is missing.
+            InvalidType: If the ids are text where those of `train` are numbers, or the like.
+        """
+        users, items = self.train.encode_users(user_ids), self.train.encode_items(item_ids)
+        if len(users) != len(items):
+            raise InvalidArgument(
+                f"`item_ids` must be as many as `user_ids`, {len(users)}, got {len(items)}."
+            )
+        predicted = np.empty(len(users))
+        known_users = _is_among(users, self.train.users)
+        known_items = _is_among(items, self.train.items)
+        both = known_users & known_items
+        predicted[both] = self.training.predict(users[both], items[both])
+        for known, codes, rows in (
+            (known_items & ~known_users, items, self.train.items),
+            (known_users & ~known_items, users, self.train.users),
+        ):
+            counts = np.bincount(rows)
+            means = np.bincount(rows, self.train.ratings) / np.maximum(counts, 1)
+            predicted[known] = means[codes[known]]
+        if self.train.ratings is not None:
+            predicted[~known_users & ~known_items] = self.train.ratings.mean()
+        return predicted
+
     def save(self, path: str | Path) -> None:
         """Write the recommender to a file, with what it was trained on, for `load_recommender`.
 
@@ -302,6 +341,11 @@ def load_recommender(
         training = opened.start(params, train, seed=0, max_epochs=length)
     training.from_bytes(state)
     return Recommender(name, params, n_epochs, train, training, facts.get("protocol", {}))
+
+
+def _is_among(codes: Ints, rows: Ints) -> NDArray[np.bool_]:
+    found: NDArray[np.bool_] = np.isin(codes, rows)
+    return found
 
 
 class _Listed(NamedTuple):

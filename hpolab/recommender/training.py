@@ -219,6 +219,8 @@ class TorchRecommenderTraining(RecommenderTraining):
         with torch.no_grad():
             codes = torch.as_tensor(users).to(self._state.device)
             scores: NDArray[Any] = self.model.table(codes).cpu().numpy()
+        if self._ratings is not None:
+            scores += np.float32(self._ratings.mean)
         return scores
 
     def item_vectors(self) -> NDArray[Any]:
