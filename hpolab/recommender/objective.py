@@ -447,12 +447,12 @@ class RecommenderObjective(Objective):
 
     def check_facts(self, study: Study) -> None:
         """Refuse a study whose values depend on other facts; see `Objective.check_facts`."""
-        with _naming_parts():
+        with _explained():
             super().check_facts(study)
 
     def compare_facts(self, study: Study) -> None:
         """Refuse a study whose values depend on other facts; see `Objective.compare_facts`."""
-        with _naming_parts():
+        with _explained():
             super().compare_facts(study)
 
     def _facts_beside(self, study: Study) -> Mapping[str, Any]:
@@ -579,17 +579,27 @@ def _own_space(trainer: str, metric: str) -> SearchSpace:
     return recommender_space(trainer)
 
 
+# What a difference of facts shows -> what it means.
+_MEANINGS = {
+    "parts)": "The parts are users, items, ratings, timestamps, then codes and weights of side "
+    "features; None where data were read without them.",
+    "'ties': stored 'mid rank'": "An earlier version of hpolab ranked these trials by another "
+    "rule: where candidates score the same, metrics are now their expected values over all orders, "
+    "which older ones are not. The study opens and reports as before; go on in a new one.",
+}
+
+
 @contextmanager
-def _naming_parts() -> Iterator[None]:
-    """Say of which columns the sizes are by which data differ, as where ratings were not read."""
+def _explained() -> Iterator[None]:
+    """Say what differences of facts mean, where they do not speak for themselves."""
     try:
         yield
     except RecipeMismatch as error:
-        if "parts)" not in error.found:
+        said = [meaning for sign, meaning in _MEANINGS.items() if sign in error.found]
+        if not said:
             raise
         raise RecipeMismatch(
-            f"{error.found}\n  (The parts are users, items, ratings, timestamps, then codes and "
-            "weights of side features; None where data were read without them.)",
+            "\n  ".join([error.found, *(f"({meaning})" for meaning in said)]),
             str(error).removeprefix(error.found),
         ) from error
 

@@ -11,6 +11,7 @@ import numpy as np
 
 from hpolab.errors import InvalidArgument, check_count
 from hpolab.recommender.interactions import Interactions
+from hpolab.recommender.pairs import are_among, distinct_pairs, pairs_of
 from hpolab.recommender.ranking import RankingTask
 from hpolab.recommender.rating import RATING_METRICS, RatingTask
 
@@ -124,7 +125,7 @@ class Protocol:
             users = "all"
         asked = {"warm": is_warm, "cold": ~is_warm, "all": np.ones(len(data), bool)}[users]
         seen = self._seen(data, trained_on)
-        is_new = ~np.isin(_pairs(data), np.concatenate([_pairs(rows) for rows in seen]))
+        is_new = ~_are_rows_of(data, seen)
         rows = data.rows(np.flatnonzero(asked & is_new))
         n_seen = int((asked & ~is_new).sum())
         if not len(rows):
@@ -148,7 +149,7 @@ class Protocol:
     def cold(self, data: Interactions) -> HeldOut | None:
         """Return the task of the users whom a model of `train` does not know; None if all are."""
         is_cold = ~np.isin(data.users, self._splits.warm_users())
-        is_new = ~np.isin(_pairs(data), np.concatenate(list(map(_pairs, self._seen(data, None)))))
+        is_new = ~_are_rows_of(data, self._seen(data, None))
         if is_cold.all() or not (is_cold & is_new).any():
             return None
         return self.held_out(data, users="cold")
@@ -180,12 +181,11 @@ class Protocol:
 
     def facts(self, held_out: HeldOut, data: Interactions) -> dict[str, Any]:
         """Return what a reader of a split's metrics must know."""
-        seen = np.concatenate([_pairs(rows) for rows in self._seen(data, None)])
         counts = {
             **held_out.task.facts,
             "n_cold_users": len(np.setdiff1d(data.users, self._splits.warm_users())),
             # The task was made without them.
-            "n_held_out_seen": int(np.isin(_pairs(data), seen).sum()),
+            "n_held_out_seen": int(_are_rows_of(data, self._seen(data, None)).sum()),
         }
         if self._splits.min_history != 1:
             counts["min_history"] = self._splits.min_history
@@ -199,12 +199,12 @@ class Protocol:
         for part in (splits.valid, splits.score):
             if part is None:
                 continue
-            if data is part or np.isin(_pairs(data), _pairs(part)).all():
+            if data is part or _are_rows_of(data, [part]).all():
                 break
             seen.append(part)
         return seen
 
 
-def _pairs(rows: Interactions) -> NDArray[np.int64]:
-    """Return a number for each row's user and item, (n,)."""
-    return rows.users * rows.n_items + rows.items
+def _are_rows_of(data: Interactions, parts: Sequence[Interactions]) -> NDArray[np.bool_]:
+    """Return which rows (n,) are in any of some parts, by their users and items."""
+    return are_among(pairs_of(data), distinct_pairs(*parts))

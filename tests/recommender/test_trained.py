@@ -17,6 +17,7 @@ from hpolab import (
     RecommenderTraining,
     Splits,
     leave_last_out,
+    load_recommender,
     make_taste_clusters,
     split_by_time,
 )
@@ -92,6 +93,15 @@ def test_users_without_a_training_row_get_what_most_have_taken():
     model = objective.fit({"l2": 1.0}, seed=0)
     assert "cold" in model.train.user_ids
     assert model.recommend("cold", k=3).tolist() == model.recommend("new", k=3).tolist()
+
+
+def test_model_of_a_trainer_of_one_s_own_is_loaded_with_it(tmp_path):
+    model = truth()
+    model.save(tmp_path / "model")
+    loaded = load_recommender(tmp_path / "model", trainer=Truth())
+    assert loaded.recommend(7, k=5).tolist() == model.recommend(7, k=5).tolist()
+    with pytest.raises(InvalidArgument, match="`trainer` must be of 'truth', got one of 'ease'"):
+        load_recommender(tmp_path / "model", trainer=Ease())
 
 
 @pytest.mark.parametrize("k", [0, 61])
