@@ -59,7 +59,8 @@ class SasRec(RecommenderTrainer):
     Layer norms are where the authors' code has them: before attention for queries alone, before
     each network, and at the end; a residual adds what the norm returned. Positions are learned, and
     counted from the end of a sequence. The weight of a row is that of its item where it is what
-    follows; side features are not read.
+    follows; side features are not read. What a user takes again is one row, its last: see
+    `Interactions.of`.
 
     Scores are for what follows the user's last row in `train`. To rank test items as is published
     ("last item to test"), validation rows must be the end of the sequence, although nothing was
