@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import warnings
 from contextlib import contextmanager
@@ -510,7 +511,10 @@ class RecommenderObjective(Objective):
             ratings=train.ratings if trainer.reads_ratings else None,
             weights=train.weights if trainer.reads_weights else None,
         )
-        return replace(self.splits, train=plain)
+        # Not `replace`, which would say once more whom the splits leave out.
+        splits = copy.copy(self.splits)
+        object.__setattr__(splits, "train", plain)
+        return splits
 
     def _fit(self, params: Mapping[str, Any], reporter: Reporter) -> Recommender:
         train = self.splits.train
