@@ -39,7 +39,7 @@ from hpolab import (
 
 METRICS = ("hr@10", "ndcg@10")
 # Full softmax beside BPR for matrix factorization; all others with their own loss.
-TRAINERS = {name: (name, {}) for name in RECOMMENDERS} | {
+TRAINERS = {name: (name, {}) for name in RECOMMENDERS if name != "rating_bias"} | {
     "mf, softmax": ("mf", {"loss": "softmax"})
 }
 

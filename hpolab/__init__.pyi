@@ -61,7 +61,7 @@ from .recommender.ranking import Ranking, RankingEstimate, RankingTask
 from .recommender.rating import RATING_METRICS, RatingErrors, RatingTask
 from .recommender.space import RECOMMENDER_LOSSES, RECOMMENDERS, recommender_space
 from .recommender.splits import Splits, leave_last_out, split_by_time, split_users_by_ratio
-from .recommender.trained import Recommender
+from .recommender.trained import Recommender, load_recommender
 from .recommender.trainer import RecommenderTrainer, RecommenderTraining
 from .report.plotting import (
     plot_confirmation,
@@ -239,6 +239,7 @@ __all__ = [
     "load_ensemble",
     "load_mnist",
     "load_movielens_100k",
+    "load_recommender",
     "load_study",
     "load_sweep",
     "make_pruner",

@@ -9,6 +9,7 @@ from __future__ import annotations
 import html.parser
 import inspect
 import re
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -30,6 +31,7 @@ from hpolab import (
     Objective,
     RacingPruner,
     RankingTask,
+    RatingTask,
     RayExecutor,
     RecommenderObjective,
     Reporter,
@@ -208,7 +210,11 @@ def _of_recommenders() -> dict[str, Any]:
     task = RankingTask(seen=splits.train, held_out=splits.valid)
     rng = np.random.default_rng(0)
     ranking = task.rank(lambda users: rng.normal(size=(len(users), dated.n_items)))
+    rated = replace(dated, ratings=rng.integers(1, 6, len(dated)).astype(float))
+    rating_task = RatingTask(held_out=rated)
     return {
+        "RatingTask": rating_task,
+        "RatingErrors": rating_task.errors(lambda users, items: np.full(len(users), 3.0)),
         "TasteClusters": tastes,
         "Interactions": dated,
         "Splits": splits,

@@ -465,7 +465,7 @@ class Objective(Displayed):
         Raises:
             RecipeMismatch: If a fact differs.
         """
-        check_facts(study, self._all_facts())
+        check_facts(study, self._all_facts(study))
 
     def compare_facts(self, study: Study) -> None:
         """Refuse a study whose values depend on other facts, as `check_facts`; store nothing.
@@ -473,15 +473,19 @@ class Objective(Displayed):
         Raises:
             RecipeMismatch: If a fact differs.
         """
-        compare_facts(study, self._all_facts())
+        compare_facts(study, self._all_facts(study))
 
-    def _all_facts(self) -> Facts:
+    def _all_facts(self, study: Study) -> Facts:
         noted: dict[str, Any] = {}
         for name, function in self._functions().items():
             noted |= facts_of_function(name, function)
         noted |= self._noted_facts()
         watched = {f"`{name}`": getattr(self.settings, name) for name in ("patience", "min_delta")}
-        return Facts(self.facts, self._known_facts(), {**noted, **watched})
+        return Facts(self._facts_beside(study), self._known_facts(), {**noted, **watched})
+
+    def _facts_beside(self, study: Study) -> Mapping[str, Any]:
+        """Return `facts` in the words of the version that began a study, if they mean the same."""
+        return self.facts
 
     def _known_facts(self) -> dict[str, Any]:
         """Return what the values depend on and the objective knows; a subclass adds to it.

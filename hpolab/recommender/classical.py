@@ -172,6 +172,11 @@ class _EaseTraining(_ClosedForm):
         scores: NDArray[Any] = self._matrix[users] @ self._solution["weights"]
         return scores
 
+    def similarities(self, items: NDArray[Any]) -> NDArray[Any]:
+        """Return the weights from some items to all."""
+        weights: NDArray[Any] = self._solution["weights"][items]
+        return weights
+
 
 def _inverse(matrix: Any, l2: float) -> NDArray[np.float32]:
     """Return the inverse of X^T X + ``l2`` I.
@@ -184,13 +189,12 @@ def _inverse(matrix: Any, l2: float) -> NDArray[np.float32]:
         l2: Above 0.
     """
     inverse = _cholesky_inverse(matrix, l2, np.float32)
-    if inverse is not None and _error_of(inverse, matrix, l2) < _EASE_ERROR:
-        return inverse
-    del inverse
-    inverse = _cholesky_inverse(matrix, l2, np.float64)
+    if inverse is None or not _error_of(inverse, matrix, l2) < _EASE_ERROR:
+        del inverse
+        inverse = _cholesky_inverse(matrix, l2, np.float64)
     if inverse is None:
         raise InvalidArgument(f"`l2` must be larger for these interactions, got {l2}.")
-    return inverse.astype(np.float32)
+    return np.asarray(inverse, np.float32)
 
 
 def _cholesky_inverse(matrix: Any, l2: float, dtype: type[np.floating[Any]]) -> Any:
@@ -305,12 +309,20 @@ class _ItemKnnTraining(_ClosedForm):
         return {"data": weights.data, "indices": weights.indices, "indptr": weights.indptr}
 
     def scores(self, users: NDArray[Any]) -> NDArray[Any]:
+        scores: NDArray[Any] = (self._matrix[users] @ self._weights()).toarray()
+        return scores
+
+    def similarities(self, items: NDArray[Any]) -> NDArray[Any]:
+        """Return the similarities of some items' neighbors, minus infinity for all others."""
+        similarities: NDArray[Any] = self._weights()[:, items].toarray().T
+        similarities[similarities == 0] = -np.inf
+        return similarities
+
+    def _weights(self) -> Any:
         from scipy.sparse import csr_matrix
 
         columns = tuple(self._solution[name] for name in ("data", "indices", "indptr"))
-        weights = csr_matrix(columns, shape=(self._matrix.shape[1],) * 2)
-        scores: NDArray[Any] = (self._matrix[users] @ weights).toarray()
-        return scores
+        return csr_matrix(columns, shape=(self._matrix.shape[1],) * 2)
 
 
 def _sparse_columns(rows: NDArray[np.int32], values: NDArray[np.float32]) -> Any:

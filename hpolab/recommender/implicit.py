@@ -75,6 +75,10 @@ class _FactorTraining(RecommenderTraining):
         scores: NDArray[Any] = self._model.user_factors[users] @ self._model.item_factors.T
         return scores
 
+    def item_vectors(self) -> NDArray[Any]:
+        factors: NDArray[Any] = self._model.item_factors
+        return factors
+
     def keep_best(self) -> None:
         self._best = {name: factors.copy() for name, factors in self._factors().items()}
 

@@ -23,6 +23,7 @@ from hpolab.errors import (
     one_of,
 )
 from hpolab.fingerprint import data_fingerprint
+from hpolab.identity import is_ours
 from hpolab.keywords import checks_keywords
 from hpolab.objectives.base import Objective, Reference
 from hpolab.objectives.epochs import train_epochs
@@ -39,6 +40,8 @@ from hpolab.recommender.trained import Recommender
 from hpolab.recommender.trainers import open_trainer
 from hpolab.search_space.reach import values_beside, values_of
 from hpolab.seeding import check_seed
+from hpolab.studies.recipe import FACTS_KEY
+from hpolab.surroundings import held_values
 from hpolab.torch.horizon import check_schedule
 from hpolab.torch.names import names_of_others, names_of_training, of_others
 from hpolab.torch.optimizers import optimizer_space
@@ -65,6 +68,9 @@ BASELINES = ("popularity", "ease", "als")
 
 _RATING_BASELINES = ("rating_bias",)
 _OF_LATE = "last_days_popularity"
+
+_WITHOUT_TIES = (*RECOMMENDER_LOSSES, "als", "bpr_implicit", "logistic_mf")
+"""Trainers no two of whose scores for a user are equal, but by chance."""
 
 _PATIENCE = 15
 
@@ -97,6 +103,10 @@ class RecommenderObjective(Objective):
         n_sampled: Rank each held-out item among so many sampled items in place of all: for
             comparison with published figures only. See `RankingTask`.
         device: Where models of torch live.
+        eval_users: Rank only so many users of `valid` after each epoch, drawn once and the same in
+            all trials, 1 or above; None ranks all of them. They choose a trial's best epoch and
+            prune it; its value at the end is that of all users. For large data and models whose
+            scores are dear, such as "deepfm" and "neumf".
         references: Recommenders, of `RECOMMENDERS`, whose metrics at their
             defaults stand beside the trials in reports; None for popularity, EASE and ALS, and
             where there are timestamps the popularity of the last days; of ratings for
@@ -137,6 +147,7 @@ class RecommenderObjective(Objective):
         metrics: Sequence[str] | None = None,
         max_epochs: int = 200,
         n_sampled: int | None = None,
+        eval_users: int | None = None,
         device: str = "cpu",
         references: Sequence[str] | None = None,
         **settings: Unpack[ReporterOptions],
@@ -158,6 +169,7 @@ class RecommenderObjective(Objective):
         self._valid = self._protocol.held_out(splits.valid)
         self._score = self._valid if scored is splits.valid else self._protocol.held_out(scored)
         self._cold = self._protocol.cold(scored)
+        self._each_epoch = self._protocol.some_of(self._valid, splits.valid, eval_users)
         for name in self._metrics:
             self._valid.task.check_metric(name)
         super().__init__(
@@ -174,6 +186,8 @@ class RecommenderObjective(Objective):
             **splits.facts,
             **self._protocol.facts(self._score, scored),
         }
+        if self._each_epoch is not self._valid:
+            self.facts["eval_users"] = eval_users
         self._check_search_space()
         self._check_loss()
         self._warn_of_columns()
@@ -251,7 +265,9 @@ class RecommenderObjective(Objective):
             training = self._trainer.start(dict(params), rows, seed=seed, max_epochs=self.max_steps)
             for _ in range(n_epochs):
                 training.epoch()
-        return Recommender(self._trainer.name, dict(params), n_epochs, rows, training)
+        return Recommender(
+            self._trainer.name, dict(params), n_epochs, rows, training, dict(self.facts)
+        )
 
     @checks_keywords()
     def evaluate(self, model: Recommender, data: Interactions) -> dict[str, float]:
@@ -435,16 +451,32 @@ class RecommenderObjective(Objective):
 
     def check_facts(self, study: Study) -> None:
         """Refuse a study whose values depend on other facts; see `Objective.check_facts`."""
-        with _naming_parts():
+        with _explained():
             super().check_facts(study)
 
     def compare_facts(self, study: Study) -> None:
         """Refuse a study whose values depend on other facts; see `Objective.compare_facts`."""
-        with _naming_parts():
+        with _explained():
             super().compare_facts(study)
 
+    def _facts_beside(self, study: Study) -> Mapping[str, Any]:
+        # Up to 0.1 equal scores had their mean rank. Sums of products of real numbers have none.
+        stored = study.user_attrs.get(FACTS_KEY, {}).get("ties")
+        if stored == "mid rank" and self._trainer.name in _WITHOUT_TIES:
+            return {**self.facts, "ties": stored}
+        return self.facts
+
     def _known_facts(self) -> dict[str, Any]:
-        return super()._known_facts() | self._data_facts | {"trainer": self._trainer.name}
+        known = super()._known_facts() | self._data_facts | {"trainer": self._trainer.name}
+        if not is_ours(type(self._trainer)):
+            known["the trainer's class"] = type(self._trainer).__qualname__
+            known["what the trainer holds"] = held_values(self._trainer)
+        return known
+
+    def _functions(self) -> dict[str, Any]:
+        if is_ours(type(self._trainer)):
+            return super()._functions()
+        return {**super()._functions(), "trainer.start": type(self._trainer).start}
 
     def _reference(self, name: str) -> Reference | str:
         n_items = self.splits.train.n_items
@@ -494,11 +526,13 @@ class RecommenderObjective(Objective):
         )
 
         def read() -> float:
-            return self._valid.judge(training, [self.metric]).estimate(self.metric).mean
+            return self._each_epoch.judge(training, [self.metric]).estimate(self.metric).mean
 
         train_epochs(training, reporter, self.max_steps, read)
         n_epochs = 0 if reporter.best_step is None else reporter.best_step + 1
-        return Recommender(self._trainer.name, dict(params), n_epochs, train, training)
+        return Recommender(
+            self._trainer.name, dict(params), n_epochs, train, training, dict(self.facts)
+        )
 
     def _check_loss(self) -> None:
         """Refuse a metric of ratings beside a training that does not learn from them."""
@@ -552,17 +586,27 @@ def _own_space(trainer: str, metric: str) -> SearchSpace:
     return recommender_space(trainer)
 
 
+# What a difference of facts shows -> what it means.
+_MEANINGS = {
+    "parts)": "The parts are users, items, ratings, timestamps, then codes and weights of side "
+    "features; None where data were read without them.",
+    "'ties': stored 'mid rank'": "An earlier version of hpolab ranked these trials by another "
+    "rule: where candidates score the same, metrics are now their expected values over all orders, "
+    "which older ones are not. The study opens and reports as before; go on in a new one.",
+}
+
+
 @contextmanager
-def _naming_parts() -> Iterator[None]:
-    """Say of which columns the sizes are by which data differ, as where ratings were not read."""
+def _explained() -> Iterator[None]:
+    """Say what differences of facts mean, where they do not speak for themselves."""
     try:
         yield
     except RecipeMismatch as error:
-        if "parts)" not in error.found:
+        said = [meaning for sign, meaning in _MEANINGS.items() if sign in error.found]
+        if not said:
             raise
         raise RecipeMismatch(
-            f"{error.found}\n  (The parts are users, items, ratings, timestamps, then codes and "
-            "weights of side features; None where data were read without them.)",
+            "\n  ".join([error.found, *(f"({meaning})" for meaning in said)]),
             str(error).removeprefix(error.found),
         ) from error
 

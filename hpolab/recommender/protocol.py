@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
-from hpolab.errors import InvalidArgument
+from hpolab.errors import InvalidArgument, check_count
 from hpolab.recommender.interactions import Interactions
+from hpolab.recommender.pairs import are_among, distinct_pairs, pairs_of
 from hpolab.recommender.ranking import RankingTask
 from hpolab.recommender.rating import RATING_METRICS, RatingTask
 
@@ -124,7 +125,7 @@ class Protocol:
             users = "all"
         asked = {"warm": is_warm, "cold": ~is_warm, "all": np.ones(len(data), bool)}[users]
         seen = self._seen(data, trained_on)
-        is_new = ~np.isin(_pairs(data), np.concatenate([_pairs(rows) for rows in seen]))
+        is_new = ~_are_rows_of(data, seen)
         rows = data.rows(np.flatnonzero(asked & is_new))
         n_seen = int((asked & ~is_new).sum())
         if not len(rows):
@@ -148,20 +149,48 @@ class Protocol:
     def cold(self, data: Interactions) -> HeldOut | None:
         """Return the task of the users whom a model of `train` does not know; None if all are."""
         is_cold = ~np.isin(data.users, self._splits.warm_users())
-        is_new = ~np.isin(_pairs(data), np.concatenate(list(map(_pairs, self._seen(data, None)))))
+        is_new = ~_are_rows_of(data, self._seen(data, None))
         if is_cold.all() or not (is_cold & is_new).any():
             return None
         return self.held_out(data, users="cold")
 
+    def some_of(self, held_out: HeldOut, data: Interactions, n_users: int | None) -> HeldOut:
+        """Return the task of some of the warm users of a split, for a quicker look.
+
+        Args:
+            held_out: The task of all of them.
+            data: The split.
+            n_users: How many, drawn once; None for all.
+
+        Raises:
+            InvalidArgument: If ``n_users`` is below 1.
+        """
+        if n_users is None:
+            return held_out
+        check_count("eval_users", n_users)
+        warm = np.intersect1d(data.users, self._splits.warm_users())
+        users = warm if len(warm) else np.unique(data.users)
+        if n_users >= len(users):
+            return held_out
+        # Always the same ones: trials are compared by them.
+        drawn = np.random.default_rng(0).choice(users, size=n_users, replace=False)
+        rows = data.rows(np.flatnonzero(np.isin(data.users, drawn)))
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of all users it has been said
+            return self.held_out(rows, users="all")
+
     def facts(self, held_out: HeldOut, data: Interactions) -> dict[str, Any]:
-        """Return what a reader of the metrics must know of a split's task."""
-        seen = np.concatenate([_pairs(rows) for rows in self._seen(data, None)])
-        return {
+        """Return what a reader of a split's metrics must know."""
+        counts = {
             **held_out.task.facts,
-            "min_history": self._splits.min_history,
             "n_cold_users": len(np.setdiff1d(data.users, self._splits.warm_users())),
-            "n_held_out_seen": int(np.isin(_pairs(data), seen).sum()),
+            # The task was made without them.
+            "n_held_out_seen": int(_are_rows_of(data, self._seen(data, None)).sum()),
         }
+        if self._splits.min_history != 1:
+            counts["min_history"] = self._splits.min_history
+        # Without zeros they are what earlier versions stored.
+        return {name: value for name, value in counts.items() if value != 0}
 
     def _seen(self, data: Interactions, trained_on: Interactions | None) -> list[Interactions]:
         """Return what a model has seen before it is judged on some rows."""
@@ -170,12 +199,12 @@ class Protocol:
         for part in (splits.valid, splits.score):
             if part is None:
                 continue
-            if data is part or np.isin(_pairs(data), _pairs(part)).all():
+            if data is part or _are_rows_of(data, [part]).all():
                 break
             seen.append(part)
         return seen
 
 
-def _pairs(rows: Interactions) -> NDArray[np.int64]:
-    """Return a number for each row's user and item, (n,)."""
-    return rows.users * rows.n_items + rows.items
+def _are_rows_of(data: Interactions, parts: Sequence[Interactions]) -> NDArray[np.bool_]:
+    """Return which rows (n,) are in any of some parts, by their users and items."""
+    return are_among(pairs_of(data), distinct_pairs(*parts))

@@ -19,6 +19,7 @@ from hpolab.keywords import checks_keywords
 from hpolab.recommender.candidates import Candidates, draw_others
 from hpolab.recommender.interactions import Interactions
 from hpolab.recommender.metrics import METRICS_BY_USER, TiedRanks, parse_metric
+from hpolab.recommender.pairs import are_among, distinct_pairs
 from hpolab.tables import TextTable
 
 if TYPE_CHECKING:
@@ -112,8 +113,8 @@ class RankingTask(Displayed):
         for part in parts:
             held_out.check_same_ids(part, "seen")
         self.n_items: int = held_out.n_items
-        taken, all_sought = _pairs(parts, self.n_items), _pairs([held_out], self.n_items)
-        sought = all_sought[~np.isin(all_sought, taken, assume_unique=True)]
+        taken, all_sought = distinct_pairs(*parts), distinct_pairs(held_out)
+        sought = all_sought[~are_among(all_sought, taken)]
         n_held_out_seen = len(all_sought) - len(sought)
         if users is not None:
             codes = _user_codes(users, held_out.n_users)
@@ -379,16 +380,6 @@ class _Sought(NamedTuple):
     users: Ints
     counts: Ints
     pairs: Ints
-
-
-def _pairs(parts: Sequence[Interactions], n_items: int) -> Ints:
-    """Return user * n_items + item of all rows, sorted, each once."""
-    pairs = [part.users * n_items + part.items for part in parts]
-    together = np.sort(np.concatenate([np.empty(0, np.int64), *pairs]))
-    # Not by `np.unique`, which takes ten times as long from NumPy 2.3 on.
-    is_new = np.append(together[:1] >= 0, together[1:] != together[:-1])
-    distinct: Ints = together[is_new]
-    return distinct
 
 
 def _by_users(sought: Ints, n_items: int) -> Iterator[_Sought]:

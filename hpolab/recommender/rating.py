@@ -12,6 +12,7 @@ from hpolab.display import Displayed
 from hpolab.errors import Diverged, InvalidArgument, one_of
 from hpolab.keywords import checks_keywords
 from hpolab.recommender.ranking import RankingEstimate
+from hpolab.tables import TextTable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -169,6 +170,16 @@ class RatingErrors(Displayed):
 
     def _value(self, name: str) -> float:
         return float(_END[name](_LOSSES[name](self.errors).mean()))
+
+    def _parts(self) -> list[str | TextTable]:
+        rows = [
+            [name, f"{(found := self.estimate(name)).mean:.4g}", f"{found.standard_error:.2g}"]
+            for name in RATING_METRICS
+        ]
+        said = (
+            f"{len(self.errors):,} ratings of {len(np.unique(self.users)):,} users are predicted."
+        )
+        return [said, TextTable(["metric", "over all ratings", "standard error"], rows)]
 
     def _in_one_line(self) -> str:
         n_users = len(np.unique(self.users))

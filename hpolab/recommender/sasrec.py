@@ -197,6 +197,10 @@ class SasRecTraining(RecommenderTraining):
                 table[rows] = (ends @ self.model.items.weight.T).cpu().numpy()
         return table
 
+    def item_vectors(self) -> NDArray[Any]:
+        vectors: NDArray[Any] = self.model.items.weight.detach().cpu().numpy()
+        return vectors
+
     def with_history(self, rows: Interactions) -> SasRecTraining:
         """Return this model, for which a user's sequence is that of ``rows``."""
         other = copy.copy(self)

@@ -53,7 +53,7 @@ def write_saved(
             )
         else:
             arrays[name] = value
-    arrays["facts"] = np.frombuffer(json.dumps(plain).encode(), np.uint8)
+    arrays["facts"] = np.frombuffer(json.dumps(plain, default=_as_plain).encode(), np.uint8)
     file = io.BytesIO()
     np.savez(file, **arrays)
     replace_file(path, file.getvalue(), durable=True)
@@ -79,6 +79,15 @@ def read_saved(path: str | Path) -> tuple[dict[str, Any], bytes, Interactions]:
             f"`path` must name a recommender that `save` wrote, got {str(path)!r}."
         )
     return facts, arrays.pop("state").tobytes(), _interactions({**arrays, **facts.pop("train")})
+
+
+def _as_plain(value: Any) -> Any:
+    if isinstance(value, np.generic | np.ndarray):
+        return value.tolist()
+    raise InvalidType(
+        "`params` and facts must be numbers, text, or lists of them to be saved, got "
+        f"{type(value).__name__}."
+    )
 
 
 def _parts(train: Interactions) -> list[tuple[str, NDArray[Any] | Any]]:

@@ -288,11 +288,12 @@ def _in_parts(
                 f"`{name}` must be left at least one interaction, got none of {len(interactions)}."
             )
         facts[f"n_{name}"] = len(rows)
+    if interactions.n_below:
+        facts["n_below"] = interactions.n_below
     facts |= {
         "n_users": interactions.n_users,
         "n_items": interactions.n_items,
         "n_duplicates": interactions.n_duplicates,
-        "n_below": interactions.n_below,
         "n_items_only_held_out": len(np.setdiff1d(interactions.items, train.items)),
     }
     return Splits(train, valid, test, facts=facts, min_history=min_history)

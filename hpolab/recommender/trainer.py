@@ -8,6 +8,8 @@ from contextlib import nullcontext
 from numbers import Real
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from hpolab.errors import InvalidArgument, InvalidType, check_count
 
 if TYPE_CHECKING:
@@ -26,7 +28,13 @@ class RecommenderTraining(abc.ABC):
 
     What an epoch learns depends on this state alone, so that a training restored by `from_bytes`
     continues exactly.
+
+    Attributes:
+        reads_features: Whether side features stand in for the rows of users or items that have
+            none. `Recommender` gives popular items to those about whom nothing is known.
     """
+
+    reads_features: bool = False
 
     @abc.abstractmethod
     def epoch(self) -> None:
@@ -62,6 +70,39 @@ class RecommenderTraining(abc.ABC):
             "`metric` must be a ranking metric, such as 'ndcg@10', for a model that predicts no "
             f"ratings, got one of {type(self).__name__}."
         )
+
+    def item_vectors(self) -> NDArray[Any] | None:
+        """Return vectors by whose cosine items are compared, (n_items, d).
+
+        None, as here, for a model that has none.
+        """
+        return None
+
+    def similarities(self, items: NDArray[Any]) -> NDArray[Any]:
+        """Return how similar all items are to some items.
+
+        By default the cosines of `item_vectors`. A model that learns similarities overrides it.
+
+        Args:
+            items: Item codes, int64 (b,).
+
+        Returns:
+            (b, n_items), minus infinity for items that are not similar at all.
+
+        Raises:
+            InvalidArgument: If the model has no vectors of items.
+        """
+        vectors = self.item_vectors()
+        if vectors is None:
+            raise InvalidArgument(
+                "`similar_items` must be asked of a model that knows items by vectors or by "
+                f"weights between them, got one of {type(self).__name__}."
+            )
+        norms = np.linalg.norm(vectors, axis=1)
+        vectors = vectors / np.maximum(norms, np.finfo(np.float32).tiny)[:, None]
+        similarities: NDArray[Any] = vectors[items] @ vectors.T
+        similarities[:, norms == 0] = -np.inf
+        return similarities
 
     def with_history(self, rows: Interactions) -> RecommenderTraining:
         """Return the same model, which scores users by what they took in ``rows``.

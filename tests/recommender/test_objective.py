@@ -111,6 +111,39 @@ def test_trial_reports_each_epoch_stops_early_and_ends_with_the_best_model():
     assert trial.value == truth.rank(lambda users: DATA.scores[users]).estimate("ndcg@10").mean
 
 
+def test_epochs_rank_some_users_and_the_value_is_of_all_of_them():
+    trial = tune(walk(eval_users=30), n_trials=1, pruner="none").trials[0]
+    whole = tune(walk(), n_trials=1, pruner="none").trials[0]
+    # The truth is best, for some users as for all.
+    assert trial.value == whole.value == whole.intermediate_values[5]
+    assert trial.intermediate_values[5] == max(trial.intermediate_values.values())
+    drawn = np.random.default_rng(0).choice(np.unique(SPLITS.valid.users), 30, replace=False)
+    some = SPLITS.valid.rows(np.flatnonzero(np.isin(SPLITS.valid.users, drawn)))
+    task = RankingTask(seen=SPLITS.train, held_out=some)
+    expected = task.rank(lambda users: DATA.scores[users]).estimate("ndcg@10").mean
+    assert trial.intermediate_values[5] == expected != trial.value
+
+
+def test_users_ranked_each_epoch_are_a_fact_of_the_study(tmp_path):
+    url = f"sqlite:///{tmp_path}/s.db"
+    study = make_study("s", storage=url, objective=walk(eval_users=30), seed=0)
+    run(study, walk(eval_users=30), n_trials=1, show_progress_bar=False)
+    assert study.user_attrs[FACTS_KEY]["eval_users"] == 30
+    for other in ({}, {"eval_users": 40}):
+        with pytest.raises(RecipeMismatch, match="eval_users"):
+            run(study, walk(**other), n_trials=2, show_progress_bar=False)
+
+
+def test_more_users_than_there_are_to_rank_each_epoch_are_all():
+    assert walk(eval_users=1000).facts == walk().facts
+
+
+@pytest.mark.parametrize(("value", "error"), [(0, InvalidArgument), (2.5, InvalidType)])
+def test_number_of_users_to_rank_each_epoch_is_a_count(value, error):
+    with pytest.raises(error, match="`eval_users`"):
+        walk(eval_users=value)
+
+
 def test_all_metrics_are_stored_with_their_standard_errors():
     objective = walk(metric="ndcg@20", metrics=["hr@5", "coverage@5", "log_loss"])
     trial = tune(objective, n_trials=1).trials[0]
@@ -624,3 +657,42 @@ def test_references_of_weighted_rows_read_them_where_they_can():
     objective = make("als", splits=split_users_by_ratio(data), references=["als", "ease"])
     study = tune(objective, n_trials=1)
     assert set(study.user_attrs[REFERENCES_KEY]) == {"als", "ease"}
+
+
+class Paced(Walk):
+    """A walk whose trainer has a setting of its own."""
+
+    def __init__(self, pace: float = 1.0) -> None:
+        self.pace = pace
+
+
+class Other(Walk):
+    """Another trainer of the same name."""
+
+
+@pytest.mark.parametrize(
+    ("first", "then"),
+    [(Paced(1.0), Paced(2.0)), (Walk(), Other()), ("ease", "popularity")],
+    ids=str,
+)
+def test_study_does_not_go_on_with_another_trainer(first, then):
+    space = {"noise": (0.0, 1.0)} if isinstance(first, Walk) else None
+    study = tune(make(first, search_space=space, max_epochs=2), n_trials=1)
+    with pytest.raises(RecipeMismatch, match="trainer"):
+        run(study, make(then, search_space=space, max_epochs=2), n_trials=2)
+    run(study, make(first, search_space=space, max_epochs=2), n_trials=2, show_progress_bar=False)
+    assert len(study.trials) == 2
+
+
+@pytest.mark.parametrize(("trainer", "goes_on"), [("mf", True), ("popularity", False)])
+def test_study_of_mean_ranks_goes_on_where_no_scores_are_equal(trainer, goes_on):
+    objective = make(trainer, max_epochs=1)
+    study = tune(objective, n_trials=1)
+    study.set_user_attr(FACTS_KEY, {**study.user_attrs[FACTS_KEY], "ties": "mid rank"})
+    if goes_on:
+        run(study, objective, n_trials=2, show_progress_bar=False)
+        assert len(study.trials) == 2
+    else:
+        said = "(?s)'ties': stored 'mid rank'.*An earlier version of hpolab"
+        with pytest.raises(RecipeMismatch, match=said):
+            run(study, objective, n_trials=2)

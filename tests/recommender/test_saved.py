@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zipfile
 from dataclasses import replace
 
 import numpy as np
@@ -13,11 +14,11 @@ from hpolab import (
     InvalidArgument,
     InvalidType,
     RecipeMismatch,
-    Recommender,
     RecommenderObjective,
     compare,
     leave_last_out,
     load_comparison,
+    load_recommender,
     make_study,
     run,
 )
@@ -45,7 +46,7 @@ def trained(trainer, splits=SPLITS):
 def test_recommender_survives_saving(trainer, tmp_path):
     objective, model = trained(trainer)
     model.save(tmp_path / "model")
-    loaded = Recommender.load(tmp_path / "model")
+    loaded = load_recommender(tmp_path / "model")
     assert np.array_equal(loaded.scores(CODES), model.scores(CODES))
     assert np.array_equal(loaded.recommend(ROWS.user_ids[:6]), model.recommend(ROWS.user_ids[:6]))
     assert (loaded.name, loaded.params, loaded.n_epochs) == (
@@ -54,6 +55,64 @@ def test_recommender_survives_saving(trainer, tmp_path):
         model.n_epochs,
     )
     assert objective.evaluate(loaded, SPLITS.test) == objective.evaluate(model, SPLITS.test)
+
+
+SERVED = """
+import sys
+from hpolab import load_recommender
+
+model = load_recommender(sys.argv[1])
+users = model.train.user_ids[:4]
+print(model.name, model.n_epochs, model.facts["split"], model.facts["metric"])
+print(model.recommend(users, k=3).tolist(), model.similar_items(model.train.item_ids[0], k=3))
+"""
+
+
+@pytest.mark.needs("torch")
+@pytest.mark.parametrize("trainer", ["fm", "ease"])
+def test_recommender_is_opened_in_another_process_with_its_protocol(trainer, tmp_path, python):
+    users = [f"user {i}" for i in np.repeat(np.arange(12), 6)]
+    items = [f"item {(i * 5 + i // 6) % 17}" for i in range(72)]
+    table = {"user": users, "item": items, "ts": np.arange(72), "age": np.arange(72) // 6 % 4}
+    _, model = trained(
+        trainer, leave_last_out(Interactions.from_frame(table, user_features=["age"]))
+    )
+    model.save(tmp_path / "model")
+    answered = python.run(SERVED, str(tmp_path / "model"))
+    assert answered.returncode == 0, answered.stderr
+    ids = model.train.user_ids[:4]
+    assert answered.stdout.splitlines() == [
+        f"{trainer} {model.n_epochs} leave last out ndcg@5",
+        f"{model.recommend(ids, k=3).tolist()} {model.similar_items(model.train.item_ids[0], k=3)}",
+    ]
+
+
+@pytest.mark.parametrize("trainer", ["mf", "als", "sasrec", "ease"])
+@pytest.mark.needs("torch", "implicit")
+def test_file_of_a_recommender_holds_no_pickle_of_code(trainer, tmp_path, monkeypatch):
+    _, model = trained(trainer)
+    model.save(tmp_path / "model")
+    expected = model.recommend(ROWS.user_ids[:3])
+
+    def refused(*args, **kwargs):
+        raise AssertionError("unpickled")
+
+    monkeypatch.setattr("pickle.load", refused)
+    monkeypatch.setattr("pickle.loads", refused)
+    assert (load_recommender(tmp_path / "model").recommend(ROWS.user_ids[:3]) == expected).all()
+    with zipfile.ZipFile(tmp_path / "model") as file:
+        assert not [name for name in file.namelist() if not name.endswith(".npy")]
+
+
+def test_protocol_and_numbers_of_numpy_are_saved(tmp_path):
+    _, model = trained("popularity")
+    assert model.facts["ranking"] == "all items that the user has not seen"
+    own = replace(model, facts={**model.facts, "n": np.int64(3), "share": np.float32(0.5)})
+    own.save(tmp_path / "model")
+    found = load_recommender(tmp_path / "model").facts
+    assert found == {**model.facts, "n": 3, "share": 0.5}
+    with pytest.raises(InvalidType, match="must be numbers, text, or lists of them"):
+        replace(model, facts={"what": {1, 2}}).save(tmp_path / "model")
 
 
 def test_side_features_and_text_ids_are_saved(tmp_path):
@@ -65,7 +124,7 @@ def test_side_features_and_text_ids_are_saved(tmp_path):
     )
     _, model = trained("fm", leave_last_out(rows))
     model.save(tmp_path / "model")
-    loaded = Recommender.load(tmp_path / "model")
+    loaded = load_recommender(tmp_path / "model")
     assert loaded.recommend("user 3").tolist() == model.recommend("user 3").tolist()
     assert loaded.train.user_features.names == ("age",)
 
@@ -74,16 +133,16 @@ def test_side_features_and_text_ids_are_saved(tmp_path):
 def test_other_files_are_refused(content, tmp_path):
     (tmp_path / "other").write_bytes(content)
     with pytest.raises(InvalidArgument, match="must name a recommender that `save` wrote"):
-        Recommender.load(tmp_path / "other")
+        load_recommender(tmp_path / "other")
     with pytest.raises(DataNotFound):
-        Recommender.load(tmp_path / "missing")
+        load_recommender(tmp_path / "missing")
 
 
 def test_trainer_of_the_users_own_is_needed_to_load(tmp_path):
     _, model = trained("popularity")
     replace(model, name="mine").save(tmp_path / "model")
     with pytest.raises(InvalidArgument, match="`trainer` must be the RecommenderTrainer"):
-        Recommender.load(tmp_path / "model")
+        load_recommender(tmp_path / "model")
 
 
 def test_ids_that_only_pickle_could_store_are_refused(tmp_path):
