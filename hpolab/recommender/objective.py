@@ -8,6 +8,7 @@ import warnings
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import reduce
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -374,10 +375,12 @@ class RecommenderObjective(Objective):
 
     def references_key(self) -> str:
         """Return what the `references` depend on: data, protocol, metrics, and which they are."""
+        # What is left out for want of a package is not once that is installed.
+        extras = [find_spec(name) is not None for name in ("implicit", "torch")]
         return data_fingerprint(
             [
                 json.dumps({**self.facts, **self._data_facts}, sort_keys=True, default=str),
-                json.dumps([self._references, self._metrics]),
+                json.dumps([self._references, self._metrics, extras]),
             ]
         )
 
