@@ -8,6 +8,7 @@ import sys
 import time
 import warnings
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -17,10 +18,12 @@ from rectools import Columns
 from rectools.dataset import Dataset
 from rectools.models import SASRecModel
 
+Arrays = dict[str, np.ndarray]
+
 NO_SCORE = -1e9
 
 
-def dataset_of(arrays: dict[str, np.ndarray], *names: str) -> Dataset:
+def dataset_of(arrays: Arrays, *names: str) -> Dataset:
     """Return rows of some parts, in their order."""
     parts = {
         column: np.concatenate([arrays[f"{name}_{column}"] for name in names])
@@ -35,6 +38,25 @@ def dataset_of(arrays: dict[str, np.ndarray], *names: str) -> Dataset:
         }
     )
     return Dataset.construct(frame)
+
+
+def scores_of(model: Any, arrays: Arrays, settings: dict[str, Any], *names: str) -> np.ndarray:
+    """Return the scores of all items for all users, whose rows are those of some parts."""
+    ranked = model.recommend(
+        users=arrays["test_users"], dataset=dataset_of(arrays, *names), k=10**6, filter_viewed=False
+    )
+    scores = np.full((settings["n_users"], settings["n_items"]), NO_SCORE)
+    scores[ranked[Columns.User], ranked[Columns.Item]] = ranked[Columns.Score]
+    return scores
+
+
+def ndcg(scores: np.ndarray, arrays: Arrays) -> float:
+    """Return the NDCG@10 of each user's only validation item among those not trained on."""
+    scores = scores.copy()
+    scores[arrays["train_users"], arrays["train_items"]] = -np.inf
+    users, items = arrays["valid_users"], arrays["valid_items"]
+    ranks = 1 + (scores[users] > scores[users, items][:, None]).sum(axis=1)
+    return float(np.where(ranks <= 10, 1 / np.log2(ranks + 1), 0).mean())
 
 
 def main() -> None:
@@ -53,20 +75,21 @@ def main() -> None:
         batch_size=settings["batch_size"],
         lr=settings["lr"],
         loss="softmax",
-        epochs=settings["epochs"],
         recommend_torch_device="cpu",
     )
     train = dataset_of(arrays, "train")
-    started = time.process_time()
-    model.fit(train)
-    seconds = time.process_time() - started
-    users = arrays["test_users"]
-    ranked = model.recommend(
-        users=users, dataset=dataset_of(arrays, "train", "valid"), k=10**6, filter_viewed=False
-    )
-    scores = np.full((settings["n_users"], settings["n_items"]), NO_SCORE)
-    scores[ranked[Columns.User], ranked[Columns.Item]] = ranked[Columns.Score]
-    np.savez(target, scores=scores, seconds=seconds)
+    seconds, best, best_epoch, test_scores = 0.0, -1.0, 0, None
+    for epoch in range(settings["every"], settings["epochs"] + 1, settings["every"]):
+        started = time.process_time()
+        model.fit_partial(train, min_epochs=settings["every"], max_epochs=settings["every"])
+        seconds += time.process_time() - started
+        value = ndcg(scores_of(model, arrays, settings, "train"), arrays)
+        if value > best:
+            best, best_epoch = value, epoch
+            test_scores = scores_of(model, arrays, settings, "train", "valid")
+        elif epoch - best_epoch >= settings["patience"]:
+            break
+    np.savez(target, scores=test_scores, seconds=seconds / epoch, epoch=best_epoch)
 
 
 if __name__ == "__main__":

@@ -137,14 +137,13 @@ class _Block(nn.Module):
     def _attend(self, query: Tensor, key: Tensor, value: Tensor, is_read: Tensor) -> Tensor:
         """Return the attention of (b, l, h, e), heads side by side, (b, l, h * e)."""
         query, key, value = (each.transpose(1, 2) for each in (query, key, value))
-        if self.training and query.device.type == "cpu":
-            # As torch has it on a CPU, but for the dropout.
+        if self.training:
+            # By hand for the quick dropout, and for the same gradients each time on any device.
             logits = (query / math.sqrt(query.shape[-1])) @ key.transpose(2, 3)
             weights = torch.softmax(logits.masked_fill_(~is_read, -math.inf), -1)
             attended: Tensor = self.dropout(weights) @ value
         else:
-            p = self.dropout.p if self.training else 0.0
-            attended = F.scaled_dot_product_attention(query, key, value, is_read, p)
+            attended = F.scaled_dot_product_attention(query, key, value, is_read)
         return attended.transpose(1, 2).flatten(2)
 
     def _network(self, x: Tensor) -> Tensor:

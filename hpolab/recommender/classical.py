@@ -189,13 +189,12 @@ def _inverse(matrix: Any, l2: float) -> NDArray[np.float32]:
         l2: Above 0.
     """
     inverse = _cholesky_inverse(matrix, l2, np.float32)
-    if inverse is not None and _error_of(inverse, matrix, l2) < _EASE_ERROR:
-        return inverse
-    del inverse
-    inverse = _cholesky_inverse(matrix, l2, np.float64)
+    if inverse is None or not _error_of(inverse, matrix, l2) < _EASE_ERROR:
+        del inverse
+        inverse = _cholesky_inverse(matrix, l2, np.float64)
     if inverse is None:
         raise InvalidArgument(f"`l2` must be larger for these interactions, got {l2}.")
-    return inverse.astype(np.float32)
+    return np.asarray(inverse, np.float32)
 
 
 def _cholesky_inverse(matrix: Any, l2: float, dtype: type[np.floating[Any]]) -> Any:

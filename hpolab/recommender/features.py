@@ -37,6 +37,7 @@ class Features(Displayed):
         weights: (n, s) float32: one over the number of the field's values, 0 in a slot not used.
         fields: (s,) the field of each slot, 0 to f - 1, rising.
         n_codes: How many codes all fields have together.
+        missing: (f,) the code of each field's missing value, its first.
 
     Example:
         >>> films = Features.of(
@@ -53,6 +54,7 @@ class Features(Displayed):
     weights: NDArray[np.float32]
     fields: NDArray[np.int64]
     n_codes: int
+    missing: NDArray[np.int64]
 
     @classmethod
     def of(cls, ids: Any, frame: Any, *, id_column: str) -> Features:
@@ -79,11 +81,12 @@ class Features(Displayed):
                 f"{list(columns)}."
             )
         rows = _rows(np.asarray(ids).tolist(), columns.pop(id_column))
-        parts, n_codes = [], 0
+        parts, missing, n_codes = [], [], 0
         for field, column in enumerate(columns.values()):
             values = _as_lists(column.values())
             codes, weights, n = _encode([[] if row is None else values[row] for row in rows])
             parts.append((codes + n_codes, weights, np.full(codes.shape[1], field)))
+            missing.append(n_codes)
             n_codes += n
         return cls(
             names=tuple(columns),
@@ -91,7 +94,13 @@ class Features(Displayed):
             weights=np.concatenate([weights for _, weights, _ in parts], axis=1),
             fields=np.concatenate([fields for _, _, fields in parts]),
             n_codes=n_codes,
+            missing=np.array(missing),
         )
+
+    def is_known(self) -> NDArray[np.bool_]:
+        """Return of which ids a value is known, (n,)."""
+        known: NDArray[np.bool_] = (self.codes != self.missing[self.fields]).any(axis=1)
+        return known
 
     def rows(self, codes: NDArray[np.int64]) -> Features:
         """Return the features of some ids by their codes, in that order."""

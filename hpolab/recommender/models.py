@@ -17,12 +17,20 @@ import abc
 import math
 from dataclasses import dataclass, replace
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any, final
+from typing import TYPE_CHECKING, final
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+
+from hpolab.recommender.gradients import (
+    pick_rows,
+    row_products,
+    squared_norm,
+    table_products,
+    unit_rows,
+)
+from hpolab.recommender.graph import Graph
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -42,10 +50,8 @@ __all__ = [
     "TwoTower",
 ]
 
-# Columns of LightGCN's layers that are smoothed at a time: those of 10,000 nodes take 1.3 MB.
-_SMOOTHED_COLUMNS = 32
-# Numbers in an intermediate of a table: 1 MiB, which stays in a core's cache.
-_CHUNK = 2**18
+# Numbers in an intermediate of a table: 512 KiB, which stay in a core's cache; on other devices.
+_CHUNK, _CHUNK_ELSEWHERE = 2**17, 2**25
 # He et al. 2017, section 4.1: a Gaussian with standard deviation 0.01.
 _STD = 0.01
 # Xavier's for such tables (Glorot, Bengio 2010). On MovieLens-100K 0.05 gave matrix factorization
@@ -63,10 +69,10 @@ class Side:
     """What a model knows of some users, or of some items, before they meet.
 
     Attributes:
-        vectors: (..., d), for the product with the other side's.
+        vectors: (..., d), for the product with the other side's; (k, d) where there are `rows`.
         embeddings: (k, ...) what the penalty is on.
-        hidden: (..., h) this side's part of the first hidden layer; None without a head.
-        rows: (...) which of `embeddings` each row has; None for each its own.
+        hidden: This side's part of the first hidden layer, as `vectors`; None without a head.
+        rows: (...) which of the k rows each has; None for each its own.
     """
 
     vectors: Tensor
@@ -74,23 +80,26 @@ class Side:
     hidden: Tensor | None = None
     rows: Tensor | None = None
 
-    def take(self, ids: Tensor | None) -> Side:
-        """Return some rows of a side of all ids, or the side itself for None."""
-        if ids is None:
-            return self
-        hidden = None if self.hidden is None else _pick(self.hidden, ids)
-        return Side(_pick(self.vectors, ids), self.embeddings, hidden, ids)
-
     def only(self, rows: Tensor) -> Side:
-        """Return a side (k, ...) as one that has used some of its rows alone."""
+        """Return some rows (...) of a side (k, ...)."""
         return replace(self, rows=rows if self.rows is None else self.rows[rows])
+
+    def each(self) -> Tensor:
+        """Return the vectors of all rows, (..., d)."""
+        return self.vectors if self.rows is None else pick_rows(self.vectors, self.rows)
+
+    def each_hidden(self) -> Tensor | None:
+        """Return the parts of the first hidden layer of all rows, (..., h)."""
+        if self.hidden is None or self.rows is None:
+            return self.hidden
+        return pick_rows(self.hidden, self.rows)
 
     def squares(self) -> Tensor:
         """Return the embeddings' squared norm, summed over all rows, ()."""
         if self.rows is None:
-            return self.embeddings.square().sum()
-        squares = self.embeddings.flatten(1).square().sum(1, keepdim=True)
-        return _pick(squares, self.rows).sum()
+            return squared_norm(self.embeddings)
+        counts = torch.bincount(self.rows.flatten(), minlength=len(self.embeddings))
+        return squared_norm(self.embeddings.flatten(1), counts.to(self.embeddings.dtype))
 
 
 class RecommenderModule(nn.Module, abc.ABC):
@@ -133,10 +142,14 @@ class RecommenderModule(nn.Module, abc.ABC):
 
     def score(self, users: Side, items: Side) -> Tensor:
         """Return the scores (n, m) of sides (n, ...) and (n, m, ...)."""
-        scores = (items.vectors * users.vectors.unsqueeze(1)).sum(-1)
-        if self.head is None or users.hidden is None or items.hidden is None:
+        if items.rows is None:
+            scores = row_products(users.each(), items.vectors)
+        else:
+            scores = table_products(users.each(), items.vectors, items.rows)
+        hidden, others = users.each_hidden(), items.each_hidden()
+        if self.head is None or hidden is None or others is None:
             return scores
-        return scores + self._behind(users.hidden.unsqueeze(1) + items.hidden)
+        return scores + self._behind(hidden.unsqueeze(1) + others)
 
     def table(self, users: Tensor) -> Tensor:
         """Return the scores (b, n_items) of all items for each user.
@@ -154,37 +167,42 @@ class RecommenderModule(nn.Module, abc.ABC):
 
     def cross(self, users: Side, items: Side) -> Tensor:
         """Return the scores (b, n_items) of sides (b, ...) and (n_items, ...)."""
-        scores = users.vectors @ items.vectors.T
-        if self.head is None or users.hidden is None or items.hidden is None:
+        scores = users.each() @ items.vectors.T
+        hidden = users.each_hidden()
+        if self.head is None or hidden is None or items.hidden is None:
             return scores
         if torch.is_grad_enabled():
-            return scores + self._behind(users.hidden.unsqueeze(1) + items.hidden)
-        return scores + self._behind_all(users.hidden, items.hidden)
+            return scores + self._behind(hidden.unsqueeze(1) + items.hidden)
+        return scores + self._behind_all(hidden, items.hidden)
 
     def _behind_all(self, users: Tensor, items: Tensor) -> Tensor:
-        """Return what the network makes of the sums of (b, h) and (n_items, h): (b, n_items)."""
+        """Return what the network makes of the sums of (b, h) and (n_items, h): (b, n_items).
+
+        As relu(u + i) = max(i, -u) + u, the users' part goes through each linear layer once, as a
+        shift s: relu(W (x + s) + b) = max(W x, -s') + s' with s' = W s + b. For each pair are left
+        the maximum and the product.
+        """
         assert self.head is not None
-        *inner, last = self.head
-        n_rows = max(1, _CHUNK // items.numel())
-        # Written anew for each part: memory that is freed and claimed again may have to be cleared
-        # by the system each time, which takes as long as all the rest.
-        sums = items.new_empty((n_rows, *items.shape))
-        outputs = {
-            layer: items.new_empty((n_rows * len(items), layer.out_features))
-            for layer in inner
-            if isinstance(layer, nn.Linear)
-        }
-        found = items.new_empty((len(users), len(items)))
-        for part, rows in zip(torch.split(users, n_rows), torch.split(found, n_rows), strict=True):
-            hidden = torch.add(part.unsqueeze(1), items, out=sums[: len(part)]).flatten(0, -2)
-            for layer in inner:
-                if isinstance(layer, nn.Linear):
-                    out = outputs[layer][: len(hidden)]
-                    hidden = torch.addmm(layer.bias, hidden, layer.weight.T, out=out)
-                else:
-                    hidden = layer(hidden)
-            rows.copy_(last(hidden).view_as(rows))
-        return found
+        *inner, last = (layer for layer in self.head if isinstance(layer, nn.Linear))
+        shifts = [users]
+        for layer in inner:
+            shifts.append(layer(shifts[-1]))
+        negated = [-shift.unsqueeze(2) for shift in shifts]
+        scores = users.new_empty((len(users), len(items)))
+        # On a CPU one user at a time: torch's products of many small matrices take twice as long.
+        is_cpu = users.device.type == "cpu"
+        n_columns = max(1, (_CHUNK if is_cpu else _CHUNK_ELSEWHERE) // users.shape[1])
+        parts = zip(torch.split(items, n_columns), torch.split(scores, n_columns, 1), strict=True)
+        for some, found in parts:
+            columns = some.T.contiguous()
+            n_rows = n_columns // len(some)
+            for part in range(len(users)) if is_cpu else _slices(len(users), n_rows):
+                # Columns are pairs: then a user's number meets as many as a vector holds.
+                hidden = torch.maximum(columns, negated[0][part])
+                for layer, shift in zip(inner, negated[1:], strict=True):
+                    hidden = torch.maximum(layer.weight @ hidden, shift[part])
+                found[part] = last.weight[0] @ hidden
+        return scores.add_(last(shifts[-1]).unsqueeze(1))
 
     def _behind(self, hidden: Tensor) -> Tensor:
         """Return what the network makes of sums (..., h): (...)."""
@@ -226,20 +244,45 @@ class ReLUDropout(nn.Module):
         return x * (kept * (2**16 / (2**16 - self._n_dropped)))
 
 
-def _pick(table: Tensor, ids: Tensor) -> Tensor:
-    """Return rows (..., d) of a table (n, d) by ids (...)."""
-    if table.device.type != "cpu":
-        return F.embedding(ids, table)  # the same result each time, unlike the other there
-    # On a CPU there and back in half the time.
-    return table.index_select(0, ids.flatten()).view(*ids.shape, table.shape[1])
-
-
 class Embedding(nn.Embedding):
-    """An embedding whose dense gradients are faster on a CPU."""
+    """An embedding whose dense gradients are faster on a CPU.
 
-    def forward(self, ids: Tensor) -> Tensor:
-        """Return the embeddings (..., size) of ids (...)."""
-        return super().forward(ids) if self.sparse else _pick(self.weight, ids)
+    Attributes:
+        keeps_gradient: Whether the gradient is kept from step to step, and only those of its rows
+            are cleared that were looked up: then `clear_gradient` must be called before each step.
+    """
+
+    keeps_gradient = False
+
+    def __init__(self, n: int, size: int, *, sparse: bool) -> None:
+        super().__init__(n, size, sparse=sparse)
+        self._looked_up: list[Tensor] = []
+        self._is_whole = False
+
+    def forward(self, ids: Tensor | None) -> Tensor:
+        """Return the embeddings (..., size) of ids (...), or those of all ids, (n, size)."""
+        if ids is None:
+            self._is_whole = True
+            return self.weight
+        if self.sparse:
+            return super().forward(ids)
+        if not self.keeps_gradient or not torch.is_grad_enabled():
+            return pick_rows(self.weight, ids)
+        if self.weight.grad is None:
+            self.weight.grad = torch.zeros_like(self.weight)
+        self._looked_up.append(ids.flatten())
+        # Sparse, this gradient is added to those rows of the dense one that it has.
+        return F.embedding(ids, self.weight, sparse=True)
+
+    def clear_gradient(self) -> None:
+        """Make the gradient zero, or None where all ids were looked up at once."""
+        if self._is_whole or self.weight.grad is None or not self._looked_up:
+            self.weight.grad = None
+        else:
+            for ids in self._looked_up:
+                self.weight.grad.index_fill_(0, ids, 0.0)
+        self._looked_up.clear()
+        self._is_whole = False
 
 
 class ToNumber(nn.Linear):
@@ -291,15 +334,18 @@ class FieldEmbeddings(nn.Module):
         """The number of fields, the id's included."""
         return 1 + self.n_features
 
-    def forward(self, ids: Tensor) -> Tensor:
-        """Return the embeddings (..., n_fields, size) of ids (...)."""
+    def forward(self, ids: Tensor | None) -> Tensor:
+        """Return the embeddings (..., n_fields, size) of ids (...), or of all ids."""
         own: Tensor = self.ids(ids).unsqueeze(-2)
         if self.values is None:
             return own
-        slots: Tensor = self.values(self.codes[ids])
+        codes, weights = self.codes, self.weights
+        if ids is not None:
+            codes, weights = codes[ids], weights[ids]
+        slots: Tensor = self.values(codes)
         if len(self.slot_fields) > self.n_features:
-            slots = slots * self.weights[ids].unsqueeze(-1)
-            fields = slots.new_zeros(*ids.shape, self.n_features, slots.shape[-1])
+            slots = slots * weights.unsqueeze(-1)
+            fields = slots.new_zeros(*codes.shape[:-1], self.n_features, slots.shape[-1])
             slots = fields.index_add(-2, self.slot_fields, slots)
         return torch.cat([own, slots], -2)
 
@@ -313,34 +359,30 @@ class TwoSided(RecommenderModule):
             of them than there are, all are computed once and then looked up.
     """
 
-    all_users: Tensor
-    all_items: Tensor
-
     def __init__(self, train: Interactions, *, each: bool) -> None:
         super().__init__()
         self._each = each
-        self.register_buffer("all_users", torch.arange(train.n_users), persistent=False)
-        self.register_buffer("all_items", torch.arange(train.n_items), persistent=False)
+        self._n_users, self._n_items = train.n_users, train.n_items
 
     @abc.abstractmethod
-    def user_side(self, ids: Tensor) -> Side:
-        """Return what is known of users (...)."""
+    def user_side(self, ids: Tensor | None) -> Side:
+        """Return what is known of users (...), or of all users."""
 
     @abc.abstractmethod
-    def item_side(self, ids: Tensor) -> Side:
-        """Return what is known of items (...)."""
+    def item_side(self, ids: Tensor | None) -> Side:
+        """Return what is known of items (...), or of all items."""
 
     @final
     def sides(self, users: Tensor, items: Tensor | None) -> tuple[Side, Side]:
         return (
-            self._side(self.user_side, users, self.all_users),
-            self._side(self.item_side, items, self.all_items),
+            self._side(self.user_side, users, self._n_users),
+            self._side(self.item_side, items, self._n_items),
         )
 
-    def _side(self, side: Callable[[Tensor], Side], ids: Tensor | None, known: Tensor) -> Side:
-        if ids is not None and (self._each or ids.numel() < known.numel()):
-            return side(ids)
-        return side(known).take(ids)
+    def _side(self, side: Callable[[Tensor | None], Side], ids: Tensor | None, n: int) -> Side:
+        if ids is None:
+            return side(None)
+        return side(ids) if self._each or ids.numel() < n else side(None).only(ids)
 
 
 @final
@@ -348,24 +390,44 @@ class MatrixFactorization(TwoSided):
     """Matrix factorization with a bias for each item: s(u, i) = <p_u, q_i> + b_i.
 
     Koren, Bell, Volinsky 2009, "Matrix factorization techniques for recommender systems"; Rendle
-    et al. 2009, "BPR". A user's bias would change no ranking.
+    et al. 2009, "BPR".
+
+    Args:
+        train: Knows how many users and items there are.
+        embedding_size: The length of p and q.
+        sparse: Whether gradients are sparse.
+        user_bias: Add b_u. It changes no ranking, but a predicted rating.
     """
 
-    n_biases = 1
-
-    def __init__(self, train: Interactions, *, embedding_size: int, sparse: bool = False) -> None:
+    def __init__(
+        self,
+        train: Interactions,
+        *,
+        embedding_size: int,
+        sparse: bool = False,
+        user_bias: bool = False,
+    ) -> None:
         super().__init__(train, each=True)
-        self.users = _embedding(train.n_users, embedding_size, sparse, _FACTORS_STD)
         # The last number is the bias.
+        n_numbers = embedding_size + 1 if user_bias else embedding_size
+        users = _embedding(train.n_users, n_numbers, sparse, _FACTORS_STD)
+        self.users = _zero_last(users) if user_bias else users
         self.items = _zero_last(_embedding(train.n_items, embedding_size + 1, sparse, _FACTORS_STD))
+        self.n_biases = 2 if user_bias else 1
+        self._has_user_bias = user_bias
 
-    def user_side(self, ids: Tensor) -> Side:
+    def user_side(self, ids: Tensor | None) -> Side:
         factors = self.users(ids)
-        return Side(F.pad(factors, (0, 1), value=1.0), factors)
+        if not self._has_user_bias:
+            return Side(F.pad(factors, (0, 1), value=1.0), factors)
+        own = factors[..., -1:]
+        vectors = torch.cat([factors[..., :-1], torch.ones_like(own), own], -1)
+        return Side(vectors, factors[..., :-1])
 
-    def item_side(self, ids: Tensor) -> Side:
+    def item_side(self, ids: Tensor | None) -> Side:
         factors = self.items(ids)
-        return Side(factors, factors[..., :-1])
+        vectors = F.pad(factors, (0, 1), value=1.0) if self._has_user_bias else factors
+        return Side(vectors, factors[..., :-1])
 
 
 @final
@@ -393,19 +455,19 @@ class NeuMF(TwoSided):
         self.user_half, self.item_half = _halves(embedding_size, embedding_size, hidden[0])
         self.head = _head(hidden, dropout)
 
-    def user_side(self, ids: Tensor) -> Side:
+    def user_side(self, ids: Tensor | None) -> Side:
         embedded = self.users(ids)
         product, network = embedded.chunk(2, -1)
         return Side(product * self.product.weight[0], embedded, self.user_half(network))
 
-    def item_side(self, ids: Tensor) -> Side:
+    def item_side(self, ids: Tensor | None) -> Side:
         embedded = self.items(ids)
         product, network = embedded.chunk(2, -1)
         return Side(product, embedded, self.item_half(network))
 
     def item_vectors(self) -> Tensor:
         """Return both embeddings of each item, (n_items, d)."""
-        vectors: Tensor = self.items(self.all_items)
+        vectors: Tensor = self.items.weight
         return vectors
 
 
@@ -425,11 +487,11 @@ class FactorizationMachine(TwoSided):
         super().__init__(train, each=sparse)
         self.users, self.items = _machine_fields(train, embedding_size, sparse)
 
-    def user_side(self, ids: Tensor) -> Side:
+    def user_side(self, ids: Tensor | None) -> Side:
         total, own, factors = _sum_up(self.users(ids))
         return Side(torch.cat([total, own, torch.ones_like(own)], -1), factors)
 
-    def item_side(self, ids: Tensor) -> Side:
+    def item_side(self, ids: Tensor | None) -> Side:
         total, own, factors = _sum_up(self.items(ids))
         return Side(torch.cat([total, torch.ones_like(own), own], -1), factors)
 
@@ -460,12 +522,12 @@ class DeepFM(TwoSided):
         )
         self.head = _head(hidden, dropout)
 
-    def user_side(self, ids: Tensor) -> Side:
+    def user_side(self, ids: Tensor | None) -> Side:
         total, own, factors = _sum_up(self.users(ids))
         vectors = torch.cat([total, own, torch.ones_like(own)], -1)
         return Side(vectors, factors, self.user_half(factors.flatten(-2)))
 
-    def item_side(self, ids: Tensor) -> Side:
+    def item_side(self, ids: Tensor | None) -> Side:
         total, own, factors = _sum_up(self.items(ids))
         vectors = torch.cat([total, torch.ones_like(own), own], -1)
         return Side(vectors, factors, self.item_half(factors.flatten(-2)))
@@ -503,14 +565,14 @@ class TwoTower(TwoSided):
         self.item_tower = _tower(self.items.n_fields * embedding_size, widths, dropout)
         self.log_scale = nn.Parameter(torch.tensor(-math.log(_TEMPERATURE)))
 
-    def user_side(self, ids: Tensor) -> Side:
+    def user_side(self, ids: Tensor | None) -> Side:
         embedded = self.users(ids)
-        vectors = F.normalize(self.user_tower(embedded.flatten(-2)), dim=-1)
+        vectors = unit_rows(self.user_tower(embedded.flatten(-2)))
         return Side(vectors * self.log_scale.exp(), embedded)
 
-    def item_side(self, ids: Tensor) -> Side:
+    def item_side(self, ids: Tensor | None) -> Side:
         embedded = self.items(ids)
-        return Side(F.normalize(self.item_tower(embedded.flatten(-2)), dim=-1), embedded)
+        return Side(unit_rows(self.item_tower(embedded.flatten(-2))), embedded)
 
 
 @final
@@ -525,91 +587,15 @@ class LightGCN(RecommenderModule):
         super().__init__()
         self._sizes = [train.n_users, train.n_items]
         self.nodes = _embedding(sum(self._sizes), embedding_size, False, _LIGHTGCN_STD)
-        self.graph = _Graph(train, n_layers)
+        self.graph = Graph(train, n_layers)
 
     def sides(self, users: Tensor, items: Tensor | None) -> tuple[Side, Side]:
-        smooth: Tensor = _Smooth.apply(self.nodes.weight, self.graph)  # type: ignore[no-untyped-call]
         user_nodes, item_nodes = torch.split(self.nodes.weight, self._sizes)
-        user_vectors, item_vectors = torch.split(smooth, self._sizes)
-        return Side(user_vectors, user_nodes).take(users), Side(item_vectors, item_nodes).take(
-            items
-        )
-
-
-class _Graph(nn.Module):
-    """The normalized adjacency of users and items, users first.
-
-    It has two halves, the items of users and the users of items, each a list of rows of `scaled`
-    neighbors: the adjacency is D A D, D diagonal with 1 / sqrt(degree), and A of ones.
-    """
-
-    items_of_users: Tensor
-    user_starts: Tensor
-    users_of_items: Tensor
-    item_starts: Tensor
-    scales: Tensor
-
-    def __init__(self, train: Interactions, n_layers: int) -> None:
-        super().__init__()
-        self._n_layers = n_layers
-        taken = train.matrix()
-        degrees = []
-        for neighbors, starts, half in (
-            ("items_of_users", "user_starts", taken),
-            ("users_of_items", "item_starts", taken.T.tocsr()),
-        ):
-            half.sort_indices()
-            self._register(neighbors, half.indices.astype(np.int32))
-            self._register(starts, half.indptr[:-1].astype(np.int32))
-            degrees.append(np.diff(half.indptr))
-        scales = 1 / np.sqrt(np.maximum(np.concatenate(degrees), 1))
-        self._register("scales", scales.astype(np.float32)[:, None])
-
-    def _register(self, name: str, values: Any) -> None:
-        self.register_buffer(name, torch.tensor(values), persistent=False)
-
-    def smooth(self, nodes: Tensor) -> Tensor:
-        """Return the mean of all layers that begin with ``nodes``, both (n_nodes, d)."""
-        # Columns know nothing of each other, and a few of them stay in a core's cache.
-        width = _SMOOTHED_COLUMNS if nodes.device.type == "cpu" else nodes.shape[1]
-        smoothed = torch.empty_like(nodes)
-        for part, found in zip(nodes.split(width, 1), smoothed.split(width, 1), strict=True):
-            self._smooth_columns(part, found)
-        return smoothed
-
-    def _smooth_columns(self, nodes: Tensor, found: Tensor) -> None:
-        n_users = len(self.user_starts)
-        users, items = nodes[:n_users], nodes[n_users:]
-        user_scales, item_scales = self.scales[:n_users], self.scales[n_users:]
-        total_users, total_items = found[:n_users].copy_(users), found[n_users:].copy_(items)
-        # What an item gives to its users is scaled by its own degree, then by the user's.
-        users, items = users * user_scales, items * item_scales
-        for i in range(self._n_layers):
-            users, items = (
-                F.embedding_bag(self.items_of_users, items, self.user_starts, mode="sum"),
-                F.embedding_bag(self.users_of_items, users, self.item_starts, mode="sum"),
-            )
-            users *= user_scales
-            items *= item_scales
-            total_users += users
-            total_items += items
-            if i < self._n_layers - 1:
-                users *= user_scales
-                items *= item_scales
-        found /= self._n_layers + 1
-
-
-class _Smooth(torch.autograd.Function):
-    """`_Graph.smooth`, whose gradient is itself: the adjacency is symmetric."""
-
-    @staticmethod
-    def forward(ctx: Any, nodes: Tensor, graph: _Graph) -> Tensor:
-        ctx.graph = graph
-        return graph.smooth(nodes)
-
-    @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
-        return ctx.graph.smooth(gradient.contiguous()), None
+        user_vectors, item_vectors = self.graph(self.nodes.weight)
+        item_side = Side(item_vectors, item_nodes)
+        if items is not None:
+            item_side = item_side.only(items)
+        return Side(user_vectors, user_nodes).only(users), item_side
 
 
 MODELS: Mapping[str, Callable[..., RecommenderModule]] = {
@@ -621,6 +607,10 @@ MODELS: Mapping[str, Callable[..., RecommenderModule]] = {
     "lightgcn": LightGCN,
 }
 """The models by the names of their trainers."""
+
+
+def _slices(n: int, n_rows: int) -> list[slice]:
+    return [slice(start, start + n_rows) for start in range(0, n, n_rows)]
 
 
 def _embedding(n: int, size: int, sparse: bool, std: float = _STD) -> nn.Embedding:

@@ -19,6 +19,11 @@ if TYPE_CHECKING:
 
 __all__ = ["NegativeSampler", "TensorNegativeSampler"]
 
+# Bits of the filter for each interaction, from 16 to below 32: at most one of 16 items that a user
+# has not taken is looked up for nothing.
+_FILTER_BITS = 16
+# Knuth's multiplier: 2**64 over the golden ratio, as a signed number.
+_MULTIPLIER = 0x9E3779B97F4A7C15 - 2**64
 # Random numbers below this, modulo the number of untaken items: the bias is below 1e-12.
 _N_RANDOM = 2**62
 
@@ -76,10 +81,16 @@ class NegativeSampler:
     def __init__(self, taken: Interactions) -> None:
         n_users, n_items = taken.n_users, taken.n_items
         users, items = np.divmod(np.unique(taken.users * n_items + taken.items), n_items)
+        self._pairs = users * n_items + items
         n_taken = np.bincount(users, minlength=n_users)
         starts = np.cumsum(n_taken) - n_taken
         gaps = users * (n_items + 1) + items - (np.arange(len(users)) - starts[users])
         self._untaken = _Untaken(gaps, starts, n_items - n_taken, n_items, np.searchsorted)
+
+    def can_draw(self, users: NDArray[Any]) -> NDArray[np.bool_]:
+        """Return of which users (n,) there is an item that they have not taken, (n,)."""
+        has_some: NDArray[np.bool_] = self._untaken.counts[users] > 0
+        return has_some
 
     def check(self, users: NDArray[Any]) -> None:
         """Refuse users who have taken every item.
@@ -122,15 +133,18 @@ class NegativeSampler:
             for part in (untaken.gaps, untaken.starts, untaken.counts)
         )
         return TensorNegativeSampler(
-            _Untaken(gaps, starts, counts, untaken.n_items, torch.searchsorted)
+            _Untaken(gaps, starts, counts, untaken.n_items, torch.searchsorted),
+            # Elsewhere the device would have to wait for what is found.
+            _Taken(self._pairs, untaken.n_items) if device.type == "cpu" else None,
         )
 
 
 class TensorNegativeSampler:
     """Draws as `NegativeSampler` does, on tensors; made by its `to`."""
 
-    def __init__(self, untaken: _Untaken) -> None:
+    def __init__(self, untaken: _Untaken, taken: _Taken | None) -> None:
         self._untaken = untaken
+        self._taken = taken
 
     def draw(self, users: torch.Tensor, n: int, generator: torch.Generator) -> torch.Tensor:
         """Return n items for each user, (len(users), n), none of which the user has taken.
@@ -144,8 +158,56 @@ class TensorNegativeSampler:
         """
         import torch
 
-        numbers = torch.randint(
-            _N_RANDOM, (len(users), n), generator=generator, device=users.device
-        )
-        picked: torch.Tensor = self._untaken.pick(users, numbers)
-        return picked
+        def numbers(n_users: int, n: int, below: int) -> torch.Tensor:
+            return torch.randint(below, (n_users, n), generator=generator, device=users.device)
+
+        if self._taken is None:
+            picked: torch.Tensor = self._untaken.pick(users, numbers(len(users), n, _N_RANDOM))
+            return picked
+        # Any item is drawn, and in place of one that is taken, one of those that are not: each of
+        # these comes with the same probability still. Few have to be searched for.
+        items = numbers(len(users), n, self._untaken.n_items)
+        rows, columns = self._taken.places(users, items)
+        if len(rows):
+            items[rows, columns] = self._untaken.pick(
+                users[rows], numbers(len(rows), 1, _N_RANDOM)
+            ).squeeze(1)
+        return items
+
+
+class _Taken:
+    """Finds items that their users have taken, on a CPU.
+
+    A bit for each pair's hash says of most pairs that they are not among the taken ones; only for
+    the others all pairs are searched.
+
+    Args:
+        pairs: user * n_items + item of all taken ones, rising.
+        n_items: The number of items.
+    """
+
+    def __init__(self, pairs: NDArray[Any], n_items: int) -> None:
+        import torch
+
+        self._pairs, self._n_items = torch.from_numpy(pairs), n_items
+        self._n_bits = max(10, (len(pairs) * _FILTER_BITS - 1).bit_length())
+        bits = np.zeros(2**self._n_bits, bool)
+        bits[self._hash(self._pairs).numpy()] = True
+        self._bytes = torch.from_numpy(np.packbits(bits, bitorder="little"))
+
+    def places(self, users: torch.Tensor, items: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return rows and columns of the items (k, m) that users (k,) have taken."""
+        import torch
+
+        pairs = users.unsqueeze(1) * self._n_items + items
+        hashes = self._hash(pairs).flatten()
+        found = self._bytes.index_select(0, hashes >> 3).view(pairs.shape)
+        suspects = ((found >> (hashes & 7).view(pairs.shape).to(torch.uint8)) & 1).nonzero()
+        rows, columns = suspects.unbind(1)
+        suspected = pairs[rows, columns]
+        places = torch.searchsorted(self._pairs, suspected).clamp_(max=len(self._pairs) - 1)
+        is_taken = self._pairs[places] == suspected
+        return rows[is_taken], columns[is_taken]
+
+    def _hash(self, pairs: torch.Tensor) -> torch.Tensor:
+        return (pairs * _MULTIPLIER >> (64 - self._n_bits)) & (2**self._n_bits - 1)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import warnings
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import reduce
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -101,6 +103,10 @@ class RecommenderObjective(Objective):
         n_sampled: Rank each held-out item among so many sampled items in place of all: for
             comparison with published figures only. See `RankingTask`.
         device: Where models of torch live.
+        eval_users: Rank only so many users of `valid` after each epoch, drawn once and the same in
+            all trials, 1 or above; None ranks all of them. They choose a trial's best epoch and
+            prune it; its value at the end is that of all users. For large data and models whose
+            scores are dear, such as "deepfm" and "neumf".
         references: Recommenders, of `RECOMMENDERS`, whose metrics at their
             defaults stand beside the trials in reports; None for popularity, EASE and ALS, and
             where there are timestamps the popularity of the last days; of ratings for
@@ -141,6 +147,7 @@ class RecommenderObjective(Objective):
         metrics: Sequence[str] | None = None,
         max_epochs: int = 200,
         n_sampled: int | None = None,
+        eval_users: int | None = None,
         device: str = "cpu",
         references: Sequence[str] | None = None,
         **settings: Unpack[ReporterOptions],
@@ -162,6 +169,7 @@ class RecommenderObjective(Objective):
         self._valid = self._protocol.held_out(splits.valid)
         self._score = self._valid if scored is splits.valid else self._protocol.held_out(scored)
         self._cold = self._protocol.cold(scored)
+        self._each_epoch = self._protocol.some_of(self._valid, splits.valid, eval_users)
         for name in self._metrics:
             self._valid.task.check_metric(name)
         super().__init__(
@@ -178,6 +186,8 @@ class RecommenderObjective(Objective):
             **splits.facts,
             **self._protocol.facts(self._score, scored),
         }
+        if self._each_epoch is not self._valid:
+            self.facts["eval_users"] = eval_users
         self._check_search_space()
         self._check_loss()
         self._warn_of_columns()
@@ -365,10 +375,12 @@ class RecommenderObjective(Objective):
 
     def references_key(self) -> str:
         """Return what the `references` depend on: data, protocol, metrics, and which they are."""
+        # What is left out for want of a package is not once that is installed.
+        extras = [find_spec(name) is not None for name in ("implicit", "torch")]
         return data_fingerprint(
             [
                 json.dumps({**self.facts, **self._data_facts}, sort_keys=True, default=str),
-                json.dumps([self._references, self._metrics]),
+                json.dumps([self._references, self._metrics, extras]),
             ]
         )
 
@@ -502,7 +514,10 @@ class RecommenderObjective(Objective):
             ratings=train.ratings if trainer.reads_ratings else None,
             weights=train.weights if trainer.reads_weights else None,
         )
-        return replace(self.splits, train=plain)
+        # Not `replace`, which would say once more whom the splits leave out.
+        splits = copy.copy(self.splits)
+        object.__setattr__(splits, "train", plain)
+        return splits
 
     def _fit(self, params: Mapping[str, Any], reporter: Reporter) -> Recommender:
         train = self.splits.train
@@ -511,7 +526,7 @@ class RecommenderObjective(Objective):
         )
 
         def read() -> float:
-            return self._valid.judge(training, [self.metric]).estimate(self.metric).mean
+            return self._each_epoch.judge(training, [self.metric]).estimate(self.metric).mean
 
         train_epochs(training, reporter, self.max_steps, read)
         n_epochs = 0 if reporter.best_step is None else reporter.best_step + 1

@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
-from hpolab.errors import InvalidArgument
+from hpolab.errors import InvalidArgument, check_count
 from hpolab.recommender.interactions import Interactions
 from hpolab.recommender.pairs import are_among, distinct_pairs, pairs_of
 from hpolab.recommender.ranking import RankingTask
 from hpolab.recommender.rating import RATING_METRICS, RatingTask
+from hpolab.recommender.trained import known_users
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -44,15 +45,17 @@ class HeldOut:
         task: The rows as a task.
         history: What was seen before, by which a model scores that reads a user's rows as it
             scores: see `RecommenderTraining.with_history`.
-        is_of_training: Whether the history is what the model was trained on, and nothing beside.
+        trained_on: What the model was trained on.
     """
 
     task: RankingTask | RatingTask
     history: Interactions
-    is_of_training: bool
+    trained_on: Interactions
 
     def judge(self, training: RecommenderTraining, metrics: Sequence[str]) -> Judged:
         """Return how a model does: its ranks, or the errors of its ratings.
+
+        A user of whom nothing is known is ranked as served: by how many took each item.
 
         Args:
             training: The model.
@@ -60,8 +63,20 @@ class HeldOut:
         """
         if isinstance(self.task, RatingTask):
             return self.task.errors(training.predict)
-        reading = training if self.is_of_training else training.with_history(self.history)
-        return self.task.rank(reading.scores, metrics=metrics)
+        reading = training
+        if self.history is not self.trained_on:
+            reading = training.with_history(self.history)
+        rows = self.trained_on if reading is training else self.history
+        is_known, popularity = known_users(training, rows), _counts(self.trained_on)
+
+        def scores(users: NDArray[Any]) -> NDArray[Any]:
+            table = reading.scores(users)
+            if not is_known[users].all():
+                table = np.array(table)
+                table[~is_known[users]] = popularity
+            return table
+
+        return self.task.rank(scores, metrics=metrics)
 
 
 class Protocol:
@@ -142,9 +157,9 @@ class Protocol:
             )
         history = reduce(Interactions.join, seen)
         if self._is_rating:
-            return HeldOut(RatingTask(held_out=rows), history, True)
+            return HeldOut(RatingTask(held_out=rows), history, seen[0])
         task = RankingTask(seen=history, held_out=rows, n_sampled=self._n_sampled)
-        return HeldOut(task, history, len(seen) == 1)
+        return HeldOut(task, history, seen[0])
 
     def cold(self, data: Interactions) -> HeldOut | None:
         """Return the task of the users whom a model of `train` does not know; None if all are."""
@@ -153,6 +168,31 @@ class Protocol:
         if is_cold.all() or not (is_cold & is_new).any():
             return None
         return self.held_out(data, users="cold")
+
+    def some_of(self, held_out: HeldOut, data: Interactions, n_users: int | None) -> HeldOut:
+        """Return the task of some of the warm users of a split, for a quicker look.
+
+        Args:
+            held_out: The task of all of them.
+            data: The split.
+            n_users: How many, drawn once; None for all.
+
+        Raises:
+            InvalidArgument: If ``n_users`` is below 1.
+        """
+        if n_users is None:
+            return held_out
+        check_count("eval_users", n_users)
+        warm = np.intersect1d(data.users, self._splits.warm_users())
+        users = warm if len(warm) else np.unique(data.users)
+        if n_users >= len(users):
+            return held_out
+        # Always the same ones: trials are compared by them.
+        drawn = np.random.default_rng(0).choice(users, size=n_users, replace=False)
+        rows = data.rows(np.flatnonzero(np.isin(data.users, drawn)))
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of all users it has been said
+            return self.held_out(rows, users="all")
 
     def facts(self, held_out: HeldOut, data: Interactions) -> dict[str, Any]:
         """Return what a reader of a split's metrics must know."""
@@ -183,3 +223,7 @@ class Protocol:
 def _are_rows_of(data: Interactions, parts: Sequence[Interactions]) -> NDArray[np.bool_]:
     """Return which rows (n,) are in any of some parts, by their users and items."""
     return are_among(pairs_of(data), distinct_pairs(*parts))
+
+
+def _counts(rows: Interactions) -> NDArray[np.int64]:
+    return np.bincount(rows.items, minlength=rows.n_items)

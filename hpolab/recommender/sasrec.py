@@ -28,7 +28,7 @@ from hpolab.torch.rng import order_seed, seeded
 from hpolab.torch.state import TrainingState
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
     from contextlib import AbstractContextManager
 
     from numpy.typing import NDArray
@@ -59,7 +59,8 @@ class SasRec(RecommenderTrainer):
     Layer norms are where the authors' code has them: before attention for queries alone, before
     each network, and at the end; a residual adds what the norm returned. Positions are learned, and
     counted from the end of a sequence. The weight of a row is that of its item where it is what
-    follows; side features are not read.
+    follows; side features are not read. What a user takes again is one row, its last: see
+    `Interactions.of`.
 
     Scores are for what follows the user's last row in `train`. To rank test items as is published
     ("last item to test"), validation rows must be the end of the sequence, although nothing was
@@ -72,7 +73,9 @@ class SasRec(RecommenderTrainer):
 
     Parameters of a trial: those of `recommender_space`, with `batch_size` in users. `max_length` is
     how many of a user's last items are read; those before are not learned from either. `n_heads`
-    need not divide `embedding_size`: a head is as wide as the quotient rounded up.
+    need not divide `embedding_size`: a head is as wide as the quotient rounded up. `n_negatives`
+    are drawn uniformly from what the user has not taken, by "bce" for each position, by
+    "sampled_softmax" for each user of a batch: its many would cost more than all items otherwise.
 
     Args:
         device: Where model and data live.
@@ -221,7 +224,8 @@ class SasRecTraining(RecommenderTraining):
         # The longest first, as a batch groups them.
         users = users[np.argsort(-self._sequences.lengths[users], kind="stable")]
         inputs, following = self._sequences.last(users, self.model.max_length + 1).shifted()
-        hidden = self.model(Batch.of(inputs, self._state.device))
+        batch = Batch.of(inputs, self._state.device)
+        hidden = self.model(batch)
         shares = np.ones(len(hidden)) if following.weights is None else following.weights
         positions = _Positions(
             hidden.detach(),
@@ -229,7 +233,7 @@ class SasRecTraining(RecommenderTraining):
             torch.as_tensor(following.items).to(hidden.device),
             torch.as_tensor((shares / len(hidden)).astype(np.float32)).to(hidden.device),
         )
-        hidden.backward(self._loss(self.model.items, positions))
+        hidden.backward(self._loss(self.model.items, positions, batch))
 
 
 class _Positions(NamedTuple):
@@ -247,53 +251,54 @@ class _Positions(NamedTuple):
     following: Tensor
     shares: Tensor
 
+    def split(self, n_cells: int) -> Iterator[_Positions]:
+        """Yield parts that take some memory, where a position takes so many numbers."""
+        size = max(1, _LOSS_CELLS // n_cells)
+        for start in range(0, len(self.hidden), size):
+            yield _Positions(*(of[start : start + size] for of in self))
+
 
 class _Loss(abc.ABC):
     """A loss over all positions of a batch, computed some positions at a time."""
 
-    def __call__(self, items: nn.Embedding, positions: _Positions) -> Tensor:
+    def __call__(self, items: nn.Embedding, positions: _Positions, batch: Batch) -> Tensor:
         """Return the gradient of the loss by what is known at each position, (n, d).
 
         That by the embeddings of items is added to theirs.
         """
         if items.weight.grad is None:
             items.weight.grad = torch.zeros_like(items.weight)
-        size = max(1, _LOSS_CELLS // self._cells(items))
-        n = len(positions.hidden)
-        parts = [slice(start, start + size) for start in range(0, n, size)]
-        return torch.cat(
-            [self._part(items, _Positions(*(of[part] for of in positions))) for part in parts]
-        )
+        return torch.cat(list(self._parts(items, positions, batch)))
 
     @abc.abstractmethod
-    def _cells(self, items: nn.Embedding) -> int:
-        """Return how many numbers a position takes."""
-
-    @abc.abstractmethod
-    def _part(self, items: nn.Embedding, positions: _Positions) -> Tensor:
-        """Return the gradient for some positions."""
+    def _parts(self, items: nn.Embedding, positions: _Positions, batch: Batch) -> Iterator[Tensor]:
+        """Yield the gradient, some positions at a time in their order."""
 
 
 class _FullLoss(_Loss):
     """The softmax loss over all items: its gradient by scores is softmax(s) - 1 at the item."""
 
-    def _cells(self, items: nn.Embedding) -> int:
-        return items.num_embeddings
-
     @torch.no_grad()
-    def _part(self, items: nn.Embedding, positions: _Positions) -> Tensor:
+    def _parts(self, items: nn.Embedding, positions: _Positions, batch: Batch) -> Iterator[Tensor]:
         # By hand: what autograd keeps for it, and clears, takes half of an epoch's time.
-        hidden, _, following, shares = positions
-        by_scores = torch.softmax(hidden @ items.weight.T, 1)
-        by_scores[torch.arange(len(following), device=following.device), following] -= 1
-        by_scores *= shares[:, None]
         assert items.weight.grad is not None
-        items.weight.grad.addmm_(by_scores.T, hidden)
-        return by_scores @ items.weight
+        for hidden, _, following, shares in positions.split(items.num_embeddings):
+            by_scores = torch.softmax(hidden @ items.weight.T, 1)
+            by_scores[torch.arange(len(following), device=following.device), following] -= 1
+            by_scores *= shares[:, None]
+            items.weight.grad.addmm_(by_scores.T, hidden)
+            yield by_scores @ items.weight
 
 
 class _SampledLoss(_Loss):
-    """A loss over each position's item and negatives drawn for it."""
+    """A loss over each position's item and negatives drawn for it.
+
+    Args:
+        name: One of `SAMPLED_LOSSES`.
+        n_negatives: How many are drawn.
+        sampler: Draws them.
+        generator: What it draws with.
+    """
 
     def __init__(
         self,
@@ -307,19 +312,42 @@ class _SampledLoss(_Loss):
         self._sampler = sampler
         self._generator = generator
 
-    def _cells(self, items: nn.Embedding) -> int:
-        return (1 + self._n_negatives) * items.embedding_dim
+    def _parts(self, items: nn.Embedding, positions: _Positions, batch: Batch) -> Iterator[Tensor]:
+        for part in positions.split((1 + self._n_negatives) * items.embedding_dim):
+            reached = part.hidden.detach().requires_grad_()
+            negatives = items(self._draw(part.users))
+            yield self._backward(items, part, reached, (negatives @ reached[..., None])[..., 0])
 
-    def _part(self, items: nn.Embedding, positions: _Positions) -> Tensor:
-        reached = positions.hidden.detach().requires_grad_()
-        negatives = self._sampler.draw(positions.users, self._n_negatives, self._generator)
-        candidates = torch.cat([positions.following.unsqueeze(1), negatives], 1)
-        scores = (items(candidates) @ reached.unsqueeze(-1)).squeeze(-1)
+    def _draw(self, users: Tensor) -> Tensor:
+        return self._sampler.draw(users, self._n_negatives, self._generator)
+
+    def _backward(
+        self, items: nn.Embedding, part: _Positions, reached: Tensor, negatives: Tensor
+    ) -> Tensor:
+        """Return the gradient by ``reached`` (m, d), of which negatives' scores (m, k) are."""
+        positives = (items(part.following) * reached).sum(1, keepdim=True)
         # A mean over the part, whose shares make it the part's of the mean over the batch.
-        total = self._loss(scores, positions.shares * len(scores))
+        scores = torch.cat([positives, negatives], 1)
+        total = self._loss(scores, part.shares * len(scores))
         total.backward()  # type: ignore[no-untyped-call]
         assert reached.grad is not None
         return reached.grad
+
+
+class _SharedLoss(_SampledLoss):
+    """A loss over each position's item and negatives that are drawn once for all of a user's.
+
+    Many negatives cost one product then, in place of their embeddings for each position.
+    """
+
+    def _parts(self, items: nn.Embedding, positions: _Positions, batch: Batch) -> Iterator[Tensor]:
+        users = positions.users[batch.last]
+        for group in batch.groups:
+            part = _Positions(*(of[group.rows] for of in positions))
+            reached = part.hidden.detach().requires_grad_()
+            negatives = items(self._draw(users[group.users]))
+            table = group.padded(reached) @ negatives.transpose(1, 2)
+            yield self._backward(items, part, reached, table.flatten(0, 1)[group.cells])
 
 
 def _new_loss(
@@ -330,4 +358,5 @@ def _new_loss(
     n_negatives = count_param(params, "n_negatives")
     sampler = NegativeSampler(train)
     sampler.check(train.users)
-    return _SampledLoss(name, n_negatives, sampler.to(generator.device), generator)
+    kind = _SharedLoss if name == "sampled_softmax" else _SampledLoss
+    return kind(name, n_negatives, sampler.to(generator.device), generator)

@@ -27,13 +27,12 @@ if TYPE_CHECKING:
     import pandas as pd
     from numpy.typing import NDArray
 
-    from hpolab.recommender.features import Features
     from hpolab.recommender.interactions import Interactions
     from hpolab.recommender.trainer import RecommenderTrainer, RecommenderTraining
 
     Ints = NDArray[np.int64]
 
-__all__ = ["Recommender", "load_recommender"]
+__all__ = ["Recommender", "known_users", "load_recommender"]
 
 # Scores in memory at a time: 8 MB of float32.
 _MAX_CELLS = 2_000_000
@@ -183,7 +182,9 @@ class Recommender(Displayed):
             )
         _check_k(k, self.train.n_items - 1, "n_items - 1")
         features = self.train.item_features if self.training.reads_features else None
-        learned = _occurs(self.train.items, self.train.n_items) | _has_values(features)
+        learned = _occurs(self.train.items, self.train.n_items)
+        if features is not None:
+            learned |= features.is_known()
 
         def similarities(part: Ints) -> NDArray[Any]:
             table = np.array(self.training.similarities(part), np.float32)
@@ -195,6 +196,45 @@ class Recommender(Displayed):
         listed = _best_of(similarities, items, k, self.train.n_items)
         listed.warn_of_missing(ids, "items have", "similar ones")
         return self._as_arrays(listed, is_one, with_scores)
+
+    @checks_keywords()
+    def predict(self, user_ids: Any, item_ids: Any) -> NDArray[np.float64]:
+        """Return the ratings that some users would give to some items.
+
+        For a user who has no row in `train` it is the mean rating of the item, for an item without
+        one that of the user, and for neither that of all.
+
+        Args:
+            user_ids: (n,) ids, as they were given.
+            item_ids: (n,) ids, as they were given.
+
+        Returns:
+            (n,), within the range of the ratings trained on.
+
+        Raises:
+            InvalidArgument: If the model predicts no ratings, lengths differ, or an id is missing.
+            InvalidType: If the ids are text where those of `train` are numbers, or the like.
+        """
+        users, items = self.train.encode_users(user_ids), self.train.encode_items(item_ids)
+        if len(users) != len(items):
+            raise InvalidArgument(
+                f"`item_ids` must be as many as `user_ids`, {len(users)}, got {len(items)}."
+            )
+        predicted = np.empty(len(users))
+        known_users = _is_among(users, self.train.users)
+        known_items = _is_among(items, self.train.items)
+        both = known_users & known_items
+        predicted[both] = self.training.predict(users[both], items[both])
+        for known, codes, rows in (
+            (known_items & ~known_users, items, self.train.items),
+            (known_users & ~known_items, users, self.train.users),
+        ):
+            counts = np.bincount(rows)
+            means = np.bincount(rows, self.train.ratings) / np.maximum(counts, 1)
+            predicted[known] = means[codes[known]]
+        if self.train.ratings is not None:
+            predicted[~known_users & ~known_items] = self.train.ratings.mean()
+        return predicted
 
     def save(self, path: str | Path) -> None:
         """Write the recommender to a file, with what it was trained on, for `load_recommender`.
@@ -238,10 +278,7 @@ class Recommender(Displayed):
 
     def _is_known(self, users: Ints) -> NDArray[np.bool_]:
         """Return of which users, -1 for an unknown one, there is something to score them by."""
-        features = self.train.user_features if self.training.reads_features else None
-        learned = np.diff(self._taken.indptr) > 0
-        known: NDArray[np.bool_] = (learned | _has_values(features))[users] & (users >= 0)
-        return known
+        return known_users(self.training, self.train)[users] & (users >= 0)
 
     def _as_arrays(
         self, listed: _Listed, is_one: bool, with_scores: bool
@@ -302,6 +339,24 @@ def load_recommender(
         training = opened.start(params, train, seed=0, max_epochs=length)
     training.from_bytes(state)
     return Recommender(name, params, n_epochs, train, training, facts.get("protocol", {}))
+
+
+def known_users(training: RecommenderTraining, rows: Interactions) -> NDArray[np.bool_]:
+    """Return of which users there is something to score them by, (n_users,).
+
+    Args:
+        training: The model.
+        rows: What it knows of users: what it was trained on, or what it reads as it scores.
+    """
+    known = _occurs(rows.users, rows.n_users)
+    if training.reads_features and rows.user_features is not None:
+        known |= rows.user_features.is_known()
+    return known
+
+
+def _is_among(codes: Ints, rows: Ints) -> NDArray[np.bool_]:
+    found: NDArray[np.bool_] = np.isin(codes, rows)
+    return found
 
 
 class _Listed(NamedTuple):
@@ -369,17 +424,3 @@ def _check_k(k: int, most: int, said: str) -> None:
 
 def _occurs(codes: Ints, n: int) -> NDArray[np.bool_]:
     return np.bincount(codes, minlength=n) > 0
-
-
-def _has_values(features: Features | None) -> NDArray[np.bool_] | bool:
-    """Return of which ids a side feature is known, (n,)."""
-    if features is None:
-        return False
-    known = np.zeros(len(features.codes), bool)
-    first = 0
-    for name in range(len(features.names)):
-        # A field's first code is that of a missing value.
-        codes = features.codes[:, features.fields == name]
-        known |= (codes > first).any(axis=1)
-        first = max(first, int(codes.max())) + 1
-    return known

@@ -9,8 +9,9 @@ import numpy as np
 import torch
 
 from hpolab.errors import InvalidArgument, check_count, one_of
+from hpolab.logs import get_logger
 from hpolab.recommender.losses import SAMPLED_LOSSES, full_softmax, mse
-from hpolab.recommender.models import MODELS
+from hpolab.recommender.models import MODELS, Embedding
 from hpolab.recommender.negatives import NegativeSampler
 from hpolab.recommender.space import RECOMMENDER_LOSSES
 from hpolab.recommender.trainer import (
@@ -40,6 +41,8 @@ if TYPE_CHECKING:
 
 __all__ = ["TorchRecommenderTrainer"]
 
+_logger = get_logger(__name__)
+
 # Optimizers whose result is the same with sparse gradients: rows without one stay as they are.
 # (Adagrad's is too, but its sparse step makes torch warn of its own code.)
 _SAME_IF_SPARSE = ("sgd",)
@@ -56,7 +59,8 @@ class TorchRecommenderTrainer(RecommenderTrainer):
     """Trains a torch recommender.
 
     An epoch goes once through the interactions in a random order. For a sampled loss, new
-    negatives are drawn for each row, uniformly from the items that the user has not taken. The
+    negatives are drawn for each row, uniformly from the items that the user has not taken; rows of
+    users who have taken every item are left out then, and the log says so once. The
     penalty is half the squared norm of the embeddings that a row uses (Rendle et al. 2009, section
     4.3) times `embedding_l2`; for the full softmax these are the embeddings of the user and of the
     positive item. Biases and networks are penalized only by the optimizer's own weight decay.
@@ -82,6 +86,7 @@ class TorchRecommenderTrainer(RecommenderTrainer):
     def __init__(self, model: str, *, device: str | torch.device = "cpu") -> None:
         self.name = one_of("model", model, MODELS)
         self._device = torch.device(device)
+        self._said: set[str] = set()
 
     def start(
         self, params: Mapping[str, Any], train: Interactions, *, seed: int, max_epochs: int
@@ -90,14 +95,15 @@ class TorchRecommenderTrainer(RecommenderTrainer):
 
         Raises:
             InvalidArgument: If a parameter is missing or out of its range, or a loss needs
-                negatives of a user who has taken every item.
+                negatives where every user has taken every item.
             InvalidType: If a parameter is of the wrong type.
         """
         loss = one_of("loss", params.get("loss"), RECOMMENDER_LOSSES[self.name])
         batch_size = count_param(params, "batch_size")
         model = self._new_model(params, train).to(self._device)
         optimizer = build_optimizer(params, model)
-        rows = open_split("train", _columns(train, loss), self._device)
+        sampler = NegativeSampler(train) if loss in SAMPLED_LOSSES else None
+        rows = open_split("train", _columns(self._trained_on(train, sampler), loss), self._device)
         schedule = build_schedule(
             params,
             optimizer,
@@ -111,7 +117,7 @@ class TorchRecommenderTrainer(RecommenderTrainer):
             TrainingState(model, optimizer, schedule, [order, drawing], self._device),
             rows=rows,
             batch_size=batch_size,
-            loss=self._new_loss(loss, params, train, drawing),
+            loss=self._new_loss(loss, params, sampler, drawing),
             embedding_l2=number_param(params, "embedding_l2", at_least=0.0),
             ratings=_RatingScale.of(train) if loss == "mse" else None,
         )
@@ -129,22 +135,42 @@ class TorchRecommenderTrainer(RecommenderTrainer):
         if self.name in ("neumf", "deepfm", "two_tower"):
             arguments["hidden"] = _widths(params)
             arguments["dropout"] = _dropout(params)
+        if self.name == "mf":
+            arguments["user_bias"] = params["loss"] == "mse"
         return MODELS[self.name](train, **arguments)
+
+    def _trained_on(self, train: Interactions, sampler: NegativeSampler | None) -> Interactions:
+        """Return the rows that the loss can learn from."""
+        if sampler is None or (has_negatives := sampler.can_draw(train.users)).all():
+            return train
+        left_out = np.unique(train.users[~has_negatives])
+        if has_negatives.any():
+            self._say_once(
+                f"{len(left_out):,} of {train.n_users:,} users took every item: their rows are not "
+                "trained on, as this loss needs items that a user has not taken."
+            )
+        else:
+            sampler.check(train.users)
+        return train.rows(np.flatnonzero(has_negatives))
+
+    def _say_once(self, line: str) -> None:
+        # A study starts a training in each trial.
+        if line not in self._said:
+            self._said.add(line)
+            _logger.warning(line)
 
     def _new_loss(
         self,
         loss: str,
         params: Mapping[str, Any],
-        train: Interactions,
+        sampler: NegativeSampler | None,
         drawing: torch.Generator,
     ) -> _FullLoss | _SampledLoss | _RatingLoss:
-        if loss == "softmax":
-            return _FullLoss()
-        if loss == "mse":
+        if sampler is None and loss == "mse":
             return _RatingLoss()
+        if sampler is None:
+            return _FullLoss()
         n_negatives = count_param(params, "n_negatives")
-        sampler = NegativeSampler(train)
-        sampler.check(train.users)
         return _SampledLoss(loss, n_negatives, sampler.to(self._device), drawing)
 
 
@@ -170,13 +196,19 @@ class TorchRecommenderTraining(RecommenderTraining):
         self._loss = loss
         self._embedding_l2 = embedding_l2
         self._ratings = ratings
+        self._embeddings = [each for each in model.modules() if isinstance(each, Embedding)]
+        for embedding in self._embeddings:
+            # A gradient of a million rows takes as long to clear as all the rest of a step.
+            embedding.keeps_gradient = not embedding.sparse and state.device.type == "cpu"
+        kept = {id(embedding.weight) for embedding in self._embeddings}
+        self._others = [weight for weight in model.parameters() if id(weight) not in kept]
 
     def epoch(self) -> None:
         # Nothing here may wait for the device: no `.item()`, no check of the loss.
         self.model.train()
         state = self._state
         for inputs, targets in self._rows.batches(self._batch_size, state.generators[0]):
-            state.optimizer.zero_grad()
+            self._clear_gradients()
             self._batch_loss(_Rows.of(inputs, targets)).backward()  # type: ignore[no-untyped-call]
             state.optimizer.step()
             state.schedule.step()
@@ -187,6 +219,8 @@ class TorchRecommenderTraining(RecommenderTraining):
         with torch.no_grad():
             codes = torch.as_tensor(users).to(self._state.device)
             scores: NDArray[Any] = self.model.table(codes).cpu().numpy()
+        if self._ratings is not None:
+            scores += np.float32(self._ratings.mean)
         return scores
 
     def item_vectors(self) -> NDArray[Any]:
@@ -224,6 +258,12 @@ class TorchRecommenderTraining(RecommenderTraining):
 
     def from_bytes(self, state: bytes) -> None:
         self._state.from_bytes(state)
+
+    def _clear_gradients(self) -> None:
+        for embedding in self._embeddings:
+            embedding.clear_gradient()
+        for weight in self._others:
+            weight.grad = None
 
     def _batch_loss(self, rows: _Rows) -> Tensor:
         loss, user_side, item_side = self._loss(self.model, rows)

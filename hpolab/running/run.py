@@ -115,7 +115,8 @@ def run(
 
     ``n_trials`` is the study's whole budget, whoever spends it. Started again after a crash, or in
     several processes and on several machines at once, `run` stops at ``n_trials``. It returns when
-    all are finished.
+    all are finished, and what simple solutions reach is stored beside them: see
+    `Objective.references`.
 
     A trial whose worker died is resumed under its own number, with its parameters, its reports and
     its checkpoint: on the same host at once, on another when its lease has stood still for the

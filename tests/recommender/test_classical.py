@@ -105,6 +105,33 @@ def test_ease_is_its_closed_form(l2: float) -> None:
     np.testing.assert_allclose(scores(Ease(), {"l2": l2}, taken), taken @ weights, atol=1e-5)
 
 
+@pytest.mark.parametrize("l2", [1e-3, 1.0, 100.0])
+@pytest.mark.parametrize("n_items", [2, 5])
+def test_ease_is_precise_for_items_that_the_same_users_took(n_items: int, l2: float) -> None:
+    # By the formula of Sherman and Morrison all weights are n / (n (k - 1) + l2), and in float32
+    # an l2 of 0.001 is nothing beside 4,000 interactions.
+    n = 4000
+    taken = np.ones((n, n_items), bool)
+    expected = n * (n_items - 1) / (n * (n_items - 1) + l2)
+    np.testing.assert_allclose(scores(Ease(), {"l2": l2}, taken), expected, rtol=2e-4)
+
+
+def test_ease_falls_back_to_float64_only_where_float32_is_not_precise(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    types = []
+    solve = classical._cholesky_inverse
+    monkeypatch.setattr(
+        classical, "_cholesky_inverse", lambda *args: (types.append(args[-1]), solve(*args))[1]
+    )
+    taken = random_table()
+    taken[:, 7] = taken[:, 8]
+    scores(Ease(), {"l2": 1.0}, taken)
+    assert types == [np.float32]
+    scores(Ease(), {"l2": 1e-6}, taken)
+    assert types == [np.float32, np.float32, np.float64]
+
+
 def test_ease_gives_no_item_a_weight_for_itself() -> None:
     _, weights = item_to_item(Ease(), {"l2": 1.0})
     np.testing.assert_array_equal(np.diag(weights), 0)

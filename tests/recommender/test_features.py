@@ -54,3 +54,17 @@ def test_ids_of_another_type_are_refused():
     films = {"item_id": ["10", "20"], "genre": ["war", "drama"]}
     with pytest.raises(InvalidArgument, match=r"such as 10, got none .* \['10', '20'\]"):
         Features.of([10, 20], films, id_column="item_id")
+
+
+def test_what_is_missing_is_known_in_some_rows_too():
+    films = {
+        "film": [1, 2, 3, 4],
+        "year": [1990, 2001, 2002, None],
+        "genre": [["a"], ["b"], [], []],
+    }
+    features = Features.of([1, 2, 3, 4, 5], films, id_column="film")
+    assert features.missing.tolist() == [0, 4]
+    assert features.is_known().tolist() == [True, True, True, False, False]
+    # Without the rows of the largest codes these are still of fields that begin where they did.
+    some = features.rows(np.array([0, 3]))
+    assert some.is_known().tolist() == [True, False]

@@ -217,7 +217,7 @@ def test_lightgcn_leaves_alone_who_has_no_interaction():
     data = interactions()
     model = model_of("lightgcn", data.rows(np.flatnonzero(data.users != 3)))
     users, _ = model.sides(torch.tensor([3]), None)
-    torch.testing.assert_close(users.vectors[0], model.nodes.weight[3] / 4)
+    torch.testing.assert_close(users.each()[0], model.nodes.weight[3] / 4)
 
 
 @each_model
@@ -255,3 +255,29 @@ def test_squares_are_of_embeddings_alone(name):
             tables[1] = tables[1][:, :-1]
         expected = tables[0][4].square().sum() + tables[1][2].square().sum()
     torch.testing.assert_close(users.squares() + items.squares(), expected)
+
+
+@each_model
+def test_kept_gradients_are_those_made_anew(name):
+    kept, anew = (model_of(name, interactions()) for _ in range(2))
+    embeddings = [each for each in kept.modules() if isinstance(each, models.Embedding)]
+    for embedding in embeddings:
+        embedding.keeps_gradient = True
+    generator = torch.Generator().manual_seed(0)
+    # All ids of a side at once, then some of them, then all again.
+    for n in (40, 3, 2, 50, 1):
+        users = torch.randint(N_USERS, (n,), generator=generator)
+        items = torch.randint(N_ITEMS, (n, 2), generator=generator)
+        for embedding in embeddings:
+            embedding.clear_gradient()
+        for model in (kept, anew):
+            others = {id(embedding.weight) for embedding in embeddings}
+            for weight in model.parameters():
+                if id(weight) not in others:
+                    weight.grad = None
+            user_side, item_side = model.sides(users, items)
+            penalty = user_side.squares() + item_side.squares()
+            (model.score(user_side, item_side).square().sum() + 0.1 * penalty).backward()
+        for ours, expected in zip(kept.parameters(), anew.parameters(), strict=True):
+            torch.testing.assert_close(ours.grad, expected.grad)
+            assert not ours.grad.is_sparse

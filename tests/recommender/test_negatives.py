@@ -12,6 +12,7 @@ import torch
 from scipy.stats import chisquare
 
 from hpolab import Interactions, InvalidArgument
+from hpolab.recommender import negatives
 from hpolab.recommender.negatives import NegativeSampler
 
 if TYPE_CHECKING:
@@ -68,6 +69,28 @@ def test_negatives_are_uniform(draw, user):
     drawn = draw(NegativeSampler(interactions(taken)), np.full(500, user), 20, 3)
     counts = np.bincount(drawn.ravel(), minlength=N_ITEMS)[~taken[user]]
     assert chisquare(counts).pvalue > 0.01
+
+
+@pytest.mark.parametrize("user", range(0, N_USERS, 5))
+def test_negatives_are_uniform_where_every_item_is_suspected_to_be_taken(user, monkeypatch):
+    monkeypatch.setattr(negatives._Taken, "_hash", lambda self, pairs: torch.zeros_like(pairs))
+    taken = table()
+    drawn = draw_tensors(NegativeSampler(interactions(taken)), np.full(500, user), 20, 3)
+    assert not taken[user, drawn].any()
+    assert chisquare(np.bincount(drawn.ravel(), minlength=N_ITEMS)[~taken[user]]).pvalue > 0.01
+
+
+def test_negatives_of_many_users_and_items_are_never_positives():
+    rng = np.random.default_rng(0)
+    users, items = rng.integers(3_000, size=60_000), rng.integers(2_000, size=60_000)
+    data = Interactions(users, items, np.arange(3_000), np.arange(2_000))
+    taken = data.matrix().toarray() > 0
+    drawn = draw_tensors(NegativeSampler(data), users, 5, 0)
+    assert not taken[users[:, None], drawn].any()
+    # Of untaken items each is as likely, whatever its code.
+    expected = (1 / (~taken).sum(1))[users] @ ~taken[users] * 5
+    counts = np.bincount(drawn.ravel(), minlength=2_000)
+    assert chisquare(counts, expected).pvalue > 0.01
 
 
 @both_kinds

@@ -111,6 +111,39 @@ def test_trial_reports_each_epoch_stops_early_and_ends_with_the_best_model():
     assert trial.value == truth.rank(lambda users: DATA.scores[users]).estimate("ndcg@10").mean
 
 
+def test_epochs_rank_some_users_and_the_value_is_of_all_of_them():
+    trial = tune(walk(eval_users=30), n_trials=1, pruner="none").trials[0]
+    whole = tune(walk(), n_trials=1, pruner="none").trials[0]
+    # The truth is best, for some users as for all.
+    assert trial.value == whole.value == whole.intermediate_values[5]
+    assert trial.intermediate_values[5] == max(trial.intermediate_values.values())
+    drawn = np.random.default_rng(0).choice(np.unique(SPLITS.valid.users), 30, replace=False)
+    some = SPLITS.valid.rows(np.flatnonzero(np.isin(SPLITS.valid.users, drawn)))
+    task = RankingTask(seen=SPLITS.train, held_out=some)
+    expected = task.rank(lambda users: DATA.scores[users]).estimate("ndcg@10").mean
+    assert trial.intermediate_values[5] == expected != trial.value
+
+
+def test_users_ranked_each_epoch_are_a_fact_of_the_study(tmp_path):
+    url = f"sqlite:///{tmp_path}/s.db"
+    study = make_study("s", storage=url, objective=walk(eval_users=30), seed=0)
+    run(study, walk(eval_users=30), n_trials=1, show_progress_bar=False)
+    assert study.user_attrs[FACTS_KEY]["eval_users"] == 30
+    for other in ({}, {"eval_users": 40}):
+        with pytest.raises(RecipeMismatch, match="eval_users"):
+            run(study, walk(**other), n_trials=2, show_progress_bar=False)
+
+
+def test_more_users_than_there_are_to_rank_each_epoch_are_all():
+    assert walk(eval_users=1000).facts == walk().facts
+
+
+@pytest.mark.parametrize(("value", "error"), [(0, InvalidArgument), (2.5, InvalidType)])
+def test_number_of_users_to_rank_each_epoch_is_a_count(value, error):
+    with pytest.raises(error, match="`eval_users`"):
+        walk(eval_users=value)
+
+
 def test_all_metrics_are_stored_with_their_standard_errors():
     objective = walk(metric="ndcg@20", metrics=["hr@5", "coverage@5", "log_loss"])
     trial = tune(objective, n_trials=1).trials[0]
@@ -479,14 +512,17 @@ def late_data() -> Interactions:
     return Interactions.of(users, items, timestamps=times, ratings=rng.integers(1, 6, 1000))
 
 
-@pytest.mark.parametrize("with_score", [False, True])
-def test_users_whom_a_model_cannot_know_are_left_out_and_stand_apart(with_score):
+@pytest.mark.parametrize(
+    ("trainer", "with_score"),
+    [("popularity", False), ("popularity", True), ("mf", False), ("mf", True), ("ease", False)],
+)
+def test_users_whom_a_model_cannot_know_are_left_out_and_stand_apart(trainer, with_score):
     data = replace(late_data(), ratings=None)
     splits = split_by_time(data, valid=0.1, test=0.1)
     if with_score:
         splits = replace(splits, score=splits.test)
     scored = splits.test if with_score else splits.valid
-    objective = make("popularity", splits=splits, metrics=["mrr"])
+    objective = make(trainer, splits=splits, metrics=["mrr"], max_epochs=2, references=())
     study = tune(objective, n_trials=1)
     metrics = study.trials[0].user_attrs[METRICS_KEY]
     cold = np.setdiff1d(scored.users, splits.train.users)
@@ -494,7 +530,10 @@ def test_users_whom_a_model_cannot_know_are_left_out_and_stand_apart(with_score)
     assert 0 < len(cold) == objective.facts["n_cold_users"]
     assert n_warm == objective.facts["n_users_ranked"]
     seen = [splits.train, splits.valid] if with_score else [splits.train]
+    # A cold user gets from each trainer what most users took.
     for name, is_cold in (("mrr", False), ("mrr (cold users)", True)):
+        if trainer != "popularity" and not is_cold:
+            continue
         rows = scored.rows(np.flatnonzero(np.isin(scored.users, cold) == is_cold))
         task = RankingTask(seen=seen, held_out=rows)
         counts = np.bincount(splits.train.items, minlength=data.n_items)

@@ -20,9 +20,7 @@ from hpolab import (
     recommender_space,
 )
 from hpolab.recommender import attention, sasrec
-from hpolab.recommender.attention import Batch
 from hpolab.recommender.sasrec import SasRec
-from hpolab.recommender.sequences import Sequences
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -184,34 +182,6 @@ def test_scores_are_those_of_the_equations():
             continue
         last = naive_hidden(weights, items, n_heads=2)[-1]
         np.testing.assert_allclose(row, weights["items.weight"] @ last, rtol=1e-4, atol=1e-6)
-
-
-def states(made, rows, users):
-    """Return what a model knows at all positions of each user, the longest sequences first."""
-    packed = Sequences(rows).last(np.array(users), made.model.max_length)
-    made.model.eval()
-    with torch.no_grad():
-        found = made.model(Batch.of(packed, torch.device("cpu")))
-    return found.split(packed.lengths.tolist())
-
-
-def test_what_comes_later_changes_nothing_before_it():
-    data = mixed_lengths()
-    made = started(data)
-    (before,) = states(made, data, [0])
-    last = (data.users == 0) & (data.timestamps == 6)
-    other = replace(data, items=np.where(last, (data.items + 1) % data.n_items, data.items))
-    (after,) = states(made, other, [0])
-    assert torch.equal(before[:-1], after[:-1])
-    assert not torch.allclose(before[-1], after[-1])
-
-
-def test_sequences_beside_it_change_nothing():
-    data = mixed_lengths()
-    made = started(data)
-    for user, found in zip([0, 5, 4, 1, 2], states(made, data, [0, 5, 4, 1, 2]), strict=True):
-        (alone,) = states(made, data, [user])
-        torch.testing.assert_close(found, alone, rtol=1e-5, atol=1e-6)
 
 
 def test_rows_beyond_the_longest_sequence_are_not_read():

@@ -17,6 +17,7 @@ from hpolab import (
     RecommenderObjective,
     RecommenderTrainer,
     RecommenderTraining,
+    Splits,
     leave_last_out,
     load_recommender,
     make_taste_clusters,
@@ -313,3 +314,38 @@ def test_model_that_knows_nothing_of_items_refuses_similar_ones():
 def test_bad_arguments_of_similar_items_are_refused(items, k, error, message):
     with pytest.raises(error, match=message):
         fitted("ease").similar_items(items, k)
+
+
+def test_ratings_are_predicted_by_ids_and_means_stand_in_for_what_is_not_known():
+    rng = np.random.default_rng(0)
+    data = Interactions.of(
+        rng.integers(0, 20, 200) * 10,
+        [f"film{n}" for n in rng.integers(0, 15, 200)],
+        ratings=rng.integers(1, 6, 200),
+    )
+    train = data.rows(np.flatnonzero((data.users > 0) & (data.items > 0)))
+    splits = Splits(train, data, data)
+    with pytest.warns(UserWarning, match="are left out"):
+        objective = RecommenderObjective("rating_bias", splits, metric="rmse")
+    model = objective.fit(objective.search_space.defaults())
+    film = data.item_ids[3]
+    found = model.predict([10, 999, 0, 10, 999], [film, film, film, "nowhere", "nowhere"])
+    of_item = train.ratings[train.items == 3].mean()
+    of_user = train.ratings[train.users == 1].mean()
+    expected = [model.training.predict(np.array([1]), np.array([3]))[0], of_item, of_item]
+    assert found == pytest.approx([*expected, of_user, train.ratings.mean()])
+
+
+@pytest.mark.parametrize(
+    ("trainer", "items", "message"),
+    [("rating_bias", [1], "as many as `user_ids`, 2, got 1"), ("ease", [1, 2], "no ratings")],
+)
+def test_ratings_that_cannot_be_predicted_are_refused(trainer, items, message):
+    rng = np.random.default_rng(0)
+    rated = {"ratings": rng.integers(1, 6, 200)} if trainer == "rating_bias" else {}
+    data = Interactions.of(rng.integers(0, 20, 200), rng.integers(0, 15, 200), **rated)
+    metric = "rmse" if rated else "mrr"
+    objective = RecommenderObjective(trainer, leave_last_out(data), metric=metric)
+    model = objective.fit(objective.search_space.defaults())
+    with pytest.raises(InvalidArgument, match=message):
+        model.predict([1, 2], items)

@@ -158,9 +158,23 @@ def test_predicted_ratings_are_scores_about_the_mean_within_the_range(name):
     train = replace(train, ratings=np.clip(train.ratings, low, high))
     made = trained(name, train, params_of(name, loss="mse"), n_epochs=15)
     found = made.predict(later.users, later.items)
-    scores = made.scores(np.arange(60))[later.users, later.items] + train.ratings.mean()
+    scores = made.scores(np.arange(60))[later.users, later.items]
     np.testing.assert_allclose(found, np.clip(scores, low, high), rtol=1e-5)
     assert (scores > high).any()
+
+
+def test_matrix_factorization_of_ratings_is_mean_biases_and_product():
+    train, later = rated()
+    made = trained("mf", train, params_of("mf", loss="mse"), n_epochs=5)
+    weights = {name: value.detach().numpy() for name, value in made.model.named_parameters()}
+    users, items = weights["users.weight"][later.users], weights["items.weight"][later.items]
+    product = (users[:, :-1] * items[:, :-1]).sum(1)
+    expected = train.ratings.mean() + users[:, -1] + items[:, -1] + product
+    assert users.shape[1] == items.shape[1] == 9
+    assert np.abs(users[:, -1]).max() > 0.1
+    found = made.predict(later.users, later.items)
+    low, high = train.ratings.min(), train.ratings.max()
+    np.testing.assert_allclose(found, np.clip(expected, low, high), rtol=1e-5)
 
 
 @pytest.mark.parametrize("name", RATING_MODELS)
@@ -382,13 +396,55 @@ def test_missing_parameters_are_named(name, missing):
         trained(name, data, params, n_epochs=0)
 
 
-def test_user_without_negatives_is_refused_unless_none_are_needed():
+def with_all_items(data: Interactions, users: list[int]) -> Interactions:
+    """The interactions, in which some users have taken every item."""
+    others = data.rows(np.flatnonzero(~np.isin(data.users, users)))
+    of_users = np.concatenate([others.users, np.repeat(users, N_ITEMS)])
+    of_items = np.concatenate([others.items, np.tile(np.arange(N_ITEMS), len(users))])
+    return replace(data, users=of_users, items=of_items)
+
+
+@pytest.mark.parametrize("loss", ["bpr", "bce", "sampled_softmax"])
+def test_user_who_has_taken_everything_does_not_keep_others_from_being_trained_on(loss, caplog):
+    data, alike = two_clusters()
+    full = with_all_items(data, [2, 5])
+    params = params_of("mf", loss=loss)
+    made = trained("mf", full, params, n_epochs=25)
+    assert auc(all_scores(made)[6:], data.rows(np.flatnonzero(data.users >= 6)), alike[6:]) > 0.8
+    # As if these two had no row.
+    others = full.rows(np.flatnonzero(~np.isin(full.users, [2, 5])))
+    expected = all_scores(trained("mf", others, params, n_epochs=25))
+    assert np.array_equal(all_scores(made), expected)
+    assert [line.split(":")[0] for line in caplog.messages] == [
+        "2 of 40 users took every item",
+    ]
+
+
+def test_users_who_have_taken_everything_are_said_once(caplog):
+    full = with_all_items(two_clusters()[0], [3])
+    trainer = TorchRecommenderTrainer("mf")
+    for seed in (0, 1):
+        with trainer.seeded(seed):
+            trainer.start(params_of("mf"), full, seed=seed, max_epochs=1)
+    assert len(caplog.messages) == 1
+
+
+def test_user_who_has_taken_everything_is_trained_on_where_no_negative_is_needed(caplog):
     data, _ = two_clusters()
-    users = np.concatenate([data.users, np.full(N_ITEMS, 2)])
-    full = replace(data, users=users, items=np.concatenate([data.items, np.arange(N_ITEMS)]))
-    with pytest.raises(InvalidArgument, match="the user of code 2, who has taken all 30"):
+    full = with_all_items(data, [2])
+    params = params_of("mf", loss="softmax", batch_size=2000)
+    made, others = (
+        all_scores(trained("mf", rows, params, n_epochs=1))
+        for rows in (full, full.rows(np.flatnonzero(full.users != 2)))
+    )
+    assert not np.array_equal(made[2], others[2])
+    assert not caplog.messages
+
+
+def test_training_in_which_nobody_has_an_item_left_is_refused():
+    full = with_all_items(two_clusters()[0], list(range(N_USERS)))
+    with pytest.raises(InvalidArgument, match="the user of code 0, who has taken all 30"):
         trained("mf", full, params_of("mf", loss="bpr"), n_epochs=0)
-    trained("mf", full, params_of("mf", loss="softmax"), n_epochs=1)
 
 
 def test_unknown_model_is_refused():
