@@ -306,6 +306,9 @@ class Interactions(Displayed):
     def join(self, other: Interactions) -> Interactions:
         """Return the rows of both, which must have the same users and items.
 
+        Ratings and weights are left out where one has none. Rows without a timestamp beside ones
+        that have them stand at the last moment.
+
         Raises:
             InvalidArgument: If their ids differ.
         """
@@ -316,7 +319,7 @@ class Interactions(Displayed):
             items=np.concatenate([self.items, other.items]),
             ratings=_join(self.ratings, other.ratings),
             weights=_join(self.weights, other.weights),
-            timestamps=_join(self.timestamps, other.timestamps),
+            timestamps=_join(self.timestamps, _moments(other, self.timestamps)),
         )
 
     def matrix(self) -> Any:
@@ -505,6 +508,13 @@ def _finite(name: str, numbers: NDArray[Any]) -> NDArray[np.float64]:
     if numbers.dtype.kind not in "fiub" or not np.isfinite(numbers).all():
         raise InvalidArgument(f"`{name}` must be finite numbers, got an array of {numbers.dtype}.")
     return numbers.astype(np.float64)
+
+
+def _moments(rows: Interactions, before: NDArray[Any] | None) -> NDArray[Any] | None:
+    """Return the timestamps of rows; where they have none, the last of those before them."""
+    if rows.timestamps is not None or before is None or not len(before):
+        return rows.timestamps
+    return np.full(len(rows), before.max(), before.dtype)
 
 
 def _join(one: NDArray[Any] | None, other: NDArray[Any] | None) -> NDArray[Any] | None:

@@ -217,6 +217,13 @@ def test_joined_interactions_are_the_rows_of_both():
     assert joined.ratings is None
 
 
+def test_joined_rows_without_times_come_last():
+    one = Interactions.of([1, 2, 1], [1, 2, 2], timestamps=[30, 20, 10])
+    other = Interactions.of([2], [1], like=one)
+    assert one.join(other).timestamps.tolist() == [30, 20, 10, 30]
+    assert other.join(one).timestamps is None
+
+
 def test_columns_of_the_interactions_can_be_side_features():
     data = Interactions.from_frame(
         pd.DataFrame(FRAME), user_features=["rating"], item_features=["when", "rating"]
