@@ -120,7 +120,7 @@ def _factors(default: int, source: str = _IMPLICIT) -> Row:
     )
 
 
-def _embedding(upper: int, default: int) -> dict[str, Row]:
+def _embedding(upper: int, default: int, batch_size: int = 1024) -> dict[str, Row]:
     return {
         "embedding_size": Row(
             (8, upper, "log"),
@@ -136,7 +136,7 @@ def _embedding(upper: int, default: int) -> dict[str, Row]:
         ),
         "batch_size": Row(
             (256, 4096, "log"),
-            1024,
+            batch_size,
             f"{_NCF}: 128 .. 1024, {_LIGHTGCN}: 1024 and 2048; both moved up for speed",
         ),
     }
