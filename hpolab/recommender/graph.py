@@ -74,22 +74,23 @@ class Graph(nn.Module):
         self, users: Tensor, items: Tensor, into_users: Tensor, into_items: Tensor
     ) -> None:
         # Layers are D A D E, D A D D A D E, ...: of z = D E, the next is D D A z, and E is z / D.
-        scaled_users = users * self.user_degrees.rsqrt()
-        scaled_items = items * self.item_degrees.rsqrt()
-        user_sum, item_sum = torch.zeros_like(scaled_users), torch.zeros_like(scaled_items)
-        for _ in range(self._n_layers):
+        part = 1 / (self._n_layers + 1)
+        scaled_users = users * self.user_degrees.rsqrt().mul_(part)
+        scaled_items = items * self.item_degrees.rsqrt().mul_(part)
+        for i in range(self._n_layers):
             scaled_users, scaled_items = (
                 F.embedding_bag(self.items_of_users, scaled_items, self.user_starts, mode="sum"),
                 F.embedding_bag(self.users_of_items, scaled_users, self.item_starts, mode="sum"),
             )
-            user_sum += scaled_users.div_(self.user_degrees)
-            item_sum += scaled_items.div_(self.item_degrees)
-        for first, total, degrees, found in (
-            (users, user_sum, self.user_degrees, into_users),
-            (items, item_sum, self.item_degrees, into_items),
-        ):
-            torch.addcmul(first, total, degrees.sqrt(), out=found)
-            found /= self._n_layers + 1
+            scaled_users.div_(self.user_degrees)
+            scaled_items.div_(self.item_degrees)
+            if i == 0:
+                user_sum, item_sum = scaled_users.clone(), scaled_items.clone()
+            else:
+                user_sum += scaled_users
+                item_sum += scaled_items
+        torch.add(user_sum.mul_(self.user_degrees.sqrt()), users, alpha=part, out=into_users)
+        torch.add(item_sum.mul_(self.item_degrees.sqrt()), items, alpha=part, out=into_items)
 
 
 class _Smooth(torch.autograd.Function):

@@ -25,6 +25,7 @@ from torch.nn import functional as F
 
 from hpolab.recommender.gradients import (
     pick_rows,
+    relu_dropout,
     row_products,
     squared_norm,
     table_products,
@@ -240,8 +241,7 @@ class ReLUDropout(nn.Module):
             return F.dropout(F.relu(x), self._p)
         numbers = torch.empty(-(-x.numel() // 4), dtype=torch.int64).random_(-(2**63), None)
         bits = numbers.view(torch.int16)[: x.numel()].view(x.shape)
-        kept = (bits >= self._n_dropped - 2**15) & (x > 0)
-        return x * (kept * (2**16 / (2**16 - self._n_dropped)))
+        return relu_dropout(x, bits, self._n_dropped)
 
 
 class Embedding(nn.Embedding):

@@ -210,4 +210,5 @@ class _Taken:
         return rows[is_taken], columns[is_taken]
 
     def _hash(self, pairs: torch.Tensor) -> torch.Tensor:
-        return (pairs * _MULTIPLIER >> (64 - self._n_bits)) & (2**self._n_bits - 1)
+        hashes: torch.Tensor = (pairs * _MULTIPLIER >> (64 - self._n_bits)) & (2**self._n_bits - 1)
+        return hashes

@@ -7,7 +7,13 @@ import torch
 from torch.nn import functional as F
 
 from hpolab.recommender import gradients
-from hpolab.recommender.gradients import row_products, squared_norm, table_products, unit_rows
+from hpolab.recommender.gradients import (
+    relu_dropout,
+    row_products,
+    squared_norm,
+    table_products,
+    unit_rows,
+)
 
 
 def leaf(*shape: int, seed: int = 0) -> torch.Tensor:
@@ -69,3 +75,13 @@ def test_unit_rows_have_length_one(shape):
 
 def test_rows_of_zeros_stay_zeros():
     assert torch.equal(unit_rows(torch.zeros(2, 3)), torch.zeros(2, 3))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("n_dropped", [1, 2**14, 2**16 - 1])
+def test_dropout_is_a_mask_by_numbers(n_dropped, dtype):
+    numbers = torch.arange(-(2**15), 2**15).to(torch.int16)
+    x = torch.randn(2**16, dtype=dtype).requires_grad_()
+    kept = (torch.arange(2**16) >= n_dropped) & (x > 0)
+    expected = x * kept * (2**16 / (2**16 - n_dropped))
+    assert_same_gradients(relu_dropout(x, numbers, n_dropped), expected, x)
