@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import warnings
 from dataclasses import dataclass, replace
+from numbers import Real
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypedDict
 
 import numpy as np
 
 from hpolab.display import Displayed
-from hpolab.errors import InvalidArgument, one_of
+from hpolab.errors import InvalidArgument, InvalidType, one_of
 from hpolab.frames import read_columns
 from hpolab.keywords import checks_keywords
 from hpolab.recommender.columns import (
@@ -127,7 +128,7 @@ class Interactions(Displayed):
                 weight is not above 0; a timestamp is text of another form; or a threshold is there
                 without ratings, or the sum of duplicates with them.
             InvalidType: If the ids of one column are of several types, or not of the type of those
-                of ``like``.
+                of ``like``; or the threshold is no number.
         """
         one_of("duplicates", duplicates, _DUPLICATES)
         given = {"ratings": ratings, "weights": weights, "timestamps": timestamps}
@@ -452,7 +453,9 @@ def _opened(given: Mapping[str, Any]) -> dict[str, NDArray[Any]]:
 def _check_meaning(
     columns: Mapping[str, NDArray[Any]], threshold: float | None, duplicates: str
 ) -> None:
-    """Refuse a threshold of nothing, and sums of ratings."""
+    """Refuse a threshold that is no number, or of nothing, and sums of ratings."""
+    if threshold is not None and (isinstance(threshold, bool) or not isinstance(threshold, Real)):
+        raise InvalidType(f"`threshold` must be a number, got {threshold!r}.")
     if threshold is not None and "ratings" not in columns:
         raise InvalidArgument(
             f"`threshold` must be of ratings, got {threshold} and no ratings: name their column, "

@@ -92,6 +92,12 @@ class Protocol:
     """
 
     def __init__(self, splits: Splits, metrics: Sequence[str], *, n_sampled: int | None) -> None:
+        for name in metrics:
+            meant = name.partition("@")[0].lower()
+            if is_rating(meant) and not is_rating(name):
+                raise InvalidArgument(
+                    f"`metric` must be {meant!r} for the errors of predicted ratings, got {name!r}."
+                )
         self._splits = splits
         self._n_sampled = n_sampled
         self._is_rating = is_rating(metrics[0])

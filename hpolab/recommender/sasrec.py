@@ -108,7 +108,7 @@ class SasRec(RecommenderTrainer):
 
         Raises:
             InvalidArgument: If a parameter is missing or out of its range, no user has two rows, or
-                a loss needs negatives of a user who has taken every item.
+                a loss needs negatives and every user has taken every item.
             InvalidType: If a parameter is of the wrong type.
         """
         loss = one_of("loss", params.get("loss"), RECOMMENDER_LOSSES[self.name])
@@ -119,6 +119,10 @@ class SasRec(RecommenderTrainer):
         weights = None if train.weights is None else train.weights / train.weights.mean()
         sequences = Sequences(replace(train, weights=weights))
         learned_from = np.flatnonzero(sequences.lengths >= 2)
+        sampler = NegativeSampler(train) if loss in SAMPLED_LOSSES else None
+        if sampler is not None and sampler.can_draw(learned_from).any():
+            # Of who has taken every item there are no negatives; the others train.
+            learned_from = learned_from[sampler.can_draw(learned_from)]
         if not len(learned_from):
             raise InvalidArgument(
                 "`train` must hold a user with two rows or more, one of which follows the other, "
@@ -143,7 +147,7 @@ class SasRec(RecommenderTrainer):
             sequences=sequences,
             learned_from=learned_from,
             batch_size=batch_size,
-            loss=_new_loss(loss, params, train, drawing),
+            loss=_new_loss(loss, params, sampler, learned_from, drawing),
         )
 
     def seeded(self, seed: int) -> AbstractContextManager[None]:
@@ -351,12 +355,15 @@ class _SharedLoss(_SampledLoss):
 
 
 def _new_loss(
-    name: str, params: Mapping[str, Any], train: Interactions, generator: torch.Generator
+    name: str,
+    params: Mapping[str, Any],
+    sampler: NegativeSampler | None,
+    users: Ints,
+    generator: torch.Generator,
 ) -> _Loss:
-    if name == "softmax":
+    if sampler is None:
         return _FullLoss()
     n_negatives = count_param(params, "n_negatives")
-    sampler = NegativeSampler(train)
-    sampler.check(train.users)
+    sampler.check(users)
     kind = _SharedLoss if name == "sampled_softmax" else _SampledLoss
     return kind(name, n_negatives, sampler.to(generator.device), generator)

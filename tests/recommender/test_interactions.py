@@ -344,3 +344,9 @@ def test_rows_whose_codes_mean_other_users_are_not_joined(other):
     theirs = Interactions.of(other, [5, 6, 6][: len(other)])
     with pytest.raises(InvalidArgument, match="`other` must have the users of the interactions"):
         one.join(theirs)
+
+
+@pytest.mark.parametrize("threshold", ["4", True, [4]])
+def test_threshold_that_is_no_number_is_refused(threshold):
+    with pytest.raises(InvalidType, match="`threshold` must be a number"):
+        Interactions.of([1, 2], [5, 5], ratings=[1, 5], threshold=threshold)

@@ -636,6 +636,8 @@ def test_ratings_are_tuned_by_their_error(trainer):
     [
         ({"trainer": "als", "metric": "rmse"}, "from a trainer that predicts ratings, 'mf', 'fm'"),
         ({"metric": "rmse", "metrics": ["ndcg@10"]}, "of ratings, such as 'rmse', or of rankings"),
+        ({"metric": "RMSE"}, "`metric` must be 'rmse' for the errors .*, got 'RMSE'"),
+        ({"metric": "mae@10"}, "`metric` must be 'mae' for the errors .*, got 'mae@10'"),
         ({"metric": "mae", "n_sampled": 5}, "`n_sampled` must be None for the metric 'mae'"),
         (
             {"metric": "rmse", "search_space": recommender_space("mf", loss=["mse", "bpr"])},

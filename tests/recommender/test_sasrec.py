@@ -269,3 +269,21 @@ def test_rows_of_which_none_follows_another_are_refused():
     single = Interactions(np.arange(3), np.arange(3), np.arange(3), np.arange(3))
     with pytest.raises(InvalidArgument, match="a user with two rows or more"):
         started(single)
+
+
+@pytest.mark.parametrize("loss", ["softmax", "sampled_softmax", "bce"])
+def test_user_who_took_every_item_does_not_keep_others_from_learning(loss):
+    data = cycle()
+    greedy = Interactions(
+        np.append(data.users, np.full(12, 60)),
+        np.append(data.items, np.arange(12)),
+        np.arange(61),
+        np.arange(12),
+    )
+    made = started(greedy, loss=loss, **({} if loss == "softmax" else {"n_negatives": 2}))
+    made.epoch()
+    assert np.isfinite(made.scores(np.arange(61))).all()
+    alone = greedy.rows(np.arange(len(data), len(greedy)))
+    if loss != "softmax":
+        with pytest.raises(InvalidArgument, match="who has taken all 12"):
+            started(alone, loss=loss, n_negatives=2)
