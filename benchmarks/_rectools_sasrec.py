@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 import sys
 import time
 import warnings
@@ -17,10 +18,18 @@ import torch
 from rectools import Columns
 from rectools.dataset import Dataset
 from rectools.models import SASRecModel
+from rectools.models.nn.transformers.torch_backbone import TransformerTorchBackbone
 
 Arrays = dict[str, np.ndarray]
 
 NO_SCORE = -1e9
+
+
+class Scaled(TransformerTorchBackbone):
+    """Scales embeddings by the root of their size before positions join, as the authors do."""
+
+    def encode_sessions(self, batch: dict[str, torch.Tensor], item_embs: torch.Tensor) -> Any:
+        return super().encode_sessions(batch, item_embs * math.sqrt(item_embs.shape[1]))
 
 
 def dataset_of(arrays: Arrays, *names: str) -> Dataset:
@@ -76,6 +85,7 @@ def main() -> None:
         lr=settings["lr"],
         loss="softmax",
         recommend_torch_device="cpu",
+        backbone_type=TransformerTorchBackbone if settings["unscaled"] else Scaled,
     )
     train = dataset_of(arrays, "train")
     seconds, best, best_epoch, test_scores = 0.0, -1.0, 0, None

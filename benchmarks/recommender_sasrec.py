@@ -3,8 +3,11 @@
 MovieLens-100K from $HPOLAB_DATA/ml-100k, each user's last item to test, ranked among all that the
 user has not seen. Both models are trained on the same rows with the same width, blocks, heads,
 length, dropout, learning rate and batches, alternating, one thread each. Both stop by NDCG@10 of
-the validation items, and read these before they rank the test items. RecTools runs in a Python of
-its own, as it needs an older NumPy.
+the validation items, and read these before they rank the test items.
+
+RecTools adds positions to embeddings that are not scaled; the authors' code scales them by the root
+of their size. Here RecTools does, too, unless `--unscaled` leaves it as it is shipped. It runs in a
+Python of its own, as it needs an older NumPy.
 
     python -m venv rectools && rectools/bin/pip install 'rectools[torch]==0.19.0'
     python benchmarks/recommender_sasrec.py --rectools rectools/bin/python
@@ -108,6 +111,7 @@ def rival(splits: Splits, settings: dict[str, Any], python: str) -> Run:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rectools", required=True, help="a Python that has RecTools")
+    parser.add_argument("--unscaled", action="store_true", help="RecTools as it is shipped")
     parser.add_argument("--epochs", type=int, default=100)
     parser.add_argument("--every", type=int, default=5, help="epochs between two validations")
     parser.add_argument("--patience", type=int, default=10, help="epochs without improvement")
