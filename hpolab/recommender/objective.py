@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import json
-import warnings
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import reduce
@@ -19,7 +18,6 @@ from hpolab.errors import (
     RecipeMismatch,
     check_count,
     error_text,
-    hint,
     one_of,
 )
 from hpolab.fingerprint import data_fingerprint
@@ -38,13 +36,12 @@ from hpolab.recommender.recent import knows_days
 from hpolab.recommender.space import RECOMMENDER_LOSSES, RECOMMENDERS, recommender_space
 from hpolab.recommender.trained import Recommender
 from hpolab.recommender.trainers import open_trainer
-from hpolab.search_space.reach import values_beside, values_of
+from hpolab.recommender.unread import check_loss, known_names, refuse_unread, warn_of_unread
+from hpolab.search_space.reach import values_of
 from hpolab.seeding import check_seed
 from hpolab.studies.recipe import FACTS_KEY
 from hpolab.surroundings import held_values
 from hpolab.torch.horizon import check_schedule
-from hpolab.torch.names import names_of_others, names_of_training, of_others
-from hpolab.torch.optimizers import optimizer_space
 from hpolab.trial.reporter import ReporterOptions
 
 if TYPE_CHECKING:
@@ -189,8 +186,8 @@ class RecommenderObjective(Objective):
         if self._each_epoch is not self._valid:
             self.facts["eval_users"] = eval_users
         self._check_search_space()
-        self._check_loss()
-        self._warn_of_columns()
+        check_loss(self.search_space, self._trainer, metric)
+        warn_of_unread(splits.train, self.search_space, self._trainer)
         self._data_facts = {
             name: None if (rows := getattr(splits, name)) is None else _fingerprint_of(rows)
             for name in ("train", "valid", "score")
@@ -387,21 +384,14 @@ class RecommenderObjective(Objective):
     def check(self) -> None:
         """Start a training with the space's defaults: are they complete, and in their ranges?"""
         super().check()
-        self._check_names()
+        refuse_unread(self.search_space, self._trainer.name)
         with self._trainer.seeded(0):
             self._trainer.start(
                 self.search_space.defaults(), self.splits.train, seed=0, max_epochs=self.max_steps
             )
 
     def _known_names(self) -> list[str]:
-        name = self._trainer.name
-        if name not in RECOMMENDERS:  # a trainer of the user's own
-            return []
-        known = recommender_space(name).trainer_names()
-        if name not in RECOMMENDER_LOSSES:
-            return known
-        of_losses = recommender_space(name, loss=RECOMMENDER_LOSSES[name]).trainer_names()
-        return [*known, *of_losses, *names_of_training()]
+        return known_names(self._trainer.name)
 
     def _trained(self) -> dict[str, tuple[Collection[Any], Collection[str]]]:
         name = self._trainer.name
@@ -414,40 +404,6 @@ class RecommenderObjective(Objective):
 
     def _check_search_space(self) -> None:
         refuse_settings(self.search_space, "max_epochs")
-
-    def _check_names(self) -> None:
-        known = self._known_names()
-        for name in self.search_space.trainer_names() if known else ():
-            if name not in known:
-                raise InvalidArgument(
-                    f"`search_space` must hold parameters of trainer {self._trainer.name!r}, got "
-                    f"{name!r}.{hint(name, known)}"
-                )
-        if known:
-            self._check_read()
-
-    def _check_read(self) -> None:
-        """Refuse names that another loss, optimizer or schedule reads than the space has."""
-        name = self._trainer.name
-        if name not in RECOMMENDER_LOSSES:
-            return
-        others = names_of_others(self.search_space)
-        own = recommender_space(name).without(optimizer_space("adam").defaults()).trainer_names()
-        others = {each: owners for each, owners in others.items() if each not in own}
-        if others:
-            raise InvalidArgument(of_others(self.search_space, others, f"trainer {name!r}"))
-        losses = values_beside(self.search_space, "loss").get("n_negatives", {})
-        if any(values <= {"softmax"} for values in losses.values()):
-            raise InvalidArgument(
-                "`search_space` must hold names that something reads, got 'n_negatives', which no "
-                "loss reads but those that sample: the loss 'softmax' takes all items."
-            )
-        for each in ("accumulation_steps", "max_grad_norm"):
-            if each in self.search_space.trainer_names():
-                raise InvalidArgument(
-                    "`search_space` must hold names that something reads, got "
-                    f"{each!r}, which a TorchObjective reads, but no recommender's trainer."
-                )
 
     def check_facts(self, study: Study) -> None:
         """Refuse a study whose values depend on other facts; see `Objective.check_facts`."""
@@ -533,43 +489,6 @@ class RecommenderObjective(Objective):
         return Recommender(
             self._trainer.name, dict(params), n_epochs, train, training, dict(self.facts)
         )
-
-    def _check_loss(self) -> None:
-        """Refuse a metric of ratings beside a training that does not learn from them."""
-        if not is_rating(self.metric) or self._trainer.reads_ratings:
-            return
-        name = self._trainer.name
-        able = [each for each, losses in RECOMMENDER_LOSSES.items() if "mse" in losses]
-        if name not in able:
-            raise InvalidArgument(
-                f"`metric` {self.metric!r} must come from a trainer that predicts ratings, "
-                f"{', '.join(map(repr, [*able, *_RATING_BASELINES]))}, got {name!r}."
-            )
-        others = set(values_of(self.search_space, "loss")) - {"mse"}
-        if others:
-            raise InvalidArgument(
-                f"`search_space` must hold the loss 'mse' alone for the metric {self.metric!r}, "
-                f"got {', '.join(map(repr, sorted(others)))}: `recommender_space({name!r}, "
-                "loss='mse')`."
-            )
-
-    def _warn_of_columns(self) -> None:
-        """Say which columns of the interactions are there, and not learned from."""
-        train = self.splits.train
-        learns = "mse" in set(values_of(self.search_space, "loss"))
-        if train.ratings is not None and not (self._trainer.reads_ratings or learns):
-            warnings.warn(
-                f"Trainer {self._trainer.name!r} does not read ratings: every row counts as an "
-                "interaction, whatever its rating. Say what ratings mean where the interactions "
-                "are read: `threshold=4` takes rows rated 4 and above, `weight=` their column as "
-                "weights, `rating=None` every row; metric='rmse' predicts them.",
-                stacklevel=4,
-            )
-        if train.weights is not None and not self._trainer.reads_weights:
-            warnings.warn(
-                f"Trainer {self._trainer.name!r} does not read weights: every row counts as one.",
-                stacklevel=4,
-            )
 
 
 def baselines_for(train: Interactions, metric: str) -> tuple[str, ...]:
