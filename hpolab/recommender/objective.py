@@ -186,7 +186,6 @@ class RecommenderObjective(Objective):
         if self._each_epoch is not self._valid:
             self.facts["eval_users"] = eval_users
         self._check_search_space()
-        check_loss(self.search_space, self._trainer, metric)
         warn_of_unread(splits.train, self.search_space, self._trainer)
         self._data_facts = {
             name: None if (rows := getattr(splits, name)) is None else _fingerprint_of(rows)
@@ -404,6 +403,7 @@ class RecommenderObjective(Objective):
 
     def _check_search_space(self) -> None:
         refuse_settings(self.search_space, "max_epochs")
+        check_loss(self.search_space, self._trainer, self.metric)
 
     def check_facts(self, study: Study) -> None:
         """Refuse a study whose values depend on other facts; see `Objective.check_facts`."""

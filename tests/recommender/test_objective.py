@@ -716,3 +716,9 @@ def test_study_of_mean_ranks_goes_on_where_no_scores_are_equal(trainer, goes_on)
         said = "(?s)'ties': stored 'mid rank'.*An earlier version of hpolab"
         with pytest.raises(RecipeMismatch, match=said):
             run(study, objective, n_trials=2)
+
+
+def test_space_of_another_loss_is_refused_for_a_metric_of_ratings():
+    objective = make("mf", splits=RATED, metric="rmse")
+    with pytest.raises(InvalidArgument, match="must hold the loss 'mse' alone"):
+        objective.with_search_space(recommender_space("mf"))
