@@ -115,3 +115,20 @@ def test_space_needs_neither_torch_nor_implicit():
         "assert not {'torch', 'implicit'} & sys.modules.keys()"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+@pytest.mark.parametrize("optimizer", ["adam", ["adam", "sgd"], ["adadelta", "adamw"]])
+def test_learning_rate_of_large_batches_is_in_proportion(optimizer):
+    lightgcn, mf = (recommender_space(name, optimizer=optimizer) for name in ("lightgcn", "mf"))
+    assert lightgcn.defaults()["batch_size"] == 4096
+    names = [optimizer] if isinstance(optimizer, str) else optimizer
+    for name in names:
+        ours, others = lightgcn, mf
+        if not isinstance(optimizer, str):
+            ours, others = (space.override(optimizer=name) for space in (lightgcn, mf))
+        factor = 1 if name == "adadelta" else 4
+        assert ours.defaults()["lr"] == pytest.approx(factor * others.defaults()["lr"])
+        assert lightgcn.distributions().keys() - mf.distributions().keys() == {"n_layers"}
+        assert {d for n, d in lightgcn.distributions().items() if n.endswith("lr")} == {
+            d for n, d in mf.distributions().items() if n.endswith("lr")
+        }
