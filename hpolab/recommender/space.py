@@ -34,9 +34,9 @@ _REVISITED = (
 _IALS = "Rendle et al. 2022, 'Revisiting the performance of iALS', arXiv:2110.14037"
 _SSM = "Wu et al. 2022 (arXiv:2201.02327): softmax gains with more negatives"
 
-# Trainers whose default batches are four times 1024.
-_LARGE_BATCHES = ("lightgcn",)
-_USUAL_LR = 1e-3
+# Default learning rates for default batches of 4096, in place of 0.001 for 1024.
+_RATES = {"two_tower": 4e-3, "lightgcn": 4e-3}
+_USUAL_RATE = 1e-3
 
 
 @checks_keywords()
@@ -69,7 +69,7 @@ def recommender_space(
     `hidden` the width of the first of two hidden layers, the second of which is half as wide, and
     `n_negatives` is there for a loss that samples. The number of epochs is not in the space: it is
     found by early stopping. A learning-rate schedule joins with ``| schedule_space(...)``. Default
-    batches of ``lightgcn`` have 4096 rows, and optimizers whose default learning rate is 0.001
+    batches of ``lightgcn`` and ``two_tower`` have 4096 rows, and optimizers whose default learning rate is 0.001
     begin at 0.004 there.
 
     Args:
@@ -116,19 +116,19 @@ def recommender_space(
 def _optimizer_space(trainer: str, optimizer: str | Sequence[str]) -> SearchSpace:
     """Return `optimizer_space` with a default learning rate that suits the trainer's batches.
 
-    Where these are four times the usual ones the rate is, too (Goyal et al. 2017, "Accurate, large
+    Where these are larger the rate is, too, in proportion (Goyal et al. 2017, "Accurate, large
     minibatch SGD", section 2.1), of the optimizers whose default is 0.001, as Adam's.
     """
     space = optimizer_space(optimizer)
     names = [optimizer] if isinstance(optimizer, str) else optimizer
-    for name in names if trainer in _LARGE_BATCHES else ():
+    for name in names if trainer in _RATES else ():
         own = optimizer_space(name)
-        if own.defaults().get("lr") != _USUAL_LR:
+        if own.defaults().get("lr") != _USUAL_RATE:
             continue
         lr: Any = own.distributions()["lr"]
         address = "lr" if isinstance(optimizer, str) else f"{name}.lr"
         # A narrower range moves the default to its end, and a wider one leaves it there.
-        for low in (4 * _USUAL_LR, lr.low):
+        for low in (_RATES[trainer], lr.low):
             space = space.override(**{address: (low, lr.high)})
     return space
 
@@ -242,7 +242,8 @@ _TRAINERS: Mapping[str, Mapping[str, Any]] = {
     "fm": _embedding(256, 64),
     "deepfm": {**_embedding(128, 16), **_NETWORK},
     "two_tower": {
-        **_embedding(256, 64, batch_size=2048),
+        # Each step computes all items, or as many, however few rows it has.
+        **_embedding(256, 64, batch_size=4096, largest_batch=8192),
         # Its scores are cosines, which know no scale, and a strong penalty leaves nothing of them.
         "embedding_l2": Row((1e-6, 1e-3, "log"), 1e-4, f"{_LIGHTGCN}, the lower part"),
         **_NETWORK,
