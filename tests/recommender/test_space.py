@@ -117,3 +117,21 @@ def test_space_needs_neither_torch_nor_implicit():
         "assert not {'torch', 'implicit'} & sys.modules.keys()"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+@pytest.mark.parametrize("optimizer", ["adam", ["adam", "sgd"], ["adadelta", "adamw"]])
+@pytest.mark.parametrize("trainer", ["lightgcn", "two_tower"])
+def test_learning_rate_of_large_batches_is_in_proportion(trainer, optimizer):
+    large, usual = (recommender_space(name, optimizer=optimizer) for name in (trainer, "neumf"))
+    assert (large.defaults()["batch_size"], usual.defaults()["batch_size"]) == (4096, 1024)
+    for name in [optimizer] if isinstance(optimizer, str) else optimizer:
+        chosen = [large, usual]
+        if not isinstance(optimizer, str):
+            chosen = [space.override(optimizer=name) for space in chosen]
+        ours, others = (space.defaults()["lr"] for space in chosen)
+        assert ours == pytest.approx((1 if name == "adadelta" else 4) * others)
+    ranges = [
+        {name: d for name, d in space.distributions().items() if name.endswith("lr")}
+        for space in (large, usual)
+    ]
+    assert ranges[0] == ranges[1]
