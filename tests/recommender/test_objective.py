@@ -693,7 +693,7 @@ class Other(Walk):
 @pytest.mark.parametrize(
     ("first", "then"),
     [(Paced(1.0), Paced(2.0)), (Walk(), Other()), ("ease", "popularity")],
-    ids=str,
+    ids=["setting", "class", "name"],
 )
 def test_study_does_not_go_on_with_another_trainer(first, then):
     space = {"noise": (0.0, 1.0)} if isinstance(first, Walk) else None
