@@ -69,8 +69,8 @@ def recommender_space(
     `hidden` the width of the first of two hidden layers, the second of which is half as wide, and
     `n_negatives` is there for a loss that samples. The number of epochs is not in the space: it is
     found by early stopping. A learning-rate schedule joins with ``| schedule_space(...)``. Default
-    batches of ``lightgcn`` and ``two_tower`` have 4096 rows, and optimizers whose default learning rate is 0.001
-    begin at 0.004 there.
+    batches of ``lightgcn`` and ``two_tower`` have 4096 rows, and optimizers whose default learning
+    rate is 0.001 begin at 0.004 there.
 
     Args:
         trainer: One of `RECOMMENDERS`.
