@@ -279,7 +279,8 @@ class RecommenderObjective(Objective):
         check_schedule(self.search_space, self.max_steps)
         # Without the protocol the value of a metric means nothing.
         self.facts = {"metric": metric, **splits.facts, **self._score.facts}
-        self.facts["eval_users"] = "all" if self._each_epoch is self._valid else eval_users
+        if self._each_epoch is not self._valid:
+            self.facts["eval_users"] = eval_users
         self._check_search_space()
         self._data_facts = {
             name: None if (rows := getattr(splits, name)) is None else _fingerprint_of(rows)
