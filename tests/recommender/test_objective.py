@@ -132,6 +132,10 @@ def test_users_ranked_each_epoch_are_a_fact_of_the_study(tmp_path):
     for other in ({}, {"eval_users": 40}):
         with pytest.raises(RecipeMismatch, match="eval_users"):
             run(study, walk(**other), n_trials=2, show_progress_bar=False)
+    study = make_study("all", storage=url, objective=walk(), seed=0)
+    run(study, walk(), n_trials=1, show_progress_bar=False)
+    with pytest.raises(RecipeMismatch, match="eval_users"):
+        run(study, walk(eval_users=30), n_trials=2, show_progress_bar=False)
 
 
 def test_more_users_than_there_are_to_rank_each_epoch_are_all():
