@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import networkx
 import numpy as np
 import pytest
 
@@ -17,7 +16,10 @@ def drawn(seed: int) -> Interactions:
 
 @pytest.mark.parametrize("k", [1, 2, 3, 4])
 @pytest.mark.parametrize("seed", range(3))
+@pytest.mark.needs("networkx")
 def test_core_is_that_of_networkx(k, seed):
+    import networkx  # torch brings it
+
     data = drawn(seed)
     core = k_core(data, k)
     graph = networkx.Graph(
