@@ -132,6 +132,9 @@ class RecommenderModule(nn.Module, abc.ABC):
             The users' side (n, ...) and the items', (n, m, ...) or (n_items, ...).
         """
 
+    def forget(self) -> None:
+        """Forget what was computed from the weights, which have changed."""
+
     def forward(self, users: Tensor, items: Tensor) -> Tensor:
         """Return the scores (n, m) of m items for each user.
 
@@ -588,14 +591,28 @@ class LightGCN(RecommenderModule):
         self._sizes = [train.n_users, train.n_items]
         self.nodes = _embedding(sum(self._sizes), embedding_size, False, _LIGHTGCN_STD)
         self.graph = Graph(train, n_layers)
+        self._kept: tuple[Tensor, Tensor] | None = None
 
     def sides(self, users: Tensor, items: Tensor | None) -> tuple[Side, Side]:
         user_nodes, item_nodes = torch.split(self.nodes.weight, self._sizes)
-        user_vectors, item_vectors = self.graph(self.nodes.weight)
+        user_vectors, item_vectors = self._smooth()
         item_side = Side(item_vectors, item_nodes)
         if items is not None:
             item_side = item_side.only(items)
         return Side(user_vectors, user_nodes).only(users), item_side
+
+    def _smooth(self) -> tuple[Tensor, Tensor]:
+        """Return the smoothed embeddings of users and of items."""
+        if torch.is_grad_enabled():
+            found: tuple[Tensor, Tensor] = self.graph(self.nodes.weight)
+            return found
+        # Tables are asked for some users at a time.
+        if self._kept is None:
+            self._kept = self.graph(self.nodes.weight)
+        return self._kept
+
+    def forget(self) -> None:
+        self._kept = None
 
 
 MODELS: Mapping[str, Callable[..., RecommenderModule]] = {

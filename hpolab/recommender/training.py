@@ -206,6 +206,7 @@ class TorchRecommenderTraining(RecommenderTraining):
     def epoch(self) -> None:
         # Nothing here may wait for the device: no `.item()`, no check of the loss.
         self.model.train()
+        self.model.forget()
         state = self._state
         for inputs, targets in self._rows.batches(self._batch_size, state.generators[0]):
             self._clear_gradients()
@@ -252,12 +253,14 @@ class TorchRecommenderTraining(RecommenderTraining):
 
     def load_best(self) -> None:
         self._state.load_best()
+        self.model.forget()
 
     def to_bytes(self) -> bytes:
         return self._state.to_bytes()
 
     def from_bytes(self, state: bytes) -> None:
         self._state.from_bytes(state)
+        self.model.forget()
 
     def _clear_gradients(self) -> None:
         for embedding in self._embeddings:

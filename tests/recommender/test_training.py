@@ -450,3 +450,21 @@ def test_training_in_which_nobody_has_an_item_left_is_refused():
 def test_unknown_model_is_refused():
     with pytest.raises(InvalidArgument, match="`model` must be one of"):
         TorchRecommenderTrainer("svd")
+
+
+def test_lightgcn_scores_by_the_weights_of_now():
+    data, _ = two_clusters()
+    params = params_of("lightgcn")
+    made = trained("lightgcn", data, params, n_epochs=1)
+    before, state = all_scores(made), made.to_bytes()
+    made.keep_best()
+    made.epoch()
+    after = all_scores(made)
+    assert np.array_equal(after, all_scores(made))
+    assert not np.array_equal(before, after)
+    made.load_best()
+    assert np.array_equal(before, all_scores(made))
+    made.epoch()
+    assert not np.array_equal(before, all_scores(made))
+    made.from_bytes(state)
+    assert np.array_equal(before, all_scores(made))
