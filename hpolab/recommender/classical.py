@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from hpolab.recommender.interactions import Interactions
 
 __all__ = [
+    "ClosedForm",
     "Ease",
     "ItemKnn",
     "Popularity",
@@ -47,11 +48,10 @@ _BM25_K1, _BM25_B = 1.2, 0.75
 _SIMILARITIES = ("bm25", "cosine", "tfidf_cosine")
 
 
-class _ClosedForm(RecommenderTraining):
+class ClosedForm(RecommenderTraining):
     """A training of one epoch, which has no better model than its only one."""
 
-    def __init__(self, matrix: Any) -> None:
-        self._matrix = matrix
+    def __init__(self) -> None:
         self._solution: dict[str, NDArray[Any]] = {}
 
     @abc.abstractmethod
@@ -60,11 +60,6 @@ class _ClosedForm(RecommenderTraining):
 
     def epoch(self) -> None:
         self._solution = self._solve()
-
-    def with_history(self, rows: Interactions) -> RecommenderTraining:
-        other = copy.copy(self)
-        other._matrix = rows.matrix()
-        return other
 
     def keep_best(self) -> None:
         """Do nothing: whenever it is solved, the model is the same."""
@@ -77,6 +72,19 @@ class _ClosedForm(RecommenderTraining):
 
     def from_bytes(self, state: bytes) -> None:
         self._solution = arrays_from_bytes(state)
+
+
+class _OfMatrix(ClosedForm):
+    """A closed form of the matrix of who took what, whose rows it reads as it scores."""
+
+    def __init__(self, matrix: Any) -> None:
+        super().__init__()
+        self._matrix = matrix
+
+    def with_history(self, rows: Interactions) -> RecommenderTraining:
+        other = copy.copy(self)
+        other._matrix = rows.matrix()
+        return other
 
 
 class Popularity(RecommenderTrainer):
@@ -102,7 +110,7 @@ class Popularity(RecommenderTrainer):
         return _PopularityTraining(train.matrix())
 
 
-class _PopularityTraining(_ClosedForm):
+class _PopularityTraining(_OfMatrix):
     def _solve(self) -> dict[str, NDArray[Any]]:
         return {"counts": _column_counts(self._matrix)}
 
@@ -157,7 +165,7 @@ class Ease(RecommenderTrainer):
         return _EaseTraining(train.matrix(), l2)
 
 
-class _EaseTraining(_ClosedForm):
+class _EaseTraining(_OfMatrix):
     def __init__(self, matrix: Any, l2: float) -> None:
         super().__init__(matrix)
         self._l2 = l2
@@ -287,7 +295,7 @@ class ItemKnn(RecommenderTrainer):
         )
 
 
-class _ItemKnnTraining(_ClosedForm):
+class _ItemKnnTraining(_OfMatrix):
     def __init__(self, matrix: Any, *, n_neighbors: int, shrink: float, similarity: str) -> None:
         super().__init__(matrix)
         self._n_neighbors = min(n_neighbors, matrix.shape[1])

@@ -47,6 +47,13 @@ class RankingEstimate(NamedTuple):
     mean: float
     standard_error: float
 
+    @classmethod
+    def of(cls, by_user: Floats) -> RankingEstimate:
+        """Return the estimate of what each user contributes, (u,); of one its error is NaN."""
+        n = len(by_user)
+        error = by_user.std(ddof=1) / math.sqrt(n) if n > 1 else math.nan
+        return cls(float(by_user.mean()), float(error))
+
     def __str__(self) -> str:
         return f"{self.mean:.4g} ± {self.standard_error:.2g}"
 
@@ -285,7 +292,7 @@ class Ranking(Displayed):
         kind, cut = parse_metric(name)
         if kind == "coverage":
             return _coverage(self.top[:, : int(cut)], self.n_items)
-        return _mean_of(self.by_user(name))
+        return RankingEstimate.of(self.by_user(name))
 
     def difference(self, other: Ranking, name: str) -> RankingEstimate:
         """Return by how much a metric is above another model's on the same users.
@@ -319,7 +326,7 @@ class Ranking(Displayed):
             raise InvalidArgument(
                 "`other` must rank the same held-out items, got one of another task."
             )
-        return _mean_of(self.by_user(name) - other.by_user(name))
+        return RankingEstimate.of(self.by_user(name) - other.by_user(name))
 
     def by_user(self, name: str) -> Floats:
         """Return what each user contributes to a metric, (u,), in the order of users.
@@ -348,11 +355,6 @@ class Ranking(Displayed):
         rows = [[name, f"{each.mean:.4g}", f"{each.standard_error:.2g}"] for name, each in found]
         said = f"{len(self.ranks):,} held-out items of {len(self.top):,} users are ranked."
         return [said, TextTable(["metric", "mean over users", "standard error"], rows)]
-
-
-def _mean_of(values: Floats) -> RankingEstimate:
-    error = values.std(ddof=1) / math.sqrt(len(values)) if len(values) > 1 else math.nan
-    return RankingEstimate(float(values.mean()), float(error))
 
 
 def _coverage(top: Ints, n_items: int) -> RankingEstimate:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -134,10 +133,7 @@ class RatingErrors(Displayed):
         Raises:
             InvalidArgument: If there is no such metric.
         """
-        by_user = self.by_user(name)
-        n = len(by_user)
-        error = by_user.std(ddof=1) / math.sqrt(n) if n > 1 else math.nan
-        return RankingEstimate(self._value(name), float(error))
+        return RankingEstimate.of(self.by_user(name))
 
     def by_user(self, name: str) -> Floats:
         """Return what each user contributes to a metric, (u,), in the order of users.
@@ -163,10 +159,7 @@ class RatingErrors(Displayed):
         """
         if not np.array_equal(self.users, other.users):
             raise InvalidArgument("`other` must predict the same ratings, got one of another task.")
-        differences = self.by_user(name) - other.by_user(name)
-        n = len(differences)
-        error = differences.std(ddof=1) / math.sqrt(n) if n > 1 else math.nan
-        return RankingEstimate(self._value(name) - other._value(name), float(error))
+        return RankingEstimate.of(self.by_user(name) - other.by_user(name))
 
     def _value(self, name: str) -> float:
         return float(_END[name](_LOSSES[name](self.errors).mean()))

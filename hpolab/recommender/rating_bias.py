@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from hpolab.errors import InvalidArgument
-from hpolab.recommender.classical import arrays_from_bytes, arrays_to_bytes
+from hpolab.recommender.classical import ClosedForm
 from hpolab.recommender.trainer import RecommenderTrainer, RecommenderTraining, number_param
 
 if TYPE_CHECKING:
@@ -54,26 +54,26 @@ class RatingBias(RecommenderTrainer):
         )
 
 
-class _RatingBiasTraining(RecommenderTraining):
+class _RatingBiasTraining(ClosedForm):
     def __init__(self, train: Interactions, *, item_damping: float, user_damping: float) -> None:
         if train.ratings is None:
             raise InvalidArgument(
                 "`train` must have ratings for the trainer 'rating_bias', got none: name their "
                 "column, `Interactions.from_frame(frame, rating=...)`."
             )
+        super().__init__()
         self._train = train
         self._ratings = train.ratings
         self._item_damping, self._user_damping = item_damping, user_damping
-        self._solution: dict[str, NDArray[Any]] = {}
 
-    def epoch(self) -> None:
+    def _solve(self) -> dict[str, NDArray[Any]]:
         train, mean = self._train, self._ratings.mean()
         rest = self._ratings - mean
         items = _damped_means(train.items, rest, train.n_items, self._item_damping)
         users = _damped_means(
             train.users, rest - items[train.items], train.n_users, self._user_damping
         )
-        self._solution = {"mean": mean, "items": items, "users": users}
+        return {"mean": mean, "items": items, "users": users}
 
     def scores(self, users: NDArray[Any]) -> NDArray[Any]:
         found = self._solution
@@ -86,18 +86,6 @@ class _RatingBiasTraining(RecommenderTraining):
         low, high = self._ratings.min(), self._ratings.max()
         clipped: NDArray[Any] = np.clip(predicted, low, high)
         return clipped
-
-    def keep_best(self) -> None:
-        """Do nothing: whenever it is solved, the model is the same."""
-
-    def load_best(self) -> None:
-        """Do nothing, likewise."""
-
-    def to_bytes(self) -> bytes:
-        return arrays_to_bytes(self._solution)
-
-    def from_bytes(self, state: bytes) -> None:
-        self._solution = arrays_from_bytes(state)
 
 
 def _damped_means(
