@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from hpolab.errors import InvalidArgument
+from hpolab.logs import get_logger
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -17,7 +18,9 @@ if TYPE_CHECKING:
 
     from hpolab.recommender.interactions import Interactions
 
-__all__ = ["NegativeSampler", "TensorNegativeSampler"]
+__all__ = ["NegativeDraw", "NegativeSampler", "TensorNegativeSampler", "rows_with_negatives"]
+
+_logger = get_logger(__name__)
 
 # Bits of the filter for each interaction, from 16 to below 32: at most one of 16 items that a user
 # has not taken is looked up for nothing.
@@ -69,6 +72,9 @@ class NegativeSampler:
     Args:
         taken: What users have taken; a row may occur more than once.
 
+    Attributes:
+        n_users: The number of users, those without a row included.
+
     Example:
         >>> from hpolab import Interactions
         >>> taken = Interactions.of([0, 0, 1, 1, 1], [0, 2, 0, 1, 3])
@@ -85,6 +91,7 @@ class NegativeSampler:
         n_taken = np.bincount(users, minlength=n_users)
         starts = np.cumsum(n_taken) - n_taken
         gaps = users * (n_items + 1) + items - (np.arange(len(users)) - starts[users])
+        self.n_users = n_users
         self._untaken = _Untaken(gaps, starts, n_items - n_taken, n_items, np.searchsorted)
 
     def can_draw(self, users: NDArray[Any]) -> NDArray[np.bool_]:
@@ -212,3 +219,50 @@ class _Taken:
     def _hash(self, pairs: torch.Tensor) -> torch.Tensor:
         hashes: torch.Tensor = (pairs * _MULTIPLIER >> (64 - self._n_bits)) & (2**self._n_bits - 1)
         return hashes
+
+
+@dataclass(frozen=True)
+class NegativeDraw:
+    """Draws as many negatives for each of some users in every step of a training.
+
+    Attributes:
+        n: How many for each.
+        sampler: Draws them.
+        generator: What it draws with.
+    """
+
+    n: int
+    sampler: TensorNegativeSampler
+    generator: torch.Generator
+
+    def __call__(self, users: torch.Tensor) -> torch.Tensor:
+        """Return n items for each user, (len(users), n)."""
+        return self.sampler.draw(users, self.n, self.generator)
+
+
+def rows_with_negatives(
+    sampler: NegativeSampler, users: NDArray[Any], said: set[str]
+) -> NDArray[np.bool_]:
+    """Return of which rows (n,) the user has items that are not taken; log how many have none.
+
+    Args:
+        sampler: Knows what users have taken.
+        users: The user of each row, (n,).
+        said: Lines that were logged before: a study starts a training in each trial.
+
+    Raises:
+        InvalidArgument: If every user has taken every item.
+    """
+    has_negatives: NDArray[np.bool_] = sampler.can_draw(users)
+    if has_negatives.all():
+        return has_negatives
+    if not has_negatives.any():
+        sampler.check(users)
+    line = (
+        f"{len(np.unique(users[~has_negatives])):,} of {sampler.n_users:,} users took every "
+        "item: their rows are not trained on, as this loss needs items that a user has not taken."
+    )
+    if line not in said:
+        said.add(line)
+        _logger.warning(line)
+    return has_negatives

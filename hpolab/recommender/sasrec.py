@@ -13,7 +13,7 @@ import torch
 from hpolab.errors import InvalidArgument, one_of
 from hpolab.recommender.attention import Batch, SasRecModel
 from hpolab.recommender.losses import SAMPLED_LOSSES
-from hpolab.recommender.negatives import NegativeSampler
+from hpolab.recommender.negatives import NegativeDraw, NegativeSampler, rows_with_negatives
 from hpolab.recommender.sequences import Sequences
 from hpolab.recommender.space import RECOMMENDER_LOSSES
 from hpolab.recommender.trainer import (
@@ -35,7 +35,6 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from hpolab.recommender.interactions import Interactions
-    from hpolab.recommender.negatives import TensorNegativeSampler
 
     Ints = NDArray[np.int64]
 
@@ -100,6 +99,7 @@ class SasRec(RecommenderTrainer):
 
     def __init__(self, *, device: str | torch.device = "cpu") -> None:
         self._device = torch.device(device)
+        self._said: set[str] = set()
 
     def start(
         self, params: Mapping[str, Any], train: Interactions, *, seed: int, max_epochs: int
@@ -120,14 +120,13 @@ class SasRec(RecommenderTrainer):
         sequences = Sequences(replace(train, weights=weights))
         learned_from = np.flatnonzero(sequences.lengths >= 2)
         sampler = NegativeSampler(train) if loss in SAMPLED_LOSSES else None
-        if sampler is not None and sampler.can_draw(learned_from).any():
-            # Of who has taken every item there are no negatives; the others train.
-            learned_from = learned_from[sampler.can_draw(learned_from)]
         if not len(learned_from):
             raise InvalidArgument(
                 "`train` must hold a user with two rows or more, one of which follows the other, "
                 f"got at most {sequences.lengths.max(initial=0)} of a user."
             )
+        if sampler is not None:
+            learned_from = learned_from[rows_with_negatives(sampler, learned_from, self._said)]
         model = SasRecModel(
             train.n_items,
             embedding_size=count_param(params, "embedding_size"),
@@ -147,7 +146,7 @@ class SasRec(RecommenderTrainer):
             sequences=sequences,
             learned_from=learned_from,
             batch_size=batch_size,
-            loss=_new_loss(loss, params, sampler, learned_from, drawing),
+            loss=_new_loss(loss, params, sampler, drawing),
         )
 
     def seeded(self, seed: int) -> AbstractContextManager[None]:
@@ -299,31 +298,18 @@ class _SampledLoss(_Loss):
 
     Args:
         name: One of `SAMPLED_LOSSES`.
-        n_negatives: How many are drawn.
-        sampler: Draws them.
-        generator: What it draws with.
+        draw: Draws them.
     """
 
-    def __init__(
-        self,
-        name: str,
-        n_negatives: int,
-        sampler: TensorNegativeSampler,
-        generator: torch.Generator,
-    ) -> None:
+    def __init__(self, name: str, draw: NegativeDraw) -> None:
         self._loss = SAMPLED_LOSSES[name]
-        self._n_negatives = n_negatives
-        self._sampler = sampler
-        self._generator = generator
+        self._draw = draw
 
     def _parts(self, items: nn.Embedding, positions: _Positions, batch: Batch) -> Iterator[Tensor]:
-        for part in positions.split((1 + self._n_negatives) * items.embedding_dim):
+        for part in positions.split((1 + self._draw.n) * items.embedding_dim):
             reached = part.hidden.detach().requires_grad_()
             negatives = items(self._draw(part.users))
             yield self._backward(items, part, reached, (negatives @ reached[..., None])[..., 0])
-
-    def _draw(self, users: Tensor) -> Tensor:
-        return self._sampler.draw(users, self._n_negatives, self._generator)
 
     def _backward(
         self, items: nn.Embedding, part: _Positions, reached: Tensor, negatives: Tensor
@@ -358,12 +344,10 @@ def _new_loss(
     name: str,
     params: Mapping[str, Any],
     sampler: NegativeSampler | None,
-    users: Ints,
     generator: torch.Generator,
 ) -> _Loss:
     if sampler is None:
         return _FullLoss()
     n_negatives = count_param(params, "n_negatives")
-    sampler.check(users)
     kind = _SharedLoss if name == "sampled_softmax" else _SampledLoss
-    return kind(name, n_negatives, sampler.to(generator.device), generator)
+    return kind(name, NegativeDraw(n_negatives, sampler.to(generator.device), generator))

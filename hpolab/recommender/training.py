@@ -9,10 +9,9 @@ import numpy as np
 import torch
 
 from hpolab.errors import InvalidArgument, check_count, one_of
-from hpolab.logs import get_logger
 from hpolab.recommender.losses import SAMPLED_LOSSES, full_softmax, mse
 from hpolab.recommender.models import MODELS, Embedding
-from hpolab.recommender.negatives import NegativeSampler
+from hpolab.recommender.negatives import NegativeDraw, NegativeSampler, rows_with_negatives
 from hpolab.recommender.space import RECOMMENDER_LOSSES
 from hpolab.recommender.trainer import (
     RecommenderTrainer,
@@ -36,12 +35,9 @@ if TYPE_CHECKING:
 
     from hpolab.recommender.interactions import Interactions
     from hpolab.recommender.models import RecommenderModule, Side
-    from hpolab.recommender.negatives import TensorNegativeSampler
     from hpolab.torch.data import Split
 
 __all__ = ["TorchRecommenderTrainer"]
-
-_logger = get_logger(__name__)
 
 # Optimizers whose result is the same with sparse gradients: rows without one stay as they are.
 # (Adagrad's is too, but its sparse step makes torch warn of its own code.)
@@ -103,7 +99,11 @@ class TorchRecommenderTrainer(RecommenderTrainer):
         model = self._new_model(params, train).to(self._device)
         optimizer = build_optimizer(params, model)
         sampler = NegativeSampler(train) if loss in SAMPLED_LOSSES else None
-        rows = open_split("train", _columns(self._trained_on(train, sampler), loss), self._device)
+        learned_from = train
+        if sampler is not None:
+            has_negatives = rows_with_negatives(sampler, train.users, self._said)
+            learned_from = train.rows(np.flatnonzero(has_negatives))
+        rows = open_split("train", _columns(learned_from, loss), self._device)
         schedule = build_schedule(
             params,
             optimizer,
@@ -139,26 +139,6 @@ class TorchRecommenderTrainer(RecommenderTrainer):
             arguments["user_bias"] = params["loss"] == "mse"
         return MODELS[self.name](train, **arguments)
 
-    def _trained_on(self, train: Interactions, sampler: NegativeSampler | None) -> Interactions:
-        """Return the rows that the loss can learn from."""
-        if sampler is None or (has_negatives := sampler.can_draw(train.users)).all():
-            return train
-        left_out = np.unique(train.users[~has_negatives])
-        if has_negatives.any():
-            self._say_once(
-                f"{len(left_out):,} of {train.n_users:,} users took every item: their rows are not "
-                "trained on, as this loss needs items that a user has not taken."
-            )
-        else:
-            sampler.check(train.users)
-        return train.rows(np.flatnonzero(has_negatives))
-
-    def _say_once(self, line: str) -> None:
-        # A study starts a training in each trial.
-        if line not in self._said:
-            self._said.add(line)
-            _logger.warning(line)
-
     def _new_loss(
         self,
         loss: str,
@@ -171,7 +151,8 @@ class TorchRecommenderTrainer(RecommenderTrainer):
         if sampler is None:
             return _FullLoss()
         n_negatives = count_param(params, "n_negatives")
-        return _SampledLoss(loss, n_negatives, sampler.to(self._device), drawing)
+        draw = NegativeDraw(n_negatives, sampler.to(self._device), drawing)
+        return _SampledLoss(loss, draw)
 
 
 class TorchRecommenderTraining(RecommenderTraining):
@@ -347,21 +328,13 @@ class _RatingLoss:
 class _SampledLoss:
     """A loss over each row's positive and negatives drawn for it."""
 
-    def __init__(
-        self,
-        name: str,
-        n_negatives: int,
-        sampler: TensorNegativeSampler,
-        generator: torch.Generator,
-    ) -> None:
+    def __init__(self, name: str, draw: NegativeDraw) -> None:
         self._loss = SAMPLED_LOSSES[name]
-        self._n_negatives = n_negatives
-        self._sampler = sampler
-        self._generator = generator
+        self._draw = draw
 
     def __call__(self, model: RecommenderModule, rows: _Rows) -> tuple[Tensor, Side, Side]:
         """Return the loss, and the sides whose embeddings it has used."""
-        negatives = self._sampler.draw(rows.users, self._n_negatives, self._generator)
+        negatives = self._draw(rows.users)
         candidates = torch.cat([rows.items.unsqueeze(1), negatives], 1)
         user_side, item_side = model.sides(rows.users, candidates)
         return self._loss(model.score(user_side, item_side), rows.weights), user_side, item_side
