@@ -137,10 +137,12 @@ class Protocol:
         self._splits.train.check_same_ids(data, "data")
         is_warm = np.isin(data.users, self._splits.warm_users(trained_on))
         if users == "warm" and not is_warm.any():
+            needed = self._splits.min_history
+            few = "an interaction" if needed == 1 else f"{needed} interactions"
             warnings.warn(
-                f"None of the {len(np.unique(data.users)):,} users has {self._splits.min_history} "
-                "interactions in what the model was trained on: all are scored, mostly by luck. "
-                "Another split has users whom a model can know: `leave_last_out`.",
+                f"None of the {len(np.unique(data.users)):,} users has {few} in the rows that "
+                "the model was trained on. All of them are scored, so the metrics are mostly luck: "
+                "`leave_last_out` holds out rows of users whom a model can know.",
                 stacklevel=5,
             )
             users = "all"

@@ -67,8 +67,8 @@ class RecommenderTraining(abc.ABC):
             InvalidArgument: If it predicts none.
         """
         raise InvalidArgument(
-            "`metric` must be a ranking metric, such as 'ndcg@10', for a model that predicts no "
-            f"ratings, got one of {type(self).__name__}."
+            "`predict` needs a model that was trained on ratings, as with `metric='rmse'`: "
+            f"{type(self).__name__} predicts no ratings."
         )
 
     def item_vectors(self) -> NDArray[Any] | None:

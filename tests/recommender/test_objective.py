@@ -560,7 +560,7 @@ def test_history_that_users_need_is_a_fact_of_the_study():
 
 def test_all_are_scored_where_no_user_has_a_history():
     data = Interactions.of(np.repeat(range(40), 5), np.arange(200) * 7 % 11, timestamps=range(200))
-    with pytest.warns(UserWarning, match="None of the 4 users has 1 interactions"):
+    with pytest.warns(UserWarning, match="None of the 4 users has an interaction in the rows"):
         objective = make("popularity", splits=split_by_time(data))
     assert (objective.facts["n_users_ranked"], objective.facts["n_cold_users"]) == (4, 4)
 
