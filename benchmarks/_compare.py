@@ -10,6 +10,7 @@ import contextlib
 import importlib.util
 import os
 import statistics
+import subprocess
 import sys
 import time
 import traceback
@@ -132,6 +133,13 @@ def has(package: str) -> bool:
 def reason_without(package: str) -> str:
     """Return why a package that a peer needs is not here."""
     return os.environ.get(REASON) or f"no package {package}; see benchmarks/peers"
+
+
+def version_in(python: str | Path, package: str) -> str:
+    """Return the version of a package in another Python's environment."""
+    program = f"from importlib.metadata import version; print(version({package!r}))"
+    done = subprocess.run([python, "-c", program], capture_output=True, text=True, check=False)
+    return done.stdout.strip()
 
 
 def compare(
