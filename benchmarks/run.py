@@ -334,8 +334,9 @@ class Runner:
             rows = Table.read(found).rows if found.exists() else []
         if problem and not any(row.status in FAILURES for row in rows):
             status, note = problem
-            question = f"{step.script} as a whole"
-            rows.append(Row(step.script, question, "hpolab or a peer", status=status, note=note))
+            script = Path(step.script).name
+            question = f"{script} as a whole"
+            rows.append(Row(script, question, "hpolab or a peer", status=status, note=note))
         shown = " ".join(["python", f"benchmarks/{step.script}", *sizes])
         return [replace(row, command=shown) for row in rows]
 
@@ -387,6 +388,8 @@ def run_script(
         end_group(process)
     if status == 0:
         return None
+    if status < 0:
+        return CRASHED, f"ended by {signal.Signals(-status).name}"
     lines = Path(log.name).read_text().strip().splitlines()
     return CRASHED, one_line(lines[-1] if lines else f"exit status {status}")
 
