@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -22,6 +23,7 @@ from typing import TYPE_CHECKING
 from _compare import REASON, one_line, write
 from _documents import write_documents
 from _peers import NotInstalled, default_folder, python_of
+from _rows import read_rows
 from _table import (
     CRASHED,
     FAILURES,
@@ -74,8 +76,9 @@ class Step:
         quick: Its arguments for ``--quick``; None leaves it out there.
         environment: The peers' environment whose Python runs it; "" for this one.
         pythons: Option -> the peers' environment whose Python the script is given.
+        without: Further arguments where the environment is not there.
         minutes: When it is stopped.
-        threads: Threads of BLAS and OpenMP; 0 leaves them to the script.
+        threads: Threads of BLAS and OpenMP; 0 leaves them to the libraries.
     """
 
     script: str
@@ -83,6 +86,7 @@ class Step:
     quick: str | None = ""
     environment: str = ""
     pythons: Mapping[str, str] = field(default_factory=dict)
+    without: str = ""
     minutes: float = 10.0
     threads: int = 1
 
@@ -99,8 +103,8 @@ class Part:
 PARTS: dict[str, Part] = {
     "mnist": Part(
         "how long does the MNIST study take, from the script to the result?",
-        8,
-        (Step("mnist_study.py", quick="--quick", minutes=20, threads=0),),
+        7,
+        (Step("mnist_study.py", "--seeds 1", "--quick", minutes=25, threads=0),),
     ),
     "lightgbm": Part(
         "which tuner finds the better LightGBM model in the same time?",
@@ -108,9 +112,10 @@ PARTS: dict[str, Part] = {
         (
             Step(
                 "lightgbm_tuners.py",
-                "--seeds 2 --moments 30",
-                "--seeds 1 --moments 4 --tables california",
+                "--seeds 2 --moments 30 --tables diamonds hastie faults arm",
+                "--seeds 1 --moments 5 --tables hastie",
                 environment="tuners",
+                without="--tuners hpolab LightGBMTuner 'plain Optuna'",
                 minutes=25,
             ),
         ),
@@ -319,9 +324,9 @@ class Runner:
         return section_of(rows, self._name, seconds=seconds, is_quick=self._options.quick)
 
     def _rows_of(self, step: Step, log: TextIO) -> list[Row]:
-        sizes = self._sizes(step)
-        print(f"  {step.script} {' '.join(sizes)}", flush=True)
         python, reason = self._python(step.environment)
+        sizes = shlex.split(self._sizes(step)) + (shlex.split(step.without) if reason else [])
+        print(f"  {step.script} {shlex.join(sizes)}", flush=True)
         given: list[str] = []
         for option, environment in step.pythons.items():
             other, missing = self._python(environment)
@@ -331,19 +336,19 @@ class Runner:
             found = Path(folder) / "rows.json"
             command = [str(python), str(HERE / step.script), *sizes, *given, "--json", str(found)]
             problem = run_script(command, environment_of(step, reason), step.minutes * 60, log)
-            rows = Table.read(found).rows if found.exists() else []
+            rows = read_rows(found, step.script, python, reason) if found.exists() else []
         if problem and not any(row.status in FAILURES for row in rows):
             status, note = problem
             script = Path(step.script).name
             question = f"{script} as a whole"
             rows.append(Row(script, question, "hpolab or a peer", status=status, note=note))
-        shown = " ".join(["python", f"benchmarks/{step.script}", *sizes])
+        shown = shlex.join(["python", f"benchmarks/{step.script}", *sizes])
         return [replace(row, command=shown) for row in rows]
 
-    def _sizes(self, step: Step) -> list[str]:
+    def _sizes(self, step: Step) -> str:
         if self._options.quick:
-            return (step.quick or "").split()
-        return [] if self._options.full else step.sizes.split()
+            return step.quick or ""
+        return "" if self._options.full else step.sizes
 
     def _python(self, environment: str) -> tuple[Path, str]:
         """Return a Python, and why it is not the one of the peers' environment."""
@@ -361,10 +366,11 @@ class Runner:
 def environment_of(step: Step, reason: str) -> dict[str, str]:
     """Return the environment variables of a script; this checkout's hpolab is the one measured."""
     paths = [str(HERE.parent), *filter(None, [os.environ.get("PYTHONPATH")])]
-    found = os.environ | {"PYTHONPATH": os.pathsep.join(paths), "PYTHONUNBUFFERED": "1"}
+    of_threads = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+    found = {name: value for name, value in os.environ.items() if name not in of_threads}
+    found |= {"PYTHONPATH": os.pathsep.join(paths), "PYTHONUNBUFFERED": "1"}
     if step.threads:
-        of = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
-        found |= dict.fromkeys(of, str(step.threads))
+        found |= dict.fromkeys(of_threads, str(step.threads))
     return found | ({REASON: reason} if reason else {})
 
 

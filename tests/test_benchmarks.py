@@ -319,3 +319,49 @@ def test_a_peer_that_cannot_be_installed_is_a_row_and_the_run_goes_on(
     assert kept["naps"].status == "measured"
     assert kept["k"].status == "not installed"
     assert "bad: ERROR" in kept["k"].note
+
+
+def tuner_runs(*runs):
+    names = ("tuner", "table", "seed", "seconds", "test")
+    return [dict(zip(names, run, strict=True)) for run in runs]
+
+
+def test_lightgbm_tuners_are_ranked_on_each_table_and_seed_at_the_longest_time():
+    runs = tuner_runs(
+        ("hpolab", "a", 0, 30, 0.1),
+        ("plain Optuna", "a", 0, 30, 0.2),
+        ("hpolab", "a", 0, 60, 0.3),
+        ("plain Optuna", "a", 0, 60, 0.2),
+        ("LightGBMTuner", "a", 0, 60, 0.3),
+        ("hpolab", "b", 0, 60, 0.5),
+        ("plain Optuna", "b", 0, 60, 0.6),
+        ("LightGBMTuner", "b", 0, 60, float("inf")),
+    )
+    rows = list(imported("_rows").lightgbm_rows(runs, lambda package: "1.0", "no network"))
+    of = {(row.key, row.peer): row for row in rows}
+    plain = of["rank", "plain Optuna"]
+    # On a: plain Optuna 1, the other two share 2 and 3. On b: hpolab, plain Optuna, LightGBMTuner.
+    assert (plain.ours.middle, plain.theirs.middle) == (1.75, 1.5)
+    assert of["rank", "LightGBMTuner"].theirs.middle == 2.75
+    assert of["rank", "FLAML"].status == "not installed"
+    assert of["rank", "FLAML"].note == "no network"
+    assert of["a", "plain Optuna"].winner == "plain Optuna"
+    assert of["b", "plain Optuna"].winner == "hpolab"
+    assert ("b", "LightGBMTuner") not in of  # it had no model in time
+
+
+def test_the_mnist_study_has_its_seconds_and_its_accuracy_seed_by_seed():
+    runs = [
+        {"side": side, "seed": seed, "n_trials": 7, "n_epochs": epochs, "seconds": s, "test": test}
+        for side, seed, epochs, s, test in (
+            ("hpolab", 0, 50, 10.0, 0.95),
+            ("Optuna", 0, 40, 40.0, 0.96),
+            ("hpolab", 1, 50, 20.0, 0.97),
+            ("Optuna", 1, 40, 40.0, 0.96),
+        )
+    ]
+    rows = imported("_rows").mnist_rows(runs, lambda package: "5.0", "")
+    of = {row.key: row for row in rows}
+    assert (of["study"].ratio.low, of["study"].ratio.high) == (0.25, 0.5)
+    assert of["epoch"].ours.middle == pytest.approx(0.3)
+    assert of["accuracy"].better == "higher"
