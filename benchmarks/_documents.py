@@ -13,6 +13,7 @@ from _compare import write
 from _table import MEASURED, cells_of, summary
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
     from _table import Row, Section, Table
@@ -20,17 +21,19 @@ if TYPE_CHECKING:
 PAGES = ("README.md", "docs/benchmarks.md")
 REGION = re.compile(r"(<!-- table: ([\w-]+) -->\n).*?(<!-- end of table -->)", re.S)
 
+# Sections that ask the same of several peers.
+WIDE = ("recovery", "lightgbm")
+
 # What a user asks first: section, key, peer.
 README_ROWS = (
     ("mnist", "study", ""),
     ("lightgbm", "rank", "plain Optuna"),
-    ("lightgbm", "rank", "FLAML"),
-    ("recommenders", "bpr", "RecBole"),
+    ("recommenders", "bpr-recbole", "RecBole"),
     ("fused", "mlp", ""),
     ("storage", "sqlite", ""),
     ("storage", "journal", ""),
     ("storage", "redis-study", ""),
-    ("recovery", "as-if-never-killed", "Optuna"),
+    ("recovery", "kept", "Optuna"),
     ("overhead", "growth-tpe-100000", ""),
     ("overhead", "import", ""),
 )
@@ -55,7 +58,9 @@ def region(name: str, table: Table) -> str:
     if name == "summary":
         return "\n".join(wrapped_summary(table)) + "\n"
     section = table.sections.get(name)
-    return markdown(section.rows) + told(name, section) if section else "Not measured yet.\n"
+    if section is None:
+        return "Not measured yet.\n"
+    return (wide if name in WIDE else markdown)(section.rows) + told(section)
 
 
 def readme_rows(table: Table) -> list[Row]:
@@ -63,7 +68,7 @@ def readme_rows(table: Table) -> list[Row]:
     return [row for row in found if row is not None and row.status == MEASURED]
 
 
-def markdown(rows: list[Row] | tuple[Row, ...]) -> str:
+def markdown(rows: Sequence[Row]) -> str:
     """Return rows as a table; those that a peer wins are bold."""
     lines = ["| | hpolab | peer | its figure | ratio |", "|---|---|---|---|---|"]
     for row in rows:
@@ -74,8 +79,28 @@ def markdown(rows: list[Row] | tuple[Row, ...]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def told(name: str, section: Section) -> str:
-    """Return how to measure a section, and what it was measured on."""
+def wide(rows: Sequence[Row]) -> str:
+    """Return rows of the same questions as a table with a column for each peer.
+
+    A figure of a peer that is ahead is bold.
+    """
+    peers = list(dict.fromkeys(f"{row.peer} {row.peer_version}".strip() for row in rows))
+    lines = [f"| | hpolab | {' | '.join(peers)} |", "|---" * (len(peers) + 2) + "|"]
+    asked: dict[str, dict[str, str]] = {}
+    for row in rows:
+        question, ours, peer, theirs, *_ = (cell.replace("|", "/") for cell in cells_of(row))
+        if row.status == MEASURED:
+            cells = asked.setdefault(question, {"hpolab": ours})
+            cells[peer] = f"**{theirs}**" if row.is_lost else theirs
+    for question, cells in asked.items():
+        shown = [question, *(cells.get(peer, "") for peer in ("hpolab", *peers))]
+        lines.append(f"| {' | '.join(shown)} |")
+    lines += [f"\n{row.peer}: {row.status}: {row.note}." for row in rows if row.status != MEASURED]
+    return "\n".join(lines) + "\n"
+
+
+def told(section: Section) -> str:
+    """Return what was measured, and the commands that measure it."""
     notes = dict.fromkeys(row.note for row in section.rows if row.note and row.status == MEASURED)
     commands = dict.fromkeys(row.command for row in section.rows)
     lines = ["", *(f"{note}." for note in notes)] if notes else []

@@ -66,6 +66,7 @@ def python_of(name: str, folder: Path, *, log: Path | None = None) -> Path:
     done = root / DONE
     if done.exists() and done.read_text() == wanted and python.exists():
         return python
+    print(f"  making {root}, once; this may take minutes", flush=True)
     shutil.rmtree(root, ignore_errors=True)
     root.parent.mkdir(parents=True, exist_ok=True)
     try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import platform
 import statistics
@@ -244,6 +245,8 @@ def cells_of(row: Row) -> tuple[str, ...]:
 
 def short(value: float) -> str:
     """Return a number with three digits that count."""
+    if not math.isfinite(value):
+        return str(value)
     if value == int(value) and abs(value) < 1e6:
         return f"{int(value):,}"
     if abs(value) >= 1000:

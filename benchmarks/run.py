@@ -206,6 +206,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         table = read(folder / "table.json")
         if options.write_docs:
+            quick = [name for name, each in table.sections.items() if each.is_quick]
+            if quick:
+                raise TableError(f"measured with --quick, not for the documentation: {quick}")
             write_documents(table, HERE.parent)
             return 0
     except TableError as error:
@@ -336,7 +339,10 @@ class Runner:
             found = Path(folder) / "rows.json"
             command = [str(python), str(HERE / step.script), *sizes, *given, "--json", str(found)]
             problem = run_script(command, environment_of(step, reason), step.minutes * 60, log)
-            rows = read_rows(found, step.script, python, reason) if found.exists() else []
+            try:
+                rows = read_rows(found, step.script, python, reason) if found.exists() else []
+            except (LookupError, TypeError, ValueError) as error:
+                rows, problem = [], problem or (CRASHED, f"its rows cannot be read: {error!r}")
         if problem and not any(row.status in FAILURES for row in rows):
             status, note = problem
             script = Path(step.script).name

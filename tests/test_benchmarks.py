@@ -127,6 +127,7 @@ def test_a_side_that_crashes_fails_the_run_and_all_other_rows_stay(measured, cap
 @pytest.mark.parametrize(
     ("text", "status", "words"),
     [
+        ("import sys; open(sys.argv[-1], 'w').write('[]')", "crashed", "cannot be read"),
         ("raise SystemExit('broken')", "crashed", "broken"),
         (KILLED, "crashed", "ended by SIGKILL"),
         ("import hpolab_no_such_package", "crashed", "ModuleNotFoundError"),
@@ -209,7 +210,7 @@ def test_every_section_names_scripts_that_are_there_and_take_its_arguments(runs)
             script = BENCHMARKS / step.script
             assert script.exists()
             text = script.read_text()
-            assert "add_json(" in text
+            assert "add_json(" in text or '"--json"' in text
             for word in f"{step.sizes} {step.quick or ''} {' '.join(step.pythons)}".split():
                 if word.startswith("--"):
                     assert f'"{word}"' in text, (step.script, word)
@@ -275,6 +276,12 @@ def test_the_documentation_shows_the_table_that_is_saved(runs, documents):
         assert documents.with_regions(text, saved) == text, "run benchmarks/run.py --write-docs"
     assert (runs.RESULTS / "table.txt").read_text() == saved.to_text()
     assert not any(section.is_quick for section in saved.sections.values())
+
+
+def test_quick_figures_do_not_get_into_the_documentation(runs, measured, tmp_path, capsys):
+    measured("--quick", one=GOOD)
+    assert runs.main([f"--output={tmp_path / 'out'}", "--write-docs"]) == 2
+    assert "measured with --quick, not for the documentation: ['one']" in capsys.readouterr().err
 
 
 def test_regions_are_written_anew_and_the_rest_of_a_page_stays(table, documents):
