@@ -127,7 +127,6 @@ def test_a_side_that_crashes_fails_the_run_and_all_other_rows_stay(measured, cap
 @pytest.mark.parametrize(
     ("text", "status", "words"),
     [
-        ("import sys; open(sys.argv[-1], 'w').write('[]')", "crashed", "cannot be read"),
         ("raise SystemExit('broken')", "crashed", "broken"),
         (KILLED, "crashed", "ended by SIGKILL"),
         ("import hpolab_no_such_package", "crashed", "ModuleNotFoundError"),
@@ -148,6 +147,17 @@ def test_a_script_that_fails_as_a_whole_is_a_row_and_what_it_had_measured_stays(
     if text is HANGING:
         assert marker.exists()
         assert not any("time.sleep(600)" in " ".join(command) for command in commands())
+
+
+@pytest.mark.parametrize("kept", ["[]", "not JSON", '{"schema": 1}'])
+def test_rows_that_cannot_be_read_are_a_failure_of_their_script_alone(measured, kept):
+    status, table = measured(bad=f"import sys; open(sys.argv[-1], 'w').write({kept!r})", good=GOOD)
+    assert status == 1
+    assert [(row.section, row.status) for row in table.rows] == [
+        ("bad", "crashed"),
+        ("good", "measured"),
+    ]
+    assert "cannot be read" in table.rows[0].note
 
 
 def commands():
