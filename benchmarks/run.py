@@ -155,7 +155,7 @@ PARTS: dict[str, Part] = {
         "what does a trial cost beside plain Optuna, and in a long study?",
         4,
         (
-            Step("overhead.py", "--repeats 5", "--repeats 1 --trials 10"),
+            Step("overhead.py", "--repeats 5 --trials 30", "--repeats 1 --trials 10"),
             Step("import_time.py", "--repeats 11", "--repeats 2"),
             Step(
                 "growth.py",
@@ -218,6 +218,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         for name in options.only:
             done = Runner(name, options, folder).section()
+            # Read again: another run may have saved its sections meanwhile.
+            table = read(folder / "table.json")
             table.sections[name] = done
             table.sections = {each: table.sections[each] for each in ordered(table.sections)}
             save(table, folder)
@@ -225,7 +227,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print(f"\ninterrupted; what was done is in {folder}", file=sys.stderr)
         return 130
-    rows = [row for name in options.only for row in table.sections[name].rows]
+    rows = [row for row in table.rows if row.section in options.only]
     print(f"\n{summary(rows)}\nsaved: {folder / 'table.json'}, {folder / 'table.txt'}")
     failed = [row for row in rows if row.status in FAILURES]
     for row in failed:
