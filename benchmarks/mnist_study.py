@@ -1,16 +1,16 @@
 """How long does a whole study of the MNIST protocol take, beside the script of an Optuna user?
 
 1,000 images to train on, 2,000 read every epoch, 5,000 that rank the trials; the protocol's CNN,
-AdamW, TPE, a median pruner from epoch 5, SQLite. The rival is what tutorials teach: DataLoaders over
-TensorDatasets, `trial.report`, `study.optimize`, PyTorch's own number of threads. hpolab runs with
-``n_workers="auto"``. Each study is a process of its own, and its time is that of the whole process,
-imports included; the two take turns. An epoch's time is the study's, divided by the epochs trained,
-as the two prune different trials. Accuracy is that of the best trial's configuration on MNIST's
-10,000 test images, trained again by one and the same loop on five fresh seeds.
+AdamW, TPE, a median pruner from epoch 5, SQLite. The rival is what tutorials teach: DataLoaders
+over TensorDatasets, `trial.report`, `study.optimize`, PyTorch's own number of threads. hpolab runs
+with ``n_workers="auto"``. Each study is a process of its own, and its time is that of the whole
+process, imports included; the two take turns. An epoch's time is the study's, divided by the epochs
+trained, as the two prune different trials. Accuracy is that of the best trial's configuration on
+MNIST's 10,000 test images, trained again by one and the same loop on five fresh seeds.
 
     HPOLAB_DATA=... python benchmarks/mnist_study.py
 
-MNIST is read from $HPOLAB_DATA/mnist; without it, random images stand in, and accuracy says nothing.
+MNIST is read from $HPOLAB_DATA/mnist; without it random images stand in, and accuracy says nothing.
 """
 
 from __future__ import annotations
