@@ -95,7 +95,7 @@ def _rare() -> tuple[pd.DataFrame, pd.Series]:
 
 
 def _friedman() -> tuple[pd.DataFrame, pd.Series]:
-    X, y = make_friedman1(4_000, 10, noise=0.0, random_state=0)
+    X, y = make_friedman1(4_000, 100, noise=0.0, random_state=0)
     return pd.DataFrame(X).add_prefix("x"), pd.Series(y)
 
 
@@ -165,7 +165,8 @@ def _shared() -> Path:
 
 def _folder(package: str) -> Path:
     spec = find_spec(package)
-    assert spec is not None and spec.origin is not None
+    if spec is None or spec.origin is None:
+        raise SystemExit(f"pip install {package}")
     return Path(spec.origin).parent
 
 
