@@ -33,19 +33,20 @@ __all__ = ["LIGHTGBM_ORDER", "StepwiseSampler"]
 
 LIGHTGBM_ORDER: tuple[str | tuple[str, ...], ...] = (
     "num_leaves",
-    ("feature_fraction", "bagging_fraction", "learning_rate"),
+    ("feature_fraction", "learning_rate"),
     "num_leaves",
     "learning_rate",
     "min_data_in_leaf",
     "lambda_l2",
+    "bagging_fraction",
     "lambda_l1",
 )
 """What to move first where few trials fit, for `StepwiseSampler(order=...)`.
 
 The number of leaves decides most, and which way it must go differs from table to table. Fewer
-columns and rows a tree and a smaller learning rate go together: each makes the trees differ more or
-weigh less, and what they gain together is more than the chance in a trial's value. Then the leaves
-again, as such trees may be larger, and the learning rate alone.
+columns a tree and a smaller learning rate go together: what they gain together is more than the
+chance in one trial's value. Then the leaves again, as such trees may be larger, and the learning
+rate alone.
 """
 
 _METHODS = ("bisect", "grid", "tpe")
