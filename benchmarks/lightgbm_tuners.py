@@ -17,12 +17,15 @@ from packages, the others are made. A table that is not there is named and left 
 packages are in an environment of their own. `--json` writes a row for each run and time:
 
     {"tuner", "table", "seed", "seconds", "n_trials", "valid", "test"}
+
+The scores are null where nothing was found in time.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import math
 import os
 import subprocess
 import sys
@@ -343,6 +346,10 @@ def show(results: pd.DataFrame, moments: list[float]) -> None:
         print(f"  trials a minute, hpolab / plain Optuna (target 1.5): {shown}")
 
 
+def _or_none(value: Any) -> Any:
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
 def tables_of(half: str) -> list[str]:
     """Return the tables of a half that are there, and say which are not and why."""
     named = sum(HALVES.values(), ()) if half == "all" else HALVES[half]
@@ -385,7 +392,9 @@ def main() -> None:
     ]
     rows = run_all(jobs, arguments.peer_python)
     if arguments.json is not None:
-        arguments.json.write_text(json.dumps(rows, indent=1) + "\n")
+        # Nothing found in time is NaN and infinity here, which JSON does not have.
+        finite = [{name: _or_none(value) for name, value in row.items()} for row in rows]
+        arguments.json.write_text(json.dumps(finite, indent=1) + "\n")
     show(pd.DataFrame(rows), arguments.moments)
 
 
