@@ -319,13 +319,25 @@ def folder_beside(study: Study, what: str) -> str | None:
     return f"hpolab-{what}" if file is None else f"{file}.{what}"
 
 
-def buffer_reports(study: Study, trial: Trial) -> None:
-    """Let the storage write a trial's reports together, if nothing needs them sooner.
+def buffer_reports(trial: Trial) -> None:
+    """Let the storage write a trial's reports together, if it can."""
+    storage = _report_buffer(trial.study)
+    if storage is not None:
+        storage.buffer_reports(trial._trial_id)
 
-    A pruner would: other workers' reads of running trials.
-    """
-    if buffers_reports(study):
-        _backend(study).buffer_reports(trial._trial_id)
+
+def report_together(study: Study, reports: Sequence[Any]) -> bool:
+    """Report steps of several trials to a storage that writes them together, if it can."""
+    storage = _report_buffer(study)
+    if storage is not None:
+        storage.report_together(reports)
+    return storage is not None
+
+
+def _report_buffer(study: Study) -> Any:
+    """Return what lets reports wait of a study's storage and what stands behind it, or None."""
+    storages = (storage_of(study), _backend(study))
+    return next((each for each in storages if hasattr(each, "buffer_reports")), None)
 
 
 def _backend(study: Study) -> Any:
@@ -400,13 +412,6 @@ def note_report(trial: Trial, value: float, step: int) -> int:
     """Let a trial know of a report that is written past it; return its id in its storage."""
     trial._cached_frozen_trial.intermediate_values[step] = value
     return trial._trial_id
-
-
-def buffers_reports(study: Study) -> bool:
-    """Tell whether reports of this study wait in memory until something needs them."""
-    return isinstance(study.pruner, optuna.pruners.NopPruner) and hasattr(
-        _backend(study), "buffer_reports"
-    )
 
 
 def stored_reports(trial: Trial) -> dict[int, float]:

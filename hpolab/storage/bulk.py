@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from optuna.distributions import distribution_to_json
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from optuna.storages import BaseStorage
     from optuna.trial import FrozenTrial
 
-__all__ = ["Report", "report_row", "write_reports", "write_trials"]
+__all__ = ["Report", "report_logs", "report_row", "write_reports", "write_trials"]
 
 
 @dataclass(frozen=True)
@@ -87,7 +88,7 @@ def write_reports(storage: BaseStorage | BaseJournalBackend, reports: Sequence[R
         {0: 0.5}
     """
     if isinstance(storage, BaseJournalBackend):
-        storage.append_logs(_report_logs(reports))
+        storage.append_logs(report_logs(reports))
     elif isinstance(storage, RDBStorage):
         from hpolab.storage.database import repeated
 
@@ -121,18 +122,30 @@ def _as_logs(study_id: int, trials: Sequence[FrozenTrial]) -> list[dict[str, Any
     return [log | {"study_id": study_id} for log in notebook.logs[n_before:]]
 
 
-def _report_logs(reports: Sequence[Report]) -> list[dict[str, Any]]:
-    """Return what Optuna would append to a journal for these reports, one by one."""
+def report_logs(reports: Sequence[Report]) -> list[dict[str, Any]]:
+    """Return what Optuna would append to a journal for these reports, one by one.
+
+    As if another worker had: a replay leaves those of a finished trial out, and raises nothing.
+    """
+    log = _report_log()
+    return [
+        {
+            **log,
+            "trial_id": each.trial_id,
+            "step": each.step,
+            "intermediate_value": each.value,
+        }
+        for each in reports
+    ]
+
+
+@cache
+def _report_log() -> dict[str, Any]:
     notebook = _Notebook()
     storage = JournalStorage(notebook)
-    own_id = storage.create_new_trial(storage.create_new_study([StudyDirection.MINIMIZE], "notes"))
-    n_before = len(notebook.logs)
-    for report in reports:
-        storage.set_trial_intermediate_value(own_id, report.step, report.value)
-    return [
-        log | {"trial_id": report.trial_id}
-        for log, report in zip(notebook.logs[n_before:], reports, strict=True)
-    ]
+    trial_id = storage.create_new_trial(storage.create_new_study([StudyDirection.MINIMIZE], "a"))
+    storage.set_trial_intermediate_value(trial_id, 0, 0.0)
+    return notebook.logs[-1]
 
 
 def _replace_reports(storage: RDBStorage, reports: Sequence[Report]) -> None:

@@ -22,17 +22,19 @@ from hpolab._optuna import HeldTrials
 from hpolab.errors import StorageUnavailable
 from hpolab.files import sync_folder
 from hpolab.logs import get_logger
+from hpolab.storage.bulk import Report, report_logs
 from hpolab.storage.numbered import refuse_other, without_number
+from hpolab.storage.waiting import WaitingReports
 
 if sys.platform != "win32":
     import fcntl
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Container, Iterator, Mapping, Sequence
     from contextlib import AbstractContextManager
     from pathlib import Path
 
-    from optuna.trial import FrozenTrial
+    from optuna.trial import FrozenTrial, TrialState
 
 __all__ = ["ForkSafeJournalStorage", "JournalFile"]
 
@@ -52,6 +54,13 @@ class _Place(NamedTuple):
     n_lines: int = 0
     offset: int = 0
     line: bytes = b""
+
+
+class _Own(NamedTuple):
+    """Lines that this process has appended, and the place before them."""
+
+    start: _Place
+    lines: list[bytes]
 
 
 @final
@@ -103,6 +112,8 @@ class JournalFile(BaseJournalBackend):
     _place: _Place
     # Up to here, by our own last append, no entry can be taken back any more.
     _settled: int
+    # Our own last append, if all that precedes it had been read. Immutable as `_place`.
+    _own: _Own | None
 
     def __init__(self, path: Path) -> None:
         # Absolute, so that `os.chdir` does not lead to another file.
@@ -111,6 +122,7 @@ class JournalFile(BaseJournalBackend):
         with self._border("open"):
             _create(self.path)
             with self._open("r+b") as file, _locked(file, self.path):
+                self._check_identity(file)
                 self._cut_torn_tail(file)
 
     def append_logs(self, logs: list[dict[str, Any]]) -> None:
@@ -133,26 +145,30 @@ class JournalFile(BaseJournalBackend):
         return self._append(logs, n_logs)
 
     def _append(self, logs: list[dict[str, Any]], n_logs: int | None = None) -> bool:
-        lines = "".join(json.dumps(log, separators=(",", ":")) + "\n" for log in logs).encode()
+        lines = [f"{json.dumps(log, separators=(',', ':'))}\n".encode() for log in logs]
+        data = b"".join(lines)
         with (
             self._border("write to"),
             self._open("r+b") as file,
             _locked(file, self.path),
         ):
-            # Again, as it may have been replaced while we waited for the lock.
+            # Under the lock, as it may have been replaced while we waited for that.
             self._check_identity(file)
-            self._check_unchanged(file, self._place)
-            end = self._cut_torn_tail(file)
-            if n_logs is not None and (n_logs, end) != self._place[:2]:
+            place = self._place
+            size = self._check_unchanged(file, place)
+            # A file that ends with the line that was read last has no torn tail.
+            end = size if size == place.offset else self._cut_torn_tail(file)
+            if n_logs is not None and (n_logs, end) != place[:2]:
                 return False
             try:
-                _write(file, lines)
+                _write(file, data)
                 os.fsync(file.fileno())
             except BaseException:
                 file.truncate(end)
                 raise
             # Set under the lock, so that no thread sets it back.
-            self._settled = end + len(lines)
+            self._settled = end + len(data)
+            self._own = _Own(place, lines) if end == place.offset else None
         return True
 
     def read_logs(self, log_number_from: int) -> Iterator[dict[str, Any]]:
@@ -169,8 +185,14 @@ class JournalFile(BaseJournalBackend):
         Raises:
             StorageUnavailable: If a line is not an entry; the message names the line.
         """
-        place = self._place if self._place.n_lines <= log_number_from else _Place()
+        own, place = self._own, self._place
+        if own is not None and own.start is place and place.n_lines == log_number_from:
+            # What follows was appended by others after our own; the next reader finds it.
+            yield from self._read_own(own)
+            return
+        place = place if place.n_lines <= log_number_from else _Place()
         with self._border("read"), self._open("rb") as file:
+            self._check_identity(file)
             # In this order, so that the reader's buffer holds nothing that may be taken back.
             end = self._end(file, place)
             self._check_unchanged(file, place)
@@ -184,6 +206,15 @@ class JournalFile(BaseJournalBackend):
                 place = _Place(place.n_lines + 1, place.offset + len(line), line)
             self._place = place
 
+    def _read_own(self, own: _Own) -> Iterator[dict[str, Any]]:
+        """Read our own last append without a look at the file."""
+        place = own.start
+        for line in own.lines:
+            self._place = place
+            yield self._entry(line, place.n_lines + 1)
+            place = _Place(place.n_lines + 1, place.offset + len(line), line)
+        self._place = place
+
     def skim_logs(self, log_number_from: int) -> Iterator[tuple[int, dict[str, Any] | None]]:
         """Read the entries from a number on, but for params and reports, which are the most.
 
@@ -195,6 +226,7 @@ class JournalFile(BaseJournalBackend):
         """
         place = self._place if self._place.n_lines <= log_number_from else _Place()
         with self._border("read"), self._open("rb") as file:
+            self._check_identity(file)
             end = self._end(file, place)
             self._check_unchanged(file, place)
             n_lines, offset, line = place
@@ -218,6 +250,7 @@ class JournalFile(BaseJournalBackend):
         self._inode = None
         self._place = _Place()
         self._settled = 0
+        self._own = None
 
     @contextmanager
     def _border(self, verb: str) -> Iterator[None]:
@@ -233,13 +266,10 @@ class JournalFile(BaseJournalBackend):
     def _unavailable(self, verb: str, reason: str, advice: str) -> StorageUnavailable:
         return StorageUnavailable(f"Cannot {verb} {str(self.path)!r}: {reason}. {advice}.")
 
-    @contextmanager
-    def _open(self, mode: str) -> Iterator[IO[bytes]]:
+    def _open(self, mode: str) -> IO[bytes]:
         # Opened for each call: NFS shows what other hosts wrote only to those who open afterwards.
         # Unbuffered for writing: a buffer that could not be written is tried again on closing.
-        with open(self.path, mode, buffering=-1 if mode == "rb" else 0) as file:
-            self._check_identity(file)
-            yield file
+        return open(self.path, mode, buffering=-1 if mode == "rb" else 0)
 
     def _check_identity(self, file: IO[bytes]) -> None:
         inode = os.fstat(file.fileno()).st_ino
@@ -247,15 +277,17 @@ class JournalFile(BaseJournalBackend):
         if inode != self._inode or inode != os.stat(self.path).st_ino:
             raise self._changed("it was replaced by another file")
 
-    def _check_unchanged(self, file: IO[bytes], place: _Place) -> None:
-        """Refuse a file whose bytes before a place are no longer those that were read."""
+    def _check_unchanged(self, file: IO[bytes], place: _Place) -> int:
+        """Return the file's size; refuse it if what was read up to a place has changed."""
         # Read before the size: another thread may append in between, which shortens nothing.
         expected = max(place.offset, self._settled)
-        if file.seek(0, os.SEEK_END) < expected:
+        size = file.seek(0, os.SEEK_END)
+        if size < expected:
             raise self._changed("it was shortened")
         file.seek(place.offset - len(place.line))
         if file.read(len(place.line)) != place.line:
             raise self._changed("what was read from it before has been overwritten")
+        return size
 
     def _changed(self, reason: str) -> StorageUnavailable:
         return self._unavailable("resume", reason, "Restore the journal and start again")
@@ -310,11 +342,15 @@ class ForkSafeJournalStorage(JournalStorage):
     a notebook that goes on has a trial without its parameters, or without its end. Here a replay
     that was interrupted is begun anew.
 
+    A report is an append of its own. Where no other process needs it at once, `buffer_reports`
+    writes a trial's reports together.
+
     Args:
         backend: Where the journal is kept.
     """
 
     def __init__(self, backend: BaseJournalBackend) -> None:
+        self._waiting = WaitingReports(self._write_waiting)
         super().__init__(backend)
         _open_storages.add(self)
 
@@ -323,9 +359,99 @@ class ForkSafeJournalStorage(JournalStorage):
 
     creates_by_number = True
 
+    def __getstate__(self) -> dict[Any, Any]:
+        self.flush_reports()
+        state = super().__getstate__()
+        del state["_waiting"]
+        return state
+
     def __setstate__(self, state: dict[Any, Any]) -> None:
         super().__setstate__(state)
+        self._waiting = WaitingReports(self._write_waiting)
         _open_storages.add(self)
+
+    def buffer_reports(self, trial_id: int) -> None:
+        """Write a trial's reports together, until it changes its state.
+
+        For a trial whose reports no other process needs at once. Reports then wait in memory, and
+        are written in one append
+
+        - with any other write about the trial, before it;
+        - with the first report that comes more than a second after the last writing;
+        - by `flush_reports`, and before the object is pickled.
+
+        Every read of trials through this object shows those that wait. A killed process loses the
+        reports that wait, at most a second's, and nothing else.
+
+        Args:
+            trial_id: The storage's id of the trial, which is not its number.
+        """
+        self._waiting.begin(trial_id)
+
+    def flush_reports(self, trial_id: int | None = None) -> None:
+        """Write the reports that wait in memory, but for those of trials that have finished.
+
+        Args:
+            trial_id: Whose reports; None for every trial's.
+
+        Raises:
+            StorageUnavailable: If they cannot be written; they go on waiting.
+        """
+        self._waiting.flush(trial_id)
+
+    def report_together(self, reports: Sequence[Report]) -> None:
+        """Take reports of several trials; those that wait are written together.
+
+        Raises:
+            StorageUnavailable: If they cannot be written.
+        """
+        for each in self._waiting.add(reports):
+            super().set_trial_intermediate_value(each.trial_id, each.step, each.value)
+
+    def _write_waiting(self, reports: Mapping[int, Mapping[int, float]]) -> dict[int, Exception]:
+        logs = report_logs([Report(i, *report) for i in reports for report in reports[i].items()])
+        with self._thread_lock:
+            self._backend.append_logs(logs)
+            self._sync_with_backend()
+        return {}
+
+    def set_trial_intermediate_value(
+        self, trial_id: int, step: int, intermediate_value: float
+    ) -> None:
+        self.report_together([Report(trial_id, step, intermediate_value)])
+
+    # The lock of what waits is taken before Optuna's, within which these write.
+
+    def set_trial_param(self, trial_id: int, *args: Any, **kwargs: Any) -> None:
+        with self._waiting.lock:
+            super().set_trial_param(trial_id, *args, **kwargs)
+
+    def set_trial_user_attr(self, trial_id: int, key: str, value: Any) -> None:
+        with self._waiting.lock:
+            super().set_trial_user_attr(trial_id, key, value)
+
+    def set_trial_system_attr(self, trial_id: int, key: str, value: Any) -> None:
+        with self._waiting.lock:
+            super().set_trial_system_attr(trial_id, key, value)
+
+    def set_trial_state_values(
+        self, trial_id: int, state: TrialState, values: Sequence[float] | None = None
+    ) -> bool:
+        with self._waiting.lock:
+            changed = super().set_trial_state_values(trial_id, state, values)
+            self._waiting.end(trial_id)
+        return changed
+
+    def get_trial(self, trial_id: int) -> FrozenTrial:
+        return self._waiting.shown_in(super().get_trial(trial_id))
+
+    def get_all_trials(
+        self,
+        study_id: int,
+        deepcopy: bool = True,
+        states: Container[TrialState] | None = None,
+    ) -> list[FrozenTrial]:
+        return self._waiting.shown_in_all(super().get_all_trials(study_id, deepcopy, states))
 
     def create_new_trial(self, study_id: int, template_trial: FrozenTrial | None = None) -> int:
         template, self._only.number = without_number(template_trial)
@@ -346,7 +472,8 @@ class ForkSafeJournalStorage(JournalStorage):
             result = self._replay_result
             result.get_study(study_id)
             ids, trials = result._study_id_to_trial_ids[study_id], result._trials
-        return HeldTrials(result, len(ids), lambda number: trials[ids[number]])
+        shown_in = self._waiting.shown_in
+        return HeldTrials(result, len(ids), lambda number: shown_in(trials[ids[number]]))
 
     def _sync_with_backend(self) -> None:
         """Replay what is new."""
@@ -361,7 +488,14 @@ class ForkSafeJournalStorage(JournalStorage):
             raise
 
     def _write_log(self, op_code: int, extra_fields: dict[str, Any]) -> None:
-        """Write an entry; that of a trial with an only number behind no entry that takes it."""
+        """Write an entry: behind the reports of its trial that wait; that of a trial with an only
+        number behind no entry that takes it.
+        """
+        trial_id = extra_fields.get("trial_id", -1)
+        waiting = self._waiting.of(trial_id)
+        if waiting:
+            self._write_behind(waiting, op_code, extra_fields)
+            return
         only = getattr(self._only, "number", None)
         if only is None:
             super()._write_log(op_code, extra_fields)
@@ -377,11 +511,22 @@ class ForkSafeJournalStorage(JournalStorage):
             if not is_written:
                 self._sync_with_backend()
 
+    def _write_behind(
+        self, reports: Mapping[int, float], op_code: int, extra_fields: dict[str, Any]
+    ) -> None:
+        """Write an entry about a trial and, before it, the trial's reports that wait."""
+        trial_id = extra_fields["trial_id"]
+        logs = report_logs([Report(trial_id, *report) for report in reports.items()])
+        log = {"op_code": op_code, "worker_id": self._replay_result.worker_id, **extra_fields}
+        self._backend.append_logs([*logs, log])
+        self._waiting.note_written(trial_id)
+
 
 _open_storages: weakref.WeakSet[ForkSafeJournalStorage] = weakref.WeakSet()
 
 
 def _rename_in_child() -> None:
+    # What waits is the parent's to write, and is forgotten here by a hook that runs before.
     for storage in list(_open_storages):
         storage.__setstate__(storage.__getstate__())
 

@@ -9,7 +9,7 @@ import datetime
 import json
 from collections import Counter, defaultdict
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from optuna.distributions import json_to_distribution
 from optuna.storages._rdb import models
@@ -22,13 +22,13 @@ from sqlalchemy import and_, bindparam, case, func, or_, select
 from hpolab.storage.glance import CONSTRAINTS, Glance, violates
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Container, Mapping, Sequence
+    from collections.abc import Callable, Collection, Container, Hashable, Mapping, Sequence
 
     from optuna.distributions import BaseDistribution
     from optuna.storages import RDBStorage
     from sqlalchemy import ColumnElement, Connection, Select, Table
 
-__all__ = ["glance_at", "read_trial", "read_trials"]
+__all__ = ["RowMemo", "glance_at", "read_trial", "read_trials"]
 
 # Beyond so many, trials are named by their study instead of one by one: databases limit how many
 # values a statement has, and plan each length of a list anew.
@@ -56,18 +56,62 @@ _DETAILS = {
 }
 
 
-def read_trial(storage: RDBStorage, trial_id: int) -> FrozenTrial:
+class _Rows(NamedTuple):
+    """Rows of some trials: those of their table, and table -> trial id -> the other columns."""
+
+    heads: Sequence[Any]
+    details: dict[Table, dict[int, list[Any]]]
+
+
+class RowMemo:
+    """The rows that were read last, for as long as nobody has written to the database.
+
+    Args:
+        version: Returns what changes whenever anybody has written, None if that is unknown.
+    """
+
+    # Between two writes of one worker the same few reads come again and again.
+    _N_KEPT = 16
+
+    def __init__(self, version: Callable[[Connection], Hashable | None]) -> None:
+        self._version = version
+        self._kept: dict[Hashable, tuple[Hashable, _Rows]] = {}
+
+    def rows(self, connection: Connection, read: Hashable, again: Callable[[], _Rows]) -> _Rows:
+        """Return the rows of a read, which is made again if they may have changed."""
+        version = self._version(connection)
+        if version is None:
+            return again()
+        kept = self._kept.get(read)
+        if kept is not None and kept[0] == version:
+            return kept[1]
+        rows = again()
+        # What was written meanwhile may be among them or not.
+        if self._version(connection) == version:
+            if len(self._kept) >= self._N_KEPT:
+                self._kept.clear()
+            self._kept[read] = version, rows
+        return rows
+
+
+def read_trial(storage: RDBStorage, trial_id: int, memo: RowMemo | None = None) -> FrozenTrial:
     """Return a trial, as ``RDBStorage.get_trial`` does.
 
     Raises:
         KeyError: If there is no such trial.
     """
-    with _create_scoped_session(storage.scoped_session) as session:
-        connection, values = session.connection(), {"trial_ids": [trial_id]}
+    values = {"trial_ids": [trial_id]}
+
+    def rows() -> _Rows:
         heads = connection.execute(_select(_TRIALS, "named"), values).all()
-        if not heads:
-            raise KeyError(models.NOT_FOUND_MSG)
-        return _built(connection, heads, "named", values)[0]
+        return _with_details(connection, heads, "named", values)
+
+    with _create_scoped_session(storage.scoped_session) as session:
+        connection = session.connection()
+        found = rows() if memo is None else memo.rows(connection, trial_id, rows)
+    if not found.heads:
+        raise KeyError(models.NOT_FOUND_MSG)
+    return _built(found)[0]
 
 
 def read_trials(
@@ -76,6 +120,7 @@ def read_trials(
     states: Container[TrialState] | None,
     included_trial_ids: Collection[int],
     trial_id_greater_than: int,
+    memo: RowMemo | None = None,
 ) -> list[FrozenTrial]:
     """Return trials of a study by id, as ``RDBStorage._get_trials`` does.
 
@@ -85,6 +130,7 @@ def read_trials(
         states: Those of these states; None for all.
         included_trial_ids: Those with these ids, and
         trial_id_greater_than: those with greater ones.
+        memo: The rows that were read last.
 
     Raises:
         KeyError: If there is no such study.
@@ -93,8 +139,8 @@ def read_trials(
     # Among many, those that are not wanted are read and left out.
     few = sorted(included) if len(included) <= _MAX_NAMED else []
     after = trial_id_greater_than if len(included) <= _MAX_NAMED else min(included) - 1
-    with _create_scoped_session(storage.scoped_session) as session:
-        connection = session.connection()
+
+    def rows() -> _Rows:
         study = Base.metadata.tables["studies"]
         if not connection.execute(select(study.c.study_id).filter_by(study_id=study_id)).all():
             raise KeyError(models.NOT_FOUND_MSG)
@@ -107,11 +153,17 @@ def read_trials(
             if (head[0] > trial_id_greater_than or head[0] in included)
             and (states is None or head[2] in states)
         ]
-        if not heads:
-            return []
         if len(heads) <= _MAX_NAMED:
-            return _built(connection, heads, "named", {"trial_ids": [head[0] for head in heads]})
-        return _built(connection, heads, "of study", values)
+            named = {"trial_ids": [head[0] for head in heads]}
+            return _with_details(connection, heads, "named", named)
+        return _with_details(connection, heads, "of study", values)
+
+    with _create_scoped_session(storage.scoped_session) as session:
+        connection = session.connection()
+        if memo is None or states is not None:
+            return _built(rows())
+        read = (study_id, frozenset(included), trial_id_greater_than)
+        return _built(memo.rows(connection, read, rows))
 
 
 def glance_at(storage: RDBStorage, study_id: int) -> Glance:
@@ -133,7 +185,7 @@ def glance_at(storage: RDBStorage, study_id: int) -> Glance:
         ids = connection.execute(select(_TRIALS.c.trial_id).where(are_running)).scalars()
         named = {"trial_ids": list(ids)}
         heads = connection.execute(_select(_TRIALS, "named"), named).all()
-        running = _built(connection, heads, "named", named)
+        running = _built(_with_details(connection, heads, "named", named))
     # One that has ended in between is no longer one of them.
     return Glance(n_by_state, best, [t for t in running if t.state == TrialState.RUNNING])
 
@@ -202,10 +254,10 @@ def _select(table: Table, which: str) -> Select[Any]:
     return query.order_by(_TRIALS.c.trial_id) if table is _TRIALS else query
 
 
-def _built(
+def _with_details(
     connection: Connection, heads: Sequence[Any], which: str, values: Mapping[str, Any]
-) -> list[FrozenTrial]:
-    """Return trials of which the first columns are read.
+) -> _Rows:
+    """Return the rows of trials of which the first columns are read.
 
     Args:
         connection: To the database.
@@ -214,14 +266,20 @@ def _built(
         values: Those of that query.
     """
     details: dict[Table, dict[int, list[Any]]] = {}
-    for table in _DETAILS:
+    for table in _DETAILS if heads else ():
         found = details[table] = defaultdict(list)
         for row in connection.execute(_select(table, which), values):
             found[row[0]].append(row[1:])
+    return _Rows(heads, details)
+
+
+def _built(rows: _Rows) -> list[FrozenTrial]:
+    """Return trials of their rows."""
+    details = rows.details
     to_value = models.TrialValueModel.stored_repr_to_value
     to_report = models.TrialIntermediateValueModel.stored_repr_to_intermediate_value
     trials = []
-    for trial_id, number, state, start, complete in heads:
+    for trial_id, number, state, start, complete in rows.heads:
         params, values_of, reports, user_attrs, system_attrs = (
             details[table].get(trial_id, ()) for table in _DETAILS
         )

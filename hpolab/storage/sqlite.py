@@ -8,10 +8,8 @@ from __future__ import annotations
 
 import os
 import sqlite3
-import threading
-import time
 from contextlib import closing, contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, final
 from urllib.parse import quote_from_bytes
@@ -20,22 +18,23 @@ from filelock import FileLock, Timeout
 from optuna.exceptions import StorageInternalError, UpdateFinishedTrialError
 from optuna.storages import RDBStorage
 from optuna.storages._rdb import models
-from sqlalchemy import event, text
+from sqlalchemy import bindparam, event, select, text
 from sqlalchemy.dialects.sqlite import insert
 from sqlalchemy.exc import DBAPIError
-from sqlalchemy.orm import Session
 
 from hpolab.errors import StorageUnavailable
-from hpolab.storage.bulk import report_row
+from hpolab.storage.bulk import Report, report_row
 from hpolab.storage.numbered import refuse_other, without_number
-from hpolab.storage.rows import glance_at, read_trial, read_trials
+from hpolab.storage.rows import RowMemo, glance_at, read_trial, read_trials
+from hpolab.storage.waiting import WaitingReports
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Hashable, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from optuna.trial import FrozenTrial, TrialState
-    from sqlalchemy.engine import ExceptionContext
+    from sqlalchemy.engine import Connection, ExceptionContext
+    from sqlalchemy.orm import Session
 
     from hpolab.storage.glance import Glance
 
@@ -44,9 +43,6 @@ __all__ = ["SQLiteStorage", "has_studies", "is_sqlite"]
 # How long a write waits for the others'. Commits are milliseconds long, so only a process that was
 # suspended in the middle of one makes anybody wait this long.
 BUSY_TIMEOUT_SECONDS = 60.0
-
-# How long a buffered report waits at most, as long as others follow it.
-MAX_WAIT_SECONDS = 1.0
 
 
 @final
@@ -110,7 +106,7 @@ class SQLiteStorage(RDBStorage):
     def __getstate__(self) -> dict[Any, Any]:
         self.flush_reports()
         state = super().__getstate__()
-        del state["_reports"], state["_reports_lock"]
+        del state["_waiting"], state["_memo"]
         return state
 
     def __setstate__(self, state: dict[Any, Any]) -> None:
@@ -119,10 +115,8 @@ class SQLiteStorage(RDBStorage):
         self._begin()
 
     def _begin(self) -> None:
-        # The reports in memory, by trial; a trial that stands here is buffered.
-        self._reports: dict[int, _Reports] = {}
-        # Taken before the file's write lock by those who take both.
-        self._reports_lock = threading.RLock()
+        self._waiting = WaitingReports(self._write_waiting)
+        self._memo = RowMemo(_version)
         event.listen(self.engine, "handle_error", partial(_raise_ours, self._path))
 
     @property
@@ -133,23 +127,22 @@ class SQLiteStorage(RDBStorage):
     def buffer_reports(self, trial_id: int) -> None:
         """Write a trial's reports together, until it changes its state.
 
-        For a trial whose reports nobody else needs at once: its pruner looks at no other trial,
-        or no other worker runs. Reports then wait in memory, and are written in one transaction
+        For a trial whose reports no other process needs at once. Reports then wait in memory, and
+        are written in one transaction
 
-        - before any other write about the trial, so that what is on the disk of a trial is always
-          what was said of it first;
-        - before any read of trials through this object, which therefore shows them;
+        - before any other write about the trial, or with it, so that what is on the disk of a trial
+          is always what was said of it first;
         - with the first report that comes more than a second after the last writing;
         - by `flush_reports`, and before the object is pickled.
 
-        A killed process loses the reports that wait, at most a second's, and nothing else. A
-        checkpoint that is to go on after them has to be preceded by `flush_reports`.
+        Every read of trials through this object shows those that wait. A killed process loses the
+        reports that wait, at most a second's, and nothing else. A checkpoint that is to go on after
+        them has to be preceded by `flush_reports`.
 
         Args:
             trial_id: The storage's id of the trial, which is not its number.
         """
-        with self._reports_lock:
-            self._reports.setdefault(trial_id, _Reports())
+        self._waiting.begin(trial_id)
 
     def flush_reports(self, trial_id: int | None = None) -> None:
         """Write the reports that wait in memory.
@@ -162,35 +155,41 @@ class SQLiteStorage(RDBStorage):
                 report would have found.
             StorageUnavailable: If they cannot be written; they go on waiting.
         """
-        with self._reports_lock:
-            for each in list(self._reports) if trial_id is None else [trial_id]:
-                self._flush(each)
+        self._waiting.flush(trial_id)
 
     def set_trial_intermediate_value(
         self, trial_id: int, step: int, intermediate_value: float
     ) -> None:
-        with self._reports_lock:
-            if trial_id in self._reports:
-                reports = self._reports[trial_id]
-                reports.waiting[step] = intermediate_value
-                if time.monotonic() - reports.written_at > MAX_WAIT_SECONDS:
-                    self._flush(trial_id)
-                return
-        super().set_trial_intermediate_value(trial_id, step, intermediate_value)
+        self.report_together([Report(trial_id, step, intermediate_value)])
+
+    def report_together(self, reports: Sequence[Report]) -> None:
+        """Take reports of several trials; those that are written are written together.
+
+        Raises:
+            UpdateFinishedTrialError: As `flush_reports`, of one of these trials.
+            StorageUnavailable: As `flush_reports`.
+        """
+        for each in self._waiting.add(reports):
+            super().set_trial_intermediate_value(each.trial_id, each.step, each.value)
 
     def set_trial_state_values(
         self, trial_id: int, state: TrialState, values: Sequence[float] | None = None
     ) -> bool:
         # The lock is held to the end, so that no report comes in between and is forgotten.
-        with self._reports_lock:
-            self._flush(trial_id)
+        with self._waiting.lock:
             # Optuna reads the state with SELECT ... FOR UPDATE, which SQLite ignores, and writes
             # it afterwards: eight threads that asked 40 times for a waiting trial got 21 different
             # ones. Taking the write lock before the read makes the two one step.
             with _rollback_on_error(self.scoped_session()) as session:
                 session.execute(text("BEGIN IMMEDIATE"))
+                reports = self._waiting.of(trial_id)
+                if reports:
+                    refused = _upsert(session.connection(), {trial_id: reports})
+                    for error in refused.values():
+                        self._waiting.end(trial_id)
+                        raise error
                 changed = super().set_trial_state_values(trial_id, state, values)
-            self._reports.pop(trial_id, None)
+            self._waiting.end(trial_id)
         return changed
 
     creates_by_number = True
@@ -217,13 +216,11 @@ class SQLiteStorage(RDBStorage):
         super().set_trial_system_attr(trial_id, key, value)
 
     def get_trial(self, trial_id: int) -> FrozenTrial:
-        # This trial's alone: Optuna calls it from inside transactions that refuse a trial's write.
-        self._flush_for_a_reader(self._reports.keys() & {trial_id})
-        return read_trial(self, trial_id)
+        return self._waiting.shown_in(read_trial(self, trial_id, self._memo))
 
     def _get_trials(self, *args: Any, **kwargs: Any) -> list[FrozenTrial]:
-        self._flush_for_a_reader(list(self._reports))
-        return read_trials(self, *args, **kwargs)
+        trials = read_trials(self, *args, **kwargs, memo=self._memo)
+        return self._waiting.shown_in_all(trials)
 
     def glance(self, study_id: int) -> Glance:
         """Look at a study without reading its finished trials.
@@ -231,33 +228,15 @@ class SQLiteStorage(RDBStorage):
         Raises:
             KeyError: If there is no such study.
         """
-        self._flush_for_a_reader(list(self._reports))
-        return glance_at(self, study_id)
+        glance = glance_at(self, study_id)
+        return replace(glance, running=[self._waiting.shown_in(each) for each in glance.running])
 
-    def _flush_for_a_reader(self, trial_ids: Iterable[int]) -> None:
-        for trial_id in trial_ids:
-            # A trial that is finished or gone takes no report; its worker's next write will find
-            # that out, and a reader has nothing to do with it.
-            with suppress(UpdateFinishedTrialError, KeyError):
-                self.flush_reports(trial_id)
-
-    def _flush(self, trial_id: int) -> None:
-        reports = self._reports.get(trial_id)
-        if reports is None or not reports.waiting:
-            return
-        try:
-            with Session(self.engine) as session, session.begin():
-                session.execute(text("BEGIN IMMEDIATE"))
-                trial: Any = models.TrialModel.find_or_raise_by_id(trial_id, session)
-                if trial.state.is_finished():
-                    # Not by Optuna's check, which reads the trial and would come by here again.
-                    raise UpdateFinishedTrialError(f"Trial {trial.number} has finished already.")
-                _upsert(session, trial_id, reports.waiting)
-        except (UpdateFinishedTrialError, KeyError):
-            del self._reports[trial_id]
-            raise
-        # Only now, so that a reader who comes meanwhile finds something to wait for.
-        self._reports[trial_id] = _Reports()
+    def _write_waiting(
+        self, reports: Mapping[int, Mapping[int, float]]
+    ) -> dict[int, UpdateFinishedTrialError | KeyError]:
+        with self.engine.begin() as connection:
+            connection.exec_driver_sql("BEGIN IMMEDIATE")
+            return _upsert(connection, reports)
 
 
 def is_sqlite(path: Path) -> bool:
@@ -282,28 +261,63 @@ def is_sqlite(path: Path) -> bool:
     return True
 
 
-@dataclass
-class _Reports:
-    """A trial's reports that are not written yet, step -> value."""
+def _upsert(
+    connection: Connection, reports: Mapping[int, Mapping[int, float]]
+) -> dict[int, UpdateFinishedTrialError | KeyError]:
+    """Write reports, trial id -> step -> value, but for those of trials that take none any more.
 
-    waiting: dict[int, float] = field(default_factory=dict)
-    written_at: float = field(default_factory=time.monotonic)
+    Optuna's own way is a query and an insertion for each.
+
+    Returns:
+        Those trials, each with the error that says so.
+    """
+    # Not by Optuna's check, which reads the trial and would find what waits.
+    found = {row.trial_id: row for row in connection.execute(_HEADS, {"ids": list(reports)})}
+    refused: dict[int, UpdateFinishedTrialError | KeyError] = {}
+    for trial_id in reports:
+        if trial_id not in found:
+            refused[trial_id] = KeyError(models.NOT_FOUND_MSG)
+        elif found[trial_id].state.is_finished():
+            number = found[trial_id].number
+            refused[trial_id] = UpdateFinishedTrialError(f"Trial {number} has finished already.")
+    rows = [
+        {"trial_id": trial_id, **report_row(step, value)}
+        for trial_id, of_trial in reports.items()
+        if trial_id not in refused
+        for step, value in of_trial.items()
+    ]
+    if rows:
+        connection.execute(_UPSERTION, rows)
+    return refused
 
 
-def _upsert(session: Session, trial_id: int, reports: Mapping[int, float]) -> None:
-    # Optuna's own way is a query and an insertion for each.
-    rows = [{"trial_id": trial_id, **report_row(step, value)} for step, value in reports.items()]
-    insertion = insert(models.TrialIntermediateValueModel)
-    session.execute(
-        insertion.on_conflict_do_update(
-            index_elements=["trial_id", "step"],
-            set_={
-                name: insertion.excluded[name]
-                for name in ("intermediate_value", "intermediate_value_type")
-            },
-        ),
-        rows,
-    )
+_TRIALS = models.BaseModel.metadata.tables["trials"]
+_HEADS = select(_TRIALS.c.trial_id, _TRIALS.c.number, _TRIALS.c.state).where(
+    _TRIALS.c.trial_id.in_(bindparam("ids", expanding=True))
+)
+_INSERTION = insert(models.BaseModel.metadata.tables["trial_intermediate_values"])
+_UPSERTION = _INSERTION.on_conflict_do_update(
+    index_elements=["trial_id", "step"],
+    set_={
+        name: _INSERTION.excluded[name]
+        for name in ("intermediate_value", "intermediate_value_type")
+    },
+)
+
+
+def _version(connection: Connection) -> Hashable | None:
+    """Return what changes whenever anybody writes to the file; None inside a transaction.
+
+    SQLite's ``data_version`` tells of a connection whether another has written, and the count of
+    changes whether this one has. One that was rolled back is counted, too, which does no harm.
+    """
+    driver: Any = connection.connection.dbapi_connection
+    if driver.in_transaction:
+        return None
+    (version,) = driver.execute("PRAGMA data_version").fetchone()
+    connections: Any = connection.info
+    which = connections.setdefault("hpolab:which", object())
+    return which, version, driver.total_changes
 
 
 def _connect(path: Path) -> sqlite3.Connection:

@@ -4,7 +4,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from optuna.pruners import BasePruner, HyperbandPruner, NopPruner, PatientPruner
+from optuna.pruners import (
+    BasePruner,
+    HyperbandPruner,
+    MedianPruner,
+    NopPruner,
+    PatientPruner,
+    PercentilePruner,
+    SuccessiveHalvingPruner,
+    ThresholdPruner,
+    WilcoxonPruner,
+)
 
 from hpolab.errors import one_of
 from hpolab.keywords import checks_keywords
@@ -12,6 +22,7 @@ from hpolab.studies.quick_pruners import (
     QuickHalvingPruner,
     QuickHyperbandPruner,
     QuickMedianPruner,
+    QuickPercentilePruner,
     QuickWilcoxonPruner,
     quick,
 )
@@ -20,7 +31,7 @@ from hpolab.studies.racing import RacingPruner
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-__all__ = ["PRUNERS", "make_pruner", "with_max_resource"]
+__all__ = ["PRUNERS", "make_pruner", "needs_running_reports", "with_max_resource"]
 
 # Reports without improvement that `patient` waits for before it asks the median.
 _PATIENCE = 3
@@ -68,3 +79,26 @@ def with_max_resource(max_steps: int) -> HyperbandPruner:
     takes another one after a restart.
     """
     return QuickHyperbandPruner(max_resource=max_steps)
+
+
+# Of trials that run they read at most what has been stored with the trial beside its reports, as
+# Hyperband and ASHA do.
+_READ_FINISHED = (
+    NopPruner,
+    ThresholdPruner,
+    RacingPruner,
+    *(MedianPruner, QuickMedianPruner, PercentilePruner, QuickPercentilePruner),
+    *(SuccessiveHalvingPruner, QuickHalvingPruner, HyperbandPruner, QuickHyperbandPruner),
+    *(WilcoxonPruner, QuickWilcoxonPruner),
+)
+
+
+def needs_running_reports(pruner: BasePruner) -> bool:
+    """Tell whether a pruner may read the reports of other trials while they run.
+
+    None of Optuna's and ours does. One of the user's own might.
+    """
+    if type(pruner) is PatientPruner:
+        wrapped = pruner._wrapped_pruner
+        return wrapped is not None and needs_running_reports(wrapped)
+    return type(pruner) not in _READ_FINISHED

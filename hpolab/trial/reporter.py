@@ -696,13 +696,9 @@ def _write(reports: Sequence[tuple[Trial, float, int]]) -> None:
     if not reports:
         return
     study = reports[0][0].study
-    if _optuna.buffers_reports(study):
-        for trial, value, step in reports:
-            _optuna.report_again(trial, value, step)
-        return
-    storage, _ = _optuna.place(study)
     rows = [Report(_optuna.note_report(trial, v, step), step, v) for trial, v, step in reports]
-    write_reports(storage, rows)
+    if not _optuna.report_together(study, rows):
+        write_reports(_optuna.place(study)[0], rows)
 
 
 def trial_seed(trial: Trial) -> int:

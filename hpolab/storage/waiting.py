@@ -1,0 +1,158 @@
+"""Reports that wait in memory to be written together."""
+
+from __future__ import annotations
+
+import copy
+import os
+import threading
+import time
+import weakref
+from bisect import bisect_left
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Mapping, Sequence
+
+    from optuna.trial import FrozenTrial
+
+    from hpolab.storage.bulk import Report
+
+__all__ = ["WaitingReports"]
+
+# How long a report waits at most, as long as others follow it.
+MAX_WAIT_SECONDS = 1.0
+
+
+@dataclass
+class _OfTrial:
+    """A trial's reports that are not written yet, step -> value."""
+
+    reports: dict[int, float] = field(default_factory=dict)
+    written_at: float = field(default_factory=time.monotonic)
+
+
+class WaitingReports:
+    """Reports of running trials that wait in memory until something needs them written.
+
+    Args:
+        write: Writes reports, trial id -> step -> value, as one step. Returns the trials that
+            take none any more, each with the error that says so. Any error that it raises leaves
+            the reports waiting.
+
+    Attributes:
+        lock: Held by whoever changes what waits. Taken before any lock of the storage by those who
+            take both.
+    """
+
+    def __init__(
+        self, write: Callable[[Mapping[int, Mapping[int, float]]], Mapping[int, Exception]]
+    ) -> None:
+        self._write = write
+        self._forget()
+        _all.add(self)
+
+    def _forget(self) -> None:
+        self.lock = threading.RLock()
+        self._of: dict[int, _OfTrial] = {}
+
+    def begin(self, trial_id: int) -> None:
+        """Let a trial's reports wait from now on."""
+        with self.lock:
+            self._of.setdefault(trial_id, _OfTrial())
+
+    def end(self, trial_id: int) -> None:
+        """Let a trial's reports wait no more; those that do have been written."""
+        with self.lock:
+            self._of.pop(trial_id, None)
+
+    def add(self, reports: Sequence[Report]) -> list[Report]:
+        """Let reports wait, and write all that do if one has waited long enough.
+
+        Returns:
+            The reports of trials whose reports do not wait.
+
+        Raises:
+            Exception: What says that one of these trials takes no report any more.
+        """
+        with self.lock:
+            others = [each for each in reports if each.trial_id not in self._of]
+            kept = [each for each in reports if each.trial_id in self._of]
+            for each in kept:
+                self._of[each.trial_id].reports[each.step] = each.value
+            now = time.monotonic()
+            ids = {each.trial_id for each in kept}
+            if any(now - self._of[trial_id].written_at > MAX_WAIT_SECONDS for trial_id in ids):
+                self.flush(raise_for=ids)
+            return others
+
+    def of(self, trial_id: int) -> dict[int, float]:
+        """Return the reports of a trial that wait."""
+        each = self._of.get(trial_id)
+        return {} if each is None else each.reports
+
+    def note_written(self, trial_id: int) -> None:
+        """Note that the reports of a trial that waited have been written."""
+        if trial_id in self._of:
+            self._of[trial_id] = _OfTrial()
+
+    def flush(
+        self, trial_id: int | None = None, *, raise_for: Collection[int] | None = None
+    ) -> None:
+        """Write the reports that wait.
+
+        Args:
+            trial_id: Whose reports; None for every trial's.
+            raise_for: Raise only for these trials; None for all that are written.
+
+        Raises:
+            Exception: What says that a trial takes no report any more, once those of the others are
+                written.
+        """
+        with self.lock:
+            ids = list(self._of) if trial_id is None else [trial_id]
+            waiting = {each: self.of(each) for each in ids if self.of(each)}
+            if not waiting:
+                return
+            refused = self._write(waiting)
+            # Only now, so that a reader who comes meanwhile still finds them here.
+            for each in waiting:
+                self.note_written(each)
+            for each, error in refused.items():
+                del self._of[each]
+                if raise_for is None or each in raise_for:
+                    raise error
+
+    def shown_in_all(self, trials: list[FrozenTrial]) -> list[FrozenTrial]:
+        """Return trials, in the order of their ids, as `shown_in` does."""
+        for trial_id, each in list(self._of.items()):
+            place = bisect_left(trials, trial_id, key=_id_of) if each.reports else len(trials)
+            if place < len(trials) and _id_of(trials[place]) == trial_id:
+                trials[place] = self.shown_in(trials[place])
+        return trials
+
+    def shown_in(self, trial: FrozenTrial) -> FrozenTrial:
+        """Return a trial as a reader shall see it, with its reports that wait."""
+        reports = self.of(trial._trial_id)
+        if not reports or trial.state.is_finished():
+            return trial
+        shown = copy.copy(trial)
+        shown.intermediate_values = {**trial.intermediate_values, **reports}
+        return shown
+
+
+def _id_of(trial: FrozenTrial) -> int:
+    return trial._trial_id
+
+
+_all: weakref.WeakSet[WaitingReports] = weakref.WeakSet()
+
+
+def _forget_in_child() -> None:
+    """Leave the reports to the process that was forked, one of whose threads may hold the lock."""
+    for each in list(_all):
+        each._forget()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget_in_child)
