@@ -77,7 +77,10 @@ def lightgbm_rows(runs: Runs, version: Version, reason: str) -> Iterator[Row]:
     """Yield the rows of `lightgbm_tuners.py`, of the longest time: mean ranks, then each table."""
     seconds = max(run["seconds"] for run in runs)
     at = [run for run in runs if run["seconds"] == seconds]
-    scores = {(run["tuner"], run["table"], run["seed"]): run["test"] for run in at}
+    scores = {
+        (run["tuner"], run["table"], run["seed"]): math.inf if run["test"] is None else run["test"]
+        for run in at
+    }
     tasks = list(dict.fromkeys((run["table"], run["seed"]) for run in at))
     tables, seeds = ({task[i] for task in tasks} for i in (0, 1))
     there = list(dict.fromkeys(run["tuner"] for run in at))

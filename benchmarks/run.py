@@ -104,7 +104,15 @@ PARTS: dict[str, Part] = {
     "mnist": Part(
         "how long does the MNIST study take, from the script to the result?",
         7,
-        (Step("mnist_study.py", "--seeds 1", "--quick", minutes=25, threads=0),),
+        (
+            Step(
+                "mnist_study.py",
+                "--seeds 1",
+                "--seeds 1 --trials 4 --epochs 2",
+                minutes=25,
+                threads=0,
+            ),
+        ),
     ),
     "lightgbm": Part(
         "which tuner finds the better LightGBM model in the same time?",
@@ -134,7 +142,7 @@ PARTS: dict[str, Part] = {
             ),
             Step(
                 "recommender.py",
-                "--repeats 2 --epochs 2 --seeds 0",
+                "--repeats 3 --epochs 2 --seeds 0 --models bpr",
                 "--repeats 1 --epochs 1 --seeds 0 --models bpr",
                 pythons={"--recbole": "recommenders"},
             ),

@@ -352,7 +352,7 @@ def test_lightgbm_tuners_are_ranked_on_each_table_and_seed_at_the_longest_time()
         ("LightGBMTuner", "a", 0, 60, 0.3),
         ("hpolab", "b", 0, 60, 0.5),
         ("plain Optuna", "b", 0, 60, 0.6),
-        ("LightGBMTuner", "b", 0, 60, float("inf")),
+        ("LightGBMTuner", "b", 0, 60, None),
     )
     rows = list(imported("_rows").lightgbm_rows(runs, lambda package: "1.0", "no network"))
     of = {(row.key, row.peer): row for row in rows}
