@@ -72,13 +72,14 @@ class Step:
 
     Attributes:
         script: Its name in this folder.
-        sizes: Its arguments for the table; with ``--full`` the script's own defaults hold.
+        sizes: Its arguments for the table.
         quick: Its arguments for ``--quick``; None leaves it out there.
         environment: The peers' environment whose Python runs it; "" for this one.
         pythons: Option -> the peers' environment whose Python the script is given.
         without: Further arguments where the environment is not there.
         minutes: When it is stopped.
         threads: Threads of BLAS and OpenMP; 0 leaves them to the libraries.
+        full: Its arguments for ``--full``; for all else the script's own defaults hold.
     """
 
     script: str
@@ -89,6 +90,7 @@ class Step:
     without: str = ""
     minutes: float = 10.0
     threads: int = 1
+    full: str = ""
 
 
 @dataclass(frozen=True)
@@ -152,10 +154,24 @@ PARTS: dict[str, Part] = {
         "what does a trial cost that is trained with others as one model?",
         4,
         (
+            # Numbers instead of `auto`, which does not fuse a study as short as these.
             Step(
                 "fused.py",
-                "--rows 5000 --trials 32 --repeats 2",
-                "--rows 1000 --trials 8 --epochs 2 --repeats 1 --models logistic mlp",
+                "--models logistic mf --fuse 16 --rows 4000 --trials 32 --epochs 3",
+                "--models logistic --fuse 4 --rows 500 --trials 8 --epochs 2 --repeats 1",
+                full="--models logistic mf --fuse 16",
+            ),
+            Step(
+                "fused.py",
+                "--models mlp --fuse 8 --rows 4000 --trials 32 --epochs 3",
+                "--models mlp --fuse 4 --rows 500 --trials 8 --epochs 2 --repeats 1",
+                full="--models mlp --fuse 8",
+            ),
+            Step(
+                "fused.py",
+                "--models cnn --rows 1000 --trials 16 --epochs 3 --repeats 2",
+                quick=None,
+                full="--models cnn",
             ),
         ),
     ),
@@ -199,7 +215,15 @@ PARTS: dict[str, Part] = {
     "recovery": Part(
         "what is left of a study that is killed and started again?",
         4,
-        (Step("after_a_kill.py", "", "--trials 6 --kills 1", environment="tuners", minutes=15),),
+        (
+            Step(
+                "after_a_kill.py",
+                "",
+                "--trials 6 --kills 1 --repeats 1",
+                environment="tuners",
+                minutes=15,
+            ),
+        ),
     ),
 }
 
@@ -364,7 +388,7 @@ class Runner:
     def _sizes(self, step: Step) -> str:
         if self._options.quick:
             return step.quick or ""
-        return "" if self._options.full else step.sizes
+        return step.full if self._options.full else step.sizes
 
     def _python(self, environment: str) -> tuple[Path, str]:
         """Return a Python, and why it is not the one of the peers' environment."""

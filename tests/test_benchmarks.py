@@ -221,7 +221,8 @@ def test_every_section_names_scripts_that_are_there_and_take_its_arguments(runs)
             assert script.exists()
             text = script.read_text()
             assert "add_json(" in text or '"--json"' in text
-            for word in f"{step.sizes} {step.quick or ''} {' '.join(step.pythons)}".split():
+            arguments = (step.sizes, step.quick or "", step.full, step.without, *step.pythons)
+            for word in " ".join(arguments).split():
                 if word.startswith("--"):
                     assert f'"{word}"' in text, (step.script, word)
 
