@@ -408,8 +408,6 @@ def main() -> None:
         (asked.folder / "result").write_text(json.dumps(found))
         return
     os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")
-    # A busy machine is no crash of Ray's: by itself it gives up after 30 seconds.
-    os.environ.setdefault("RAY_raylet_start_wait_time_s", "120")
     script, record = Script(asked.trials, asked.kills, asked.limit), Record(asked.json)
     ours: list[Outcome] = []
     for tool in dict.fromkeys(["hpolab", *asked.tools]):
