@@ -6,6 +6,7 @@ here and the other way round.
 
 from __future__ import annotations
 
+import copy
 import json
 import os
 import sys
@@ -443,7 +444,13 @@ class ForkSafeJournalStorage(JournalStorage):
         return changed
 
     def get_trial(self, trial_id: int) -> FrozenTrial:
-        return self._waiting.shown_in(super().get_trial(trial_id))
+        trial = super().get_trial(trial_id)
+        if trial.state.is_finished():
+            return trial
+        # What the replay itself holds, in which an `optuna.Trial` would note a report that waits.
+        seen = copy.copy(trial)
+        seen.intermediate_values = {**trial.intermediate_values, **self._waiting.of(trial_id)}
+        return seen
 
     def get_all_trials(
         self,

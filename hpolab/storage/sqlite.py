@@ -92,7 +92,11 @@ class SQLiteStorage(RDBStorage):
                     # For the dialect and for messages alone: SQLAlchemy reads options behind a "?"
                     # and decodes a "%", by its version, so a path must not go through its URLs.
                     f"sqlite:///{quote_from_bytes(os.fsencode(self._path))}",
-                    engine_kwargs={"creator": partial(_connect, self._path)},
+                    engine_kwargs={
+                        "creator": partial(_connect, self._path),
+                        # The connection that was used last, which knows what it has written.
+                        "pool_use_lifo": True,
+                    },
                     # Tables of another version are to be refused before they are touched.
                     skip_table_creation=has_schema,
                 )
