@@ -29,7 +29,7 @@ from hpolab.storage.rows import RowMemo, glance_at, read_trial, read_trials
 from hpolab.storage.waiting import WaitingReports
 
 if TYPE_CHECKING:
-    from collections.abc import Hashable, Iterator, Mapping, Sequence
+    from collections.abc import Container, Hashable, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from optuna.trial import FrozenTrial, TrialState
@@ -222,8 +222,16 @@ class SQLiteStorage(RDBStorage):
     def get_trial(self, trial_id: int) -> FrozenTrial:
         return self._waiting.shown_in(read_trial(self, trial_id, self._memo))
 
-    def _get_trials(self, *args: Any, **kwargs: Any) -> list[FrozenTrial]:
-        trials = read_trials(self, *args, **kwargs, memo=self._memo)
+    def _get_trials(
+        self,
+        study_id: int,
+        states: Container[TrialState] | None,
+        included_trial_ids: set[int],
+        trial_id_greater_than: int,
+    ) -> list[FrozenTrial]:
+        trials = read_trials(
+            self, study_id, states, included_trial_ids, trial_id_greater_than, self._memo
+        )
         return self._waiting.shown_in_all(trials)
 
     def glance(self, study_id: int) -> Glance:
