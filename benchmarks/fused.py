@@ -28,6 +28,8 @@ from typing import TYPE_CHECKING, Any
 
 import optuna
 import torch
+from _compare import Record, add_json
+from _table import Row, version_of
 from torch import nn
 from torch_objective import build_cnn, build_mlp
 
@@ -44,6 +46,13 @@ if TYPE_CHECKING:
     from optuna.trial import FrozenTrial
 
 N_VALID = 500
+ONE_BY_ONE = "one by one"
+MODELS = {
+    "logistic": "logistic regression 784-10",
+    "mlp": "MLP 784-64-10",
+    "mf": "matrix factorization 943 x 1682, embeddings of 16",
+    "cnn": "CNN of the MNIST protocol",
+}
 
 
 class MatrixFactorization(nn.Module):
@@ -109,8 +118,7 @@ def seconds_of(objective: TorchObjective, function: Callable[[], Any]) -> tuple[
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    models = ("logistic", "mlp", "mf", "cnn")
-    parser.add_argument("--models", nargs="+", choices=models, default=list(models))
+    parser.add_argument("--models", nargs="+", choices=MODELS, default=list(MODELS))
     parser.add_argument("--fuse", default="auto", help="A number, or auto.")
     parser.add_argument("--trials", type=int, default=64)
     parser.add_argument("--epochs", type=int, default=5)
@@ -118,7 +126,9 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--graphs", action="store_true")
+    add_json(parser)
     arguments = parser.parse_args()
+    record = Record(arguments.json)
     fuse = int(arguments.fuse) if arguments.fuse.isdigit() else arguments.fuse
     torch.set_num_threads(1)
     optuna.logging.set_verbosity(optuna.logging.ERROR)
@@ -137,7 +147,11 @@ def main() -> None:
             batch_size=32,
             device=arguments.device,
         )
-        measure(name, objective, arguments.trials, fuse, arguments.repeats, arguments.graphs)
+        with record.survived(name, MODELS[name], ONE_BY_ONE):
+            repeats = (arguments.repeats, arguments.graphs)
+            pairs = measure(name, objective, arguments.trials, fuse, *repeats)
+            record.add(*rows_of(name, arguments, pairs))
+    record.finish()
 
 
 def measure(
@@ -147,7 +161,8 @@ def measure(
     fuse: int | str,
     n_repeats: int,
     has_graphs: bool,
-) -> None:
+) -> list[tuple[float, float]]:
+    """Print and return seconds of a trial, fused and alone; the first pair has the compilation."""
     rows = []
     for _ in range(n_repeats + 1):
         together, fused = seconds_of(objective, partial(train, objective, n_trials, fuse))
@@ -173,6 +188,23 @@ def measure(
         + f"first study {first_alone / first:.2f}; values differ by {difference:.1e} at most",
         flush=True,
     )
+    return [(together / n_trials, alone / n_trials) for together, alone, _ in rows]
+
+
+def rows_of(
+    name: str, arguments: argparse.Namespace, pairs: Sequence[tuple[float, float]]
+) -> list[Row]:
+    clock = "CPU s" if arguments.device == "cpu" else "s"
+    facts = {"peer": ONE_BY_ONE, "peer_version": version_of("hpolab"), "unit": f"{clock} a trial"}
+    facts["note"] = (
+        f"{arguments.trials} trials of {arguments.epochs} epochs of {arguments.rows:,} rows, "
+        f"batches of 32, `fuse={arguments.fuse!r}`"
+    )
+    (first, *rest), model = pairs, MODELS[name]
+    return [
+        Row.of_pairs(name, f"{model}, trials fused", rest, **facts),
+        Row.of_pairs(f"{name}-first", f"{model}, with the first compilation", [first], **facts),
+    ]
 
 
 def spread(ratios: Sequence[float]) -> str:

@@ -23,7 +23,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import optuna
+from _compare import Record, add_json
 from _servers import postgres_server, redis_server
+from _table import Row, version_of
 from optuna.distributions import FloatDistribution
 from optuna.trial import create_trial
 
@@ -81,8 +83,8 @@ def cpu_ms(run_trials: Callable[[int], None], n_trials: int) -> float:
     return 1000 * (time.process_time() - started) / n_trials
 
 
-def measure(study: Study, sampler: str, n_trials: int, repeats: int) -> tuple[float, float]:
-    """Return the medians of CPU milliseconds of a trial: hpolab's, Optuna's."""
+def measure(study: Study, sampler: str, n_trials: int, repeats: int) -> list[tuple[float, float]]:
+    """Return CPU milliseconds of a trial, in turn: hpolab's, Optuna's."""
     plain = optuna.load_study(
         study_name=study.study_name, storage=study._storage, sampler=SAMPLERS[sampler](seed=0)
     )
@@ -96,8 +98,7 @@ def measure(study: Study, sampler: str, n_trials: int, repeats: int) -> tuple[fl
     for warm_up in (ours, theirs):
         warm_up(2)
     n_theirs = max(2, min(n_trials, int(1000 * PATIENCE_SECONDS / cpu_ms(theirs, 1) / repeats)))
-    pairs = [(cpu_ms(ours, n_trials), cpu_ms(theirs, n_theirs)) for _ in range(repeats)]
-    return statistics.median(a for a, _ in pairs), statistics.median(b for _, b in pairs)
+    return [(cpu_ms(ours, n_trials), cpu_ms(theirs, n_theirs)) for _ in range(repeats)]
 
 
 @contextlib.contextmanager
@@ -126,10 +127,12 @@ def main() -> None:
     parser.add_argument("--sizes", nargs="+", type=int, default=[100, 1_000, 10_000, 100_000])
     parser.add_argument("--trials", type=int, default=100, help="measured at once")
     parser.add_argument("--repeats", type=int, default=3)
+    add_json(parser)
     arguments = parser.parse_args()
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     logging.getLogger("hpolab").setLevel(logging.ERROR)
     warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+    record = Record(arguments.json)
     print("CPU ms a trial; growth: against the study of 1,000 trials, or the smallest")
     print(f"{'storage':<12}{'sampler':<9}{'trials':>8}{'hpolab':>9}{'growth':>8}", end="")
     print(f"{'Optuna':>9}{'growth':>8}")
@@ -139,11 +142,26 @@ def main() -> None:
             for size in arguments.sizes:
                 with tempfile.TemporaryDirectory() as folder, opened(storage, Path(folder)) as url:
                     study = filled(url, sampler, size)
-                    found = measure(study, sampler, arguments.trials, arguments.repeats)
+                    pairs = measure(study, sampler, arguments.trials, arguments.repeats)
+                found = tuple(statistics.median(side) for side in zip(*pairs, strict=True))
+                record.add(row_of(storage, sampler, size, pairs))
                 if base is None or size == 1_000:
                     base = found
                 ours, theirs = (f"{a:>9.2f}{a / b:>8.2f}" for a, b in zip(found, base, strict=True))
                 print(f"{storage:<12}{sampler:<9}{size:>8,}{ours}{theirs}", flush=True)
+
+
+def row_of(storage: str, sampler: str, size: int, pairs: list[tuple[float, float]]) -> Row:
+    where = "memory" if storage == "memory" else storage
+    name = {"tpe": "TPE", "gp": "GP", "qmc": "QMC"}.get(sampler, sampler)
+    return Row.of_pairs(
+        f"growth-{sampler}-{size}" if storage == "memory" else f"growth-{storage}-{sampler}-{size}",
+        f"an empty trial in a study of {size:,} in {where}, {name} sampler",
+        pairs,
+        peer="Optuna",
+        peer_version=version_of("optuna"),
+        unit="CPU ms",
+    )
 
 
 if __name__ == "__main__":

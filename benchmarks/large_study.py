@@ -24,7 +24,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import optuna
+from _compare import Record, add_json
 from _servers import new_database, postgres_server, redis_server
+from _table import Row, version_of
 from optuna.distributions import FloatDistribution
 from optuna.trial import create_trial
 
@@ -111,8 +113,10 @@ def main() -> None:
     parser.add_argument("--storages", nargs="+", choices=storages, default=storages)
     parser.add_argument("--trials", type=int, default=100_000)
     parser.add_argument("--repeats", type=int, default=3)
+    add_json(parser)
     arguments = parser.parse_args()
     optuna.logging.set_verbosity(optuna.logging.ERROR)
+    record = Record(arguments.json)
     programs = {"status": STATUS, "counting": COUNTING, "load": LOADING, "Optuna's load": OPTUNA}
     print(f"CPU seconds, {arguments.trials:,} trials; medians of {arguments.repeats}")
     print(f"{'storage':<12}" + "".join(f"{name:>15}" for name in programs) + f"{'ratio':>8}")
@@ -133,6 +137,8 @@ def main() -> None:
             for _ in range(arguments.repeats):
                 for name, program in shown.items():
                     found[name].append(cpu_seconds(program, url))
+        for row in rows_of(storage, arguments.trials, found):
+            record.add(row)
         medians = {name: statistics.median(seconds) for name, seconds in found.items()}
         cells = [
             f"{medians[name]:>15.2f}" if name in medians else f"{'-':>15}" for name in programs
@@ -140,6 +146,25 @@ def main() -> None:
         ratio = medians["load"] / medians["Optuna's load"] if "Optuna's load" in medians else None
         cells.append(f"{'-':>8}" if ratio is None else f"{ratio:>8.2f}")
         print(f"{storage:<12}" + "".join(cells), flush=True)
+
+
+def rows_of(storage: str, n_trials: int, found: dict[str, list[float]]) -> Iterator[Row]:
+    """Yield the rows of one storage; there is none without both sides."""
+    name = {"sqlite": "SQLite", "journal": "journal file", "redis": "Redis"}.get(storage, storage)
+    size = f"a study of {n_trials:,} trials"
+    for key, asked, ours, theirs in (
+        ("load", f"loading {size}, with imports", "load", "Optuna's load"),
+        ("status", f"hpolab status of {size}, beside counting by Optuna", "status", "counting"),
+    ):
+        if theirs in found:
+            yield Row.of_pairs(
+                f"{key}-{storage}",
+                f"{name}: {asked}",
+                list(zip(found[ours], found[theirs], strict=True)),
+                peer="Optuna",
+                peer_version=version_of("optuna"),
+                unit="CPU s",
+            )
 
 
 if __name__ == "__main__":

@@ -17,7 +17,7 @@ import warnings
 from pathlib import Path
 
 import optuna
-from _compare import compare
+from _compare import Record, add_json, compare
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 
@@ -38,7 +38,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--repeats", type=int, default=7)
     parser.add_argument("--trials", type=int, default=60)
+    add_json(parser)
     args = parser.parse_args()
+    record = Record(args.json)
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
     fresh = itertools.count()
@@ -75,6 +77,9 @@ def main() -> None:
             n_repeats=args.repeats,
             per=args.trials,
             target="(target: wall <= 1.05)",
+            record=record,
+            key="run-in-memory",
+            question="run in memory, an objective of 50 ms",
         )
         compare(
             "SQLite, ten reports",
@@ -83,6 +88,9 @@ def main() -> None:
             n_repeats=args.repeats,
             per=args.trials,
             target="(target: wall <= 1.0)",
+            record=record,
+            key="run-on-sqlite",
+            question="run on SQLite, ten reports a trial and nothing else",
         )
         compare(
             "journal, ten reports",
@@ -90,7 +98,11 @@ def main() -> None:
             lambda: rival(JournalStorage(JournalFileBackend(str(path("log")))), 0, 10),
             n_repeats=args.repeats,
             per=args.trials,
+            record=record,
+            key="run-on-journal",
+            question="run on a journal file, ten reports a trial and nothing else",
         )
+    record.finish()
 
 
 if __name__ == "__main__":

@@ -48,7 +48,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from _compare import measure
+from _compare import Record, SideCrashed, add_json, measure, version_in
+from _table import Row, version_of
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.data import DataLoader, Dataset
@@ -465,7 +466,9 @@ def ask_child(
         command, env={**os.environ, **threads}, cwd=folder, capture_output=True, text=True
     )
     if done.returncode:
-        raise SystemExit(f"{name}, {model}, {task} failed:\n{done.stderr[-3000:]}")
+        print(done.stderr[-3000:], file=sys.stderr)
+        lines = done.stderr.strip().splitlines()
+        raise SideCrashed(f"{name}, {model}, {task}: {lines[-1] if lines else done.returncode}")
     return json.loads((folder / "answer.json").read_text())
 
 
@@ -488,6 +491,33 @@ def print_times(model: str, runs: Mapping[str, list[Any]]) -> None:
                 spread([total(rival, clock) / total(ours, clock) for rival, ours in pairs], 1)
             )
         print(f"  {name} / hpolab: wall {ratios[0]}   cpu {ratios[1]}   (target: >= 3)")
+
+
+def question_of(model: str, data: str) -> str:
+    name = {"bpr": "matrix factorization, BPR", "deepfm": "DeepFM"}[model]
+    return f"{name}: an epoch with its full ranking on {data}"
+
+
+def rows_of(model: str, data: str, runs: Mapping[str, list[Any]], recbole: str | None) -> list[Row]:
+    """Return a row for each rival."""
+    rivals = {"loop": ("a DataLoader loop", f"(torch {version_of('torch')})")}
+    if recbole:
+        rivals["recbole"] = ("RecBole", version_in(recbole, "recbole"))
+    return [
+        Row.of_pairs(
+            model if name == "loop" else f"{model}-recbole",
+            question_of(model, data),
+            [
+                (total(ours, "cpu"), total(rival, "cpu"))
+                for ours, rival in zip(runs["hpolab"], runs[name], strict=True)
+            ],
+            peer=rivals[name][0],
+            peer_version=rivals[name][1],
+            unit="CPU s",
+        )
+        for name in runs
+        if name != "hpolab"
+    ]
 
 
 def total(rows: list[Any], clock: str) -> float:
@@ -531,6 +561,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--patience", type=int, default=10)
     for option in ("", "-model", "-task", "-folder"):
         parser.add_argument(f"--child{option}", help=argparse.SUPPRESS)
+    add_json(parser)
     parser.add_argument("--child-seed", type=int, help=argparse.SUPPRESS)
     return parser.parse_args()
 
@@ -541,6 +572,7 @@ def main() -> None:
         run_child(arguments)
         return
     names = ["hpolab", "loop", *(["recbole"] if arguments.recbole else [])]
+    record = Record(arguments.json)
     title, splits = load()
     facts = splits.facts
     print(f"{title}: {facts['n_users']} users, {facts['n_items']} items, {facts['n_train']} rows")
@@ -548,16 +580,35 @@ def main() -> None:
         folder = Path(temporary)
         write_tables(splits, folder / "data")
         for model in arguments.models:
-            for task, n, show in (
-                ("time", arguments.repeats, print_times),
-                ("best", arguments.seeds, print_quality),
-            ):
-                runs: dict[str, list[Any]] = {name: [] for name in names}
-                for seed in range(n):
-                    for name in names:
-                        runs[name].append(ask_child(arguments, folder, name, model, task, seed))
-                if n:
-                    show(model, runs)
+            about = question_of(model, title)
+            if not arguments.recbole:
+                record.add_missing(f"{model}-recbole", about, "RecBole", "recbole")
+            with record.survived(model, about, " or ".join(names[1:])):
+                compare_on(model, title, names, arguments, folder, record)
+    record.finish()
+
+
+def compare_on(
+    model: str,
+    data: str,
+    names: list[str],
+    arguments: argparse.Namespace,
+    folder: Path,
+    record: Record,
+) -> None:
+    """Measure one model's times and quality, in turn."""
+    for task, n, show in (
+        ("time", arguments.repeats, print_times),
+        ("best", arguments.seeds, print_quality),
+    ):
+        runs: dict[str, list[Any]] = {name: [] for name in names}
+        for seed in range(n):
+            for name in names:
+                runs[name].append(ask_child(arguments, folder, name, model, task, seed))
+        if n:
+            show(model, runs)
+        if n and task == "time":
+            record.add(*rows_of(model, data, runs, arguments.recbole))
 
 
 if __name__ == "__main__":

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from _compare import compare
+from _compare import Record, add_json, compare
 from implicit.cpu.als import AlternatingLeastSquares
 from threadpoolctl import threadpool_limits
 
@@ -40,9 +40,11 @@ def load() -> tuple[str, Interactions]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--epochs", type=int, default=15)
+    add_json(parser)
     parser.add_argument("--factors", type=int, default=64)
     parser.add_argument("--repeats", type=int, default=15)
     arguments = parser.parse_args()
+    record = Record(arguments.json)
     name, train = load()
     matrix = train.matrix()
     params = {"factors": arguments.factors, "regularization": 0.1, "alpha": 5.0}
@@ -65,7 +67,15 @@ def main() -> None:
         rival,
         n_repeats=arguments.repeats,
         target="(target: <= 1.05)",
+        record=record,
+        key="als-fit",
+        question=f"ALS on {name}, {arguments.epochs} epochs",
+        peer="implicit",
+        package="implicit",
+        clock="cpu",
+        unit="a fit",
     )
+    record.finish()
 
 
 if __name__ == "__main__":

@@ -43,6 +43,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from _compare import Record, add_json
+from _table import Row, version_of
 
 # RecTools' Python has neither torch nor hpolab: they are imported where they are used.
 if TYPE_CHECKING:
@@ -53,6 +55,20 @@ if TYPE_CHECKING:
 TRAINERS = ("als", "ease", "mf", "deepfm", "two_tower", "lightgcn")
 TOP = 10
 STEPS = ("start", "epoch", "evaluate", "recommend")
+NAMES = {"implicit": "implicit", "rectools": "RecTools", "loop": "a DataLoader loop"}
+TITLES = {
+    "als": "ALS",
+    "ease": "EASE",
+    "mf": "matrix factorization",
+    "deepfm": "DeepFM",
+    "two_tower": "two-tower",
+    "lightgcn": "LightGCN",
+}
+QUESTIONS = {
+    "epoch": "an epoch",
+    "evaluate": "an evaluation among all items",
+    "recommend": "the best ten items of {n:,} users",
+}
 
 
 def main() -> None:
@@ -70,6 +86,7 @@ def main() -> None:
     parser.add_argument("--peer-batches", type=int, default=20)
     parser.add_argument("--peer-users", type=int, default=100)
     parser.add_argument("--quick", action="store_true", help="small data, to see that it runs")
+    add_json(parser)
     parser.add_argument("--child", nargs=2, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.child:
@@ -83,8 +100,15 @@ def main() -> None:
         sizes = (arguments.rows, arguments.users, arguments.items, arguments.clusters)
         np.savez(path, **make_data(*sizes))
         print(f"{arguments.rows:,} rows, {arguments.users:,} users, {arguments.items:,} items")
+        record = Record(arguments.json)
         for trainer in arguments.trainers:
-            report(trainer, path, arguments)
+            peer = peer_of(trainer, arguments.rectools)
+            about = (trainer, f"{trainer}: epoch, evaluation, recommendations")
+            if peer is None:
+                record.add_missing(*about, "RecTools", "rectools")
+            with record.survived(*about, NAMES[peer[0]] if peer else "RecTools"):
+                report(trainer, path, arguments, record)
+    record.finish()
 
 
 def make_data(
@@ -124,7 +148,7 @@ def make_data(
     }
 
 
-def report(trainer: str, path: Path, arguments: argparse.Namespace) -> None:
+def report(trainer: str, path: Path, arguments: argparse.Namespace, record: Record) -> None:
     peer = None if arguments.no_peers else peer_of(trainer, arguments.rectools)
     contenders = {"hpolab": sys.executable} | ({} if peer is None else {peer[0]: peer[1]})
     found: dict[str, list[dict[str, float]]] = {name: [] for name in contenders}
@@ -146,6 +170,31 @@ def report(trainer: str, path: Path, arguments: argparse.Namespace) -> None:
             for step in STEPS[1:]
         ]
         print(f"{trainer:10} ratio     {'  '.join(ratios)}", flush=True)
+        record.add(*rows_of(trainer, peer[0], arguments, found))
+
+
+def rows_of(
+    trainer: str,
+    peer: str,
+    arguments: argparse.Namespace,
+    found: dict[str, list[dict[str, float]]],
+) -> list[Row]:
+    """Return the rows of one trainer."""
+    package = {"loop": "torch", "rectools": ""}.get(peer, peer)
+    version = found[peer][0].get("version") or version_of(package)
+    return [
+        Row.of_pairs(
+            f"{trainer}-{step}",
+            f"{TITLES[trainer]}: {question.format(n=arguments.recommend_users)}",
+            [(a[step], b[step]) for a, b in zip(*found.values(), strict=True)],
+            peer=NAMES[peer],
+            peer_version=f"(torch {version})" if peer == "loop" else version,
+            unit="CPU s",
+            note=f"Made-up data: {arguments.rows:,} interactions of {arguments.users:,} users "
+            f"with {arguments.items:,} items",
+        )
+        for step, question in QUESTIONS.items()
+    ]
 
 
 def peer_of(trainer: str, rectools: str | None) -> tuple[str, str] | None:
@@ -164,7 +213,7 @@ def spread(values: list[float], form: str = ".2f") -> str:
 
 def in_a_process(
     python: str, name: str, trainer: str, path: Path, arguments: argparse.Namespace
-) -> dict[str, float]:
+) -> dict[str, Any]:
     threads = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
     environment = os.environ | dict.fromkeys(threads, "1")
     settings = [f"--recommend-users={arguments.recommend_users}"]
@@ -172,11 +221,11 @@ def in_a_process(
     settings += [f"--eval-users={arguments.eval_users}"] if arguments.eval_users else []
     command = [python, __file__, "--child", f"{name}/{trainer}", str(path), *settings]
     done = subprocess.run(command, env=environment, stdout=subprocess.PIPE, check=True)
-    result: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
+    result: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
     return result
 
 
-def run_child(contender: str, path: str, arguments: argparse.Namespace) -> dict[str, float]:
+def run_child(contender: str, path: str, arguments: argparse.Namespace) -> dict[str, Any]:
     """Return the CPU seconds of each step, and megabytes."""
     name, trainer = contender.split("/")
     with np.load(path) as arrays:
@@ -190,7 +239,7 @@ def run_child(contender: str, path: str, arguments: argparse.Namespace) -> dict[
         part = getattr(made, step)()
         found[step] = (time.process_time() - started) / (part or 1.0)
         found[f"{step}_memory"] = megabytes() - before
-    return found | {"memory": megabytes()}
+    return found | {"memory": megabytes(), "version": version_of(name)}
 
 
 def megabytes() -> float:

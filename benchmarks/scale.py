@@ -43,9 +43,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import optuna
+from _compare import Record, add_json
 from _hosts import Cell, Outcome, Place, fill, hosts_of, stored_trials
 from _servers import grpc_server, new_database, postgres_server, redis_server
 from _simulated import N_REPORTS
+from _table import Figure, Row, version_of
 
 from hpolab import Reporter, load_digits, make_study, run
 
@@ -266,6 +268,42 @@ def _row(title: str, cells: Sequence[str]) -> str:
     return f"{title:32}" + "".join(f"{cell:>15}" for cell in cells)
 
 
+def rows_of(kind: str, n_stored: int, by_system: dict[str, Found]) -> Iterator[Row]:
+    """Yield the rows of one storage; there is none without both systems."""
+    if not {"hpolab", "Optuna"} <= set(by_system):
+        return
+    ours, theirs = by_system["hpolab"], by_system["Optuna"]
+    where = f"{kind}, {n_stored:,} stored trials"
+    measured = [
+        (f"rate-{n}", f"{where}: trials a second of {n} processes, back to back", "higher", a, b)
+        for n, a in ours.by_processes.items()
+        if (b := theirs.by_processes.get(n)) is not None
+    ]
+    measured += [
+        (
+            f"lost-{n}",
+            f"{where}: lost to the storage with {n} workers, ms a trial",
+            "lower",
+            1000 * a[0],
+            1000 * b[0],
+        )
+        for n, a in ours.by_workers.items()
+        if (b := theirs.by_workers.get(n)) is not None and math.isfinite(a[0] + b[0])
+    ]
+    for key, question, better, a, b in measured:
+        yield Row(
+            f"{kind.lower()}-{key}",
+            question,
+            "Optuna",
+            version_of("optuna"),
+            ours=Figure.of([a]),
+            theirs=Figure.of([b]),
+            ratio=Figure.of([a / b]) if b else None,
+            n_repeats=1,
+            better=better,
+        )
+
+
 def verdict(found: dict[tuple[str, int], dict[str, Found]], options: argparse.Namespace) -> str:
     """Return the table that says where each storage stops being enough."""
     lines = [
@@ -296,6 +334,7 @@ def parsed(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--trial-seconds", type=float, default=60.0, help="mean of a training")
     parser.add_argument("--seconds", type=float, default=6.0, help="of each measurement")
     parser.add_argument("--quick", action="store_true", help="small: does it run?")
+    add_json(parser)
     options = parser.parse_args(arguments)
     if options.quick:
         options.stored, options.workers, options.processes = [100], [1, 8], [1, 2]
@@ -308,7 +347,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = parsed(arguments)
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     warnings.simplefilter("ignore")
-    began = time.monotonic()
+    began, record = time.monotonic(), Record(options.json)
     trainings = _in_process(measured_trainings, 4 if options.quick else 16)
     found: dict[tuple[str, int], dict[str, Found]] = {}
     with tempfile.TemporaryDirectory(prefix="hpolab-scale-") as name:
@@ -321,6 +360,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
                     of: benchmark.measure(kind, of, n_stored) for of in options.systems
                 }
                 print(table(kind, n_stored, found[kind, n_stored], options), flush=True)
+                record.add(*rows_of(kind, n_stored, found[kind, n_stored]))
     print(verdict(found, options))
     print(f"\n{(time.monotonic() - began) / 60:.0f} minutes")
 

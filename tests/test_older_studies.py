@@ -35,6 +35,7 @@ from sklearn.svm import SVC
 from typer.testing import CliRunner
 
 from hpolab import (
+    LIGHTGBM_ORDER,
     FunctionObjective,
     InvalidArgument,
     LightGBMModel,
@@ -806,6 +807,16 @@ def test_study_of_each_sampler_and_pruner_goes_on(shared_storage, name):
     assert len(study.trials) == 2
     quietly(study, point_objective(), n_trials=4)
     assert_as_uninterrupted(study)
+
+
+def test_lightgbm_study_keeps_the_order_of_its_version(shared_storage):
+    older = load_study("sampler-lightgbm", storage=shared_storage).sampler.fresh(0)
+    newer = make_study("newer", storage=shared_storage, sampler="lightgbm").sampler.fresh(0)
+    assert "order=(('feature_fraction', 'num_leaves'), 'feature_fraction'," in repr(older)
+    assert f"order={LIGHTGBM_ORDER}, lower_first=True" in repr(newer)
+    # And its own at each resume.
+    again = load_study("newer", storage=shared_storage).sampler.fresh(0)
+    assert f"order={LIGHTGBM_ORDER}, lower_first=True" in repr(again)
 
 
 @draws_alike

@@ -113,6 +113,9 @@ class Objective(Displayed):
     default_pruner: str = "median"
     """The pruner, likewise."""
 
+    n_threads: int = 1
+    """Threads that a trial asks for by itself, whatever its worker's share of the cores is."""
+
     scored_unit: str = "row"
     """What `row_scores` scores one by one, in the singular: a row, a user, a group of rows."""
 

@@ -27,6 +27,7 @@ from hpolab.errors import (
 from hpolab.identity import is_ours
 from hpolab.keywords import checks_keywords
 from hpolab.objectives.base import Objective
+from hpolab.running.capacity import suitable_n_workers
 from hpolab.running.described import name_of
 from hpolab.running.enqueued import settle_enqueued
 from hpolab.running.executors.base import Executor
@@ -84,7 +85,7 @@ class RunOptions(Tolerance, total=False):
     `compare`, `sweep` and `confirm` take the same keywords and pass them on.
     """
 
-    n_workers: int | None
+    n_workers: int | str | None
     executor: Executor | None
     reproducible: bool
     fuse: int | str | None
@@ -100,7 +101,7 @@ def run(
     objective: ObjectiveFunction,
     *,
     n_trials: int | None = None,
-    n_workers: int | None = None,
+    n_workers: int | str | None = None,
     executor: Executor | None = None,
     reproducible: bool = False,
     fuse: int | str | None = None,
@@ -144,7 +145,10 @@ def run(
         n_trials: Total number of trials, failed ones included. None runs trials until
             ``timeout_seconds`` is up; with `sampler="manual"`, None runs those that are enqueued.
         n_workers: Number of processes that run trials, each with its share of the cores; one that
-            dies is replaced. With None or 1, trials run in this process.
+            dies is replaced. "auto" takes what this machine has room for: a process for each core,
+            fewer where the objective asks for several threads, memory is short or few trials are
+            left, and one for a study in memory or a training on a GPU. With None or 1, trials run
+            in this process.
         executor: Where trials run if not in processes of this machine, such as
             ``RayExecutor(n_workers=8)``, which takes the place of ``n_workers``.
         reproducible: Whether the result must depend on ``n_workers`` and the study's seed, but
@@ -206,6 +210,8 @@ def run(
         raise InvalidType(f"`study` must be an optuna.Study, got {type(study).__name__}.")
     with _told_of_deletion(study):
         n_trials = _check_arguments(study, objective, n_trials, timeout_seconds)
+        if n_workers == "auto":
+            n_workers = _auto_n_workers(study, objective, n_trials, executor, reproducible)
         executor = _chosen(n_workers, executor)
         executor.check(study)
         plan = Plan(
@@ -296,8 +302,32 @@ def _spend(
     return interrupts
 
 
-def _chosen(n_workers: int | None, executor: Executor | None) -> Executor:
+def _auto_n_workers(
+    study: Study,
+    objective: ObjectiveFunction,
+    n_trials: int | None,
+    executor: Executor | None,
+    reproducible: bool,
+) -> int:
+    """Return the number of workers that "auto" stands for on this machine."""
+    if executor is not None:
+        raise InvalidArgument(
+            "`n_workers` must be None where `executor` is given, got 'auto': "
+            f"`{type(executor).__name__}(n_workers=…)` says how many."
+        )
+    if reproducible:
+        raise InvalidArgument(
+            "`n_workers` must be a number under `reproducible`, whose result depends on it, got "
+            "'auto', which another machine may take for another number."
+        )
+    n_left = sys.maxsize if n_trials is None else n_trials - history_of(study).tally.finished
+    return suitable_n_workers(study, objective, n_left)
+
+
+def _chosen(n_workers: int | str | None, executor: Executor | None) -> Executor:
     """Return where the trials of a run are trained."""
+    if isinstance(n_workers, str):
+        raise InvalidArgument(f"`n_workers` must be a number or 'auto', got {n_workers!r}.")
     if n_workers is not None:
         check_count("n_workers", n_workers)
     if executor is None:

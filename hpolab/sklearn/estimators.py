@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from hpolab.cores import n_usable_cores
 from hpolab.errors import InvalidArgument, InvalidType, needs, one_of
 from hpolab.frames import collected, n_rows
 
@@ -31,6 +32,7 @@ __all__ = [
     "fit_epoch",
     "is_divergence",
     "is_pairwise",
+    "n_threads_of",
     "open_pair",
     "pair_of",
     "predictions_of",
@@ -38,6 +40,18 @@ __all__ = [
     "take_columns",
     "take_rows",
 ]
+
+
+def n_threads_of(estimator: Any) -> int:
+    """Return how many cores an estimator asks for by its ``n_jobs``, or by that of a step in it."""
+    asked = [
+        value
+        for name, value in estimator.get_params(deep=True).items()
+        if name.rpartition("__")[2] == "n_jobs" and isinstance(value, int)
+    ]
+    # As joblib reads it: -1 is all cores, -2 all but one.
+    counts = [each if each > 0 else n_usable_cores() + 1 + each for each in asked if each]
+    return max([1, *counts])
 
 
 def open_pair(name: str, data: Any) -> tuple[Any, Any]:

@@ -21,7 +21,14 @@ from hpolab.search_space.space import SearchSpace
 from hpolab.seeding import check_seed
 from hpolab.sklearn.by_row import is_by_group, row_scores
 from hpolab.sklearn.data import open_rows
-from hpolab.sklearn.estimators import find_scorer, is_pairwise, open_pair, pair_of, seeded
+from hpolab.sklearn.estimators import (
+    find_scorer,
+    is_pairwise,
+    n_threads_of,
+    open_pair,
+    pair_of,
+    seeded,
+)
 from hpolab.sklearn.fidelity import FIDELITIES, Epochs, Folds, RowParts, Trees, grown_argument
 from hpolab.sklearn.rehearsal import rehearse
 from hpolab.sklearn.scoring import can_score, check_parts
@@ -184,6 +191,7 @@ class SklearnObjective(Objective):
         metric = given_as("metric", metric, "scoring", settings)
         self._scorer = find_scorer(self._estimator, metric)
         classifier = is_classifier(estimator)
+        self.n_threads = n_threads_of(estimator)
         train = pair_of(train, y)
         rows = open_rows(train, sample_weight=sample_weight, groups=groups, classifier=classifier)
         folds = folds_of(folds, settings)

@@ -105,7 +105,9 @@ def compare_facts(study: Study, facts: Facts) -> None:
     # A study with known facts was begun with all that was declared; of an older one without facts
     # nobody knows.
     if FACTS_KEY in attrs or _KNOWN_KEY in attrs:
-        declared = attrs.get(FACTS_KEY, {})
+        declared = dict(attrs.get(FACTS_KEY, {}))
+        if declared.get("memory_format") == "auto":  # the default since, of which no fact is stored
+            del declared["memory_format"]
         differences += _differences(declared, _plain(facts.declared), shared_only=False)
     if differences:
         raise RecipeMismatch(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
 
 import optuna
@@ -25,7 +26,14 @@ if TYPE_CHECKING:
 
     from hpolab.search_space.space import SearchSpace
 
-__all__ = ["SAMPLERS", "ManualSampler", "SamplerFactory", "TrialSeededSampler", "make_sampler"]
+__all__ = [
+    "EARLIER_SAMPLERS",
+    "SAMPLERS",
+    "ManualSampler",
+    "SamplerFactory",
+    "TrialSeededSampler",
+    "make_sampler",
+]
 
 # They import their packages (package, extra) only after some trials, each of which would then fail.
 _EXTRAS = {
@@ -262,7 +270,7 @@ class _QMCSampler(_optuna.NumberedQMCSampler):
 
 
 def _stepwise_for_lightgbm(*, seed: int) -> BaseSampler:
-    return StepwiseSampler(order=LIGHTGBM_ORDER, seed=seed)
+    return StepwiseSampler(order=LIGHTGBM_ORDER, lower_first=True, seed=seed)
 
 
 SAMPLERS: Mapping[str, SamplerFactory] = {
@@ -276,6 +284,23 @@ SAMPLERS: Mapping[str, SamplerFactory] = {
     "lightgbm": _stepwise_for_lightgbm,
 }
 """The samplers that `TrialSeededSampler` wraps, by name."""
+
+EARLIER_SAMPLERS: Mapping[str, SamplerFactory] = {
+    "lightgbm": partial(
+        StepwiseSampler,
+        order=(
+            ("feature_fraction", "num_leaves"),
+            "feature_fraction",
+            "learning_rate",
+            "num_leaves",
+            "lambda_l2",
+            "min_data_in_leaf",
+            "bagging_fraction",
+            "lambda_l1",
+        ),
+    )
+}
+"""What a name stood for in hpolab 0.1.0: a study made with it goes on with it."""
 
 
 @checks_keywords()

@@ -34,7 +34,7 @@ from hpolab.studies.recipe import (
     read_recipe,
     write_recipe,
 )
-from hpolab.studies.sampler import make_sampler
+from hpolab.studies.sampler import EARLIER_SAMPLERS, make_sampler
 from hpolab.studies.trials import as_direction, is_begun
 from hpolab.studies.versions import current_versions
 
@@ -171,7 +171,7 @@ def make_study(
     asked_sampler = _default_sampler(objective) if sampler is None else sampler
     asked_pruner = _default_pruner(objective, directions) if pruner is None else pruner
     made_sampler = make_sampler(
-        asked_sampler,
+        _as_made(asked_sampler, stored),
         seed=(seed or 0) if sampler_seed is None else sampler_seed,
         search_space=search_space,
     )
@@ -362,6 +362,16 @@ def _check_objective(objective: Any) -> None:
 
 def _default_sampler(objective: StudiedObjective | None) -> str:
     return "tpe" if objective is None else objective.default_sampler
+
+
+def _as_made(
+    asked: str | BaseSampler | SamplerFactory, stored: Recipe | None
+) -> str | BaseSampler | SamplerFactory:
+    """Return what a sampler's name stood for when the study was made."""
+    if not isinstance(asked, str) or stored is None or asked not in EARLIER_SAMPLERS:
+        return asked
+    earlier = EARLIER_SAMPLERS[asked]
+    return earlier if describe_part(earlier(seed=0), asked).same_as(stored.sampler) else asked
 
 
 def _default_pruner(objective: StudiedObjective | None, directions: Sequence[str]) -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from contextlib import contextmanager
-from dataclasses import replace
 from functools import partial
 from itertools import islice
 from typing import TYPE_CHECKING, Any
@@ -29,11 +28,13 @@ from hpolab.torch.checks import (
     check_takes_weights,
     check_targets,
 )
+from hpolab.torch.convolutions import to_channels_last
 from hpolab.torch.data import open_split, open_splits
 from hpolab.torch.facts import data_facts, noted_data
+from hpolab.torch.freed_memory import keep_freed_memory
 from hpolab.torch.freshness import ModelsSeen
 from hpolab.torch.horizon import check_schedule
-from hpolab.torch.layout import suits_channels_last, to_channels_last
+from hpolab.torch.layout import suits_channels_last
 from hpolab.torch.losses import find_loss, name_of
 from hpolab.torch.metrics import CURVES, find_metrics, own_functions, read_metrics
 from hpolab.torch.names import names_of_others, names_of_training, of_others, unread_names
@@ -70,8 +71,6 @@ if TYPE_CHECKING:
 __all__ = ["TorchObjective"]
 
 _logger = get_logger(__name__)
-
-_EVAL_BATCH_SIZE = 256
 
 # Batches of a loader that are looked at for other lengths, as of padded sequences.
 _N_BATCHES = 4
@@ -127,8 +126,8 @@ class TorchObjective(Objective):
             `train` makes its own batches. A single row left over joins the last batch.
         device: Where models and data live, e.g. "cpu", "cuda", "cuda:1".
         **settings: ``patience`` and the others of `ReporterSettings`, counted in epochs;
-            ``eval_batch_size``, rows evaluated at once, 256 by default (on a CPU, 1,024 images of
-            the MNIST protocol fall out of its cache: they take 1.4 times what 256 at once take);
+            ``eval_batch_size``, rows evaluated at once, None by default: 64 of a model with 2-D
+            convolutions on a CPU, what fits its cache, and 256 of others;
             ``unpack``, for batches of another form: the key of the targets where batches are
             dicts, as in ``unpack="labels"``, or a function batch -> (inputs, targets) or (inputs,
             targets, weights). The model gets the rest of such a dict as one argument; a Hugging
@@ -147,10 +146,11 @@ class TorchObjective(Objective):
       still sees single batches.
     - ``precision``: "fp32" by default, or "bf16": the model runs under ``torch.autocast`` in
       bfloat16; its outputs reach loss and metrics in float32. Refused if the device cannot.
-    - ``memory_format``: "contiguous" by default, "channels_last" for the weights of 2-D
-      convolutions, or "auto": channels-last if the default model has such convolutions, gives the
-      same outputs and gradients up to rounding, and the device is one where that is quicker: a
-      CPU, or another device in "bf16". No clock is asked, so every process decides alike.
+    - ``memory_format``: how the weights of 2-D convolutions are laid out: "channels_last",
+      "contiguous", or "auto", the default: channels-last if the default model has such
+      convolutions, gives the same outputs and gradients up to rounding, and the device is one where
+      that is quicker: a CPU, or another device in "bf16". No clock is asked, so every process
+      decides alike. In a stack of several trials weights are contiguous.
     - ``decay_biases`` (*) and ``layer_decay`` (*): as in `build_optimizer`; True and 1 by default.
     - ``optimizer``: a function (params, model) -> ``torch.optim.Optimizer``, in place of the one
       that the params name; `search_space` then needs no `optimizer`. All its state must be in its
@@ -208,8 +208,9 @@ class TorchObjective(Objective):
             raise InvalidType(f"`build_model` must be callable, got {type(build_model).__name__}.")
         check_count("max_epochs", max_epochs)
         check_count("batch_size", batch_size)
-        eval_batch_size = settings.get("eval_batch_size", _EVAL_BATCH_SIZE)
-        check_count("eval_batch_size", eval_batch_size)
+        eval_batch_size = settings.get("eval_batch_size")
+        if eval_batch_size is not None:
+            check_count("eval_batch_size", eval_batch_size)
         self._options = TrainingOptions.of(settings)
         self._channels_last: tuple[SearchSpace, bool] | None = None
         self._unpack = settings.get("unpack")
@@ -288,9 +289,11 @@ class TorchObjective(Objective):
 
     def start(self, params: Mapping[str, Any], seed: int) -> TorchTraining:
         """Return a training before its first epoch; call it inside `TorchTask.seeded`."""
-        options = self._options_of(params)
+        if self.task.device.type == "cpu":
+            keep_freed_memory()
+        options = self._options.of_trial(params)
         model = self._new_model(params)
-        if options.memory_format == "channels_last":
+        if self._is_channels_last():
             to_channels_last(model)
         optimizer, schedule = self._new_optimizer(params, model, options)
         order = torch.Generator().manual_seed(order_seed(seed))
@@ -565,15 +568,14 @@ class TorchObjective(Objective):
         )
         return optimizer, schedule
 
-    def _options_of(self, params: Mapping[str, Any]) -> TrainingOptions:
-        options = self._options.of_trial(params)
-        if options.memory_format != "auto":
-            return options
+    def _is_channels_last(self) -> bool:
+        """Tell whether models are trained with channels-last weights."""
+        if self._options.memory_format != "auto":
+            return self._options.memory_format == "channels_last"
         # Found out once a search space: `with_search_space` makes other objectives of this one.
         if self._channels_last is None or self._channels_last[0] is not self.search_space:
             self._channels_last = (self.search_space, self._suits_channels_last())
-        is_suited = self._channels_last[1]
-        return replace(options, memory_format="channels_last" if is_suited else "contiguous")
+        return self._channels_last[1]
 
     def _suits_channels_last(self) -> bool:
         with self.task.seeded(0):

@@ -91,7 +91,7 @@ class TrainedEpoch:
 class TorchOptions(ReporterOptions, total=False):
     """What else `TorchObjective` takes by name."""
 
-    eval_batch_size: int
+    eval_batch_size: int | None
     accumulation_steps: int
     decay_biases: bool
     layer_decay: float
@@ -118,7 +118,7 @@ class TrainingOptions:
     decay_biases: bool = True
     layer_decay: float = 1.0
     max_grad_norm: float | None = None
-    memory_format: str = "contiguous"
+    memory_format: str = "auto"
     on_epoch: Callable[[TrainedEpoch], None] | None = None
     optimizer: OptimizerFunction | None = None
     precision: str = "fp32"
@@ -161,6 +161,8 @@ class TrainingOptions:
             for field in fields(self)
             if field.name != "on_epoch" and getattr(self, field.name) != field.default
         }
+        if self.memory_format == "contiguous":  # as "auto" but for rounding, which it has checked
+            del found["memory_format"]
         return {key: name_of(each) if callable(each) else each for key, each in found.items()}
 
     def of_trial(self, params: Mapping[str, Any]) -> TrainingOptions:

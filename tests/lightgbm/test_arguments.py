@@ -39,13 +39,19 @@ def test_what_is_given_wins_over_what_trials_have_in_common():
 
 
 def test_rounds_go_with_the_rows():
-    assert [usual_rounds(n) for n in (10, 8_000, 20_000, 80_000, 10**7)] == [
+    assert [usual_rounds(n, 5) for n in (10, 8_000, 20_000, 80_000, 10**7)] == [
         5_000,
         5_000,
         2_000,
         500,
         500,
     ]
+
+
+def test_few_rows_of_many_columns_get_fewer_rounds_and_never_less_than_a_thousand():
+    assert [usual_rounds(2_400, n) for n in (1, 20, 100, 1_000)] == [5_000, 5_000, 1_153, 1_000]
+    # Where the rows alone give fewer, the columns change nothing.
+    assert usual_rounds(100_000, 1_000) == 500
 
 
 @pytest.mark.parametrize("name", ["checkpoints", "checkpoint_every", "checkpoint_seconds"])

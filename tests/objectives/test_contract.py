@@ -246,7 +246,7 @@ class TestTorchOfOptions(TestTorch):
         return super().objective(**named | options)
 
     def others(self) -> list[Objective]:
-        changed = {"decay_biases": True, "memory_format": "contiguous", "precision": "fp32"}
+        changed = {"decay_biases": True, "memory_format": "channels_last", "precision": "fp32"}
         return [self.objective(**{name: value}) for name, value in changed.items()]
 
 

@@ -117,6 +117,22 @@ def test_bisection_fills_the_widest_gap_and_first_of_all_beside_the_best():
     assert study.best_value < 0.05
 
 
+@pytest.mark.parametrize(
+    ("start", "lower_first", "low", "high"),
+    [
+        (0.45, False, 0.45, 1.0),  # the gap above is wider
+        (0.45, True, 0.0, 0.45),  # about as wide
+        (0.3, True, 0.3, 1.0),  # far wider
+    ],
+)
+@pytest.mark.parametrize("seed", range(3))
+def test_of_gaps_about_as_wide_the_lower_one_is_filled_first(start, lower_first, low, high, seed):
+    sampler = StepwiseSampler(order=["x"], lower_first=lower_first, seed=seed)
+    study = study_of(sampler, x=start)
+    study.optimize(lambda trial: trial.suggest_float("x", 0, 1), n_trials=2)
+    assert low < study.trials[1].params["x"] < high
+
+
 @pytest.mark.parametrize("bounds", [(1, 2), (1, 1)])
 def test_range_with_no_new_value_left_does_not_stop_the_study(bounds):
     def objective(trial: optuna.Trial) -> float:
@@ -268,6 +284,7 @@ def test_several_objective_values_are_refused():
         ({"stages": [(("x", "y"), 3, "grid")]}, InvalidArgument, "must move one parameter"),
         ({"stages": [(["x"], 3)]}, InvalidType, "a stage must move a name"),
         ({"stages": ["x"]}, InvalidType, "a stage must be"),
+        ({"lower_first": 1}, InvalidType, "`lower_first` must be a bool, got int"),
         ({"order": [1]}, InvalidType, "a stage must move a name"),
         ({"order": "xy"}, InvalidType, "`order` must be a list"),
     ],

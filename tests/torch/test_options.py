@@ -347,7 +347,39 @@ def test_channels_last_is_another_layout_of_the_same_training(regression):
     assert [is_channels_last(model) for model in models] == [False, True]
     one, other = (model.state_dict() for model in models)
     torch.testing.assert_close(dict(one), dict(other), rtol=1e-3, atol=1e-5)
-    assert not is_channels_last(trained(make_images(regression)))
+
+
+def test_convolutions_are_channels_last_by_default(regression):
+    assert is_channels_last(trained(make_images(regression)))
+
+
+@pytest.mark.parametrize("stored", [{}, {"memory_format": "auto"}], ids=["none", "auto"])
+def test_study_of_an_earlier_version_resumes_under_the_default(regression, random_study, stored):
+    objective = make_images(regression, memory_format="contiguous")
+    objective.facts = {**objective.facts, **stored}
+    study = random_study(direction="minimize")
+    run(study, objective, n_trials=1, show_progress_bar=False)
+    run(study, make_images(regression), n_trials=2, show_progress_bar=False)
+    assert len(study.trials) == 2
+
+
+def test_trials_with_convolutions_are_stacked_under_the_default(regression, caplog):
+    objective = make_images(regression)
+    studies = []
+    for fuse in (None, 2):
+        study = make_study("s", objective=objective, storage="memory://", sampler="random", seed=0)
+        run(study, objective, n_trials=4, fuse=fuse, show_progress_bar=False)
+        studies.append([trial.value or math.nan for trial in study.trials])
+    assert not [line for line in caplog.messages if "trains alone" in line]
+    assert studies[0] == pytest.approx(studies[1], rel=1e-3, nan_ok=True)
+    assert not all(map(math.isnan, studies[0]))
+
+
+def test_rows_evaluated_at_once_follow_the_model(regression):
+    small, large = make_images(regression), regression(mlp)
+    assert small.task.rows_at_once(convolutions({})) == 64
+    assert large.task.rows_at_once(mlp({})) == 256
+    assert make_images(regression, eval_batch_size=7).task.rows_at_once(convolutions({})) == 7
 
 
 @pytest.mark.parametrize(
@@ -706,7 +738,7 @@ CHANGED = {
     "decay_biases": False,
     "layer_decay": 0.9,
     "max_grad_norm": 1.0,
-    "memory_format": "auto",
+    "memory_format": "channels_last",
     "precision": "bf16",
     "schedule": lambda params, optimizer: lr_scheduler.ConstantLR(optimizer),
 }
@@ -730,7 +762,7 @@ def test_values_of_another_option_are_not_mixed(regression, random_study, name):
 ALONE = {
     "accumulated": {"accumulation_steps": 2},
     "precision is 'bf16'": {"precision": "bf16"},
-    "channels-last": {"memory_format": "channels_last"},
+    "asks for channels-last weights": {"memory_format": "channels_last"},
     "optimizer is your own function": {"search_space": OWN, "optimizer": own_adamw},
     "schedule is your own function": {"schedule": CHANGED["schedule"]},
     "schedule follows the metric": {

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hpolab import _optuna
+from hpolab.cores import n_usable_cores
 from hpolab.errors import InvalidArgument, WorkersDied, check_count
 from hpolab.logs import get_logger
 from hpolab.running.carrying import CarriedError, LogReader, carry_error, carry_logs
@@ -196,7 +197,7 @@ class _Workers:
 
 def _start(payload: Path, n_workers: int) -> subprocess.Popen[bytes]:
     environment = dict(os.environ)
-    environment.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // n_workers)))
+    environment.setdefault("OMP_NUM_THREADS", str(max(1, n_usable_cores() // n_workers)))
     return subprocess.Popen(
         command_of(payload),
         # The worker reads this pipe to its end, which comes when this process is gone.

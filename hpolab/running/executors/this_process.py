@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from hpolab.running.capacity import CoresWatch, n_threads_here
 from hpolab.running.executors.base import Executor
 from hpolab.running.worker import work
 
@@ -45,4 +46,10 @@ class ThisProcess(Executor):
         after_trial: Callable[[], None],
     ) -> None:
         """See `Executor`."""
-        work(study, objective, plan, interrupts, after_trial)
+        cores = CoresWatch(n_threads_here(objective))
+
+        def after() -> None:
+            cores.look()
+            after_trial()
+
+        work(study, objective, plan, interrupts, after)
