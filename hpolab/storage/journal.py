@@ -378,11 +378,12 @@ class ForkSafeJournalStorage(JournalStorage):
         are written in one append
 
         - with any other write about the trial, before it;
-        - with the first report that comes more than a second after the last writing;
+        - with the first report that comes more than a second after the last writing, and by a
+          thread within two seconds if none comes;
         - by `flush_reports`, and before the object is pickled.
 
         Every read of trials through this object shows those that wait. A killed process loses the
-        reports that wait, at most a second's, and nothing else.
+        reports that wait, and nothing else.
 
         Args:
             trial_id: The storage's id of the trial, which is not its number.

@@ -136,11 +136,12 @@ class SQLiteStorage(RDBStorage):
 
         - before any other write about the trial, or with it, so that what is on the disk of a trial
           is always what was said of it first;
-        - with the first report that comes more than a second after the last writing;
+        - with the first report that comes more than a second after the last writing, and by a
+          thread within two seconds if none comes;
         - by `flush_reports`, and before the object is pickled.
 
         Every read of trials through this object shows those that wait. A killed process loses the
-        reports that wait, at most a second's, and nothing else. A checkpoint that is to go on after
+        reports that wait, and nothing else. A checkpoint that is to go on after
         them has to be preceded by `flush_reports`.
 
         Args:

@@ -6,6 +6,7 @@ import math
 import os
 import pickle
 import signal
+import time
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
@@ -161,6 +162,21 @@ def test_a_report_that_has_waited_long_enough_is_written_with_those_of_its_step(
     monkeypatch.setattr(hpolab.storage.waiting, "MAX_WAIT_SECONDS", 0.0)
     storage.report_together([Report(each._trial_id, 0, 0.5) for each in (trial, neighbor)])
     assert [reports(opened(), number) for number in (0, 1)] == [{0: 0.5}, {0: 0.5}]
+
+
+def test_a_report_that_no_other_follows_is_written_all_the_same(
+    opened: Callable[[], Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(hpolab.storage.waiting, "MAX_WAIT_SECONDS", 0.05)
+    storage = opened()
+    trial = optuna.create_study(study_name="a", storage=storage).ask()
+    for step in range(2):  # again after the thread has found nothing to do
+        storage.buffer_reports(trial._trial_id)
+        trial.report(0.5, step)
+        deadline = time.monotonic() + 20
+        while step not in reports(opened()):
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
 
 
 def test_a_trial_that_another_worker_finished_takes_no_report(
