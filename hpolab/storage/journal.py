@@ -6,6 +6,7 @@ here and the other way round.
 
 from __future__ import annotations
 
+import copy
 import json
 import os
 import sys
@@ -377,11 +378,12 @@ class ForkSafeJournalStorage(JournalStorage):
         are written in one append
 
         - with any other write about the trial, before it;
-        - with the first report that comes more than a second after the last writing;
+        - with the first report that comes more than a second after the last writing, and by a
+          thread within two seconds if none comes;
         - by `flush_reports`, and before the object is pickled.
 
         Every read of trials through this object shows those that wait. A killed process loses the
-        reports that wait, at most a second's, and nothing else.
+        reports that wait, and nothing else.
 
         Args:
             trial_id: The storage's id of the trial, which is not its number.
@@ -443,7 +445,13 @@ class ForkSafeJournalStorage(JournalStorage):
         return changed
 
     def get_trial(self, trial_id: int) -> FrozenTrial:
-        return self._waiting.shown_in(super().get_trial(trial_id))
+        trial = super().get_trial(trial_id)
+        if trial.state.is_finished():
+            return trial
+        # What the replay itself holds, in which an `optuna.Trial` would note a report that waits.
+        seen = copy.copy(trial)
+        seen.intermediate_values = {**trial.intermediate_values, **self._waiting.of(trial_id)}
+        return seen
 
     def get_all_trials(
         self,

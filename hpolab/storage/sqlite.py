@@ -29,7 +29,7 @@ from hpolab.storage.rows import RowMemo, glance_at, read_trial, read_trials
 from hpolab.storage.waiting import WaitingReports
 
 if TYPE_CHECKING:
-    from collections.abc import Hashable, Iterator, Mapping, Sequence
+    from collections.abc import Container, Hashable, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from optuna.trial import FrozenTrial, TrialState
@@ -92,7 +92,11 @@ class SQLiteStorage(RDBStorage):
                     # For the dialect and for messages alone: SQLAlchemy reads options behind a "?"
                     # and decodes a "%", by its version, so a path must not go through its URLs.
                     f"sqlite:///{quote_from_bytes(os.fsencode(self._path))}",
-                    engine_kwargs={"creator": partial(_connect, self._path)},
+                    engine_kwargs={
+                        "creator": partial(_connect, self._path),
+                        # The connection that was used last, which knows what it has written.
+                        "pool_use_lifo": True,
+                    },
                     # Tables of another version are to be refused before they are touched.
                     skip_table_creation=has_schema,
                 )
@@ -132,11 +136,12 @@ class SQLiteStorage(RDBStorage):
 
         - before any other write about the trial, or with it, so that what is on the disk of a trial
           is always what was said of it first;
-        - with the first report that comes more than a second after the last writing;
+        - with the first report that comes more than a second after the last writing, and by a
+          thread within two seconds if none comes;
         - by `flush_reports`, and before the object is pickled.
 
         Every read of trials through this object shows those that wait. A killed process loses the
-        reports that wait, at most a second's, and nothing else. A checkpoint that is to go on after
+        reports that wait, and nothing else. A checkpoint that is to go on after
         them has to be preceded by `flush_reports`.
 
         Args:
@@ -218,8 +223,16 @@ class SQLiteStorage(RDBStorage):
     def get_trial(self, trial_id: int) -> FrozenTrial:
         return self._waiting.shown_in(read_trial(self, trial_id, self._memo))
 
-    def _get_trials(self, *args: Any, **kwargs: Any) -> list[FrozenTrial]:
-        trials = read_trials(self, *args, **kwargs, memo=self._memo)
+    def _get_trials(
+        self,
+        study_id: int,
+        states: Container[TrialState] | None,
+        included_trial_ids: set[int],
+        trial_id_greater_than: int,
+    ) -> list[FrozenTrial]:
+        trials = read_trials(
+            self, study_id, states, included_trial_ids, trial_id_greater_than, self._memo
+        )
         return self._waiting.shown_in_all(trials)
 
     def glance(self, study_id: int) -> Glance:

@@ -8,6 +8,7 @@ import threading
 import time
 import weakref
 from bisect import bisect_left
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 
 __all__ = ["WaitingReports"]
 
-# How long a report waits at most, as long as others follow it.
+# How long a report waits at most if others follow it; twice as long if none does.
 MAX_WAIT_SECONDS = 1.0
 
 
@@ -55,6 +56,7 @@ class WaitingReports:
     def _forget(self) -> None:
         self.lock = threading.RLock()
         self._of: dict[int, _OfTrial] = {}
+        self._is_watched = False
 
     def begin(self, trial_id: int) -> None:
         """Let a trial's reports wait from now on."""
@@ -84,7 +86,24 @@ class WaitingReports:
             ids = {each.trial_id for each in kept}
             if any(now - self._of[trial_id].written_at > MAX_WAIT_SECONDS for trial_id in ids):
                 self.flush(raise_for=ids)
+            if kept and not self._is_watched:
+                self._is_watched = True
+                threading.Thread(
+                    target=_watch, args=(weakref.ref(self),), name="hpolab-reports", daemon=True
+                ).start()
             return others
+
+    def _write_late(self) -> bool:
+        """Write what has waited too long, as no report follows; return whether to look again."""
+        with self.lock:
+            late = time.monotonic() - MAX_WAIT_SECONDS
+            ids = [i for i, each in self._of.items() if each.reports and each.written_at <= late]
+            for trial_id in ids:
+                # The worker's own next write meets the same trouble, and says so.
+                with suppress(Exception):
+                    self.flush(trial_id)
+            self._is_watched = bool(self._of)
+            return self._is_watched
 
     def of(self, trial_id: int) -> dict[int, float]:
         """Return the reports of a trial that wait."""
@@ -139,6 +158,15 @@ class WaitingReports:
         shown = copy.copy(trial)
         shown.intermediate_values = {**trial.intermediate_values, **reports}
         return shown
+
+
+def _watch(waiting: weakref.ref[WaitingReports]) -> None:
+    while True:
+        time.sleep(MAX_WAIT_SECONDS)
+        found = waiting()
+        if found is None or not found._write_late():
+            return
+        del found  # so that the storage may go while this sleeps
 
 
 def _id_of(trial: FrozenTrial) -> int:

@@ -571,7 +571,8 @@ def test_killed_study_ends_as_the_uninterrupted_one(
             process.wait(timeout=10)
         trial = trials_of(storage_url, name)[number]
         assert trial.state == TrialState.RUNNING
-        assert list(trial.intermediate_values) == [0, 1]
+        # What was reported in the last seconds may have waited in the killed process.
+        assert list(trial.intermediate_values) in ([], [0, 1])
     # In a fresh interpreter, as after any crash.
     python.output_of(WORKER, storage_url, "12", "0", "-1", name, cold=True)
     assert outcome(storage_url, name) == whole

@@ -426,35 +426,6 @@ def test_threads_report_read_and_finish_at_once_and_lose_nothing(
     ] * 16
 
 
-DIE_WHILE_REPORTS_WAIT = """
-import os, signal, sys
-from pathlib import Path
-import optuna
-from hpolab.storage.sqlite import SQLiteStorage
-storage = SQLiteStorage(Path(sys.argv[1]))
-study = optuna.create_study(study_name="a", storage=storage)
-for _ in range(2):
-    trial = study.ask()
-    storage.buffer_reports(trial._trial_id)
-    for step in range(5):
-        trial.report(step, step)
-    if trial.number == 0:
-        study.tell(trial, 1.0)
-os.kill(os.getpid(), signal.SIGKILL)
-"""
-
-
-def test_a_killed_process_loses_only_the_reports_that_waited(tmp_path: Path, python: Any) -> None:
-    path = tmp_path / "study.db"
-    worker = python.run(DIE_WHILE_REPORTS_WAIT, str(path))
-    assert worker.returncode == -signal.SIGKILL
-    storage = SQLiteStorage(path)
-    told, running = optuna.load_study(study_name="a", storage=storage).trials
-    storage.engine.dispose()
-    assert told.intermediate_values == {step: step for step in range(5)}
-    assert (running.state, running.intermediate_values) == (TrialState.RUNNING, {})
-
-
 # A file that fails in the middle of a study.
 
 

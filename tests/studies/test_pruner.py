@@ -22,6 +22,7 @@ from hpolab import (
     make_study,
     run,
 )
+from hpolab.studies.pruner import needs_running_reports
 from hpolab.studies.quick_pruners import _StepValues
 
 
@@ -104,3 +105,44 @@ def test_hyperband_takes_the_objectives_steps_for_the_longest_training():
     run(study, objective, n_trials=2)
     assert isinstance(study.pruner, HyperbandPruner)
     assert vars(study.pruner)["_max_resource"] == 9
+
+
+# What a trial reports may wait in memory where no other trial's pruner reads it.
+
+
+class OneOfTheUsers(MedianPruner):
+    pass
+
+
+@pytest.mark.parametrize("name", PRUNERS)
+def test_no_pruner_by_name_needs_the_reports_of_trials_that_run(name):
+    assert not needs_running_reports(make_pruner(name))
+
+
+@pytest.mark.parametrize("pruner", [OneOfTheUsers(), PatientPruner(OneOfTheUsers(), patience=1)])
+def test_a_pruner_of_the_users_may_need_them(pruner):
+    assert needs_running_reports(pruner)
+
+
+@pytest.mark.parametrize("name", PRUNERS)
+def test_a_decision_is_the_same_whatever_running_trials_have_reported(name):
+    """Of the three trials that run, one decides each time, beside others that report or do not."""
+    decided = []
+    for others in ([], [-1e9, 0.5, 1e9]):
+        study = make_study("a", storage="memory://", sampler="random", pruner=name, seed=0)
+        neighbors = [study.ask() for _ in range(2)]
+        for number in range(12):
+            trial = study.ask()
+            for step in range(9):
+                trial.report(number + 0.1 * step, step)
+                trial.should_prune()
+            study.tell(trial, float(number))
+        decisions = []
+        trial = study.ask()
+        for step in range(9):
+            for neighbor in neighbors if others else ():
+                neighbor.report(others[step % 3], step)
+            trial.report(6.0 + 0.1 * step, step)
+            decisions.append(trial.should_prune())
+        decided.append(decisions)
+    assert decided[0] == decided[1]
