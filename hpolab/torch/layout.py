@@ -1,23 +1,34 @@
-"""Where channels-last weights are quicker and give the same outputs."""
+"""Channels-last weights for convolutions: where they are quicker and give the same outputs."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import Tensor
-
-from hpolab.torch.convolutions import has_convolutions, to_channels_last
+from torch import Tensor, nn
 
 if TYPE_CHECKING:
-    from torch import nn
-
     from hpolab.torch.training import TorchTask
 
-__all__ = ["suits_channels_last"]
+__all__ = ["suits_channels_last", "to_channels_last"]
 
+_CONVOLUTIONS = (nn.Conv2d, nn.ConvTranspose2d)
 # The difference allowed between both layouts, as a fraction of the outputs' and gradients' length.
 _TOLERANCES = {"fp32": 1e-4, "bf16": 0.05}
+
+
+def to_channels_last(model: nn.Module) -> None:
+    """Lay out a model's 4-D weights with the channels last.
+
+    Convolutions take the layout of their weights, so inputs need no change.
+    """
+    # `Module.to` would refuse a model that has 5-D weights as well.
+    for p in model.parameters():
+        if p.ndim == 4:
+            # Not `contiguous(memory_format=...)`: it leaves the strides of a single channel as they
+            # are, from which torch reads the other layout, for this convolution and all behind it.
+            laid_out = torch.empty_like(p.data, memory_format=torch.channels_last)
+            p.data = laid_out.copy_(p.data)
 
 
 def suits_channels_last(model: nn.Module, task: TorchTask) -> bool:
@@ -32,7 +43,7 @@ def suits_channels_last(model: nn.Module, task: TorchTask) -> bool:
         model: A model that is thrown away.
         task: What it learns.
     """
-    if not has_convolutions(model):
+    if not any(isinstance(module, _CONVOLUTIONS) for module in model.modules()):
         return False
     if task.device.type != "cpu" and task.precision == "fp32":
         return False

@@ -28,13 +28,11 @@ from hpolab.torch.checks import (
     check_takes_weights,
     check_targets,
 )
-from hpolab.torch.convolutions import to_channels_last
 from hpolab.torch.data import open_split, open_splits
 from hpolab.torch.facts import data_facts, noted_data
-from hpolab.torch.freed_memory import keep_freed_memory
 from hpolab.torch.freshness import ModelsSeen
 from hpolab.torch.horizon import check_schedule
-from hpolab.torch.layout import suits_channels_last
+from hpolab.torch.layout import suits_channels_last, to_channels_last
 from hpolab.torch.losses import find_loss, name_of
 from hpolab.torch.metrics import CURVES, find_metrics, own_functions, read_metrics
 from hpolab.torch.names import names_of_others, names_of_training, of_others, unread_names
@@ -71,6 +69,8 @@ if TYPE_CHECKING:
 __all__ = ["TorchObjective"]
 
 _logger = get_logger(__name__)
+
+_EVAL_BATCH_SIZE = 256
 
 # Batches of a loader that are looked at for other lengths, as of padded sequences.
 _N_BATCHES = 4
@@ -126,8 +126,7 @@ class TorchObjective(Objective):
             `train` makes its own batches. A single row left over joins the last batch.
         device: Where models and data live, e.g. "cpu", "cuda", "cuda:1".
         **settings: ``patience`` and the others of `ReporterSettings`, counted in epochs;
-            ``eval_batch_size``, rows evaluated at once, None by default: 64 of a model with 2-D
-            convolutions on a CPU, what fits its cache, and 256 of others;
+            ``eval_batch_size``, rows evaluated at once, 256 by default;
             ``unpack``, for batches of another form: the key of the targets where batches are
             dicts, as in ``unpack="labels"``, or a function batch -> (inputs, targets) or (inputs,
             targets, weights). The model gets the rest of such a dict as one argument; a Hugging
@@ -208,9 +207,8 @@ class TorchObjective(Objective):
             raise InvalidType(f"`build_model` must be callable, got {type(build_model).__name__}.")
         check_count("max_epochs", max_epochs)
         check_count("batch_size", batch_size)
-        eval_batch_size = settings.get("eval_batch_size")
-        if eval_batch_size is not None:
-            check_count("eval_batch_size", eval_batch_size)
+        eval_batch_size = settings.get("eval_batch_size", _EVAL_BATCH_SIZE)
+        check_count("eval_batch_size", eval_batch_size)
         self._options = TrainingOptions.of(settings)
         self._channels_last: tuple[SearchSpace, bool] | None = None
         self._unpack = settings.get("unpack")
@@ -289,8 +287,6 @@ class TorchObjective(Objective):
 
     def start(self, params: Mapping[str, Any], seed: int) -> TorchTraining:
         """Return a training before its first epoch; call it inside `TorchTask.seeded`."""
-        if self.task.device.type == "cpu":
-            keep_freed_memory()
         options = self._options.of_trial(params)
         model = self._new_model(params)
         if self._is_channels_last():

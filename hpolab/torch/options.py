@@ -91,7 +91,7 @@ class TrainedEpoch:
 class TorchOptions(ReporterOptions, total=False):
     """What else `TorchObjective` takes by name."""
 
-    eval_batch_size: int | None
+    eval_batch_size: int
     accumulation_steps: int
     decay_biases: bool
     layer_decay: float

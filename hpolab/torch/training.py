@@ -14,7 +14,6 @@ from hpolab.errors import InvalidArgument, in_brief
 from hpolab.torch.batches import WeightedTargets, values_of
 from hpolab.torch.by_row import row_scores
 from hpolab.torch.checks import check_alignment, check_is_tensor
-from hpolab.torch.convolutions import has_convolutions
 from hpolab.torch.data import ArraySplit
 from hpolab.torch.metrics import own_functions, read_metrics
 from hpolab.torch.options import TrainedEpoch, TrainingOptions
@@ -41,11 +40,6 @@ if TYPE_CHECKING:
 
 __all__ = ["TorchTask", "TorchTraining", "TrainsByEpochs"]
 
-_ROWS_AT_ONCE = 256
-# What a convolution makes of more rows falls out of a core's cache: 256 images of the MNIST
-# protocol take 1.4 times what four times 64 take.
-_ROWS_OF_CONVOLUTIONS = 64
-
 # Rows on which a loss is compared with the mean of its values for each.
 _N_ROWS_OF_MEAN = 16
 
@@ -59,7 +53,7 @@ class TorchTask:
         loss: (outputs, targets) -> scalar tensor.
         metric: The name of the metric that is optimized.
         metrics: Name -> metric.
-        eval_batch_size: Rows evaluated at once; None for what suits the model.
+        eval_batch_size: Rows evaluated at once.
         device: Where models and data live.
         precision: "fp32", or "bf16" for `torch.autocast`.
         own_loss: The loss where it is a function of the user's; None for a named one.
@@ -70,7 +64,7 @@ class TorchTask:
     loss: LossFunction
     metric: str
     metrics: Mapping[str, Metric]
-    eval_batch_size: int | None
+    eval_batch_size: int
     device: torch.device
     precision: str = "fp32"
     own_loss: Callable[..., Any] | None = None
@@ -124,23 +118,13 @@ class TorchTask:
             outputs, targets = self.gathered(self.predicted(model, split), metrics)
             return read_metrics(metrics, outputs, targets)
 
-    def rows_at_once(self, model: nn.Module) -> int:
-        """Return how many rows of a split are evaluated at once.
-
-        A rule decides, so that every process rounds alike.
-        """
-        if self.eval_batch_size is not None:
-            return self.eval_batch_size
-        is_small = self.device.type == "cpu" and has_convolutions(model)
-        return _ROWS_OF_CONVOLUTIONS if is_small else _ROWS_AT_ONCE
-
     def predicted(self, model: nn.Module, split: Split) -> list[tuple[Tensor, Targets]]:
         """Return a model's outputs and the targets of each batch of a split; without gradients."""
         model.eval()
         with torch.no_grad():
             return [
                 (_own(self.outputs(model, inputs)), targets)
-                for inputs, targets in split.batches(self.rows_at_once(model))
+                for inputs, targets in split.batches(self.eval_batch_size)
             ]
 
     def row_scores(self, model: nn.Module, split: Split) -> NDArray[np.float64] | None:

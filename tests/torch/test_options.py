@@ -26,6 +26,7 @@ from hpolab import (
     run,
     schedule_space,
 )
+from hpolab.torch.layout import to_channels_last
 from hpolab.torch.rng import order_seed
 
 if TYPE_CHECKING:
@@ -375,11 +376,14 @@ def test_trials_with_convolutions_are_stacked_under_the_default(regression, capl
     assert not all(map(math.isnan, studies[0]))
 
 
-def test_rows_evaluated_at_once_follow_the_model(regression):
-    small, large = make_images(regression), regression(mlp)
-    assert small.task.rows_at_once(convolutions({})) == 64
-    assert large.task.rows_at_once(mlp({})) == 256
-    assert make_images(regression, eval_batch_size=7).task.rows_at_once(convolutions({})) == 7
+def test_channels_last_holds_for_images_of_one_channel(regression):
+    """Strides of a single channel are those of either layout; torch takes them for contiguous."""
+    model = trained(make_images(regression))
+    first = model[0](torch.rand(2, model[0].in_channels, 8, 8))
+    gray = nn.Conv2d(1, 4, 3, padding=1)
+    to_channels_last(gray)
+    assert gray(torch.rand(2, 1, 8, 8)).is_contiguous(memory_format=torch.channels_last)
+    assert first.is_contiguous(memory_format=torch.channels_last)
 
 
 @pytest.mark.parametrize(

@@ -92,7 +92,6 @@ class Stack:
         self._parts = self._weights | self._buffers
         self._best = {name: part.clone() for name, part in self._parts.items()}
         self._states: dict[str, Named] = {name: {} for name in weights}
-        self._n_rows_at_once = self._task.rows_at_once(first.training.model)
         self._groups = groups_of(first.training)
         clips = first.training.options.max_grad_norm is not None
         self._max_norms = next(iter(self._weights.values())).new_ones(self.size) if clips else None
@@ -218,7 +217,7 @@ class Stack:
         """Return each slot's metric on `valid`, or the error of reading it, K values."""
         batches = [
             (self._architecture.outputs(self._weights, self._buffers, inputs), targets)
-            for inputs, targets in self._task.valid.batches(self._n_rows_at_once)
+            for inputs, targets in self._task.valid.batches(self._task.eval_batch_size)
         ]
         found = _stacked_metric(self._task, batches)
         if found is not None:
