@@ -105,11 +105,11 @@ class Part:
 PARTS: dict[str, Part] = {
     "mnist": Part(
         "how long does the MNIST study take, from the script to the result?",
-        7,
+        11,
         (
             Step(
                 "mnist_study.py",
-                "--seeds 1",
+                "--seeds 2",
                 "--seeds 1 --trials 4 --epochs 2",
                 minutes=25,
                 threads=0,
