@@ -105,11 +105,11 @@ class Part:
 PARTS: dict[str, Part] = {
     "mnist": Part(
         "how long does the MNIST study take, from the script to the result?",
-        11,
+        7,
         (
             Step(
                 "mnist_study.py",
-                "--seeds 2",
+                "--seeds 1",
                 "--seeds 1 --trials 4 --epochs 2",
                 minutes=25,
                 threads=0,
@@ -118,11 +118,11 @@ PARTS: dict[str, Part] = {
     ),
     "lightgbm": Part(
         "which tuner finds the better LightGBM model in the same time?",
-        9,
+        5,
         (
             Step(
                 "lightgbm_tuners.py",
-                "--seeds 2 --moments 30 --tables diamonds hastie faults arm",
+                "--seeds 1 --moments 30 --tables diamonds hastie faults arm",
                 "--seeds 1 --moments 5 --tables hastie",
                 environment="tuners",
                 without="--tuners hpolab LightGBMTuner 'plain Optuna'",

@@ -37,9 +37,9 @@ class WaitingReports:
     """Reports of running trials that wait in memory until something needs them written.
 
     Args:
-        write: Writes reports, trial id -> step -> value, as one step. Returns the trials that
-            take none any more, each with the error that says so. Any error that it raises leaves
-            the reports waiting.
+        write: A method that writes reports, trial id -> step -> value, as one step. It returns the
+            trials that take none any more, each with the error that says so. Any error that it
+            raises leaves the reports waiting. Its object owns this one.
 
     Attributes:
         lock: Held by whoever changes what waits. Taken before any lock of the storage by those who
@@ -49,7 +49,9 @@ class WaitingReports:
     def __init__(
         self, write: Callable[[Mapping[int, Mapping[int, float]]], Mapping[int, Exception]]
     ) -> None:
-        self._write = write
+        # A method of the storage that owns this: held fast, it would keep the storage's file open
+        # until the garbage collector comes.
+        self._write = weakref.WeakMethod(write)
         self._forget()
         _all.add(self)
 
@@ -133,7 +135,10 @@ class WaitingReports:
             waiting = {each: self.of(each) for each in ids if self.of(each)}
             if not waiting:
                 return
-            refused = self._write(waiting)
+            write = self._write()
+            if write is None:  # the storage is gone, and with it who told these reports
+                return
+            refused = write(waiting)
             # Only now, so that a reader who comes meanwhile still finds them here.
             for each in waiting:
                 self.note_written(each)

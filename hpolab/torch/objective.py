@@ -530,14 +530,17 @@ class TorchObjective(Objective):
         return training
 
     def _new_model(self, params: Mapping[str, Any]) -> nn.Module:
+        model = self._built_model(params)
+        self._models.add(model)
+        return model
+
+    def _built_model(self, params: Mapping[str, Any]) -> nn.Module:
         model = self._build_model(params if isinstance(params, ReadParams) else dict(params))
         if not isinstance(model, nn.Module):
             raise InvalidType(
                 f"`build_model` must return a torch.nn.Module, got {type(model).__name__}."
             )
-        model = model.to(self.task.device)
-        self._models.add(model)
-        return model
+        return model.to(self.task.device)
 
     def _new_optimizer(
         self, params: Mapping[str, Any], model: nn.Module, options: TrainingOptions
@@ -575,7 +578,8 @@ class TorchObjective(Objective):
 
     def _suits_channels_last(self) -> bool:
         with self.task.seeded(0):
-            return suits_channels_last(self._new_model(self.search_space.defaults()), self.task)
+            # Not among the models that trials train: this one is thrown away.
+            return suits_channels_last(self._built_model(self.search_space.defaults()), self.task)
 
     def _training_batch_size(self, params: Mapping[str, Any]) -> int:
         batch_size: int = params.get("batch_size", self._batch_size)
