@@ -139,7 +139,7 @@ def main(arguments: list[str] | None = None) -> None:
                 "SQLite, ten reports, one by one",
                 False,
                 "",
-                "SQLite: the same with a pruner, whose reports cannot wait",
+                "SQLite: the same with a pruner of your own, whose reports cannot wait",
             ),
         ):
             compare(
