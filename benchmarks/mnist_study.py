@@ -34,7 +34,7 @@ from torch.utils.data import DataLoader, TensorDataset
 from hpolab import DataNotFound, TorchObjective, load_mnist, make_study, optimizer_space, run
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
 BATCH_SIZE = 32
 FROM_EPOCH = 5
@@ -96,7 +96,11 @@ def run_hpolab(splits: Any, seed: int, n_trials: int, n_epochs: int, folder: str
     return study
 
 
-def run_optuna(splits: Any, seed: int, n_trials: int, n_epochs: int, folder: str) -> optuna.Study:
+def tutorial_objective(
+    build_model: Callable[[dict[str, Any]], nn.Module], splits: Any, n_epochs: int
+) -> Callable[[optuna.Trial], float]:
+    """Return the objective that tutorials teach: AdamW, DataLoaders, `trial.report`."""
+
     def accuracy(model: nn.Module, loader: DataLoader) -> float:
         model.eval()
         n_correct = 0
@@ -106,7 +110,7 @@ def run_optuna(splits: Any, seed: int, n_trials: int, n_epochs: int, folder: str
         return n_correct / len(loader.dataset)
 
     def objective(trial: optuna.Trial) -> float:
-        model = build_cnn({})
+        model = build_model({})
         optimizer = torch.optim.AdamW(
             model.parameters(),
             lr=trial.suggest_float("lr", 1e-4, 1e-2, log=True),
@@ -127,20 +131,25 @@ def run_optuna(splits: Any, seed: int, n_trials: int, n_epochs: int, folder: str
             model.train()
             for images, labels in loaders["train"]:
                 optimizer.zero_grad()
-                criterion(model(images), labels).backward()
+                loss = criterion(model(images), labels)
+                loss.backward()
                 optimizer.step()
             trial.report(accuracy(model, loaders["valid"]), epoch)
             if trial.should_prune():
                 raise optuna.TrialPruned
         return accuracy(model, loaders["score"])
 
+    return objective
+
+
+def run_optuna(splits: Any, seed: int, n_trials: int, n_epochs: int, folder: str) -> optuna.Study:
     study = optuna.create_study(
         storage=f"sqlite:///{folder}/optuna.db",
         direction="maximize",
         sampler=optuna.samplers.TPESampler(seed=seed),
         pruner=optuna.pruners.MedianPruner(n_warmup_steps=FROM_EPOCH),
     )
-    study.optimize(objective, n_trials=n_trials)
+    study.optimize(tutorial_objective(build_cnn, splits, n_epochs), n_trials=n_trials)
     return study
 
 

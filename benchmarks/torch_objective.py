@@ -15,8 +15,8 @@ import argparse
 import optuna
 import torch
 from _compare import compare
+from mnist_study import BATCH_SIZE, build_cnn, tutorial_objective
 from torch import nn
-from torch.utils.data import DataLoader, TensorDataset
 
 from hpolab import TorchObjective, make_study, optimizer_space, run
 
@@ -26,22 +26,6 @@ N_EPOCHS = 2
 def build_mlp(params: object) -> nn.Module:
     """784-64-10."""
     return nn.Sequential(nn.Flatten(), nn.Linear(784, 64), nn.ReLU(), nn.Linear(64, 10))
-
-
-def build_cnn(params: object) -> nn.Module:
-    """The CNN of the MNIST protocol."""
-    return nn.Sequential(
-        nn.Conv2d(1, 16, 3, padding=1),
-        nn.ReLU(),
-        nn.MaxPool2d(2),
-        nn.Conv2d(16, 32, 3, padding=1),
-        nn.ReLU(),
-        nn.MaxPool2d(2),
-        nn.Flatten(),
-        nn.Linear(32 * 49, 64),
-        nn.Sigmoid(),
-        nn.Linear(64, 10),
-    )
 
 
 def main() -> None:
@@ -59,7 +43,7 @@ def main() -> None:
         images = torch.rand(n, 1, 28, 28, generator=generator)
         return images, torch.randint(10, (n,), generator=generator)
 
-    train, valid, score = split(5_000), split(2_000), split(5_000)
+    splits = {"train": split(5_000), "valid": split(2_000), "score": split(5_000)}
     pruner = optuna.pruners.MedianPruner(n_startup_trials=args.trials)
 
     for name, build_model in (("MLP 784-64-10", build_mlp), ("CNN", build_cnn)):
@@ -67,56 +51,21 @@ def main() -> None:
         def ours(build_model=build_model) -> None:
             objective = TorchObjective(
                 build_model,
-                train=train,
-                valid=valid,
-                score=score,
+                **splits,
                 search_space=optimizer_space("adamw"),
                 loss="cross_entropy",
                 metric="accuracy",
                 max_epochs=N_EPOCHS,
-                batch_size=32,
+                batch_size=BATCH_SIZE,
             )
             study = make_study("s", storage="memory://", direction="maximize", pruner=pruner)
             run(study, objective, n_trials=args.trials, show_progress_bar=False)
 
         def rival(build_model=build_model) -> None:
-            def accuracy(model: nn.Module, loader: DataLoader) -> float:
-                model.eval()
-                n_correct = 0
-                with torch.no_grad():
-                    for images, labels in loader:
-                        n_correct += (model(images).argmax(1) == labels).sum().item()
-                return n_correct / len(loader.dataset)
-
-            def objective(trial: optuna.Trial) -> float:
-                model = build_model({})
-                optimizer = torch.optim.AdamW(
-                    model.parameters(),
-                    lr=trial.suggest_float("lr", 1e-4, 1e-2, log=True),
-                    betas=(
-                        1 - trial.suggest_float("one_minus_beta1", 0.05, 0.2, log=True),
-                        1 - trial.suggest_float("one_minus_beta2", 1e-4, 1e-2, log=True),
-                    ),
-                    weight_decay=trial.suggest_float("weight_decay", 1e-4, 2e-2, log=True),
-                )
-                criterion = nn.CrossEntropyLoss()
-                train_loader = DataLoader(TensorDataset(*train), batch_size=32, shuffle=True)
-                valid_loader = DataLoader(TensorDataset(*valid), batch_size=32)
-                for epoch in range(N_EPOCHS):
-                    model.train()
-                    for images, labels in train_loader:
-                        optimizer.zero_grad()
-                        loss = criterion(model(images), labels)
-                        loss.backward()
-                        optimizer.step()
-                    trial.report(accuracy(model, valid_loader), epoch)
-                    if trial.should_prune():
-                        raise optuna.TrialPruned
-                return accuracy(model, DataLoader(TensorDataset(*score), batch_size=32))
-
             study = optuna.create_study(
                 direction="maximize", pruner=pruner, sampler=optuna.samplers.TPESampler(seed=0)
             )
+            objective = tutorial_objective(build_model, splits, N_EPOCHS)
             study.optimize(objective, n_trials=args.trials)
 
         compare(

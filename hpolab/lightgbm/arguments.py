@@ -105,8 +105,9 @@ def refuse_checkpoints(settings: Mapping[str, Any]) -> None:
 def usual_rounds(n_rows: int, n_columns: int) -> int:
     """Return the most rounds of a training on a table of this size.
 
-    The rows decide up to some 25 columns. Beyond, where few rows are, a round's time is that of
-    searching all bins of all columns for each leaf, some 8,000 bins a column with 31 leaves.
+    The rows decide up to some 25 columns. With more columns and few rows, most of a round's time
+    goes into searching all bins of all columns for each leaf: about 8,000 bins a column with 31
+    leaves.
     """
     by_rows = min(max(40_000_000 // n_rows, 500), 5_000)
     by_cells = 1_200_000_000 // ((n_rows + 8_000) * n_columns)

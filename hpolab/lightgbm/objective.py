@@ -13,7 +13,7 @@ import lightgbm as lgb
 import numpy as np
 import optuna
 
-from hpolab.cores import n_usable_cores
+from hpolab.cores import n_threads_asked
 from hpolab.errors import InvalidArgument, check_count, one_of
 from hpolab.fingerprint import data_fingerprint
 from hpolab.identity import function_settings, plain_fact
@@ -240,8 +240,7 @@ class LightGBMObjective(Objective):
         self._check_search_space()
         if is_by_group(self._metrics, ranked=self._data.labels.ranking):
             self.scored_unit = "group" if self._data.labels.ranking else ROW_GROUP
-        n_threads = self._given.get("num_threads", 1)
-        self.n_threads = n_threads if n_threads > 0 else n_usable_cores()
+        self.n_threads = n_threads_asked(self._given.get("num_threads"))
         self.facts = {
             "objective": name,
             "metric": self.metric,

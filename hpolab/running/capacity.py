@@ -16,6 +16,8 @@ from hpolab.objectives.base import Objective
 from hpolab.running.described import device_of
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
+
     from optuna import Study
 
     from hpolab.running.plan import ObjectiveFunction
@@ -38,10 +40,10 @@ _SLACK = 0.5
 def suitable_n_workers(study: Study, objective: ObjectiveFunction, n_left: int) -> int:
     """Return how many workers of this machine suit a run, and say so.
 
-    As many as there are cores, each with its share of them: trials side by side use cores better
-    than the threads of one trial, which wait for each other. Fewer, where trials ask for several
-    threads by themselves, where memory would not suffice, or where there are fewer trials. One,
-    where the study is in memory or trials train on an accelerator, which they would share.
+    There is one worker for each core, as trials side by side use cores better than the threads of
+    one trial, which wait for each other. There are fewer if trials ask for several threads by
+    themselves, if memory would not suffice, or if fewer trials are left. There is one if the study
+    is in memory, or if trials train on an accelerator, which they would share.
 
     Args:
         study: The study.
@@ -58,11 +60,12 @@ def suitable_n_workers(study: Study, objective: ObjectiveFunction, n_left: int) 
     }
     if _optuna.is_in_memory(study):
         limits["a study in memory, which other processes cannot see"] = 1
-    if device_of(objective) not in ("", "cpu"):
-        limits["an accelerator, which they would share"] = 1
+    device = device_of(objective)
+    if device not in ("", "cpu"):
+        limits[f"the accelerator that they would share ({device})"] = 1
     n_workers = max(1, min(limits.values()))
     reason = min(limits, key=lambda each: limits[each])
-    _logger.info(f"`n_workers` is {n_workers}, by {reason}.")
+    _logger.info(f"`n_workers='auto'` takes {n_workers}, limited by {reason}.")
     return n_workers
 
 
@@ -96,24 +99,30 @@ class CoresWatch:
 
     def look(self) -> None:
         """Look at the cores; call it after each trial."""
-        if self._started is None:
+        before = self._started
+        if before is None or time.monotonic() - before.wall < _LEAST_SECONDS:
             return
-        now = _Look.now()
-        if now.wall - self._started.wall < _LEAST_SECONDS:
-            return
-        n_others = now.busy_beside_this(self._started)
-        n_cores = n_usable_cores()
-        self._started = now
-        if self._n_threads > n_cores - n_others + _SLACK:
+        self._started = now = _Look.now()
+        n_others = now.busy_beside_this(before)
+        # A container may have fewer cores than it sees.
+        n_free = min(n_usable_cores(), len(_seen_cores()) - n_others)
+        if self._n_threads > n_free + _SLACK:
             self._started = None
-            n_free = max(1, round(n_cores - n_others))
+            n_threads = max(1, round(n_free))
             _logger.warning(
-                f"A trial computes with {self._n_threads} threads, but other processes keep "
-                f"{n_others:.1f} of {n_cores} cores busy. Threads without a core of their own slow "
-                f"all others down, often many times: set OMP_NUM_THREADS={n_free} (PyTorch: "
-                f"torch.set_num_threads({n_free})), or let `run(..., n_workers='auto')` give each "
-                "worker its cores."
+                f"A trial computes with {self._n_threads} threads, and has {max(0, n_free):.1f} "
+                f"cores: other processes keep {n_others:.1f} of {len(_seen_cores())} busy. Threads "
+                "without a core of their own slow all others down, often many times: set "
+                f"OMP_NUM_THREADS={n_threads} (PyTorch: torch.set_num_threads({n_threads})), or "
+                "let `run(..., n_workers='auto')` give each worker its cores."
             )
+
+
+def _seen_cores() -> Collection[int]:
+    """Return the numbers of the cores that this process is bound to, or of all."""
+    every = range(psutil.cpu_count() or 1)
+    bound = getattr(os, "sched_getaffinity", lambda _: every)(0)
+    return [core for core in every if core in bound]
 
 
 class _Look:
@@ -127,9 +136,7 @@ class _Look:
     @classmethod
     def now(cls) -> _Look:
         every = psutil.cpu_times(percpu=True)
-        bound = getattr(os, "sched_getaffinity", lambda _: range(len(every)))(0)
-        cores = [every[core] for core in bound if core < len(every)]
-        busy = sum(each.user + each.system for each in cores)
+        busy = sum(every[core].user + every[core].system for core in _seen_cores())
         own = psutil.Process().cpu_times()
         return cls(time.monotonic(), busy, own.user + own.system)
 

@@ -36,7 +36,7 @@ def device_of(objective: Any, environ: Mapping[str, str] = os.environ) -> str:
     """
     device = str(getattr(getattr(objective, "task", None), "device", ""))
     visible = environ.get("CUDA_VISIBLE_DEVICES", "")
-    if not visible or device == "cpu":
+    if visible in ("", "-1") or device == "cpu":  # both name none
         return device
     gpu = f"GPU {visible}"
     return f"{device} of {gpu}" if device else gpu

@@ -9,6 +9,7 @@ import time
 from collections.abc import Iterable
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, TypedDict
 
 import optuna
@@ -56,7 +57,7 @@ from hpolab.trial.lease import (
 from hpolab.trial.tracking import as_trackers
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from typing import Any, Unpack
 
     from optuna import Study
@@ -147,8 +148,8 @@ def run(
         n_workers: Number of processes that run trials, each with its share of the cores; one that
             dies is replaced. "auto" takes what this machine has room for: a process for each core,
             fewer where the objective asks for several threads, memory is short or few trials are
-            left, and one for a study in memory or a training on a GPU. With None or 1, trials run
-            in this process.
+            left, and one for a study in memory or a training on a GPU, as far as `objective.task`
+            or CUDA_VISIBLE_DEVICES tells. With None or 1, trials run in this process.
         executor: Where trials run if not in processes of this machine, such as
             ``RayExecutor(n_workers=8)``, which takes the place of ``n_workers``.
         reproducible: Whether the result must depend on ``n_workers`` and the study's seed, but
@@ -210,9 +211,8 @@ def run(
         raise InvalidType(f"`study` must be an optuna.Study, got {type(study).__name__}.")
     with _told_of_deletion(study):
         n_trials = _check_arguments(study, objective, n_trials, timeout_seconds)
-        if n_workers == "auto":
-            n_workers = _auto_n_workers(study, objective, n_trials, executor, reproducible)
-        executor = _chosen(n_workers, executor)
+        auto = partial(_auto_n_workers, study, objective, n_trials, reproducible)
+        executor = _chosen(n_workers, executor, auto)
         executor.check(study)
         plan = Plan(
             n_trials=sys.maxsize if n_trials is None else n_trials,
@@ -303,18 +303,9 @@ def _spend(
 
 
 def _auto_n_workers(
-    study: Study,
-    objective: ObjectiveFunction,
-    n_trials: int | None,
-    executor: Executor | None,
-    reproducible: bool,
+    study: Study, objective: ObjectiveFunction, n_trials: int | None, reproducible: bool
 ) -> int:
     """Return the number of workers that "auto" stands for on this machine."""
-    if executor is not None:
-        raise InvalidArgument(
-            "`n_workers` must be None where `executor` is given, got 'auto': "
-            f"`{type(executor).__name__}(n_workers=…)` says how many."
-        )
     if reproducible:
         raise InvalidArgument(
             "`n_workers` must be a number under `reproducible`, whose result depends on it, got "
@@ -324,18 +315,21 @@ def _auto_n_workers(
     return suitable_n_workers(study, objective, n_left)
 
 
-def _chosen(n_workers: int | str | None, executor: Executor | None) -> Executor:
+def _chosen(
+    n_workers: int | str | None, executor: Executor | None, auto: Callable[[], int]
+) -> Executor:
     """Return where the trials of a run are trained."""
-    if isinstance(n_workers, str):
+    if isinstance(n_workers, str) and n_workers != "auto":
         raise InvalidArgument(f"`n_workers` must be a number or 'auto', got {n_workers!r}.")
-    if n_workers is not None:
+    if n_workers is not None and n_workers != "auto":
         check_count("n_workers", n_workers)
     if executor is None:
-        if n_workers is None or n_workers == 1:
+        count = auto() if isinstance(n_workers, str) else n_workers
+        if count is None or count == 1:
             return ThisProcess()
         from hpolab.running.executors.processes import LocalProcesses
 
-        return LocalProcesses(n_workers)
+        return LocalProcesses(count)
     if not isinstance(executor, Executor):
         raise InvalidType(
             "`executor` must be a RayExecutor, LocalProcesses or another Executor, got "
@@ -343,7 +337,7 @@ def _chosen(n_workers: int | str | None, executor: Executor | None) -> Executor:
         )
     if n_workers is not None:
         raise InvalidArgument(
-            f"`n_workers` must be None where `executor` is given, got {n_workers}: "
+            f"`n_workers` must be None where `executor` is given, got {n_workers!r}: "
             f"`{type(executor).__name__}(n_workers=…)` says how many."
         )
     return executor

@@ -36,7 +36,7 @@ from hpolab.running.outcome import (
 from hpolab.running.tracked import start_tracking
 from hpolab.running.trial_lines import TrialLines
 from hpolab.studies.history import history_of
-from hpolab.studies.pruner import needs_running_reports
+from hpolab.studies.pruner import let_reports_wait
 from hpolab.studies.recipe import read_recipe, write_recipe
 from hpolab.trial.lease import (
     ERROR_KEY,
@@ -381,8 +381,7 @@ class Worker:
     def _run_trial(
         self, trial: Trial, outcome: Outcome, interrupts: Interrupts
     ) -> FrozenTrial | None:
-        if not needs_running_reports(self._study.pruner):
-            _optuna.buffer_reports(trial)
+        let_reports_wait(trial)
         try:
             with interrupts.allowed(), _reports_allowed_again(trial):
                 value = _finite(trial, outcome(trial))

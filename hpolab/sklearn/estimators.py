@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from hpolab.cores import n_usable_cores
+from hpolab.cores import n_threads_asked
 from hpolab.errors import InvalidArgument, InvalidType, needs, one_of
 from hpolab.frames import collected, n_rows
 
@@ -44,14 +44,9 @@ __all__ = [
 
 def n_threads_of(estimator: Any) -> int:
     """Return how many cores an estimator asks for by its ``n_jobs``, or by that of a step in it."""
-    asked = [
-        value
-        for name, value in estimator.get_params(deep=True).items()
-        if name.rpartition("__")[2] == "n_jobs" and isinstance(value, int)
-    ]
-    # As joblib reads it: -1 is all cores, -2 all but one.
-    counts = [each if each > 0 else n_usable_cores() + 1 + each for each in asked if each]
-    return max([1, *counts])
+    settings = estimator.get_params(deep=True)
+    asked = [value for name, value in settings.items() if name.rpartition("__")[2] == "n_jobs"]
+    return max(map(n_threads_asked, asked), default=1)
 
 
 def open_pair(name: str, data: Any) -> tuple[Any, Any]:

@@ -25,7 +25,7 @@ from hpolab.files import sync_folder
 from hpolab.logs import get_logger
 from hpolab.storage.bulk import Report, report_logs
 from hpolab.storage.numbered import refuse_other, without_number
-from hpolab.storage.waiting import WaitingReports
+from hpolab.storage.waiting import BuffersReports, WaitingReports
 
 if sys.platform != "win32":
     import fcntl
@@ -332,7 +332,7 @@ class JournalFile(BaseJournalBackend):
 
 
 @final
-class ForkSafeJournalStorage(JournalStorage):
+class ForkSafeJournalStorage(BuffersReports, JournalStorage):
     """An ``optuna.storages.JournalStorage`` that a forked child can use.
 
     Optuna's tells whose a log is by the storage's random name and the thread, and both are the same
@@ -371,56 +371,12 @@ class ForkSafeJournalStorage(JournalStorage):
         self._waiting = WaitingReports(self._write_waiting)
         _open_storages.add(self)
 
-    def buffer_reports(self, trial_id: int) -> None:
-        """Write a trial's reports together, until it changes its state.
-
-        For a trial whose reports no other process needs at once. Reports then wait in memory, and
-        are written in one append
-
-        - with any other write about the trial, before it;
-        - with the first report that comes more than a second after the last writing, and by a
-          thread within two seconds if none comes;
-        - by `flush_reports`, and before the object is pickled.
-
-        Every read of trials through this object shows those that wait. A killed process loses the
-        reports that wait, and nothing else.
-
-        Args:
-            trial_id: The storage's id of the trial, which is not its number.
-        """
-        self._waiting.begin(trial_id)
-
-    def flush_reports(self, trial_id: int | None = None) -> None:
-        """Write the reports that wait in memory, but for those of trials that have finished.
-
-        Args:
-            trial_id: Whose reports; None for every trial's.
-
-        Raises:
-            StorageUnavailable: If they cannot be written; they go on waiting.
-        """
-        self._waiting.flush(trial_id)
-
-    def report_together(self, reports: Sequence[Report]) -> None:
-        """Take reports of several trials; those that wait are written together.
-
-        Raises:
-            StorageUnavailable: If they cannot be written.
-        """
-        for each in self._waiting.add(reports):
-            super().set_trial_intermediate_value(each.trial_id, each.step, each.value)
-
     def _write_waiting(self, reports: Mapping[int, Mapping[int, float]]) -> dict[int, Exception]:
         logs = report_logs([Report(i, *report) for i in reports for report in reports[i].items()])
         with self._thread_lock:
             self._backend.append_logs(logs)
             self._sync_with_backend()
         return {}
-
-    def set_trial_intermediate_value(
-        self, trial_id: int, step: int, intermediate_value: float
-    ) -> None:
-        self.report_together([Report(trial_id, step, intermediate_value)])
 
     # The lock of what waits is taken before Optuna's, within which these write.
 

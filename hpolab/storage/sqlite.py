@@ -23,10 +23,10 @@ from sqlalchemy.dialects.sqlite import insert
 from sqlalchemy.exc import DBAPIError
 
 from hpolab.errors import StorageUnavailable
-from hpolab.storage.bulk import Report, report_row
+from hpolab.storage.bulk import report_row
 from hpolab.storage.numbered import refuse_other, without_number
 from hpolab.storage.rows import RowMemo, glance_at, read_trial, read_trials
-from hpolab.storage.waiting import WaitingReports
+from hpolab.storage.waiting import BuffersReports, WaitingReports
 
 if TYPE_CHECKING:
     from collections.abc import Container, Hashable, Iterator, Mapping, Sequence
@@ -46,7 +46,7 @@ BUSY_TIMEOUT_SECONDS = 60.0
 
 
 @final
-class SQLiteStorage(RDBStorage):
+class SQLiteStorage(BuffersReports, RDBStorage):
     """An ``optuna.storages.RDBStorage`` whose file stands many processes and their sudden ends.
 
     The file is created by one process at a time and keeps a write-ahead log (WAL): readers never
@@ -127,55 +127,6 @@ class SQLiteStorage(RDBStorage):
     def path(self) -> Path:
         """The file's absolute path."""
         return self._path
-
-    def buffer_reports(self, trial_id: int) -> None:
-        """Write a trial's reports together, until it changes its state.
-
-        For a trial whose reports no other process needs at once. Reports then wait in memory, and
-        are written in one transaction
-
-        - before any other write about the trial, or with it, so that what is on the disk of a trial
-          is always what was said of it first;
-        - with the first report that comes more than a second after the last writing, and by a
-          thread within two seconds if none comes;
-        - by `flush_reports`, and before the object is pickled.
-
-        Every read of trials through this object shows those that wait. A killed process loses the
-        reports that wait, and nothing else. A checkpoint that is to go on after
-        them has to be preceded by `flush_reports`.
-
-        Args:
-            trial_id: The storage's id of the trial, which is not its number.
-        """
-        self._waiting.begin(trial_id)
-
-    def flush_reports(self, trial_id: int | None = None) -> None:
-        """Write the reports that wait in memory.
-
-        Args:
-            trial_id: Whose reports; None for every trial's.
-
-        Raises:
-            UpdateFinishedTrialError: If another worker has finished the trial, as an unbuffered
-                report would have found.
-            StorageUnavailable: If they cannot be written; they go on waiting.
-        """
-        self._waiting.flush(trial_id)
-
-    def set_trial_intermediate_value(
-        self, trial_id: int, step: int, intermediate_value: float
-    ) -> None:
-        self.report_together([Report(trial_id, step, intermediate_value)])
-
-    def report_together(self, reports: Sequence[Report]) -> None:
-        """Take reports of several trials; those that are written are written together.
-
-        Raises:
-            UpdateFinishedTrialError: As `flush_reports`, of one of these trials.
-            StorageUnavailable: As `flush_reports`.
-        """
-        for each in self._waiting.add(reports):
-            super().set_trial_intermediate_value(each.trial_id, each.step, each.value)
 
     def set_trial_state_values(
         self, trial_id: int, state: TrialState, values: Sequence[float] | None = None

@@ -12,14 +12,16 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from optuna.storages import BaseStorage
+
+from hpolab.storage.bulk import Report
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping, Sequence
 
     from optuna.trial import FrozenTrial
 
-    from hpolab.storage.bulk import Report
-
-__all__ = ["WaitingReports"]
+__all__ = ["BuffersReports", "WaitingReports"]
 
 # How long a report waits at most if others follow it; twice as long if none does.
 MAX_WAIT_SECONDS = 1.0
@@ -163,6 +165,68 @@ class WaitingReports:
         shown = copy.copy(trial)
         shown.intermediate_values = {**trial.intermediate_values, **reports}
         return shown
+
+
+class BuffersReports(BaseStorage):
+    """A storage that can write a trial's reports together; in front of the storage that it extends.
+
+    Such a storage keeps its `WaitingReports` as ``_waiting``, and shows what waits in each read of
+    trials.
+    """
+
+    _waiting: WaitingReports
+
+    def buffer_reports(self, trial_id: int) -> None:
+        """Write a trial's reports together, until it changes its state.
+
+        For a trial whose reports no other process needs at once. Reports then wait in memory, and
+        are written in one step
+
+        - before any other write about the trial, or with it, so that what is stored of a trial is
+          always what was said of it first;
+        - with the first report that comes more than a second after the last writing, and by a
+          thread within two seconds if none comes;
+        - by `flush_reports`, and before the object is pickled.
+
+        Every read of trials through this object shows those that wait. A killed process loses the
+        reports that wait, and nothing else. A checkpoint that resumes behind them has to be
+        preceded by `flush_reports`.
+
+        Args:
+            trial_id: The storage's id of the trial, which is not its number.
+        """
+        self._waiting.begin(trial_id)
+
+    def flush_reports(self, trial_id: int | None = None) -> None:
+        """Write the reports that wait in memory.
+
+        Args:
+            trial_id: Whose reports; None for every trial's.
+
+        Raises:
+            UpdateFinishedTrialError: If another worker has finished the trial, as an unbuffered
+                report would have found. (A journal leaves such reports out when it is replayed.)
+            StorageUnavailable: If they cannot be written; they go on waiting.
+        """
+        self._waiting.flush(trial_id)
+
+    def report_together(self, reports: Sequence[Report]) -> None:
+        """Take reports of several trials; those that are written are written together.
+
+        Raises:
+            UpdateFinishedTrialError: As `flush_reports`, of one of these trials.
+            StorageUnavailable: As `flush_reports`.
+        """
+        for each in self._waiting.add(reports):
+            # mypy sees the abstract one; the storage that is extended comes before it.
+            super().set_trial_intermediate_value(  # type: ignore[safe-super]
+                each.trial_id, each.step, each.value
+            )
+
+    def set_trial_intermediate_value(
+        self, trial_id: int, step: int, intermediate_value: float
+    ) -> None:
+        self.report_together([Report(trial_id, step, intermediate_value)])
 
 
 def _watch(waiting: weakref.ref[WaitingReports]) -> None:

@@ -41,6 +41,10 @@ class Facts:
     noted: Mapping[str, Any]
 
 
+# What earlier versions stored of settings that are the default by now, of which no fact is stored.
+_DEFAULTS = (("memory_format", "auto"),)
+
+
 def check_facts(study: Study, facts: Facts) -> None:
     """Compare what an objective's values depend on with what is stored, and store what is new.
 
@@ -105,9 +109,8 @@ def compare_facts(study: Study, facts: Facts) -> None:
     # A study with known facts was begun with all that was declared; of an older one without facts
     # nobody knows.
     if FACTS_KEY in attrs or _KNOWN_KEY in attrs:
-        declared = dict(attrs.get(FACTS_KEY, {}))
-        if declared.get("memory_format") == "auto":  # the default since, of which no fact is stored
-            del declared["memory_format"]
+        stored = attrs.get(FACTS_KEY, {})
+        declared = {name: fact for name, fact in stored.items() if (name, fact) not in _DEFAULTS}
         differences += _differences(declared, _plain(facts.declared), shared_only=False)
     if differences:
         raise RecipeMismatch(

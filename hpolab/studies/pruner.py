@@ -16,6 +16,7 @@ from optuna.pruners import (
     WilcoxonPruner,
 )
 
+from hpolab import _optuna
 from hpolab.errors import one_of
 from hpolab.keywords import checks_keywords
 from hpolab.studies.quick_pruners import (
@@ -31,7 +32,15 @@ from hpolab.studies.racing import RacingPruner
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-__all__ = ["PRUNERS", "make_pruner", "needs_running_reports", "with_max_resource"]
+    from optuna import Trial
+
+__all__ = [
+    "PRUNERS",
+    "let_reports_wait",
+    "make_pruner",
+    "needs_running_reports",
+    "with_max_resource",
+]
 
 # Reports without improvement that `patient` waits for before it asks the median.
 _PATIENCE = 3
@@ -81,8 +90,7 @@ def with_max_resource(max_steps: int) -> HyperbandPruner:
     return QuickHyperbandPruner(max_resource=max_steps)
 
 
-# Of trials that run they read at most what has been stored with the trial beside its reports, as
-# Hyperband and ASHA do.
+# Of running trials these read at most what is stored beside the reports, as Hyperband and ASHA do.
 _READ_FINISHED = (
     NopPruner,
     ThresholdPruner,
@@ -91,6 +99,12 @@ _READ_FINISHED = (
     *(SuccessiveHalvingPruner, QuickHalvingPruner, HyperbandPruner, QuickHyperbandPruner),
     *(WilcoxonPruner, QuickWilcoxonPruner),
 )
+
+
+def let_reports_wait(trial: Trial) -> None:
+    """Let the storage write a trial's reports together, unless its study's pruner may need them."""
+    if not needs_running_reports(trial.study.pruner):
+        _optuna.buffer_reports(trial)
 
 
 def needs_running_reports(pruner: BasePruner) -> bool:

@@ -10,11 +10,16 @@ from torch import Tensor, nn
 if TYPE_CHECKING:
     from hpolab.torch.training import TorchTask
 
-__all__ = ["suits_channels_last", "to_channels_last"]
+__all__ = ["has_convolutions", "suits_channels_last", "to_channels_last"]
 
 _CONVOLUTIONS = (nn.Conv2d, nn.ConvTranspose2d)
 # The difference allowed between both layouts, as a fraction of the outputs' and gradients' length.
 _TOLERANCES = {"fp32": 1e-4, "bf16": 0.05}
+
+
+def has_convolutions(model: nn.Module) -> bool:
+    """Tell whether a model has 2-D convolutions."""
+    return any(isinstance(module, _CONVOLUTIONS) for module in model.modules())
 
 
 def to_channels_last(model: nn.Module) -> None:
@@ -43,7 +48,7 @@ def suits_channels_last(model: nn.Module, task: TorchTask) -> bool:
         model: A model that is thrown away.
         task: What it learns.
     """
-    if not any(isinstance(module, _CONVOLUTIONS) for module in model.modules()):
+    if not has_convolutions(model):
         return False
     if task.device.type != "cpu" and task.precision == "fp32":
         return False

@@ -32,7 +32,7 @@ from hpolab.torch.data import open_split, open_splits
 from hpolab.torch.facts import data_facts, noted_data
 from hpolab.torch.freshness import ModelsSeen
 from hpolab.torch.horizon import check_schedule
-from hpolab.torch.layout import suits_channels_last, to_channels_last
+from hpolab.torch.layout import has_convolutions, suits_channels_last, to_channels_last
 from hpolab.torch.losses import find_loss, name_of
 from hpolab.torch.metrics import CURVES, find_metrics, own_functions, read_metrics
 from hpolab.torch.names import names_of_others, names_of_training, of_others, unread_names
@@ -289,7 +289,7 @@ class TorchObjective(Objective):
         """Return a training before its first epoch; call it inside `TorchTask.seeded`."""
         options = self._options.of_trial(params)
         model = self._new_model(params)
-        if self._is_channels_last():
+        if self._is_channels_last(model):
             to_channels_last(model)
         optimizer, schedule = self._new_optimizer(params, model, options)
         order = torch.Generator().manual_seed(order_seed(seed))
@@ -567,10 +567,13 @@ class TorchObjective(Objective):
         )
         return optimizer, schedule
 
-    def _is_channels_last(self) -> bool:
-        """Tell whether models are trained with channels-last weights."""
+    def _is_channels_last(self, model: nn.Module) -> bool:
+        """Tell whether a trial's model is trained with channels-last weights."""
         if self._options.memory_format != "auto":
             return self._options.memory_format == "channels_last"
+        # Asked first: building another model may take long.
+        if not has_convolutions(model):
+            return False
         # Found out once a search space: `with_search_space` makes other objectives of this one.
         if self._channels_last is None or self._channels_last[0] is not self.search_space:
             self._channels_last = (self.search_space, self._suits_channels_last())

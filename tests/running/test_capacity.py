@@ -10,11 +10,12 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import psutil
 import pytest
 
 from hpolab import InvalidArgument, LocalProcesses, Objective, make_study, run
-from hpolab.cores import n_usable_cores
+from hpolab.cores import n_threads_asked, n_usable_cores
 from hpolab.running.capacity import CoresWatch, suitable_n_workers
 
 if TYPE_CHECKING:
@@ -104,6 +105,14 @@ def test_auto_is_one_worker_on_an_accelerator(study, machine):
     assert suitable_n_workers(study, objective, 100) == 1
 
 
+@pytest.mark.parametrize(("visible", "expected"), [("0", 1), ("-1", 8), ("", 8)])
+def test_auto_is_one_worker_where_the_environment_names_a_gpu(
+    study, machine, monkeypatch, visible, expected
+):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+    assert suitable_n_workers(study, square, 100) == expected
+
+
 def test_auto_spends_the_budget_in_processes(study, monkeypatch):
     def own_pid(trial: Any) -> float:
         trial.set_user_attr("pid", os.getpid())
@@ -140,7 +149,7 @@ def test_usable_cores_are_those_that_the_process_is_bound_to():
             sys.executable,
             "-c",
             "import os; os.sched_setaffinity(0, [min(os.sched_getaffinity(0))])\n"
-            "from hpolab.cores import n_usable_cores; print(n_usable_cores())",
+            "from hpolab.cores import n_threads_asked, n_usable_cores; print(n_usable_cores())",
         ],
         capture_output=True,
         text=True,
@@ -148,6 +157,39 @@ def test_usable_cores_are_those_that_the_process_is_bound_to():
     )
     assert int(of_child.stdout) == 1
     assert n_usable_cores() >= 1
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [(3, 3), (np.int64(3), 3), (2.0, 2), (None, 1), ("4", 1), (-100, 1), (0, 8), (-1, 8), (-2, 7)],
+    ids=repr,
+)
+def test_threads_are_asked_for_as_libraries_read_the_number(monkeypatch, value, expected):
+    monkeypatch.setattr("hpolab.cores.n_usable_cores", lambda: 8)
+    assert n_threads_asked(value) == expected
+
+
+@pytest.mark.needs("lightgbm")
+@pytest.mark.parametrize(("value", "expected"), [(2, 2), (None, 1)])
+def test_lightgbm_asks_for_the_threads_of_its_parameters(value, expected):
+    from hpolab import LightGBMObjective
+
+    rows, labels = np.random.default_rng(0).normal(size=(80, 3)), np.arange(80) % 2
+    made = LightGBMObjective(
+        rows, labels, objective="binary", metric="auc", folds=2, params={"n_jobs": value}
+    )
+    assert made.n_threads == expected
+
+
+@pytest.mark.needs("sklearn")
+@pytest.mark.parametrize(("value", "expected"), [(2, 2), (None, 1)])
+def test_an_estimator_asks_for_its_jobs_inside_a_pipeline_too(value, expected):
+    from sklearn.ensemble import RandomForestClassifier
+    from sklearn.pipeline import make_pipeline
+
+    from hpolab.sklearn.estimators import n_threads_of
+
+    assert n_threads_of(make_pipeline(RandomForestClassifier(n_jobs=value))) == expected
 
 
 @pytest.fixture
@@ -179,6 +221,26 @@ def test_one_thread_is_no_reason_for_a_line(busy_cores, caplog):
     assert not caplog.messages
 
 
+@pytest.mark.parametrize(
+    ("n_threads", "is_said"), [(4, False), (64, True)], ids=["as allowed", "as seen"]
+)
+def test_a_container_has_the_cores_of_its_quota_whatever_the_host_does(
+    monkeypatch, caplog, n_threads, is_said
+):
+    """64 cores are seen, 30 of them busy, and 4 allowed: mocks, as this machine has neither."""
+    seen = iter([0.0, 10.0])
+    looks = type("Look", (), {"busy_beside_this": lambda self, before: 30.0})
+    monkeypatch.setattr(
+        "hpolab.running.capacity._Look.now", lambda: type("Now", (looks,), {"wall": next(seen)})()
+    )
+    monkeypatch.setattr("hpolab.running.capacity._seen_cores", lambda: range(64))
+    monkeypatch.setattr("hpolab.running.capacity.n_usable_cores", lambda: 4)
+    cores = CoresWatch(n_threads)
+    monkeypatch.setattr(time, "monotonic", lambda: 10.0)
+    cores.look()
+    assert any("OMP_NUM_THREADS=4" in line for line in caplog.messages) == is_said
+
+
 @pytest.mark.needs("torch")
 def test_a_run_in_this_process_says_that_its_threads_have_no_cores(monkeypatch, caplog):
     """The other processes are a mock: they shall not depend on this machine's cores."""
@@ -186,7 +248,7 @@ def test_a_run_in_this_process_says_that_its_threads_have_no_cores(monkeypatch, 
 
     from hpolab import TorchObjective, optimizer_space
 
-    seen = iter(range(0, 1000, 10))
+    seen = iter(range(-1000, 0, 10))
     look = type("Look", (), {"busy_beside_this": lambda self, before: 4.0})
     monkeypatch.setattr(
         "hpolab.running.capacity._Look.now",
@@ -194,6 +256,8 @@ def test_a_run_in_this_process_says_that_its_threads_have_no_cores(monkeypatch, 
     )
     monkeypatch.setattr(torch, "get_num_threads", lambda: 4)
     monkeypatch.setattr("hpolab.running.capacity.n_usable_cores", lambda: 4)
+    monkeypatch.setattr("hpolab.running.capacity._seen_cores", lambda: range(4))
+    monkeypatch.setattr("hpolab.running.capacity._LEAST_SECONDS", 0.0)
     rows = torch.linspace(-1, 1, 60).reshape(-1, 1)
     train, valid = (rows[0::2], rows[0::2]), (rows[1::2], rows[1::2])
     objective = TorchObjective(

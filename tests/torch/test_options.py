@@ -364,6 +364,17 @@ def test_study_of_an_earlier_version_resumes_under_the_default(regression, rando
     assert len(study.trials) == 2
 
 
+def test_a_model_without_convolutions_is_not_built_again_for_the_layout(regression):
+    built = []
+
+    def build(params: Mapping[str, Any]) -> nn.Module:
+        built.append(params)
+        return mlp(params)
+
+    trained(regression(build))
+    assert len(built) == 1
+
+
 def test_trials_with_convolutions_are_stacked_under_the_default(regression, caplog):
     objective = make_images(regression)
     studies = []

@@ -9,11 +9,10 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, NoReturn
 
-from hpolab import _optuna
 from hpolab.errors import in_brief
 from hpolab.logs import get_logger
 from hpolab.objectives.crew import Crew
-from hpolab.studies.pruner import needs_running_reports
+from hpolab.studies.pruner import let_reports_wait
 from hpolab.torch.fused.architecture import TrainsAlone
 from hpolab.torch.fused.first_steps import N_STEPS, FirstSteps, open_architecture
 from hpolab.torch.fused.group import MemberGroup
@@ -97,8 +96,7 @@ class FusedCrew(Crew):
 
     def begin(self, trial: Trial) -> Outcome | None:
         """Begin a trial; return its outcome if its checkpoint is its last or if it cannot start."""
-        if not needs_running_reports(self._study.pruner):
-            _optuna.buffer_reports(trial)
+        let_reports_wait(trial)
         try:
             member, disturbed = self._started(trial)
             if member.is_done:
