@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from hpolab.errors import InvalidArgument
 from hpolab.keywords import checks_keywords
+from hpolab.search_space.prior import Prior
 from hpolab.search_space.rows import Row, space_of
 from hpolab.search_space.space import named_space
 
@@ -25,6 +26,14 @@ __all__ = ["OPTIMIZERS", "OPTIMIZER_ROWS", "OptimizerRow", "optimizer_space"]
 
 _STUDY = "the MNIST optimizer study"
 _ALGOPERF = "AlgoPerf's baselines (Dahl et al. 2023, arXiv:2306.07179, tuning_search_space.json)"
+_ALGOPERF_BEST = "AlgoPerf's target-setting runs (Dahl et al. 2023, arXiv:2306.07179)"
+_SCHMIDT_BEST = (
+    "the best of Schmidt et al. 2021 (arXiv:2007.01547, large budget, constant schedule)"
+)
+_WEN_BEST = (
+    "the best of eight settings in Wen et al. 2025 (arXiv:2509.02046, models of 130M to 520M), "
+    "widened to 3, as all are language models"
+)
 
 
 @dataclass(frozen=True)
@@ -88,17 +97,32 @@ def _decades(default: float, below: int, above: int, why: str) -> Row:
     return Row((default / 10**below, default * 10**above, "log"), default, source)
 
 
-def _shared(other: str, row: Row, why: str) -> Row:
-    return replace(row, source=f"shared with {other}: {why}")
+def _shared(other: str, row: Row, why: str, *, prior: Prior | None = None) -> Row:
+    return replace(row, source=f"shared with {other}: {why}", prior=prior)
 
 
-_ADAM_LR = Row((1e-4, 1e-2, "log"), 1e-3, _STUDY)
-_ADAM_BETAS = {
-    "beta1": Row((0.8, 0.95), 0.9, _STUDY, one_minus=True),
-    "beta2": Row((0.99, 0.9999), 0.999, _STUDY, one_minus=True),
+# Each prior is the median of the best values that a published tuning found, and the standard
+# deviation of their logarithms as a factor. Where no such table was found, there is no prior.
+_ADAM_LR_PRIOR = Prior(
+    1.2e-3,
+    2.8,
+    f"{_SCHMIDT_BEST} on five problems, and {_ALGOPERF_BEST} on the five workloads with two "
+    "moments",
+)
+_ADAM_BETA_PRIORS = {
+    key: Prior(median, spread, f"{_ALGOPERF_BEST} on the five workloads with two moments")
+    for key, median, spread in [("beta1", 0.85, 1.6), ("beta2", 0.9968, 13.0)]
 }
-_SGD_LR = _decades(
-    1e-3, 1, 3, "networks without adaptive steps are usually begun far above it, at 0.01 to 0.1"
+_ADAM_LR = Row((1e-4, 1e-2, "log"), 1e-3, _STUDY, prior=_ADAM_LR_PRIOR)
+_ADAM_BETAS = {
+    "beta1": Row((0.8, 0.95), 0.9, _STUDY, one_minus=True, prior=_ADAM_BETA_PRIORS["beta1"]),
+    "beta2": Row((0.99, 0.9999), 0.999, _STUDY, one_minus=True, prior=_ADAM_BETA_PRIORS["beta2"]),
+}
+_SGD_LR = replace(
+    _decades(
+        1e-3, 1, 3, "networks without adaptive steps are usually begun far above it, at 0.01 to 0.1"
+    ),
+    prior=Prior(0.085, 6.0, f"{_SCHMIDT_BEST} on five problems"),
 )
 _MOMENTUM_LR = _decades(
     1e-3,
@@ -113,11 +137,15 @@ _MOMENTUM = Row(
     0.9,
     f"{_ALGOPERF}: 1 - momentum in 5e-3 .. 0.3; default of He et al. 2015 (arXiv:1512.03385)",
     one_minus=True,
+    prior=Prior(0.954, 2.0, f"{_ALGOPERF_BEST} on the three workloads with momentum"),
 )
 
 
-def _betas_of_adam(why: str) -> dict[str, Row]:
-    return {key: _shared("adam", row, why) for key, row in _ADAM_BETAS.items()}
+def _betas_of_adam(why: str, priors: Mapping[str, Prior] | None = None) -> dict[str, Row]:
+    return {
+        key: _shared("adam", row, why, prior=(priors or {}).get(key))
+        for key, row in _ADAM_BETAS.items()
+    }
 
 
 OPTIMIZER_ROWS: Mapping[str, OptimizerRow] = {
@@ -135,7 +163,9 @@ OPTIMIZER_ROWS: Mapping[str, OptimizerRow] = {
         "SGD",
         tuned={
             "lr": _shared("momentum", _MOMENTUM_LR, "the same sum of gradients, one step ahead"),
-            "momentum": _shared("momentum", _MOMENTUM, "the same sum of gradients"),
+            "momentum": _shared(
+                "momentum", _MOMENTUM, "the same sum of gradients", prior=_MOMENTUM.prior
+            ),
         },
         fixed={"weight_decay": 0.0},
         constants={"nesterov": True},
@@ -167,8 +197,14 @@ OPTIMIZER_ROWS: Mapping[str, OptimizerRow] = {
     "rmsprop": OptimizerRow(
         "RMSprop",
         tuned={
-            "lr": _decades(
-                1e-2, 3, 0, "without bias correction the first step is lr / sqrt(1 - alpha), ten lr"
+            "lr": replace(
+                _decades(
+                    1e-2,
+                    3,
+                    0,
+                    "without bias correction the first step is lr / sqrt(1 - alpha), ten lr",
+                ),
+                prior=Prior(2e-4, 2.6, f"{_SCHMIDT_BEST} on four problems"),
             ),
             "alpha": Row(
                 (0.9, 0.999),
@@ -196,8 +232,10 @@ OPTIMIZER_ROWS: Mapping[str, OptimizerRow] = {
     "adamw": OptimizerRow(
         "AdamW",
         tuned={
-            "lr": _shared("adam", _ADAM_LR, f"{_STUDY} tunes Adam's step in both"),
-            **_betas_of_adam("the same two moments"),
+            "lr": _shared(
+                "adam", _ADAM_LR, f"{_STUDY} tunes Adam's step in both", prior=_ADAM_LR_PRIOR
+            ),
+            **_betas_of_adam("the same two moments", _ADAM_BETA_PRIORS),
             "weight_decay": Row((1e-4, 2e-2, "log"), 1e-2, _STUDY),
         },
         fixed={"eps": 1e-8},
@@ -206,9 +244,12 @@ OPTIMIZER_ROWS: Mapping[str, OptimizerRow] = {
         "NAdam",
         tuned={
             "lr": Row(
-                (1e-4, 1e-2, "log"), 2e-3, f"shared with adam: {_ALGOPERF} give NAdamW this range"
+                (1e-4, 1e-2, "log"),
+                2e-3,
+                f"shared with adam: {_ALGOPERF} give NAdamW this range",
+                prior=_ADAM_LR_PRIOR,
             ),
-            **_betas_of_adam("the same two moments"),
+            **_betas_of_adam("the same two moments", _ADAM_BETA_PRIORS),
         },
         fixed={
             "eps": 1e-8,
@@ -268,11 +309,20 @@ OPTIMIZER_ROWS: Mapping[str, OptimizerRow] = {
                 1e-3,
                 "decades(0.001, 1, 0) below torch's default, decades(0.02, 0, 1) above the 0.02 "
                 "of Jordan et al. 2024 (github.com/KellerJordan/Muon)",
+                prior=Prior(4e-3, 3.0, _WEN_BEST),
             ),
-            "weight_decay": _decades(
-                0.1, 2, 1, "tuned with lr alone (github.com/KellerJordan/Muon, which uses 0.01)"
+            "weight_decay": replace(
+                _decades(
+                    0.1, 2, 1, "tuned with lr alone (github.com/KellerJordan/Muon, which uses 0.01)"
+                ),
+                prior=Prior(0.1, 3.0, _WEN_BEST),
             ),
-            "adamw_lr": _shared("adamw", _ADAM_LR, "AdamW trains what Muon does not"),
+            "adamw_lr": _shared(
+                "adamw",
+                _ADAM_LR,
+                "AdamW trains what Muon does not",
+                prior=Prior(2.4e-3, 3.0, _WEN_BEST),
+            ),
         },
         fixed={"momentum": 0.95, "nesterov": True, "eps": 1e-7, "ns_steps": 5},
         since="2.9",
@@ -300,7 +350,7 @@ def optimizer_space(name: str | Sequence[str]) -> SearchSpace:
     `SearchSpace.override` opens it. Defaults are torch's own; the one exception is the momentum
     of ``momentum`` and ``nesterov``, 0.9, as torch's default is none. Decay rates (betas, rho,
     alpha, momentum) are sampled as 1 - value on a log scale. `SearchSpace.sources` says where
-    each range comes from.
+    each range comes from. Ranges whose best values were published have a `Prior`.
 
     Args:
         name: One of sgd, momentum, nesterov, adagrad, adadelta, rmsprop, adam, adam_amsgrad,
