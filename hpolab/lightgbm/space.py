@@ -27,11 +27,9 @@ _TUNING = "LightGBM's Parameters Tuning page"
 _TUNER = "optuna-integration's LightGBMTuner"
 _FLAML = "FLAML's LGBMEstimator.search_space (flaml/automl/model.py)"
 _TABARENA = "TabArena's space for LightGBM (Erickson et al. 2025, arXiv:2506.16791)"
-# The median and the spread of its thirteen learned configurations of LightGBM.
-_TABREPO = (
-    "the LightGBM configurations of the portfolio learned on 200 tables (Salinas & Erickson 2024, "
-    "arXiv:2311.02971; AutoGluon's zeroshot_portfolio_2023.py)"
-)
+# The median and the spread of the thirteen configurations of LightGBM that were learned from 200
+# tables (AutoGluon's zeroshot_portfolio_2023.py).
+_TABREPO = "TabRepo's portfolio (Salinas & Erickson 2024, arXiv:2311.02971)"
 _NUM_LEAVES_PRIOR = Prior(127, 2.7, _TABREPO)
 _MIN_DATA_IN_LEAF_PRIOR = Prior(14, 2.3, _TABREPO)
 _FEATURE_FRACTION_PRIOR = Prior(0.62, 0.18, _TABREPO)
