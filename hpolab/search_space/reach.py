@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from hpolab.search_space.entries import Entries, Entry
     from hpolab.search_space.space import SearchSpace
 
-__all__ = ["choices_of", "corners", "values_beside", "values_of"]
+__all__ = ["choices_of", "conditions_of", "corners", "values_beside", "values_of"]
 
 
 def values_of(space: SearchSpace, name: str) -> frozenset[Any]:
@@ -131,3 +131,31 @@ def _walk(
             for key, branch in entry.branches:
                 below = frozenset([key]) if own == name else _values(branch, name) or values
                 yield from _walk(branch, name, below, f"{prefix}{key}.")
+
+
+def conditions_of(space: SearchSpace) -> dict[str, tuple[tuple[str, frozenset[Any]], ...]]:
+    """Return what must be chosen for each of a trial's parameters to exist.
+
+    Returns:
+        Trial name -> (trial name of a choice, its values), all of which must hold; of a parameter
+        that every trial has, none.
+
+    Example:
+        >>> from hpolab import optimizer_space
+        >>> conditions_of(optimizer_space(["sgd", "adadelta"]))["sgd.lr"]
+        (('optimizer', frozenset({'sgd'})),)
+    """
+    return dict(_conditions(space._entries, "", ()))
+
+
+def _conditions(
+    entries: Entries, prefix: str, held: tuple[tuple[str, frozenset[Any]], ...]
+) -> Iterator[tuple[str, tuple[tuple[str, frozenset[Any]], ...]]]:
+    for name, entry in entries.named:
+        if isinstance(entry, Range):
+            yield f"{prefix}{entry.trial_name(name)}", held
+        if isinstance(entry, Choice):
+            yield f"{prefix}{name}", held
+            for key, branch in entry.branches:
+                chosen = (f"{prefix}{name}", frozenset([key]))
+                yield from _conditions(branch, f"{prefix}{key}.", (*held, chosen))
