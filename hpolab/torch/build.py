@@ -323,9 +323,9 @@ def _new(
 ) -> torch.optim.Optimizer:
     try:
         return _class_of(name)(groups, **arguments)
-    except (TypeError, ValueError) as error:
+    except Exception as error:  # packages have errors of their own
         full_name = OPTIMIZER_ROWS[name].full_name
-        raise InvalidArgument(f"{full_name} refuses this: {error}") from None
+        raise InvalidArgument(f"{full_name} refuses this: {error}") from error
 
 
 def _require_one_rate(optimizer: torch.optim.Optimizer) -> None:

@@ -394,8 +394,8 @@ OPTIMIZER_ROWS: Mapping[str, OptimizerRow] = {
             "weight_decay": Row(
                 (3e-4, 0.2, "log"),
                 0.1,
-                "adamw's range, its lower end 3 times larger, its upper end and default 10 times, as "
-                f"lr is smaller: {_LION}; its own default, 0, has no decay to tune",
+                "adamw's range, its lower end 3 times larger, its upper end and default 10 times: "
+                f"{_LION}; its own default, 0, has no decay to tune",
             ),
         },
         module="pytorch_optimizer",

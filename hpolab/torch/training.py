@@ -427,7 +427,7 @@ class TorchTraining:
 
 
 def _running_norms(model: nn.Module) -> list[_NormBase]:
-    """Return the norms of a model in training that gather running statistics, as frozen ones don't."""
+    """Return the norms of a model in training that gather running statistics: no frozen ones."""
     norms = (module for module in model.modules() if isinstance(module, _NormBase))
     return [norm for norm in norms if norm.training and norm.running_mean is not None]
 
