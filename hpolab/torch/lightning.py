@@ -11,12 +11,13 @@ from typing import TYPE_CHECKING, Any, final
 
 from hpolab.errors import InvalidArgument, InvalidType, needs, one_of
 from hpolab.keywords import checks_keywords
-from hpolab.torch.state import switch_weights
 from hpolab.trial.reporter import Reporter
 
 with needs("`LightningPruningCallback`", "Lightning", "lightning"):
     from lightning.pytorch import Callback
     from lightning.pytorch.trainer.states import TrainerFn
+
+    from hpolab.torch.state import switch_weights
 
 if TYPE_CHECKING:
     from lightning.pytorch import LightningModule, Trainer

@@ -330,7 +330,7 @@ OPTIMIZER_ROWS: Mapping[str, OptimizerRow] = {
             ),
         },
         fixed={"eps": 1e-8, "warmup_steps": 0, "weight_lr_power": 2.0},
-        since="1.4",
+        since="1.4.1",
         module="schedulefree",
     ),
     "schedulefree_sgd": OptimizerRow(
@@ -344,7 +344,7 @@ OPTIMIZER_ROWS: Mapping[str, OptimizerRow] = {
             ),
         },
         fixed={"weight_decay": 0.0, "warmup_steps": 0, "weight_lr_power": 2.0},
-        since="1.4",
+        since="1.4.1",
         module="schedulefree",
     ),
     "soap": OptimizerRow(
@@ -374,6 +374,7 @@ OPTIMIZER_ROWS: Mapping[str, OptimizerRow] = {
             "correct_bias": True,
             "normalize_gradient": False,
         },
+        since="3.3",
         module="pytorch_optimizer",
     ),
     "lion": OptimizerRow(
@@ -398,6 +399,7 @@ OPTIMIZER_ROWS: Mapping[str, OptimizerRow] = {
                 f"{_LION}; its own default, 0, has no decay to tune",
             ),
         },
+        since="3.3",
         module="pytorch_optimizer",
     ),
     "prodigy": OptimizerRow(
@@ -420,6 +422,7 @@ OPTIMIZER_ROWS: Mapping[str, OptimizerRow] = {
             "bias_correction": False,
             "safeguard_warmup": False,
         },
+        since="3.3",
         module="pytorch_optimizer",
     ),
 }
