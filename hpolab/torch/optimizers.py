@@ -460,7 +460,8 @@ def optimizer_space(name: str | Sequence[str]) -> SearchSpace:
     average their weights in place of a schedule, so that none should be joined to them but
     "warmup"), ``soap`` (Vyas et al. 2024, arXiv:2409.11321), ``lion`` (Chen et al. 2023,
     arXiv:2302.06675) and ``prodigy`` (Mishchenko & Defazio 2023, arXiv:2306.06101; it finds its
-    learning rate itself and tunes ``d_coef``).
+    learning rate itself and tunes ``d_coef``; its authors ask for ``safeguard_warmup=True`` with a
+    warm-up).
 
     Args:
         name: One of sgd, momentum, nesterov, adagrad, adadelta, rmsprop, adam, adam_amsgrad,
