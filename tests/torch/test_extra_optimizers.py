@@ -24,6 +24,7 @@ from hpolab import (
     leave_last_out,
     make_taste_clusters,
     optimizer_space,
+    recommender_space,
     schedule_space,
 )
 from hpolab.torch.rng import order_seed
@@ -391,6 +392,20 @@ def test_schedule_beside_a_schedule_free_optimizer_is_said_once(
         objective_of(regression, "adamw", search_space=space).check()
     assert f"joins the schedule '{schedule}' to 'schedulefree_sgd'" in caplog.text
     assert caplog.text.count("joins the schedule") == 1
+
+
+def test_schedule_beside_a_schedule_free_optimizer_of_a_recommender_is_said(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    splits = leave_last_out(make_taste_clusters(n_users=20, n_items=60).interactions)
+    space = recommender_space("mf", optimizer="schedulefree_adamw")
+    cosine = schedule_space("cosine", max_epochs=3)
+    objective = RecommenderObjective(
+        "mf", splits, metric="ndcg@10", search_space=space | cosine, max_epochs=3
+    )
+    with caplog.at_level(logging.WARNING):
+        objective.check()
+    assert "joins the schedule 'cosine' to 'schedulefree_adamw'" in caplog.text
 
 
 @pytest.mark.parametrize(
