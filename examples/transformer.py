@@ -61,7 +61,10 @@ class Lion(torch.optim.Optimizer):
 
 
 def build_lion(params, model):
-    """torch has no Lion, so hpolab gets it as a function; biases and norms do not decay."""
+    """An optimizer of one's own is a function; biases and norms do not decay.
+
+    By name, as "lion", it comes with the extra `optimizers`.
+    """
     matrices = [p for p in model.parameters() if p.ndim >= 2]
     vectors = [p for p in model.parameters() if p.ndim < 2]
     groups = [{"params": matrices}, {"params": vectors, "weight_decay": 0.0}]

@@ -103,7 +103,7 @@ from .studies.study import load_study, make_study
 from .torch.build import build_optimizer, build_schedule
 from .torch.lightning import LightningPruningCallback
 from .torch.objective import TorchObjective
-from .torch.optimizers import OPTIMIZERS, optimizer_space
+from .torch.optimizers import EXTRA_OPTIMIZERS, OPTIMIZERS, optimizer_space
 from .torch.options import TrainedEpoch
 from .torch.schedules import SCHEDULES, schedule_space
 from .trackers.mlflow import MLflowTracker
@@ -116,6 +116,7 @@ from .trial.tracker import StudyEnd, TrackedStudy, TrackedTrial, Tracker, TrialE
 __all__ = [
     "DEFAULT_URL",
     "ESTIMATORS",
+    "EXTRA_OPTIMIZERS",
     "LIGHTGBM_ORDER",
     "LIGHTGBM_PRESETS",
     "LIGHTGBM_STAGES",

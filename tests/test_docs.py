@@ -215,7 +215,11 @@ def test_code_in_a_text_is_known_as_a_public_name(extensions, text, name):
 @pytest.mark.parametrize(
     ("part", "names", "space"),
     [
-        ("optimizers", hpolab.OPTIMIZERS, hpolab.optimizer_space),
+        (
+            "optimizers",
+            (*hpolab.OPTIMIZERS, *hpolab.EXTRA_OPTIMIZERS),
+            hpolab.optimizer_space,
+        ),
         ("schedules", hpolab.SCHEDULES, partial(hpolab.schedule_space, max_epochs=20)),
         ("lightgbm", hpolab.LIGHTGBM_PRESETS, hpolab.lightgbm_space),
         ("estimators", hpolab.ESTIMATORS, hpolab.estimator_space),

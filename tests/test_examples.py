@@ -6,6 +6,7 @@ import importlib.util
 import os
 import re
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -22,6 +23,7 @@ SMALL = {
     "resume": {"n_trials": 6},
     "optimizers_mnist": {"n_trials": 3, "max_epochs": 1, "n_seeds": 2},
     "seven_optimizers": {"n_trials": 3, "n_epochs": 2},
+    "fair_optimizers": {"n_trials": 2, "max_epochs": 1, "n_seeds": 2},
     "text_detection": {
         "n_trials": 3,
         "max_epochs": 2,
@@ -81,6 +83,41 @@ def test_seven_optimizers_says_that_tuning_changes_the_ranking(tmp_path, capsys)
     for column in (2, 4):
         losses = [float(row[column]) for row in places]
         assert losses == sorted(losses)
+
+
+@pytest.mark.parametrize(
+    ("changed", "tuned", "expected"),
+    [
+        # Untuned, the others are worse than tuned AdamW by 0.1; tuned, they gain 0.1 after 0.5.
+        (0.6, 0.4, ["without tuning gains less than", "to a tuned muon or .* gains less than"]),
+        # They gain more in either way.
+        (0.2, -0.3, ["without tuning gains more than", "to a tuned muon or .* gains more than"]),
+        # On average as much as tuning: not known.
+        (0.5, 0.0, ["Whether .* without tuning gains", "Whether .* to a tuned muon or .* gains"]),
+    ],
+    ids=["tuning", "changing", "neither"],
+)
+def test_fair_optimizers_says_what_the_numbers_say(capsys, changed, tuned, expected):
+    example = load("fair_optimizers")
+    noise = np.array([0.0, 0.01, -0.01, 0.02, -0.02])
+
+    def contender(loss, name, places):
+        return SimpleNamespace(
+            name=name, best_value=loss, test_scores=list(loss + noise[list(places)])
+        )
+
+    orders = range(5), (1, 0, 3, 2, 4), (4, 3, 2, 1, 0)
+    before, after = (
+        {name: contender(loss, name, orders[2]) for name in example.NEWER}
+        for loss in (changed, tuned)
+    )
+    example.print_conclusion(
+        {"adamw": contender(1.0, "adamw", orders[0]), **before},
+        {"adamw": contender(0.5, "adamw", orders[1]), **after},
+    )
+    said = capsys.readouterr().out
+    assert re.search(r"Tuning adamw gains \+0\.500 \[", said)
+    assert all(re.search(each, said) for each in expected)
 
 
 @pytest.mark.parametrize(

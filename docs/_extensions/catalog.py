@@ -9,6 +9,7 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution
 
 from hpolab import (
     ESTIMATORS,
+    EXTRA_OPTIMIZERS,
     LIGHTGBM_PRESETS,
     OPTIMIZERS,
     RECOMMENDER_LOSSES,
@@ -32,7 +33,9 @@ _EPOCHS = 20
 
 def optimizers() -> str:
     """Return a table for each optimizer."""
-    return _sections((f"`{name}`", optimizer_space(name)) for name in OPTIMIZERS)
+    return _sections(
+        (f"`{name}`", optimizer_space(name)) for name in (*OPTIMIZERS, *EXTRA_OPTIMIZERS)
+    )
 
 
 def schedules() -> str:

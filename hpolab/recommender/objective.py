@@ -41,6 +41,7 @@ from hpolab.search_space.reach import values_of
 from hpolab.seeding import check_seed
 from hpolab.studies.recipe import FACTS_KEY
 from hpolab.surroundings import held_values
+from hpolab.torch.build import check_optimizers, warn_of_schedules
 from hpolab.torch.horizon import check_schedule
 from hpolab.trial.reporter import ReporterOptions
 
@@ -384,6 +385,7 @@ class RecommenderObjective(Objective):
         """Start a training with the space's defaults: are they complete, and in their ranges?"""
         super().check()
         refuse_unread(self.search_space, self._trainer.name)
+        warn_of_schedules(self.search_space)
         with self._trainer.seeded(0):
             self._trainer.start(
                 self.search_space.defaults(), self.splits.train, seed=0, max_epochs=self.max_steps
@@ -404,6 +406,7 @@ class RecommenderObjective(Objective):
     def _check_search_space(self) -> None:
         refuse_settings(self.search_space, "max_epochs")
         check_loss(self.search_space, self._trainer, self.metric)
+        check_optimizers(self.search_space)
 
     def check_facts(self, study: Study) -> None:
         """Refuse a study whose values depend on other facts; see `Objective.check_facts`."""

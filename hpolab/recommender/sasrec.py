@@ -176,8 +176,8 @@ class SasRecTraining(RecommenderTraining):
         self._loss = loss
 
     def epoch(self) -> None:
-        self.model.train()
         state = self._state
+        state.to_training()
         order = torch.randperm(len(self._learned_from), generator=state.generators[0]).numpy()
         for start in range(0, len(order), self._batch_size):
             users = self._learned_from[order[start : start + self._batch_size]]
@@ -185,6 +185,7 @@ class SasRecTraining(RecommenderTraining):
             self._backward(users)
             state.optimizer.step()
             state.schedule.step()
+        state.to_evaluation()
 
     def scores(self, users: NDArray[Any]) -> NDArray[Any]:
         self.model.eval()

@@ -86,7 +86,8 @@ def recommender_space(
         loss: "bce", "bpr", "sampled_softmax" or "softmax", or several of them, which makes the
             loss a parameter; "mse" to predict ratings; None for the trainer's own, the first of its
             `RECOMMENDER_LOSSES`. Only for the last seven, as ``optimizer``.
-        optimizer: One of `OPTIMIZERS` or several, which makes the optimizer a parameter.
+        optimizer: One of `OPTIMIZERS` and `EXTRA_OPTIMIZERS`, or several, which makes the
+            optimizer a parameter.
 
     Raises:
         InvalidArgument: If the trainer is unknown, or it has no such loss or optimizer.

@@ -24,7 +24,7 @@ from hpolab.torch.batches import WeightedTargets
 from hpolab.torch.build import build_optimizer, build_schedule
 from hpolab.torch.data import open_split
 from hpolab.torch.rng import order_seed, seeded
-from hpolab.torch.state import TrainingState
+from hpolab.torch.state import TrainingState, has_two_weights
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -178,22 +178,25 @@ class TorchRecommenderTraining(RecommenderTraining):
         self._embedding_l2 = embedding_l2
         self._ratings = ratings
         self._embeddings = [each for each in model.modules() if isinstance(each, Embedding)]
+        # A gradient of a million rows takes as long to clear as all the rest of a step, so only the
+        # rows of a batch are cleared. schedulefree writes to all of them, where weights decay.
+        keeps = state.device.type == "cpu" and not has_two_weights(state.optimizer)
         for embedding in self._embeddings:
-            # A gradient of a million rows takes as long to clear as all the rest of a step.
-            embedding.keeps_gradient = not embedding.sparse and state.device.type == "cpu"
+            embedding.keeps_gradient = keeps and not embedding.sparse
         kept = {id(embedding.weight) for embedding in self._embeddings}
         self._others = [weight for weight in model.parameters() if id(weight) not in kept]
 
     def epoch(self) -> None:
         # Nothing here may wait for the device: no `.item()`, no check of the loss.
-        self.model.train()
-        self.model.forget()
         state = self._state
+        state.to_training()
+        self.model.forget()
         for inputs, targets in self._rows.batches(self._batch_size, state.generators[0]):
             self._clear_gradients()
             self._batch_loss(_Rows.of(inputs, targets)).backward()  # type: ignore[no-untyped-call]
             state.optimizer.step()
             state.schedule.step()
+        state.to_evaluation()
 
     def scores(self, users: NDArray[Any]) -> NDArray[Any]:
         self.model.eval()

@@ -13,15 +13,22 @@ if TYPE_CHECKING:
 
 __all__ = ["current_versions", "differing_versions", "versions_in_use"]
 
-_COMPARED = ("python", "torch", "optuna", "hpolab")
+# What trains where it is installed: package -> the module that is imported.
+_TRAIN = {
+    "torch": "torch",
+    "schedulefree": "schedulefree",
+    "pytorch-optimizer": "pytorch_optimizer",
+}
+_COMPARED = ("python", *_TRAIN, "optuna", "hpolab")
 
 
 def current_versions() -> dict[str, str]:
-    """Return the versions here: package -> version; PyTorch's where it is installed."""
+    """Return the versions here: package -> version; what trains, where it is installed."""
     found = {package: version(package) for package in ("hpolab", "optuna", "numpy")}
     found["python"] = platform.python_version()
-    with suppress(PackageNotFoundError):
-        found["torch"] = version("torch")
+    for package in _TRAIN:
+        with suppress(PackageNotFoundError):
+            found[package] = version(package)
     return found
 
 
@@ -30,9 +37,9 @@ def differing_versions(
 ) -> dict[str, tuple[str, str]]:
     """Return the packages whose versions may give other results: package -> (stored, here).
 
-    Python, PyTorch, Optuna and hpolab are compared by major and minor version: the third number of
-    each is for mended mistakes, and what follows a plus sign says for which device it was built.
-    What one side does not tell is not compared.
+    Python, PyTorch, the packages of the extra ``optimizers``, Optuna and hpolab are compared by
+    major and minor version: the third number of each is for mended mistakes, and what follows a
+    plus sign says for which device it was built. What one side does not tell is not compared.
 
     Example:
         >>> differing_versions({"python": "3.12.4"}, {"python": "3.12.9", "torch": "2.9.0+cpu"})
@@ -54,7 +61,8 @@ def versions_in_use() -> dict[str, str]:
 
     A study of boosted trees does not care for a PyTorch that is merely installed.
     """
-    found = current_versions()
-    if "torch" not in sys.modules:
-        found.pop("torch", None)
-    return found
+    return {
+        package: number
+        for package, number in current_versions().items()
+        if _TRAIN.get(package, "sys") in sys.modules
+    }

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import inspect
 from functools import partial
+from importlib import import_module, metadata
 from typing import TYPE_CHECKING, Any
 
 from hpolab.errors import InvalidArgument, check_count, needs, one_of
 from hpolab.keywords import checks_keywords
-from hpolab.torch.optimizers import OPTIMIZER_ROWS
+from hpolab.logs import get_logger
+from hpolab.search_space.reach import values_beside, values_of
+from hpolab.torch.optimizers import OPTIMIZER_ROWS, SCHEDULE_FREE
 from hpolab.torch.schedules import SCHEDULE_ROWS, factor_at
 
 if TYPE_CHECKING:
@@ -17,7 +20,11 @@ if TYPE_CHECKING:
     import torch
     from torch.optim.lr_scheduler import LRScheduler
 
-__all__ = ["build_optimizer", "build_schedule"]
+    from hpolab.search_space.space import SearchSpace
+
+__all__ = ["build_optimizer", "build_schedule", "check_optimizers", "warn_of_schedules"]
+
+_logger = get_logger(__name__)
 
 
 @checks_keywords()
@@ -34,6 +41,10 @@ def build_optimizer(
     `torch.optim.Muon` and everything else with AdamW at ``adamw_lr`` and the same
     ``weight_decay``, behind one optimizer with a parameter group for each; which 2-D weight is the
     output layer is told by order: it is the last.
+
+    ``schedulefree_adamw`` and ``schedulefree_sgd`` train one set of weights and are evaluated with
+    another. In a loop of your own call the optimizer's ``train()`` before training, and ``eval()``
+    before every evaluation and checkpoint; objectives do it for you.
 
     Args:
         params: Trainer params with ``"optimizer"`` and that optimizer's parameters, as
@@ -52,10 +63,11 @@ def build_optimizer(
 
     Raises:
         InvalidArgument: If ``params`` names no known optimizer or misses a parameter, the installed
-            torch has no such optimizer or refuses the values, the model has nothing that it could
-            train, a group has an argument that the optimizer has not, or a whole model is needed.
+            package has no such optimizer or refuses the values, the model has nothing that it could
+            train, a group has an argument that the optimizer has not, or a whole model is needed;
+            or if "prodigy", which finds one learning rate for all, gets several.
         InvalidType: If ``model`` is none of the above, or an option is of the wrong type.
-        MissingExtra: If torch is not installed.
+        MissingExtra: If torch, or the package of the optimizer, is not installed.
 
     Example:
         >>> import torch
@@ -74,13 +86,8 @@ def build_optimizer(
     from hpolab.torch.groups import given_groups, model_groups
 
     name = _optimizer_name(params)
-    row = OPTIMIZER_ROWS[name]
-    if not hasattr(torch.optim, row.torch_class):
-        raise InvalidArgument(
-            f"`optimizer` {name!r} needs torch {row.since} or newer, got torch {torch.__version__}"
-        )
-    torch_class = getattr(torch.optim, row.torch_class)
-    arguments = row.arguments(params)
+    optimizer_class = _class_of(name)
+    arguments = OPTIMIZER_ROWS[name].arguments(params)
     grouping = _grouping(params, decay_biases, layer_decay)
     if isinstance(model, torch.nn.Module):
         trained = [p for p in model.parameters() if p.requires_grad]
@@ -91,17 +98,47 @@ def build_optimizer(
         groups = model_groups(model, trained, arguments, **grouping)
     else:
         _refuse_without_model(name, grouping)
-        groups = given_groups(model, inspect.signature(torch_class).parameters.keys() - {"params"})
+        groups = given_groups(model, _argument_names(optimizer_class))
         trained = [p for group in groups for p in group["params"]]
         for group in groups:
             # torch looks at what it gets for all of them, not at a group's own values.
             own = {key: value for key, value in group.items() if key not in ("params", "name")}
-            _new(torch_class, [{"params": group["params"]}], arguments | own)
+            _new(name, [{"params": group["params"]}], arguments | own)
     if not trained:
         raise InvalidArgument("`model` must have parameters with requires_grad, got none")
-    if row.torch_class in ("Adam", "AdamW"):
+    if optimizer_class in (torch.optim.Adam, torch.optim.AdamW):
         arguments["fused"] = _fused(trained)
-    return _new(torch_class, groups, arguments)
+    optimizer = _new(name, groups, arguments)
+    if name == "prodigy":
+        _require_one_rate(optimizer)
+    return optimizer
+
+
+def check_optimizers(space: SearchSpace) -> None:
+    """Refuse a space with an optimizer that is not installed, before a trial meets it.
+
+    Raises:
+        InvalidArgument: If the installed package has no such optimizer.
+        MissingExtra: If its package is not installed.
+    """
+    for name in sorted(values_of(space, "optimizer") & OPTIMIZER_ROWS.keys()):
+        _class_of(name)
+
+
+def warn_of_schedules(space: SearchSpace) -> None:
+    """Say that a schedule lowers the learning rate of an optimizer that does without.
+
+    It is no error: all contenders of a comparison may have one schedule.
+    """
+    schedules = values_of(space, "schedule") - {"constant", "warmup"}
+    beside = values_beside(space, "optimizer").get("schedule", {}).values()
+    found = sorted({name for names in beside for name in names} & set(SCHEDULE_FREE))
+    if schedules and found:
+        _logger.warning(
+            f"`search_space` joins the schedule {' or '.join(sorted(map(repr, schedules)))} to "
+            f"{' and '.join(map(repr, found))}, which averages its weights in place of a schedule. "
+            "Without it, or with 'warmup', it trains as it is meant to."
+        )
 
 
 @checks_keywords()
@@ -180,6 +217,25 @@ def _optimizer_name(params: Mapping[str, Any]) -> str:
             "take the search space of `optimizer_space(...)`, and change its ranges by `override`"
         )
     return one_of("optimizer", params["optimizer"], OPTIMIZER_ROWS)
+
+
+def _class_of(name: str) -> type[torch.optim.Optimizer]:
+    row = OPTIMIZER_ROWS[name]
+    extra = "torch" if row.package == "torch" else "optimizers"
+    with needs(f"`optimizer` {name!r}", row.package, extra):
+        module = import_module(row.module)
+    if not hasattr(module, row.class_name):
+        raise InvalidArgument(
+            f"`optimizer` {name!r} needs {row.package} {row.since} or newer, got {row.package} "
+            f"{metadata.version(row.package)}"
+        )
+    found: type[torch.optim.Optimizer] = getattr(module, row.class_name)
+    return found
+
+
+def _argument_names(optimizer_class: type[torch.optim.Optimizer]) -> set[str]:
+    found = inspect.signature(optimizer_class).parameters.values()
+    return {each.name for each in found if each.kind is not each.VAR_KEYWORD} - {"params"}
 
 
 def _schedule_settings(params: Mapping[str, Any], max_epochs: int) -> dict[str, Any]:
@@ -263,14 +319,24 @@ def _refuse_without_model(optimizer: str, grouping: Mapping[str, Any]) -> None:
 
 
 def _new(
-    torch_class: type[torch.optim.Optimizer],
-    groups: list[dict[str, Any]],
-    arguments: Mapping[str, Any],
+    name: str, groups: list[dict[str, Any]], arguments: Mapping[str, Any]
 ) -> torch.optim.Optimizer:
     try:
-        return torch_class(groups, **arguments)
-    except (TypeError, ValueError) as error:
-        raise InvalidArgument(f"torch.optim.{torch_class.__name__} refuses this: {error}") from None
+        return _class_of(name)(groups, **arguments)
+    except Exception as error:  # packages have errors of their own
+        full_name = OPTIMIZER_ROWS[name].full_name
+        raise InvalidArgument(f"{full_name} refuses this: {error}") from error
+
+
+def _require_one_rate(optimizer: torch.optim.Optimizer) -> None:
+    # It takes that of its first group for all, and says nothing.
+    rates = sorted({group["lr"] for group in optimizer.param_groups})
+    if len(rates) > 1:
+        raise InvalidArgument(
+            "`optimizer` 'prodigy' must have one learning rate for all weights, as it finds one "
+            f"for all, got {', '.join(f'{rate:g}' for rate in rates)}: leave out `layer_decay`, "
+            "and 'lr' in parameter groups."
+        )
 
 
 def _build_muon(

@@ -17,6 +17,8 @@ with needs("`LightningPruningCallback`", "Lightning", "lightning"):
     from lightning.pytorch import Callback
     from lightning.pytorch.trainer.states import TrainerFn
 
+    from hpolab.torch.state import switch_weights
+
 if TYPE_CHECKING:
     from lightning.pytorch import LightningModule, Trainer
 
@@ -32,6 +34,10 @@ class LightningPruningCallback(Callback):
     The step reported is the number of validations before this one: the epoch, where each epoch
     ends with one. It is kept in Lightning's checkpoints. Lightning's sanity check and
     ``trainer.validate`` are not reported.
+
+    Optimizers with ``train()`` and ``eval()``, as schedule-free ones have, are switched: to the
+    weights that they train before each batch, to those that they evaluate before each validation
+    and at the end. Running statistics of batch norms are left as they are.
 
     Training runs in one process, on one device: several would each run the objective, and so
     spend a trial each. To use several devices, give each a worker with trials of its own.
@@ -83,6 +89,17 @@ class LightningPruningCallback(Callback):
                 "without: give `trainer.fit` validation data and the module a `validation_step`."
             )
 
+    def on_train_batch_start(
+        self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int
+    ) -> None:
+        _switch_all(trainer, "train")
+
+    def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        _switch_all(trainer, "eval")
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        _switch_all(trainer, "eval")
+
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if trainer.sanity_checking or trainer.state.fn != TrainerFn.FITTING:
             return
@@ -102,3 +119,8 @@ class LightningPruningCallback(Callback):
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self._n_validations = state_dict["n_validations"]
+
+
+def _switch_all(trainer: Trainer, mode: str) -> None:
+    for optimizer in trainer.optimizers:
+        switch_weights(optimizer, mode)

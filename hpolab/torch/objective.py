@@ -20,7 +20,12 @@ from hpolab.objectives.epochs import train_epochs
 from hpolab.search_space.reach import corners
 from hpolab.seeding import check_seed
 from hpolab.torch.batches import WeightedTargets, apply, check_unpack, values_of
-from hpolab.torch.build import build_optimizer, build_schedule
+from hpolab.torch.build import (
+    build_optimizer,
+    build_schedule,
+    check_optimizers,
+    warn_of_schedules,
+)
 from hpolab.torch.by_row import is_by_group
 from hpolab.torch.checks import (
     check_outputs,
@@ -154,7 +159,9 @@ class TorchObjective(Objective):
     - ``optimizer``: a function (params, model) -> ``torch.optim.Optimizer``, in place of the one
       that the params name; `search_space` then needs no `optimizer`. All its state must be in its
       ``state_dict``, as tensors and plain values. If it has ``train()`` and ``eval()``, as
-      schedule-free optimizers do, they are called before training and evaluation.
+      schedule-free optimizers do, they are called before training and evaluation, checkpoints and
+      the choice of the best weights. Batch norms then gather their running statistics anew after
+      each epoch, from up to 50 batches of `train`.
     - ``schedule``: a function (params, optimizer) -> ``LRScheduler``, likewise. It is stepped
       after every epoch, a ``ReduceLROnPlateau`` with the metric on `valid`; with
       ``schedule_every="step"``, after every step of the optimizer.
@@ -367,6 +374,8 @@ class TorchObjective(Objective):
         """
         super().check()
         check_schedule(self.search_space, self.max_steps)
+        if self._options.optimizer is None:
+            warn_of_schedules(self.search_space)
         params = self.search_space.defaults()
         with self.task.seeded(0):
             training = self.start(params, 0)
@@ -518,6 +527,8 @@ class TorchObjective(Objective):
                 "`search_space` must hold an 'optimizer', as `optimizer_space` gives it, "
                 f"got only {', '.join(map(repr, params)) or 'an empty one'}."
             )
+        if self._options.optimizer is None:
+            check_optimizers(self.search_space)
         if "batch_size" in params and self.task.splits["train"].targets is None:
             raise InvalidArgument(
                 "`search_space` must not hold 'batch_size' where `train` makes its own batches: "

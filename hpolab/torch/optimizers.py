@@ -1,8 +1,8 @@
-"""Every optimizer of `torch.optim` that trains on first-order gradients, with its own ranges.
+"""Every first-order optimizer of `torch.optim`, and some of other packages, with its own ranges.
 
-One row of `OPTIMIZER_ROWS` states an optimizer's torch class, what is tuned, what stays at torch's
+One row of `OPTIMIZER_ROWS` states an optimizer's class, what is tuned, what stays at the class's
 default, and where each range comes from. A source that reads ``decades(d, below, above)`` is a
-rule: from torch's default ``d`` so many powers of ten down and up. Where two optimizers share a
+rule: from the class's default ``d`` so many powers of ten down and up. Where two optimizers share a
 range of learning rates, the source of one begins with ``shared with`` and says why.
 """
 
@@ -22,7 +22,14 @@ if TYPE_CHECKING:
 
     from hpolab.search_space.space import SearchSpace
 
-__all__ = ["OPTIMIZERS", "OPTIMIZER_ROWS", "OptimizerRow", "optimizer_space"]
+__all__ = [
+    "EXTRA_OPTIMIZERS",
+    "OPTIMIZERS",
+    "OPTIMIZER_ROWS",
+    "SCHEDULE_FREE",
+    "OptimizerRow",
+    "optimizer_space",
+]
 
 _STUDY = "the MNIST optimizer study"
 _ALGOPERF = "AlgoPerf's baselines (Dahl et al. 2023, arXiv:2306.07179, tuning_search_space.json)"
@@ -42,25 +49,37 @@ class OptimizerRow:
     """One optimizer.
 
     Attributes:
-        torch_class: The class in `torch.optim`.
+        class_name: The class in ``module``.
         tuned: The ranges of its space by name.
-        fixed: What stays at torch's default unless a space's `override` opens it.
-        constants: Torch arguments that make this optimizer what it is.
-        since: The first torch version that has the class.
+        fixed: What stays at the class's default unless a space's `override` opens it.
+        constants: Arguments that make this optimizer what it is.
+        since: The first version of the package that has the class.
+        module: Where the class is imported from.
     """
 
-    torch_class: str
+    class_name: str
     tuned: Mapping[str, Row]
     fixed: Mapping[str, Any] = field(default_factory=dict)
     constants: Mapping[str, Any] = field(default_factory=dict)
     since: str = "2.0"
+    module: str = "torch.optim"
+
+    @property
+    def package(self) -> str:
+        """The package that brings it, as an index of packages spells it."""
+        return self.module.partition(".")[0].replace("_", "-")
+
+    @property
+    def full_name(self) -> str:
+        """The class with its module."""
+        return f"{self.module}.{self.class_name}"
 
     def space(self, name: str) -> SearchSpace:
         """Return the row's search space under the optimizer's name."""
         return space_of({"optimizer": name, **self.tuned, **self.fixed})
 
     def arguments(self, params: Mapping[str, Any]) -> dict[str, Any]:
-        """Return the torch class's keyword arguments.
+        """Return the class's keyword arguments.
 
         Args:
             params: Trainer params; names that are not the optimizer's are passed over, and a
@@ -72,8 +91,8 @@ class OptimizerRow:
         missing = [key for key in self.tuned if key not in params]
         if missing:
             raise InvalidArgument(
-                f"`params` must have {', '.join(map(repr, missing))}, missing for torch.optim."
-                f"{self.torch_class}: take the search space of `optimizer_space(...)`, and change "
+                f"`params` must have {', '.join(map(repr, missing))}, missing for "
+                f"{self.full_name}: take the search space of `optimizer_space(...)`, and change "
                 "its ranges by `override`"
             )
         found = {key: params[key] for key in self.tuned}
@@ -94,7 +113,7 @@ _PAIRS = {
 
 
 def _decades(default: float, below: int, above: int, why: str) -> Row:
-    source = f"decades({default:g}, {below}, {above}) around torch's default: {why}"
+    source = f"decades({default:g}, {below}, {above}) around its default: {why}"
     return Row((default / 10**below, default * 10**above, "log"), default, source)
 
 
@@ -139,6 +158,19 @@ _MOMENTUM = Row(
     one_minus=True,
     prior=Prior(0.954, 2.0, f"{_ALGOPERF_BEST}, three problems"),
 )
+
+
+_LION = "Chen et al. 2023 (arXiv:2302.06675, section 5)"
+_SCHEDULE_FREE = "the documentation of schedulefree (github.com/facebookresearch/schedule_free)"
+_SOAP = "Vyas et al. 2024 (arXiv:2409.11321)"
+# Above 0.98 nothing is reported, and below Adam's 0.8 the averaged weights train as no average.
+_INTERPOLATION = Row(
+    (0.8, 0.98),
+    0.9,
+    f"{_SCHEDULE_FREE}: 0.9, and 0.95 or 0.98 for long trainings; below as far as Adam's beta1",
+    one_minus=True,
+)
+_ADAMW_DECAY = Row((1e-4, 2e-2, "log"), 1e-2, _STUDY)
 
 
 def _betas_of_adam(why: str, priors: Mapping[str, Prior] | None = None) -> dict[str, Row]:
@@ -236,7 +268,7 @@ OPTIMIZER_ROWS: Mapping[str, OptimizerRow] = {
                 "adam", _ADAM_LR, f"{_STUDY} tunes Adam's step in both", prior=_ADAM_LR_PRIOR
             ),
             **_betas_of_adam("the same two moments", _ADAM_BETA_PRIORS),
-            "weight_decay": Row((1e-4, 2e-2, "log"), 1e-2, _STUDY),
+            "weight_decay": _ADAMW_DECAY,
         },
         fixed={"eps": 1e-8},
     ),
@@ -335,28 +367,159 @@ OPTIMIZER_ROWS: Mapping[str, OptimizerRow] = {
         },
         fixed={"eps": 1e-8},
     ),
+    "schedulefree_adamw": OptimizerRow(
+        "AdamWScheduleFree",
+        tuned={
+            "lr": _decades(
+                2.5e-3, 1, 1, f"1 to 10 times Adam's 0.001 is 0.001 to 0.01 ({_SCHEDULE_FREE})"
+            ),
+            "beta1": _INTERPOLATION,
+            "beta2": _shared("adam", _ADAM_BETAS["beta2"], "the same second moment"),
+            "weight_decay": _shared(
+                "adamw", _ADAMW_DECAY, "its own default, 0, would make it a schedule-free Adam"
+            ),
+        },
+        fixed={"eps": 1e-8, "warmup_steps": 0, "weight_lr_power": 2.0},
+        since="1.4.1",
+        module="schedulefree",
+    ),
+    "schedulefree_sgd": OptimizerRow(
+        "SGDScheduleFree",
+        tuned={
+            "lr": _decades(
+                1.0, 2, 1, f"10 to 50 times the usual 0.01 to 0.1 is 0.1 to 5 ({_SCHEDULE_FREE})"
+            ),
+            "momentum": _shared(
+                "schedulefree_adamw", _INTERPOLATION, "the same place between two sets of weights"
+            ),
+        },
+        fixed={"weight_decay": 0.0, "warmup_steps": 0, "weight_lr_power": 2.0},
+        since="1.4.1",
+        module="schedulefree",
+    ),
+    "soap": OptimizerRow(
+        "SOAP",
+        tuned={
+            "lr": Row(
+                (3e-4, 3e-2, "log"),
+                3e-3,
+                f"decades(0.003, 1, 1) around its default: {_SOAP} sweep it by half powers of ten",
+            ),
+            "beta1": Row((0.9, 0.99), 0.95, f"{_SOAP} sweep 0.9, 0.95 and 0.99", one_minus=True),
+            "beta2": Row(
+                (0.9, 0.99),
+                0.95,
+                f"as beta1, which has the same default: {_SOAP}",
+                one_minus=True,
+            ),
+            "weight_decay": _shared("adamw", _ADAMW_DECAY, "AdamW in another basis"),
+        },
+        fixed={
+            "eps": 1e-8,
+            "shampoo_beta": None,
+            "precondition_frequency": 10,
+            "max_precondition_dim": 10000,
+            "merge_dims": False,
+            "precondition_1d": False,
+            "correct_bias": True,
+            "normalize_gradient": False,
+        },
+        since="3.3",
+        module="pytorch_optimizer",
+    ),
+    "lion": OptimizerRow(
+        "Lion",
+        tuned={
+            "lr": Row(
+                (1e-5, 3e-3, "log"),
+                1e-4,
+                f"adamw's range, its upper end 3 times smaller and its lower end 10 times: {_LION}",
+            ),
+            "beta1": _shared("adam", _ADAM_BETAS["beta1"], f"0.9, or 0.95 if unstable: {_LION}"),
+            "beta2": Row(
+                (0.9, 0.999),
+                0.99,
+                f"decades(0.01, 1, 1) around 1 - its default; 0.98 if unstable: {_LION}",
+                one_minus=True,
+            ),
+            "weight_decay": Row(
+                (3e-4, 0.2, "log"),
+                0.1,
+                "adamw's range, its lower end 3 times larger, its upper end and default 10 times: "
+                f"{_LION}; its own default, 0, has no decay to tune",
+            ),
+        },
+        since="3.3",
+        module="pytorch_optimizer",
+    ),
+    "prodigy": OptimizerRow(
+        "Prodigy",
+        tuned={
+            "d_coef": _decades(
+                1.0,
+                1,
+                1,
+                "in place of lr, which stays at 1: 2 or 10 for larger steps, 0.5 or 0.1 for "
+                "smaller ones (github.com/konstmish/prodigy, of arXiv:2306.06101)",
+            ),
+            **_betas_of_adam("Adam's two moments, weighted by the step's size"),
+        },
+        fixed={
+            "lr": 1.0,
+            "eps": 1e-8,
+            "weight_decay": 0.0,
+            "d0": 1e-6,
+            "bias_correction": False,
+            "safeguard_warmup": False,
+        },
+        since="3.3",
+        module="pytorch_optimizer",
+    ),
 }
 
-OPTIMIZERS: tuple[str, ...] = tuple(OPTIMIZER_ROWS)
-"""The names that `optimizer_space` knows."""
+OPTIMIZERS: tuple[str, ...] = tuple(
+    name for name, row in OPTIMIZER_ROWS.items() if row.package == "torch"
+)
+"""The optimizers of `torch.optim` that `optimizer_space` knows."""
+
+EXTRA_OPTIMIZERS: tuple[str, ...] = tuple(
+    name for name, row in OPTIMIZER_ROWS.items() if row.package != "torch"
+)
+"""The optimizers of other packages that `optimizer_space` knows; the extra ``optimizers`` brings
+these packages."""
+
+SCHEDULE_FREE: tuple[str, ...] = tuple(
+    name for name, row in OPTIMIZER_ROWS.items() if row.package == "schedulefree"
+)
+"""Those that average their weights in place of a learning-rate schedule."""
 
 
 @checks_keywords()
 def optimizer_space(name: str | Sequence[str]) -> SearchSpace:
     """Return the search space of an optimizer, or of a choice among several.
 
-    Only what people tune is a range; everything else of the torch class (``eps``, a
-    ``weight_decay`` of 0, ...) is in the space as a fixed value at torch's default, and
-    `SearchSpace.override` opens it. Defaults are torch's own; the one exception is the momentum
-    of ``momentum`` and ``nesterov``, 0.9, as torch's default is none. Decay rates (betas, rho,
-    alpha, momentum) are sampled as 1 - value on a log scale. `SearchSpace.sources` says where
-    each range comes from. Ranges whose best values were published have a `Prior`.
+    Only what people tune is a range; everything else of the class (``eps``, a ``weight_decay`` of
+    0, ...) is in the space as a fixed value at its default, and `SearchSpace.override` opens it.
+    Defaults are the class's own, except where these would make it another optimizer: the momentum
+    of ``momentum`` and ``nesterov`` is 0.9, the weight decay of ``schedulefree_adamw`` AdamW's, and
+    that of ``lion`` ten times AdamW's. Decay rates (betas, rho, alpha, momentum) are sampled as
+    1 - value on a log scale. `SearchSpace.sources` says where each range comes from. Ranges whose
+    best values were published have a `Prior`.
+
+    Five optimizers need the extra ``optimizers`` to train, not for their space:
+    ``schedulefree_adamw`` and ``schedulefree_sgd`` (Defazio et al. 2024, arXiv:2405.15682; they
+    average their weights in place of a schedule, so that none should be joined to them but
+    "warmup"), ``soap`` (Vyas et al. 2024, arXiv:2409.11321), ``lion`` (Chen et al. 2023,
+    arXiv:2302.06675) and ``prodigy`` (Mishchenko & Defazio 2023, arXiv:2306.06101; it finds its
+    learning rate itself and tunes ``d_coef``; its authors ask for ``safeguard_warmup=True`` with a
+    warm-up).
 
     Args:
         name: One of sgd, momentum, nesterov, adagrad, adadelta, rmsprop, adam, adam_amsgrad,
             adamw, nadam, radam, adamax, adafactor, asgd, rprop, muon (hidden 2-D weights, AdamW
-            with ``adamw_lr`` for the rest) and sparse_adam (sparse gradients only); or a list of
-            them, which makes the optimizer itself a parameter. The first is then the default.
+            with ``adamw_lr`` for the rest), sparse_adam (sparse gradients only) and the five
+            above; or a list of them, which makes the optimizer itself a parameter. The first is
+            then the default.
 
     Raises:
         InvalidArgument: If a name is unknown, or a list is empty or repeats a name.

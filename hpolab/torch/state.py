@@ -18,7 +18,21 @@ if TYPE_CHECKING:
     from torch.optim import Optimizer
     from torch.optim.lr_scheduler import LRScheduler
 
-__all__ = ["TrainingState"]
+__all__ = ["TrainingState", "has_two_weights", "switch_weights"]
+
+
+def has_two_weights(optimizer: Optimizer) -> bool:
+    """Tell whether an optimizer trains one set of weights and another is to be evaluated.
+
+    Schedule-free optimizers do.
+    """
+    return all(callable(getattr(optimizer, mode, None)) for mode in ("train", "eval"))
+
+
+def switch_weights(optimizer: Optimizer, mode: str) -> None:
+    """Put an optimizer's weights in its model: "train" those it trains, "eval" the others."""
+    if has_two_weights(optimizer):
+        getattr(optimizer, mode)()
 
 
 @dataclass
@@ -40,6 +54,18 @@ class TrainingState:
     generators: Sequence[torch.Generator]
     device: torch.device
     best: dict[str, Any] = field(default_factory=dict)
+
+    def to_training(self) -> None:
+        """Put the model in training mode, and the weights in it that are trained."""
+        self.model.train()
+        switch_weights(self.optimizer, "train")
+
+    def to_evaluation(self) -> None:
+        """Put the weights in the model that are evaluated, stored and kept as the best.
+
+        Between two epochs they are always these.
+        """
+        switch_weights(self.optimizer, "eval")
 
     def keep_best(self) -> None:
         """Take the model as it is for the best so far."""

@@ -8,6 +8,7 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
+from torch.nn.modules.batchnorm import _NormBase
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from hpolab.errors import InvalidArgument, in_brief
@@ -20,6 +21,7 @@ from hpolab.torch.options import TrainedEpoch, TrainingOptions
 from hpolab.torch.outputs import check_by_position, gathered, samples_of
 from hpolab.torch.plateau import PlateauSchedule
 from hpolab.torch.rng import get_random_state, seeded, set_random_state
+from hpolab.torch.state import has_two_weights
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Mapping
@@ -42,6 +44,8 @@ __all__ = ["TorchTask", "TorchTraining", "TrainsByEpochs"]
 
 # Rows on which a loss is compared with the mean of its values for each.
 _N_ROWS_OF_MEAN = 16
+# Batches from which batch norms get their statistics anew.
+_N_BATCHES_OF_NORMS = 50
 
 
 @dataclass(frozen=True)
@@ -241,8 +245,7 @@ class TorchTraining:
         """
         # Nothing here may wait for the device: no `.item()`, no check of the loss.
         by_step = self._advances_by_step()
-        self.model.train()
-        self._switch_optimizer("train")
+        self.state.to_training()
         self._loss_sum, self._n_rows = None, 0
         n_first = n_rows = 0  # rows of a step's first batch, and of all its batches so far
         batches = self.task.train.batches(self.batch_size, self.state.generators[0])
@@ -259,7 +262,9 @@ class TorchTraining:
             self._step(n_first / n_rows, by_step=by_step)
         if not by_step and not isinstance(self.state.schedule, ReduceLROnPlateau):
             self.state.schedule.step()
-        self._switch_optimizer("eval")
+        self.state.to_evaluation()
+        if has_two_weights(self.state.optimizer):
+            self._renew_norms()
 
     def end_epoch(self, reporter: Reporter) -> float:
         """Return the metric on `valid`; call it once after each epoch, as a schedule may follow it.
@@ -320,9 +325,9 @@ class TorchTraining:
             self._check_loss_is_mean()
         if not has_functions and options.max_grad_norm is None:
             return
-        self._switch_optimizer("train")
+        self.state.to_training()
         self._step(1.0, by_step=not isinstance(self.state.schedule, ReduceLROnPlateau))
-        self._switch_optimizer("eval")
+        self.state.to_evaluation()
         try:
             self.from_bytes(self.to_bytes())
         except Exception as error:
@@ -382,11 +387,26 @@ class TorchTraining:
         if by_step:
             self.state.schedule.step()
 
-    def _switch_optimizer(self, mode: str) -> None:
-        # Schedule-free optimizers have one set of weights to train and another to evaluate.
-        switch = getattr(self.state.optimizer, mode, None)
-        if callable(switch):
-            switch()
+    def _renew_norms(self) -> None:
+        """Gather the running statistics of batch norms with the weights that are evaluated.
+
+        Those gathered in training belong to the weights that are trained. schedulefree's
+        documentation asks for new ones, such as those of PreciseBN (Wu & Johnson 2021,
+        arXiv:2105.07576): the mean over batches, here of at most 50.
+        """
+        norms = _running_norms(self.model.train())
+        if not norms:
+            return
+        momenta = [norm.momentum for norm in norms]
+        for norm in norms:
+            norm.reset_running_stats()
+            norm.momentum = None  # a mean over all batches, each as much as the other
+        batches = self.task.train.batches(self.batch_size, self.state.generators[0])
+        with torch.no_grad():
+            for inputs, _ in islice(batches, _N_BATCHES_OF_NORMS):
+                self.task.outputs(self.model, inputs)
+        for norm, momentum in zip(norms, momenta, strict=True):
+            norm.momentum = momentum
 
     def _show(self, value: float, reporter: Reporter) -> None:
         assert self.options.on_epoch is not None
@@ -404,6 +424,12 @@ class TorchTraining:
         random = get_random_state(self.task.device, self.state.generators)
         self.options.on_epoch(shown)
         set_random_state(random, self.task.device, self.state.generators)
+
+
+def _running_norms(model: nn.Module) -> list[_NormBase]:
+    """Return the norms of a model in training that gather running statistics: no frozen ones."""
+    norms = (module for module in model.modules() if isinstance(module, _NormBase))
+    return [norm for norm in norms if norm.training and norm.running_mean is not None]
 
 
 def _own(outputs: Any) -> Tensor:

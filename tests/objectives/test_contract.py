@@ -20,6 +20,7 @@ from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
 from hpolab import (
+    EXTRA_OPTIMIZERS,
     FunctionObjective,
     LightGBMObjective,
     Objective,
@@ -248,6 +249,42 @@ class TestTorchOfOptions(TestTorch):
     def others(self) -> list[Objective]:
         changed = {"decay_biases": True, "memory_format": "channels_last", "precision": "fp32"}
         return [self.objective(**{name: value}) for name, value in changed.items()]
+
+
+class TestTorchOfExtraOptimizers(TestTorch):
+    """Trial 0, which is killed, trains with the first of them."""
+
+    name = "schedulefree_adamw"
+
+    def objective(self, **options: Any) -> Objective:
+        others = [name for name in EXTRA_OPTIMIZERS if name != self.name]
+        named = {
+            "search_space": optimizer_space([self.name, *others]),
+            "decay_biases": False,
+            "max_grad_norm": 0.5,
+            "accumulation_steps": 2,
+            "precision": "bf16",
+        }
+        return super().objective(**named | options)
+
+    def others(self) -> list[Objective]:
+        return [self.objective(decay_biases=True)]
+
+
+class TestTorchOfScheduleFreeSGD(TestTorchOfExtraOptimizers):
+    name = "schedulefree_sgd"
+
+
+class TestTorchOfSOAP(TestTorchOfExtraOptimizers):
+    name = "soap"
+
+
+class TestTorchOfLion(TestTorchOfExtraOptimizers):
+    name = "lion"
+
+
+class TestTorchOfProdigy(TestTorchOfExtraOptimizers):
+    name = "prodigy"
 
 
 class TestTorchOfWeightedRows(TestTorch):

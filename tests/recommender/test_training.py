@@ -10,17 +10,19 @@ import pytest
 import torch
 
 from hpolab import (
+    EXTRA_OPTIMIZERS,
     RECOMMENDER_LOSSES,
     Features,
     HpolabError,
     Interactions,
     InvalidArgument,
     InvalidType,
+    optimizer_space,
     recommender_space,
     schedule_space,
 )
 from hpolab.recommender import training
-from hpolab.recommender.models import MODELS
+from hpolab.recommender.models import MODELS, Embedding
 from hpolab.recommender.objective import open_trainer
 from hpolab.recommender.training import TorchRecommenderTrainer
 
@@ -325,6 +327,41 @@ def test_sparse_gradients_train_the_same_model(name, monkeypatch):
     sparse = trained(name, data, params, n_epochs=3)
     assert any(getattr(module, "sparse", False) for module in sparse.model.modules())
     np.testing.assert_allclose(all_scores(sparse), dense, rtol=1e-3, atol=1e-5)
+
+
+@pytest.mark.parametrize("optimizer", EXTRA_OPTIMIZERS)
+@pytest.mark.parametrize("name", ["mf", "lightgcn", "sasrec"])
+def test_optimizers_of_other_packages_learn_and_resume_bit_for_bit(name, optimizer):
+    data, alike = two_clusters()
+    rates = {"soap": 0.02, "lion": 0.02, "schedulefree_adamw": 0.05, "schedulefree_sgd": 5.0}
+    rate = {"lr": rates[optimizer]} if optimizer in rates else {"d_coef": 5.0}
+    params = params_of(name) | optimizer_space(optimizer).defaults() | rate
+    whole = trained(name, data, params, n_epochs=10)
+    trainer = open_trainer(name)
+    with trainer.seeded(0):
+        first = trainer.start(params, data, seed=0, max_epochs=10)
+        before = auc(all_scores(first), data, alike)
+        for _ in range(4):
+            first.epoch()
+        state = first.to_bytes()
+    with trainer.seeded(9):
+        second = trainer.start(params, data, seed=0, max_epochs=10)
+        second.from_bytes(state)
+        for _ in range(6):
+            second.epoch()
+    assert np.array_equal(all_scores(second), all_scores(whole))
+    assert auc(all_scores(whole), data, alike) > before + 0.05
+
+
+def test_weight_decay_of_a_schedule_free_optimizer_is_that_of_dense_gradients(monkeypatch):
+    data, _ = two_clusters()
+    params = params_of("mf", batch_size=4) | optimizer_space("schedulefree_adamw").defaults()
+    found = all_scores(trained("mf", data, params | {"weight_decay": 0.5}, n_epochs=3))
+    monkeypatch.setattr(
+        Embedding, "clear_gradient", lambda self: setattr(self.weight, "grad", None)
+    )
+    expected = all_scores(trained("mf", data, params | {"weight_decay": 0.5}, n_epochs=3))
+    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-6)
 
 
 # torch's own step makes sparse tensors unchecked, and says so once a process.

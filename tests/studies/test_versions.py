@@ -10,7 +10,14 @@ from hpolab import make_study
 from hpolab.studies.recipe import read_recipe
 from hpolab.studies.versions import current_versions, differing_versions
 
-HERE = {"python": "3.12.4", "torch": "2.9.0+cu128", "optuna": "5.0.0", "hpolab": "0.1.0"}
+HERE = {
+    "python": "3.12.4",
+    "torch": "2.9.0+cu128",
+    "optuna": "5.0.0",
+    "hpolab": "0.1.0",
+    "schedulefree": "1.4.1",
+    "pytorch-optimizer": "4.1.0",
+}
 
 
 @pytest.mark.parametrize(
@@ -23,6 +30,9 @@ HERE = {"python": "3.12.4", "torch": "2.9.0+cu128", "optuna": "5.0.0", "hpolab":
         ("optuna", "5.0.3", False),
         ("optuna", "5.1.0", True),
         ("hpolab", "0.2.0", True),
+        ("schedulefree", "1.4.2", False),
+        ("schedulefree", "1.5", True),
+        ("pytorch-optimizer", "4.0.0", True),
         ("numpy", "1.26.0", False),  # samplers draw alike with each
     ],
 )

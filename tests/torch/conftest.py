@@ -107,6 +107,8 @@ def train_steps(
     data: tuple[torch.Tensor, torch.Tensor],
     n_steps: int,
 ) -> list[float]:
+    if hasattr(optimizer, "train"):  # schedule-free ones have weights of their own for it
+        optimizer.train()
     losses = []
     for _ in range(n_steps):
         optimizer.zero_grad()

@@ -12,6 +12,7 @@ import torch
 from torch import nn
 
 from hpolab import (
+    EXTRA_OPTIMIZERS,
     OPTIMIZERS,
     InvalidArgument,
     MissingExtra,
@@ -23,8 +24,10 @@ from hpolab import (
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+ALL = (*OPTIMIZERS, *EXTRA_OPTIMIZERS)
 
-@pytest.mark.parametrize("name", OPTIMIZERS)
+
+@pytest.mark.parametrize("name", ALL)
 def test_default_configuration_learns(
     make_task: Callable[..., Any],
     train: Callable[..., Any],
@@ -36,7 +39,7 @@ def test_default_configuration_learns(
     assert losses[-1] < losses[0]
 
 
-@pytest.mark.parametrize("name", OPTIMIZERS)
+@pytest.mark.parametrize("name", ALL)
 @pytest.mark.parametrize("seed", range(3))
 def test_any_draw_trains_every_weight(
     make_task: Callable[..., Any],
@@ -53,7 +56,7 @@ def test_any_draw_trains_every_weight(
     assert all(not torch.equal(p, old) for p, old in zip(model.parameters(), before, strict=True))
 
 
-@pytest.mark.parametrize("name", OPTIMIZERS)
+@pytest.mark.parametrize("name", ALL)
 def test_params_reach_torch(make_task: Callable[..., Any], name: str) -> None:
     space = optimizer_space(name)
     study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=7))
@@ -112,7 +115,7 @@ def test_fused_steps_are_torchs_default_steps(
     torch.testing.assert_close(weights(model), weights(twin), rtol=1e-5, atol=1e-6)
 
 
-@pytest.mark.parametrize("name", OPTIMIZERS)
+@pytest.mark.parametrize("name", ALL)
 def test_resumed_training_goes_on_exactly(
     make_task: Callable[..., Any],
     train: Callable[..., Any],

@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from hpolab import (
+    EXTRA_OPTIMIZERS,
     OPTIMIZERS,
     HpolabError,
     InvalidArgument,
@@ -27,6 +28,8 @@ def make_model() -> nn.Sequential:
 
 def train(model: nn.Module, optimizer: torch.optim.Optimizer, n_steps: int = 5) -> torch.Tensor:
     inputs = torch.randn(16, 4, generator=torch.Generator().manual_seed(1))
+    if hasattr(optimizer, "train"):  # schedule-free ones have weights of their own for it
+        optimizer.train()
     for _ in range(n_steps):
         optimizer.zero_grad()
         model(inputs).pow(2).mean().backward()
@@ -37,7 +40,7 @@ def train(model: nn.Module, optimizer: torch.optim.Optimizer, n_steps: int = 5) 
 # What is given
 
 
-DENSE = sorted(set(OPTIMIZERS) - {"sparse_adam", "muon"})
+DENSE = sorted({*OPTIMIZERS, *EXTRA_OPTIMIZERS} - {"sparse_adam", "muon"})
 
 
 @pytest.mark.parametrize("name", DENSE)

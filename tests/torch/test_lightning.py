@@ -13,7 +13,15 @@ from optuna.pruners import MedianPruner, ThresholdPruner
 from optuna.trial import TrialState
 from torch.utils.data import DataLoader, TensorDataset
 
-from hpolab import Diverged, InvalidArgument, InvalidType, LightningPruningCallback, Reporter
+from hpolab import (
+    Diverged,
+    InvalidArgument,
+    InvalidType,
+    LightningPruningCallback,
+    Reporter,
+    build_optimizer,
+    optimizer_space,
+)
 from hpolab.trial.reporter import REASON_KEY
 
 if TYPE_CHECKING:
@@ -109,6 +117,50 @@ def test_training_that_goes_on_from_a_checkpoint_goes_on_with_its_steps(tmp_path
     trainer = make_trainer(LightningPruningCallback(reporter, "val_loss"), max_epochs=3)
     trainer.fit(Scripted([3]), loader(), loader(), ckpt_path=path)
     assert reporter.best_step == 2
+
+
+def schedule_free(model: torch.nn.Module) -> torch.optim.Optimizer:
+    return build_optimizer(optimizer_space("schedulefree_sgd").fixed(lr=0.2).defaults(), model)
+
+
+class ScheduleFree(pl.LightningModule):
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.layer = torch.nn.Linear(1, 1)
+
+    def loss(self, batch: Any) -> torch.Tensor:
+        return torch.nn.functional.mse_loss(self.layer(batch[0]), batch[1])
+
+    def training_step(self, batch: Any) -> torch.Tensor:
+        return self.loss(batch)
+
+    def validation_step(self, batch: Any) -> None:
+        self.log("val_loss", self.loss(batch))
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        return schedule_free(self)
+
+
+def test_schedule_free_optimizer_reports_the_weights_that_are_to_be_evaluated() -> None:
+    trial, module = make_study().ask(), ScheduleFree()
+    callback = LightningPruningCallback(Reporter(trial), "val_loss")
+    make_trainer(callback, max_epochs=3).fit(module, loader(), loader())
+    by_hand = ScheduleFree()
+    optimizer: Any = schedule_free(by_hand)
+    values = []
+    for _ in range(3):
+        optimizer.train()
+        for batch in loader():
+            optimizer.zero_grad()
+            by_hand.loss(batch).backward()
+            optimizer.step()
+        optimizer.eval()
+        with torch.no_grad():
+            values.append(float(torch.stack([by_hand.loss(batch) for batch in loader()]).mean()))
+    reported = trial.study.trials[0].intermediate_values
+    assert list(reported.values()) == pytest.approx(values)
+    assert torch.equal(module.layer.weight, by_hand.layer.weight)
 
 
 def test_median_pruner_prunes_the_worse_trial() -> None:

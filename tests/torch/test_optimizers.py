@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import inspect
 import itertools
 import re
@@ -12,7 +13,16 @@ import pytest
 import torch
 from optuna.distributions import FloatDistribution
 
-from hpolab import OPTIMIZERS, InvalidArgument, InvalidType, SearchSpace, optimizer_space
+from hpolab import (
+    EXTRA_OPTIMIZERS,
+    OPTIMIZERS,
+    InvalidArgument,
+    InvalidType,
+    SearchSpace,
+    optimizer_space,
+)
+
+ALL = (*OPTIMIZERS, *EXTRA_OPTIMIZERS)
 
 STUDY = {
     # Transcribed from the study's text: ranges in trainer units.
@@ -27,6 +37,17 @@ ALGOPERF = {
     ("nadam", "lr"): (1e-4, 1e-2),
     ("momentum", "momentum"): (1 - 0.3, 1 - 5e-3),
 }
+STATED = {
+    # Transcribed from what the sources say: who says it, and what follows from AdamW's ranges.
+    # schedulefree's README: 0.9, or 0.95, or 0.98.
+    ("schedulefree_adamw", "beta1"): ("documentation of schedulefree", (0.8, 0.98)),
+    # Vyas et al. 2024, appendix: beta1 in 0.9, 0.95, 0.99.
+    ("soap", "beta1"): ("arXiv:2409.11321", (0.9, 0.99)),
+    ("soap", "beta2"): ("arXiv:2409.11321", (0.9, 0.99)),
+    # Chen et al. 2023, section 5: rates 3 to 10 times smaller, decay 3 to 10 times larger.
+    ("lion", "lr"): ("arXiv:2302.06675", (1e-4 / 10, 3e-3)),
+    ("lion", "weight_decay"): ("arXiv:2302.06675", (3 * 1e-4, 10 * 2e-2)),
+}
 SHARED = {
     # (optimizer, parameter): (whose, parameter)
     ("nesterov", "lr"): ("momentum", "lr"),
@@ -36,6 +57,13 @@ SHARED = {
     ("nadam", "lr"): ("adam", "lr"),
     ("adamax", "beta1"): ("adam", "beta1"),
     ("adamax", "beta2"): ("adam", "beta2"),
+    ("schedulefree_adamw", "beta2"): ("adam", "beta2"),
+    ("schedulefree_adamw", "weight_decay"): ("adamw", "weight_decay"),
+    ("schedulefree_sgd", "momentum"): ("schedulefree_adamw", "beta1"),
+    ("soap", "weight_decay"): ("adamw", "weight_decay"),
+    ("lion", "beta1"): ("adam", "beta1"),
+    ("prodigy", "beta1"): ("adam", "beta1"),
+    ("prodigy", "beta2"): ("adam", "beta2"),
 } | {
     (name, key): ("adam", key)
     for name in ["adam_amsgrad", "adamw", "nadam", "radam", "sparse_adam"]
@@ -59,6 +87,11 @@ TUNED = {
     "rprop": ["lr"],
     "muon": ["lr", "weight_decay", "adamw_lr"],
     "sparse_adam": ["lr", "beta1", "beta2"],
+    "schedulefree_adamw": ["lr", "beta1", "beta2", "weight_decay"],
+    "schedulefree_sgd": ["lr", "momentum"],
+    "soap": ["lr", "beta1", "beta2", "weight_decay"],
+    "lion": ["lr", "beta1", "beta2", "weight_decay"],
+    "prodigy": ["d_coef", "beta1", "beta2"],
 }
 TORCH = {
     "sgd": "SGD",
@@ -78,6 +111,13 @@ TORCH = {
     "rprop": "Rprop",
     "muon": "Muon",
     "sparse_adam": "SparseAdam",
+}
+EXTRA = {
+    "schedulefree_adamw": ("schedulefree", "AdamWScheduleFree"),
+    "schedulefree_sgd": ("schedulefree", "SGDScheduleFree"),
+    "soap": ("pytorch_optimizer", "SOAP"),
+    "lion": ("pytorch_optimizer", "Lion"),
+    "prodigy": ("pytorch_optimizer", "Prodigy"),
 }
 HALVES = {
     "beta1": ("betas", 0),
@@ -106,9 +146,11 @@ def trainer_range(name: str, key: str) -> tuple[float, float]:
     return (1 - high, 1 - low) if key in DECAY_RATES else (low, high)
 
 
-def torch_default(name: str, key: str) -> Any:
+def class_default(name: str, key: str) -> Any:
     argument, half = HALVES.get(key, (key, None))
-    parameters = inspect.signature(getattr(torch.optim, TORCH[name])).parameters
+    module, class_name = EXTRA.get(name, ("torch.optim", TORCH.get(name)))
+    found = getattr(importlib.import_module(module), str(class_name))
+    parameters = inspect.signature(found).parameters
     default = parameters[argument].default
     return default if half is None else default[half]
 
@@ -124,7 +166,11 @@ def test_every_first_order_optimizer_of_torch_is_there() -> None:
     assert set(OPTIMIZERS) == set(TORCH)
 
 
-@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_those_of_other_packages_are_listed_apart() -> None:
+    assert set(EXTRA_OPTIMIZERS) == set(EXTRA)
+
+
+@pytest.mark.parametrize("name", ALL)
 def test_space_tunes_what_people_tune_and_names_itself(name: str) -> None:
     space = optimizer_space(name)
     expected = [f"one_minus_{key}" if key in DECAY_RATES else key for key in TUNED[name]]
@@ -132,18 +178,24 @@ def test_space_tunes_what_people_tune_and_names_itself(name: str) -> None:
     assert space.defaults()["optimizer"] == name
 
 
-@pytest.mark.parametrize("name", OPTIMIZERS)
-def test_defaults_are_torchs_own(name: str) -> None:
+@pytest.mark.parametrize("name", ALL)
+def test_defaults_are_the_class_s_own(name: str) -> None:
     defaults = optimizer_space(name).defaults()
     del defaults["optimizer"]
     if name in ("momentum", "nesterov"):
         assert defaults.pop("momentum") == 0.9
     if name == "muon":
-        assert defaults.pop("adamw_lr") == torch_default("adamw", "lr")
-    assert defaults == {key: torch_default(name, key) for key in defaults}
+        assert defaults.pop("adamw_lr") == class_default("adamw", "lr")
+    if name == "schedulefree_adamw":
+        assert defaults.pop("weight_decay") == class_default("adamw", "weight_decay")
+    if name == "lion":
+        # As strong a decay as AdamW's: the product of both.
+        strength = class_default("adamw", "lr") * class_default("adamw", "weight_decay")
+        assert defaults["lr"] * defaults.pop("weight_decay") == pytest.approx(strength)
+    assert defaults == {key: class_default(name, key) for key in defaults}
 
 
-@pytest.mark.parametrize("name", OPTIMIZERS)
+@pytest.mark.parametrize("name", ALL)
 def test_defaults_lie_in_their_ranges(name: str) -> None:
     space = optimizer_space(name)
     assert space.from_trial(space.to_trial(space.defaults())) == space.defaults()
@@ -163,11 +215,16 @@ def test_every_range_has_one_source_and_agrees_with_it(name: str, key: str) -> N
     elif (name, key) in ALGOPERF:
         assert "AlgoPerf" in source
         assert trainer_range(name, key) == pytest.approx(ALGOPERF[name, key], rel=1e-12)
+    elif (name, key) in STATED:
+        whose, expected = STATED[name, key]
+        assert whose in source
+        assert trainer_range(name, key) == pytest.approx(expected, rel=1e-12)
     else:
         ends = [(float(d) / 10 ** int(b), float(d) * 10 ** int(a)) for d, b, a in rules]
         assert trial_range(name, key) == pytest.approx((ends[0][0], ends[-1][1]), rel=1e-12)
-        default = torch_default(name, key)
-        assert float(rules[0][0]) == pytest.approx(1 - default if key == "alpha" else default)
+        default = class_default(name, key)
+        rate = 1 - default if key in DECAY_RATES else default
+        assert float(rules[0][0]) == pytest.approx(rate)
 
 
 def test_algoperf_range_that_is_also_adams_is_algoperfs() -> None:
@@ -175,7 +232,11 @@ def test_algoperf_range_that_is_also_adams_is_algoperfs() -> None:
     assert "AlgoPerf" in optimizer_space("nadam").sources()["lr"]
 
 
-@pytest.mark.parametrize(("one", "other"), list(itertools.combinations(OPTIMIZERS, 2)))
+@pytest.mark.parametrize(
+    ("one", "other"),
+    # Prodigy finds its rate itself.
+    list(itertools.combinations([name for name in ALL if name != "prodigy"], 2)),
+)
 def test_no_two_share_a_range_of_learning_rates_by_accident(one: str, other: str) -> None:
     def owner(name: str) -> str:
         found = re.match(r"shared with (\w+): ", optimizer_space(name).sources()["lr"])
@@ -185,7 +246,7 @@ def test_no_two_share_a_range_of_learning_rates_by_accident(one: str, other: str
     assert shared == (owner(one) == owner(other))
 
 
-@pytest.mark.parametrize("name", OPTIMIZERS)
+@pytest.mark.parametrize("name", ALL)
 @pytest.mark.parametrize("seed", range(3))
 def test_draws_lie_in_the_ranges(name: str, seed: int) -> None:
     study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=seed))
@@ -209,11 +270,11 @@ def test_a_list_makes_the_optimizer_a_parameter() -> None:
 
 
 def test_all_optimizers_make_one_space() -> None:
-    space = optimizer_space(list(OPTIMIZERS))
+    space = optimizer_space(list(ALL))
     assert SearchSpace.from_dict(space.to_dict()) == space
     study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
-    drawn = {space.suggest(study.ask())["optimizer"] for _ in range(100)}
-    assert drawn == set(OPTIMIZERS)
+    drawn = {space.suggest(study.ask())["optimizer"] for _ in range(150)}
+    assert drawn == set(ALL)
 
 
 def test_fixed_values_can_be_opened() -> None:

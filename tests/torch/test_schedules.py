@@ -10,6 +10,7 @@ import torch
 from torch.optim import lr_scheduler
 
 from hpolab import (
+    EXTRA_OPTIMIZERS,
     OPTIMIZERS,
     SCHEDULES,
     InvalidArgument,
@@ -211,7 +212,7 @@ def test_schedules_have_sources() -> None:
 
 
 @pytest.mark.parametrize("name", SCHEDULES)
-@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+@pytest.mark.parametrize("optimizer", [*OPTIMIZERS, *EXTRA_OPTIMIZERS])
 def test_schedule_joins_every_optimizer(name: str, optimizer: str) -> None:
     ours = schedule_space(name, max_epochs=10, warmup=True)
     assert not ours.defaults().keys() & optimizer_space(optimizer).defaults().keys()
@@ -221,7 +222,7 @@ def test_schedule_joins_every_optimizer(name: str, optimizer: str) -> None:
 
 def test_two_choices_join() -> None:
     schedules = schedule_space(list(SCHEDULES), max_epochs=10, warmup=True)
-    space = optimizer_space(list(OPTIMIZERS)) | schedules
+    space = optimizer_space([*OPTIMIZERS, *EXTRA_OPTIMIZERS]) | schedules
     assert SearchSpace.from_dict(space.to_dict()) == space
 
 

@@ -119,10 +119,11 @@ def compare(
         objective: The objective that is tuned; None if the contenders are objectives. If they are
             names of optimizers, its search space has an optimizer, which each of them replaces,
             with its own space.
-        contenders: Names of optimizers (`OPTIMIZERS`), or name -> search space, or name ->
-            objective. A dict of ranges, such as ``{"lr": (1e-4, 1e-2)}``, is the objective's search
-            space with these tuned and everything else at its default. Under the name of an
-            optimizer, as in ``{"adadelta": {"lr": (0.1, 10.0)}}``, it is that optimizer's.
+        contenders: Names of optimizers (`OPTIMIZERS`, `EXTRA_OPTIMIZERS`), or name -> search space,
+            or name -> objective. A dict of ranges, such as ``{"lr": (1e-4, 1e-2)}``, is the
+            objective's search space with these tuned and everything else at its default. Under the
+            name of an optimizer, as in ``{"adadelta": {"lr": (0.1, 10.0)}}``, it is that of this
+            optimizer.
         study_name: The comparison's name. A contender's study is called ``study_name-contender``,
             and those of its further tunings ``study_name-contender-repeat1`` and so on.
         n_trials: The number of trials of each tuning, 1 or above.

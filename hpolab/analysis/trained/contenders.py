@@ -11,7 +11,7 @@ from hpolab.objectives.base import Objective
 from hpolab.search_space.near import meant_name
 from hpolab.search_space.reach import choices_of, values_of
 from hpolab.search_space.space import SearchSpace, as_space
-from hpolab.torch.optimizers import OPTIMIZERS, optimizer_space
+from hpolab.torch.optimizers import OPTIMIZER_ROWS, optimizer_space
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -61,7 +61,7 @@ def _tuning_only(objective: Objective, name: str, ranges: Mapping[str, Any]) -> 
     """
     space = objective.search_space
     optimizer = _plain(name)
-    if optimizer in OPTIMIZERS and "optimizer" not in ranges and _has_optimizer(objective):
+    if optimizer in OPTIMIZER_ROWS and "optimizer" not in ranges and _has_optimizer(objective):
         if values_of(space, "optimizer") != {optimizer}:
             space = _optimizer_of(objective, optimizer)
         while choices := choices_of(space):  # such as a schedule: one of them, as all else
@@ -91,7 +91,7 @@ def _tuning_only(objective: Objective, name: str, ranges: Mapping[str, Any]) -> 
 
 def _optimizer_of(objective: Any, name: str) -> SearchSpace:
     """Return the objective's space with another optimizer in the place of its own."""
-    one_of("contenders", name, OPTIMIZERS)
+    one_of("contenders", name, OPTIMIZER_ROWS)
     if objective is None:
         raise InvalidType(
             f"`objective` must be an Objective where contenders are optimizers, got None for "
@@ -118,7 +118,7 @@ def _check_name(name: str, objective: Objective) -> None:
     """Refuse a contender that is called what it does not train; warn of one that is nearly so."""
     kinds: dict[str, tuple[Collection[Any], Collection[str]]] = dict(objective._trained())
     if _has_optimizer(objective):
-        kinds["optimizer"] = (values_of(objective.search_space, "optimizer"), OPTIMIZERS)
+        kinds["optimizer"] = (values_of(objective.search_space, "optimizer"), OPTIMIZER_ROWS)
     trained = {_plain(each) for mine, _ in kinds.values() for each in mine}
     words = _plain(name).split("_")
     for kind, (mine, known) in kinds.items():
@@ -147,7 +147,7 @@ def _way(kind: str, name: str) -> str:
 
 def _has_optimizer(objective: Objective) -> bool:
     """Return whether an objective trains with optimizers of `optimizer_space`."""
-    return values_of(objective.search_space, "optimizer") <= set(OPTIMIZERS)
+    return values_of(objective.search_space, "optimizer") <= set(OPTIMIZER_ROWS)
 
 
 def _plain(name: Any) -> str:

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from hpolab import SearchSpace, optimizer_space
+from hpolab import EXTRA_OPTIMIZERS, SearchSpace, optimizer_space
 
 
 def test_shapes_and_batch_sizes_make_groups(double, objective_of, study_of, check_same):
@@ -50,13 +50,14 @@ def test_what_cannot_be_stacked_trains_alone_and_says_why(
     check_same(together, study_of(objective, 4, None), 1e-12)
 
 
+@pytest.mark.parametrize("name", ["muon", *EXTRA_OPTIMIZERS])
 def test_an_optimizer_without_a_rule_trains_alone_and_says_so_once(
-    caplog, double, objective_of, study_of, check_same
+    caplog, double, objective_of, study_of, check_same, name
 ):
-    objective = objective_of(optimizer_space(["adam", "muon"]))
+    objective = objective_of(optimizer_space(["adam", name]))
     with caplog.at_level(logging.WARNING):
         together = study_of(objective, 10, 4)
-    assert caplog.text.count("the optimizer 'muon' has no rule") == 1
+    assert caplog.text.count(f"the optimizer '{name}' has no rule") == 1
     check_same(together, study_of(objective, 10, None), 1e-8)
 
 

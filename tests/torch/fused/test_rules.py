@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import nn
 
-from hpolab import OPTIMIZERS, build_optimizer, optimizer_space
+from hpolab import EXTRA_OPTIMIZERS, OPTIMIZERS, build_optimizer, optimizer_space
 from hpolab.torch.fused.rules import RULES, Steps, rule_of
 
 SHAPES = {"matrix": (4, 5), "vector": (7,), "kernel": (3, 2, 2, 2)}
@@ -111,4 +111,5 @@ def coefficients(rule: str, groups: list[Any], dtype: torch.dtype) -> dict[str, 
 
 def test_every_optimizer_has_a_rule_but_for_two():
     assert set(OPTIMIZERS) - set(RULES) == {"muon", "sparse_adam"}
+    assert not set(EXTRA_OPTIMIZERS) & set(RULES)
     assert rule_of({"optimizer": "muon"}) is None
