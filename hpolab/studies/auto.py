@@ -16,11 +16,11 @@ from optuna.trial import TrialState
 from hpolab import _optuna
 from hpolab.errors import MissingExtra, check_count
 from hpolab.keywords import checks_keywords
-from hpolab.search_space.positions import value_at
+from hpolab.search_space.places import value_at
 from hpolab.search_space.reach import conditions_of
 from hpolab.search_space.space import as_space
 from hpolab.seeding import check_seed, derive_seed
-from hpolab.studies.lessons import conditions_seen, scores_of
+from hpolab.studies.scores import conditions_seen, scores_of
 from hpolab.studies.shown import shown_to
 
 if TYPE_CHECKING:

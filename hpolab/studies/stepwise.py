@@ -18,7 +18,7 @@ from optuna.trial import TrialState, create_trial
 
 from hpolab.errors import InvalidArgument, InvalidType, check_count, one_of
 from hpolab.keywords import checks_keywords
-from hpolab.search_space.positions import position_of, value_at
+from hpolab.search_space.places import position, value_at
 from hpolab.seeding import check_seed, derive_seed
 from hpolab.studies.trials import best_of
 
@@ -426,8 +426,8 @@ def _bisected(
     if isinstance(distribution, CategoricalDistribution):
         new = [choice for choice in distribution.choices if choice not in tried]
         return new[0] if new else None
-    here = position_of(distribution, held)
-    positions = sorted({0.0, 1.0, here, *(position_of(distribution, value) for value in tried)})
+    here = position(distribution, held)
+    positions = sorted({0.0, 1.0, here, *(position(distribution, value) for value in tried)})
     widths = {
         gap: (gap[1] - gap[0]) * (2 if here in gap else 1) for gap in itertools.pairwise(positions)
     }

@@ -9,7 +9,7 @@ import pytest
 from optuna.distributions import CategoricalDistribution, FloatDistribution
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
-from hpolab.studies.lessons import conditions_seen, scores_of
+from hpolab.studies.scores import conditions_seen, scores_of
 
 
 def numbered(*trials: FrozenTrial) -> list[FrozenTrial]:
