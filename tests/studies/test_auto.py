@@ -63,7 +63,7 @@ def test_first_trials_spread_over_every_range():
     assert {each["act"] for each in drawn} == {"relu", "gelu"}
 
 
-@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("seed", [0, *(pytest.param(i, marks=pytest.mark.long) for i in (1, 2))])
 def test_it_finds_in_25_trials_what_tpe_finds_in_60(seed):
     auto = make_study("s", storage="memory://", objective=smooth(), sampler="auto", seed=seed)
     run(auto, smooth(), n_trials=25)
@@ -74,14 +74,14 @@ def test_it_finds_in_25_trials_what_tpe_finds_in_60(seed):
 
 def test_it_learns_without_being_told_the_search_space():
     study = optuna.create_study(sampler=AutoSampler(seed=1))
-    study.optimize(lambda trial: loss(SPACE.suggest(trial)), n_trials=30)
-    assert best(study, 30) < 0.1
+    study.optimize(lambda trial: loss(SPACE.suggest(trial)), n_trials=25)
+    assert best(study, 25) < 0.15
 
 
 def test_direction_counts():
     study = optuna.create_study(sampler=AutoSampler(seed=0), direction="maximize")
-    study.optimize(lambda trial: -loss(SPACE.suggest(trial)), n_trials=30)
-    assert study.best_value > -0.1
+    study.optimize(lambda trial: -loss(SPACE.suggest(trial)), n_trials=25)
+    assert study.best_value > -0.15
 
 
 BRANCHES = optimizer_space(["sgd", "adadelta", "adamw"]) | {"width": (8, 512)}
@@ -98,11 +98,11 @@ def of_branches(trial: optuna.Trial) -> float:
 @pytest.mark.parametrize("search_space", [BRANCHES, None], ids=["known", "learned"])
 def test_it_finds_the_best_branch_and_what_is_best_in_it(search_space):
     study = optuna.create_study(sampler=AutoSampler(search_space=search_space, seed=0))
-    study.optimize(of_branches, n_trials=45)
+    study.optimize(of_branches, n_trials=30)
     assert study.best_params["optimizer"] == "adamw"
-    assert study.best_value < 0.1
-    chosen = [trial.params["optimizer"] for trial in study.trials[20:]]
-    assert chosen.count("adamw") > 15
+    assert study.best_value < 0.2
+    chosen = [trial.params["optimizer"] for trial in study.trials[15:]]
+    assert chosen.count("adamw") >= 10
 
 
 def test_trials_have_the_parameters_of_their_branch_alone():
@@ -127,10 +127,11 @@ class Curves(Objective):
 def test_it_learns_from_pruned_trials():
     objective = Curves(search_space=SPACE, direction="minimize", max_steps=2)
     study = make_study("s", storage="memory://", objective=objective, sampler="auto")
-    run(study, objective, n_trials=40)
-    late = [loss(SPACE.from_trial(trial.params)) for trial in study.trials[30:]]
-    assert [trial.state for trial in study.trials[3:]] == [TrialState.PRUNED] * 37
-    assert sorted(late)[5] < 0.15
+    run(study, objective, n_trials=25)
+    late = [loss(SPACE.from_trial(trial.params)) for trial in study.trials[8:]]
+    assert [trial.state for trial in study.trials[3:]] == [TrialState.PRUNED] * 22
+    # Of random draws one in fifty is as good.
+    assert sum(each < 0.1 for each in late) >= 6
 
 
 class Diverging(Objective):
@@ -142,7 +143,7 @@ class Diverging(Objective):
         return -math.log10(params["lr"]) + abs(params["width"] - 300) / 500
 
 
-@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("seed", [0, pytest.param(1, marks=pytest.mark.long)])
 def test_it_keeps_out_of_where_trials_diverge(seed):
     objective = Diverging(search_space=SPACE, direction="minimize", max_steps=2)
 
@@ -150,7 +151,7 @@ def test_it_keeps_out_of_where_trials_diverge(seed):
         study = make_study(
             "s", storage="memory://", objective=objective, sampler=sampler, seed=seed
         )
-        run(study, objective, n_trials=60)
+        run(study, objective, n_trials=40)
         return sum(trial.state == TrialState.PRUNED for trial in study.trials)
 
     assert n_dead("auto") < n_dead("tpe")
@@ -265,7 +266,7 @@ def test_a_wider_range_is_searched_after_a_resume(tmp_path):
     run(make_study("s", storage=url, objective=smooth(), sampler="auto"), smooth(), n_trials=10)
     wide = smooth(SPACE.override(width=(8, 4096)))
     study = load_study("s", storage=url)
-    run(study, wide, n_trials=30)
+    run(study, wide, n_trials=20)
     assert max(trial.params["width"] for trial in study.trials) > 512
 
 

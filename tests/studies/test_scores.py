@@ -35,10 +35,12 @@ def pruned(*reports: float, dead: bool = False) -> FrozenTrial:
 
 
 @pytest.mark.parametrize(("direction", "sign"), [("minimize", -1), ("maximize", 1)])
-def test_scores_of_complete_trials_rank_as_their_values(direction, sign):
-    values = [2.2, 1.0, 2.0, 2.0]
+def test_the_better_half_is_told_by_its_values_and_the_rest_as_worse(direction, sign):
+    values = np.random.default_rng(0).normal(size=21)
     scores = scores_of(numbered(*map(complete, values)), direction)
-    assert [scores[i] for i in range(4)] == [sign * value for value in values]
+    best, middle = max(sign * values), float(np.median(sign * values))
+    for number, value in enumerate(sign * values):
+        assert scores[number] == max(value, middle - (best - middle) / 2)
 
 
 def test_a_loss_of_millions_does_not_hide_the_others():
@@ -53,10 +55,10 @@ def test_ties_of_the_best_leave_the_worse_ones_where_they_are():
 
 def test_a_pruned_trial_is_carried_on_as_complete_ones_went_on():
     trials = numbered(
-        complete(0.9, 0.5, 0.7), complete(0.8, 0.5, 0.6), complete(0.7, 0.4, 0.5), pruned(0.3, 0.4)
+        complete(0.9, 0.5, 0.7), complete(0.8, 0.5, 0.6), complete(0.7, 0.4, 0.5), pruned(0.3, 0.55)
     )
     # At step 1 complete trials had 0.2 to gain.
-    assert scores_of(trials, "maximize")[3] == pytest.approx(0.6)
+    assert scores_of(trials, "maximize")[3] == pytest.approx(0.75)
 
 
 @pytest.mark.parametrize(
@@ -77,7 +79,8 @@ def test_before_the_first_number_there_is_no_score():
 
 
 def test_pruned_trials_alone_are_told_by_their_reports():
-    assert scores_of(numbered(pruned(3.0), pruned(1.0)), "minimize") == {0: -3.0, 1: -1.0}
+    scores = scores_of(numbered(pruned(3.0), pruned(1.0), pruned(2.0)), "minimize")
+    assert scores == {0: -2.5, 1: -1.0, 2: -2.0}
 
 
 RANGES = {
