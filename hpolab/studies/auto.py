@@ -128,7 +128,9 @@ class AutoSampler(BaseSampler):
             if other.number in scores
             and (params := _within(search_space, other.params)) is not None
         }
-        if trial.number < self._n_startup_trials or len(told) < 2:
+        # Of equal scores the model would learn nothing, and draw the same ones for ever.
+        is_flat = len({scores[number] for number in told}) < 2
+        if trial.number < self._n_startup_trials or is_flat:
             return self._spread(search_space, trial.number)
         from hpolab._optuna_gp import draw_by_gp
 
