@@ -81,6 +81,7 @@ from .running.executors.base import Executor
 from .running.executors.processes import LocalProcesses
 from .running.executors.ray import RayExecutor
 from .running.run import run
+from .search_space.prior import Prior
 from .search_space.space import SearchSpace
 from .sklearn.callback import fit_by_epochs
 from .sklearn.objective import SklearnObjective
@@ -160,6 +161,7 @@ __all__ = [
     "MissingExtra",
     "Objective",
     "Outperforming",
+    "Prior",
     "Promise",
     "RacingPruner",
     "Ranking",

@@ -70,9 +70,13 @@ def table_of(space: SearchSpace) -> str:
     >>> print(table_of(SearchSpace({"lr": (0.1, 1.0, "log"), "n": 3}, sources={"lr": "a paper"})))
     | parameter | range | scale | default | source |
     |---|---|---|---|---|
-    | `lr` | 0.1 to 1 | log | 0.316 | a paper |
+    | `lr` | 0.1 to 1 | log | 0.316228 | a paper |
     <BLANKLINE>
     Fixed: `n` = 3.
+
+    >>> prior = {"lr": (0.2, 2.0, "a table")}
+    >>> print(table_of(SearchSpace({"lr": (0.1, 1.0, "log")}, priors=prior)).splitlines()[-1])
+    | `lr` | 0.1 to 1 | log | 0.316228 | prior: 0.2 times or divided by 2, a table |
     """
     defaults, sources = space.defaults(), space.sources()
     rows = [
@@ -110,7 +114,10 @@ def _row(
         if space.is_one_minus(name):
             scale = "log of 1 - value"
     default = _value(defaults[address]) if address in defaults else ""
-    cells = [f"`{address}`", span, scale, default, _linked(sources.get(address, ""))]
+    prior = space.priors().get(name)
+    expected = "" if prior is None else prior.words(is_log="log" in scale)
+    source = _linked("; ".join(part for part in (sources.get(address, ""), expected) if part))
+    cells = [f"`{address}`", span, scale, default, source]
     return f"| {' | '.join(cells)} |"
 
 

@@ -11,6 +11,7 @@ from optuna.distributions import IntDistribution
 
 from hpolab.errors import check_count, one_of
 from hpolab.keywords import checks_keywords
+from hpolab.search_space.prior import Prior
 from hpolab.search_space.rows import Row, space_of
 
 if TYPE_CHECKING:
@@ -26,6 +27,12 @@ _TUNING = "LightGBM's Parameters Tuning page"
 _TUNER = "optuna-integration's LightGBMTuner"
 _FLAML = "FLAML's LGBMEstimator.search_space (flaml/automl/model.py)"
 _TABARENA = "TabArena's space for LightGBM (Erickson et al. 2025, arXiv:2506.16791)"
+# The median and the spread of the thirteen configurations of LightGBM that were learned from 200
+# tables (AutoGluon's zeroshot_portfolio_2023.py).
+_TABREPO = "TabRepo's portfolio (Salinas & Erickson 2024, arXiv:2311.02971)"
+_NUM_LEAVES_PRIOR = Prior(127, 2.7, _TABREPO)
+_MIN_DATA_IN_LEAF_PRIOR = Prior(14, 2.3, _TABREPO)
+_FEATURE_FRACTION_PRIOR = Prior(0.62, 0.18, _TABREPO)
 
 LIGHTGBM_STAGES: tuple[tuple[str | tuple[str, ...], int, str], ...] = (
     ("feature_fraction", 7, "grid"),
@@ -75,7 +82,7 @@ def lightgbm_space(preset: str = "default", *, n_rows: int | None = None) -> Sea
     Example:
         >>> lightgbm_space("fast", n_rows=20_000).override(learning_rate=0.1)
         SearchSpace(
-          feature_fraction: 0.2 .. 1.0, default 1.0
+          feature_fraction: 0.2 .. 1.0, default 1.0, prior
           num_leaves: 4 .. 63 (log scale), default 31
           learning_rate = 0.1
           min_data_in_leaf: 5 .. 200 (log scale), default 20
@@ -95,12 +102,18 @@ def lightgbm_space(preset: str = "default", *, n_rows: int | None = None) -> Sea
 def _default(n_rows: int | None) -> dict[str, Any]:
     # What gains most for its time comes first: a stepwise sampler moves parameters in this order.
     return {
-        "feature_fraction": Row((0.2, 1.0), 1.0, f"half of {_TUNER}'s 0.4; {_DEFAULT}"),
+        "feature_fraction": Row(
+            (0.2, 1.0),
+            1.0,
+            f"half of {_TUNER}'s 0.4; {_DEFAULT}",
+            prior=_FEATURE_FRACTION_PRIOR,
+        ),
         "num_leaves": Row(
             (4, _rows_share(n_rows, 100, 255, 1023), "log"),
             31,
             f"4: {_FLAML}; 255: {_TUNER}, and with `n_rows` a leaf for each 100 rows up to 1023; "
             f"{_DEFAULT}",
+            prior=_NUM_LEAVES_PRIOR,
         ),
         "learning_rate": Row(
             (0.02, 0.3, "log"),
@@ -113,6 +126,7 @@ def _default(n_rows: int | None) -> dict[str, Any]:
             20,
             f"2: {_FLAML}; 100: {_TUNER}, and with `n_rows` a hundredth of them up to 1000, "
             f"'hundreds or thousands' for large data: {_TUNING}; {_DEFAULT}",
+            prior=_MIN_DATA_IN_LEAF_PRIOR,
         ),
         "lambda_l2": _penalty(1e-2, 100.0, f"the middle ones of {_FLAML}: 1 / 1024 .. 1024"),
         "bagging_fraction": Row((0.4, 1.0), 1.0, f"{_TUNER}; {_DEFAULT}"),
@@ -151,22 +165,30 @@ def _fast(n_rows: int | None) -> dict[str, Any]:
 def _wide(n_rows: int | None) -> dict[str, Any]:
     return {
         **_default(n_rows),
-        "feature_fraction": Row((0.1, 1.0), 1.0, f"between {_TUNER} and {_FLAML}; {_DEFAULT}"),
+        "feature_fraction": Row(
+            (0.1, 1.0),
+            1.0,
+            f"between {_TUNER} and {_FLAML}; {_DEFAULT}",
+            prior=_FEATURE_FRACTION_PRIOR,
+        ),
         "num_leaves": Row(
             (2, _rows_share(n_rows, 20, 1023, 4095), "log"),
             31,
             f"2: {_TUNER}; upper end: between {_TUNER} (256) and {_FLAML} (one a row); {_DEFAULT}",
+            prior=_NUM_LEAVES_PRIOR,
         ),
         "learning_rate": Row(
             (0.005, 0.5, "log"),
             0.1,
             f"0.005: {_TABARENA}; 0.5: half the upper end of {_FLAML}; {_DEFAULT}",
+            prior=Prior(0.015, 2.2, _TABREPO),
         ),
         "min_data_in_leaf": Row(
             (1, _rows_share(n_rows, 50, 200, 5000), "log"),
             20,
             f"1: {_TABARENA}; upper end: 'hundreds or thousands' for large data, {_TUNING}; "
             f"{_DEFAULT}",
+            prior=_MIN_DATA_IN_LEAF_PRIOR,
         ),
         "lambda_l2": _penalty(1e-8, 100.0, f"{_TUNER}, ten times its upper end"),
         "bagging_fraction": Row((0.2, 1.0), 1.0, f"{_TUNER}, half its lower end; {_DEFAULT}"),

@@ -18,6 +18,7 @@ from hpolab.search_space.entries import (
     merge,
     refuse_both,
 )
+from hpolab.search_space.prior import Prior
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -136,7 +137,9 @@ def _read(row: Mapping[str, Any]) -> Entry:
     if kind == "choice":
         return Choice(tuple((branch["value"], read_entries(branch)) for branch in row["branches"]))
     distribution = json_to_distribution(json.dumps(row["distribution"]))
-    return Range(distribution, row["default"], row["source"], row["one_minus"])
+    # Not known to earlier versions, and only there if it is known.
+    prior = Prior(**row["prior"]) if "prior" in row else None
+    return Range(distribution, row["default"], row["source"], row["one_minus"], prior)
 
 
 def _prefixed(key: str, values: Mapping[str, Any]) -> dict[str, Any]:

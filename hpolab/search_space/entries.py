@@ -6,7 +6,6 @@ import json
 import math
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, replace
-from decimal import Decimal
 from numbers import Real
 from typing import TYPE_CHECKING, Any
 
@@ -21,7 +20,14 @@ from optuna.distributions import (
 )
 
 from hpolab.errors import InvalidArgument
-from hpolab.search_space.ranges import is_spec, make_distribution, plain_value, read_bounds
+from hpolab.search_space.prior import Prior, misfit
+from hpolab.search_space.ranges import (
+    is_spec,
+    make_distribution,
+    one_minus,
+    plain_value,
+    read_bounds,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -35,7 +41,6 @@ __all__ = [
     "Range",
     "TrialParameter",
     "merge",
-    "one_minus",
     "refuse_both",
 ]
 
@@ -55,6 +60,7 @@ class TrialParameter:
         address: What `SearchSpace.override` calls it: ``adam.beta2``.
         distribution: What Optuna samples from, in trial units.
         is_one_minus: Whether the trial holds 1 - value.
+        prior: Where good values are expected, in trainer units; None if not known.
     """
 
     trial_name: str
@@ -62,6 +68,7 @@ class TrialParameter:
     address: str
     distribution: BaseDistribution
     is_one_minus: bool = False
+    prior: Prior | None = None
 
 
 class Entry(ABC):
@@ -285,19 +292,21 @@ class Fixed(SingleEntry):
 
 @dataclass(frozen=True)
 class Range(SingleEntry):
-    """A distribution with its default and its source.
+    """A distribution with its default, its source and its prior.
 
     Attributes:
         distribution: What Optuna samples from, in trial units.
         default: The default in trainer units.
         source: Where the range comes from.
         one_minus: Whether the trial holds 1 - value instead of the value.
+        prior: Where good values are expected, in trainer units; None if not known.
     """
 
     distribution: BaseDistribution
     default: Any
     source: str = ""
     one_minus: bool = False
+    prior: Prior | None = None
 
     @classmethod
     def between(cls, distribution: BaseDistribution, source: str) -> Range:
@@ -340,6 +349,30 @@ class Range(SingleEntry):
         found = self.to_trial(f"defaults[{name!r}]", default)
         return replace(self, default=one_minus(found) if self.one_minus else found)
 
+    def with_prior(self, name: str, prior: Prior) -> Range:
+        """Return the range with a prior.
+
+        Raises:
+            InvalidArgument: If the range cannot have it.
+        """
+        broken = misfit(prior, self.distribution, is_one_minus=self.one_minus)
+        if broken is not None:
+            raise InvalidArgument(f"the prior of {name!r} {broken}")
+        return replace(self, prior=prior)
+
+    def with_prior_of(self, other: Range) -> Range:
+        """Return the range with another one's prior where it means the same here, else without."""
+        scale, others = (self.is_log, self.one_minus), (other.is_log, other.one_minus)
+        if other.prior is None or scale != others:
+            return self
+        broken = misfit(other.prior, self.distribution, is_one_minus=self.one_minus)
+        return self if broken is not None else replace(self, prior=other.prior)
+
+    @property
+    def is_log(self) -> bool:
+        """Whether the range has a log scale, of the value or of 1 - value."""
+        return bool(getattr(self.distribution, "log", False))
+
     def trial_name(self, name: str) -> str:
         """Return the name under which Optuna stores the parameter."""
         return f"one_minus_{name}" if self.one_minus else name
@@ -374,7 +407,9 @@ class Range(SingleEntry):
 
     def parameters(self, name: str) -> list[TrialParameter]:
         trial_name = self.trial_name(name)
-        return [TrialParameter(trial_name, name, name, self.distribution, self.one_minus)]
+        return [
+            TrialParameter(trial_name, name, name, self.distribution, self.one_minus, self.prior)
+        ]
 
     def defaults(self, name: str) -> dict[str, Any]:
         return {name: self.default}
@@ -419,25 +454,32 @@ class Range(SingleEntry):
         if self.one_minus and isinstance(value, tuple) and value[2:] != ("linear",):
             moved = Range.near_one(name, value, _OVERRIDDEN)
             default = one_minus(_nearest(moved.distribution, one_minus(self.default)))
-            return {name: replace(moved, default=default)}
+            return {name: replace(moved, default=default).with_prior_of(self)}
         distribution = make_distribution(name, value, like=self.distribution)
-        return {name: Range(distribution, _nearest(distribution, self.default), _OVERRIDDEN)}
+        made = Range(distribution, _nearest(distribution, self.default), _OVERRIDDEN)
+        return {name: made.with_prior_of(self)}
 
     def to_dict(self) -> dict[str, Any]:
+        # Only where there is one: spaces without priors are stored as they always were.
+        prior = {} if self.prior is None else {"prior": self.prior.to_dict()}
         return {
             "kind": "range",
             "distribution": json.loads(distribution_to_json(self.distribution)),
             "default": self.default,
             "source": self.source,
             "one_minus": self.one_minus,
+            **prior,
         }
 
     def lines(self, name: str) -> list[str]:
-        return [f"{name}: {self._text()}, default {self.default!r}"]
+        prior = "" if self.prior is None else ", prior"
+        return [f"{name}: {self._text()}, default {self.default!r}{prior}"]
 
     def rows(self, name: str) -> list[list[str]]:
         scale = self._scale().replace(" scale", "")
-        return [[name, self._range(), scale, _rounded(self.default), self.source]]
+        prior = "" if self.prior is None else self.prior.words(is_log=self.is_log)
+        said = "; ".join(part for part in (self.source, prior) if part)
+        return [[name, self._range(), scale, _rounded(self.default), said]]
 
     def _in_trial_units(self, value: Any) -> Any:
         if not self.one_minus or not isinstance(value, Real):
@@ -495,17 +537,6 @@ def refuse_both(params: Mapping[str, Any], trial_name: str, name: str) -> None:
 def merge(parts: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
     """Return one dict of all parts, in their order."""
     return {name: value for part in parts for name, value in part.items()}
-
-
-def one_minus(value: Real | float) -> float:
-    """Return 1 - value as it is written.
-
-    Example:
-        >>> one_minus(0.9999), 1 - 0.9999
-        (0.0001, 9.999999999998899e-05)
-    """
-    # In decimal: bounds and defaults survive the way to the trial and back unchanged.
-    return float(1 - Decimal(repr(float(value))))
 
 
 def _contains(distribution: BaseDistribution, value: Any) -> bool:

@@ -6,6 +6,7 @@ import math
 import sys
 import warnings
 from collections.abc import Mapping
+from decimal import Decimal
 from difflib import get_close_matches
 from numbers import Integral, Real
 from typing import Any
@@ -19,7 +20,7 @@ from optuna.distributions import (
 
 from hpolab.errors import InvalidArgument, InvalidType
 
-__all__ = ["SCALES", "is_spec", "make_distribution", "plain_value", "read_bounds"]
+__all__ = ["SCALES", "is_spec", "make_distribution", "one_minus", "plain_value", "read_bounds"]
 
 SCALES = ("log", "linear")
 """What the third item of a range may be."""
@@ -99,6 +100,17 @@ def read_bounds(name: str, spec: Any) -> tuple[Any, Any, str | None]:
     if low >= high:
         raise InvalidArgument(f"`low` must be below `high`, got {low=}, {high=} for {name!r}")
     return low, high, _scale(name, spec) if len(spec) == 3 else None
+
+
+def one_minus(value: Real | float) -> float:
+    """Return 1 - value as it is written.
+
+    Example:
+        >>> one_minus(0.9999), 1 - 0.9999
+        (0.0001, 9.999999999998899e-05)
+    """
+    # In decimal: bounds and defaults survive the way to the trial and back unchanged.
+    return float(1 - Decimal(repr(float(value))))
 
 
 def plain_value(name: str, value: Any) -> Any:

@@ -10,6 +10,8 @@ from hpolab.search_space.space import SearchSpace
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from hpolab.search_space.prior import Prior
+
 __all__ = ["Row", "space_of"]
 
 
@@ -25,6 +27,7 @@ class Row:
         only_if: (argument, values): tuned only where that argument of the trainer has one of these
             values, its default among them as the first; else it would change nothing, or be
             refused. None: always.
+        prior: Where good values are expected, from a published tuning; None where none was found.
     """
 
     spec: Any
@@ -32,6 +35,7 @@ class Row:
     source: str
     one_minus: bool = False
     only_if: tuple[str, tuple[Any, ...]] | None = None
+    prior: Prior | None = None
 
     def applies_to(self, given: Mapping[str, Any]) -> bool:
         """Tell whether the parameter matters to a trainer with the arguments ``given``.
@@ -63,4 +67,5 @@ def space_of(table: Mapping[str, Any]) -> SearchSpace:
         defaults={name: row.default for name, row in rows.items()},
         sources={name: row.source for name, row in rows.items()},
         one_minus=[name for name, row in rows.items() if row.one_minus],
+        priors={name: row.prior for name, row in rows.items() if row.prior is not None},
     )

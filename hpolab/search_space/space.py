@@ -26,16 +26,18 @@ from hpolab.search_space.entries import (
     Fixed,
     Range,
     TrialParameter,
-    one_minus,
 )
 from hpolab.search_space.near import meant_name
-from hpolab.search_space.ranges import is_spec, make_distribution
+from hpolab.search_space.prior import as_prior
+from hpolab.search_space.ranges import is_spec, make_distribution, one_minus
 from hpolab.tables import TextTable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Sequence
 
     from optuna.trial import BaseTrial
+
+    from hpolab.search_space.prior import Prior
 
 __all__ = ["UNKNOWN_SPACE", "SearchSpace", "as_space", "named_space"]
 
@@ -68,11 +70,14 @@ class SearchSpace(Displayed):
         sources: Where a range comes from, by name.
         one_minus: Names whose trial holds 1 - value on a log scale. Their range is a tuple of
             floats in [0, 1), in trainer units.
+        priors: Where in a numeric range good values are expected, by name: a `Prior`, or a tuple
+            (median, spread). It changes neither the range nor its default.
 
     Raises:
         InvalidArgument: If a range or a list of choices is empty, a default lies outside its
-            range, two names meet, or ``defaults``, ``sources`` or ``one_minus`` name no range.
-        InvalidType: If a parameter is none of the above.
+            range, two names meet, ``defaults``, ``sources``, ``one_minus`` or ``priors`` name no
+            range, or a prior does not fit its range.
+        InvalidType: If a parameter or a prior is none of the above.
 
     Warns:
         UserWarning: If a linear range spans three decades or more.
@@ -116,8 +121,9 @@ class SearchSpace(Displayed):
         defaults: Mapping[str, Any] | None = None,
         sources: Mapping[str, str] | None = None,
         one_minus: Collection[str] = (),
+        priors: Mapping[str, Prior | tuple[float, float]] | None = None,
     ) -> None:
-        defaults, sources = defaults or {}, sources or {}
+        defaults, sources, priors = defaults or {}, sources or {}, priors or {}
         entries = {
             _name(name): _entry(name, spec, defaults, sources.get(name, ""), name in one_minus)
             for name, spec in parameters.items()
@@ -127,9 +133,14 @@ class SearchSpace(Displayed):
             ("defaults", defaults),
             ("sources", sources),
             ("one_minus", one_minus),
+            ("priors", priors),
         ]:
             for name in names:
                 one_of(argument, name, ranges)
+        for name, prior in priors.items():
+            entry = entries[name]
+            assert isinstance(entry, Range)
+            entries[name] = entry.with_prior(name, as_prior(name, prior))
         object.__setattr__(self, "_entries", Entries.of(entries))
 
     @classmethod
@@ -271,6 +282,20 @@ class SearchSpace(Displayed):
     def sources(self) -> dict[str, str]:
         """Return where each range comes from; a branch's parameter is named ``branch.name``."""
         return self._entries.sources()
+
+    def priors(self) -> dict[str, Prior]:
+        """Return what is expected of good values, by trial name, for the ranges that have a prior.
+
+        Priors are in trainer units; `Prior.in_unit_interval` turns one into a range's own scale.
+
+        Example:
+            >>> ranges = {"rho": (0.5, 0.999), "n": (1, 9)}
+            >>> space = SearchSpace(ranges, one_minus=["rho"], priors={"rho": (0.9, 3.0)})
+            >>> space.priors()
+            {'one_minus_rho': Prior(median=0.9, spread=3.0, source='')}
+        """
+        found = {name: each.prior for name, each in self._by_trial_name.items()}
+        return {name: prior for name, prior in found.items() if prior is not None}
 
     def to_trial(self, params: Mapping[str, Any]) -> dict[str, Any]:
         """Return what `Study.enqueue_trial` takes for a trainer's params.
@@ -414,7 +439,8 @@ class SearchSpace(Displayed):
           the space's own.
 
         A default outside its new range moves to the nearest end; outside a new list, to the
-        first choice.
+        first choice. A prior stays where the scale does and its median is still inside, and goes
+        otherwise.
 
         Args:
             **changes: New values by name; a branch's parameter is reached as
@@ -484,6 +510,8 @@ class SearchSpace(Displayed):
 
     def __or__(self, other: SearchSpace | Mapping[str, Any]) -> Self:
         """Return both spaces as one; a name in both must mean the same in both.
+
+        Of such a name the left space's source and prior are kept.
 
         Raises:
             InvalidArgument: If a name means different things in the two.
@@ -663,8 +691,8 @@ def named_space(
 
 
 def _meaning(entry: Entry) -> Entry:
-    """Return an entry without where it comes from, which no trial depends on."""
-    return replace(entry, source="") if isinstance(entry, Range) else entry
+    """Return an entry without its source and its prior, which decide no trial's meaning."""
+    return replace(entry, source="", prior=None) if isinstance(entry, Range) else entry
 
 
 def _name(name: Any) -> str:

@@ -14,6 +14,7 @@ from hpolab.errors import Diverged, InvalidArgument, InvalidType, check_count, o
 from hpolab.identity import function_name, function_settings, plain_fact
 from hpolab.keywords import checks_keywords
 from hpolab.objectives.base import UNNAMED, Objective
+from hpolab.search_space.prior import without_priors
 from hpolab.search_space.space import SearchSpace, as_space
 from hpolab.seeding import check_seed
 from hpolab.staged.artifacts import ArtifactCache, default_cache, fingerprint
@@ -387,7 +388,8 @@ class StagedObjective(Objective):
 
     def _facts_of_post(self) -> dict[str, Any]:
         return {
-            "post_space": self.post.search_space.to_dict(),
+            # A prior decides what is tried first, not what a value means.
+            "post_space": without_priors(self.post.search_space.to_dict()),
             "n_post_trials": self.post.n_trials,
             "parts": [str(part) for part in self.post.parts],
             "cross_fit": self.post.cross_fit,

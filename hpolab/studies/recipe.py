@@ -217,7 +217,8 @@ def check_search_space(study: Study, search_space: SearchSpace) -> None:
 
     A range may become wider or narrower, parameters may come or go: Optuna's samplers take each.
     A changed choice list, scale, step or kind, or another fixed value, would mix values that cannot
-    be compared. A study whose trials have no params yet takes any space.
+    be compared. Sources, defaults and priors may change. A study whose trials have no params yet
+    takes any space.
 
     Raises:
         RecipeMismatch: If a parameter's distribution or fixed value cannot follow the stored one;

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from hpolab import SearchSpace
+from hpolab import Prior, SearchSpace
 from hpolab.search_space.rows import Row, space_of
 
 GAMMA = Row((0.1, 1.0), 0.5, "a paper", only_if=("kernel", ("rbf", "poly")))
@@ -21,10 +21,12 @@ def test_a_row_counts_where_the_argument_that_it_hangs_on_has_one_of_its_values(
 
 
 def test_a_table_is_the_search_space_of_its_rows_and_fixed_values() -> None:
-    beta = Row((0.9, 0.999), 0.99, "a rule", one_minus=True)
+    prior = Prior(0.95, 2.0, "a table")
+    beta = Row((0.9, 0.999), 0.99, "a rule", one_minus=True, prior=prior)
     assert space_of({"gamma": GAMMA, "beta": beta, "freq": 1}) == SearchSpace(
         {"gamma": (0.1, 1.0), "beta": (0.9, 0.999), "freq": 1},
         defaults={"gamma": 0.5, "beta": 0.99},
         sources={"gamma": "a paper", "beta": "a rule"},
         one_minus=["beta"],
+        priors={"beta": prior},
     )

@@ -285,7 +285,7 @@ def test_a_dict_in_a_dict_is_told_how_a_choice_is_written() -> None:
         SearchSpace({"model": {"mlp": {"hidden": (8, 64)}}})
 
 
-@pytest.mark.parametrize("argument", ["defaults", "sources", "one_minus"])
+@pytest.mark.parametrize("argument", ["defaults", "sources", "one_minus", "priors"])
 def test_names_beside_the_ranges_are_refused(argument: str) -> None:
     with pytest.raises(InvalidArgument, match=f"`{argument}`.*'width'.*Did you mean"):
         SearchSpace({"width": (1, 2)}, **{argument: {"widht": "?"}})  # type: ignore[arg-type]
