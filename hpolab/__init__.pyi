@@ -92,6 +92,7 @@ from .staged.post import Tuned
 from .storage.promises import Promise, StoragePromises, check_storage
 from .storage.redaction import redact
 from .storage.url import DEFAULT_URL, open_storage
+from .studies.auto import AutoSampler
 from .studies.export import as_json, as_overrides, as_python, as_yaml, params_of_yaml
 from .studies.frame import trials_frame
 from .studies.pruner import PRUNERS, make_pruner
@@ -129,6 +130,7 @@ __all__ = [
     "SCHEDULES",
     "AcrossDataSets",
     "ArtifactCache",
+    "AutoSampler",
     "CacheMismatch",
     "CheckpointFolder",
     "Comparison",

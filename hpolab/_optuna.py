@@ -13,7 +13,7 @@ import math
 import re
 import threading
 from contextlib import contextmanager
-from types import SimpleNamespace
+from types import MappingProxyType, SimpleNamespace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -115,6 +115,7 @@ def claim_trial(
     shared: bool = False,
     may_open: bool = True,
     only_enqueued: bool = False,
+    is_given_up: Callable[[FrozenTrial], bool] = lambda _: False,
 ) -> Trial | None:
     """Start the next trial numbered below ``n_trials``, or return None if there is none now.
 
@@ -141,6 +142,8 @@ def claim_trial(
             have a smaller budget.
         only_enqueued: Whether only trials that have parameters may start: the sampler has no
             others.
+        is_given_up: Tells of a trial that was enqueued whether its params are not to be tried any
+            more, so that the sampler draws others.
     """
     storage = study._storage
     # As in `Study.ask`: the samplers' view of the trials is read afresh once a trial.
@@ -165,6 +168,8 @@ def claim_trial(
         if popped:
             started = _Started(slot._trial_id, slot.number)
             is_new = not slot.params and not enqueued_params(slot)
+            if not slot.params and is_given_up(slot):
+                storage.set_trial_system_attr(slot._trial_id, _FIXED_PARAMS, {})
             break
         if popped is False:
             return None
@@ -210,8 +215,21 @@ def open_slot(study: Study, number: int, n_trials: int) -> None:
         _create(study, number, TrialState.WAITING, {SLOT_KEY: None})
 
 
+def enqueue_as(
+    study: Study, number: int, params: Mapping[str, Any], user_attrs: Mapping[str, Any]
+) -> None:
+    """Enqueue params as the trial of a number, unless another worker has created that one."""
+    if _creates_by_number(study) or len(study.get_trials(deepcopy=False)) == number:
+        fixed = {_FIXED_PARAMS: dict(params)}
+        _create(study, number, TrialState.WAITING, dict(user_attrs), fixed)
+
+
 def _create(
-    study: Study, number: int, state: TrialState, user_attrs: dict[str, Any]
+    study: Study,
+    number: int,
+    state: TrialState,
+    user_attrs: dict[str, Any],
+    fixed_params: Mapping[str, Any] = MappingProxyType({}),
 ) -> _Started | None:
     """Create the trial of a number; return None if another worker has.
 
@@ -223,7 +241,10 @@ def _create(
     template = optuna.trial.create_trial(
         state=state,
         user_attrs=user_attrs,
-        system_attrs={NUMBER_KEY: number} if is_sure or _is_grpc(storage) else None,
+        system_attrs={
+            **fixed_params,
+            **({NUMBER_KEY: number} if is_sure or _is_grpc(storage) else {}),
+        },
     )
     try:
         trial_id = storage.create_new_trial(study._study_id, template)

@@ -9,10 +9,10 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
 from hpolab.analysis.process import HALF_WIDTH, Process
 from hpolab.analysis.statistics import CONFIDENCE, Estimate, chance_worse
+from hpolab.search_space.places import are_numbers, gap_sizes, place_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -122,8 +122,7 @@ class Landscape:
     ) -> None:
         self._ranges = dict(ranges)
         self._sign = 1.0 if maximize else -1.0
-        is_number = [not isinstance(d, CategoricalDistribution) for d in ranges.values()]
-        self._is_number = np.array(is_number, dtype=bool)
+        self._is_number = are_numbers(self._ranges)
         values = self._sign * np.array([trial.value for trial in trials], dtype=np.float64)
         self._values = _without_disasters(values)
         places = [self._place(trial.params) for trial in trials]
@@ -307,11 +306,7 @@ class Landscape:
         return {width: np.array(found) for width, found in misses.items()}
 
     def _place(self, params: Mapping[str, Any]) -> list[float]:
-        """Return the place of a configuration, NaN for a parameter that it does not have."""
-        return [
-            _position(distribution, params[name]) if name in params else math.nan
-            for name, distribution in self._ranges.items()
-        ]
+        return place_of(self._ranges, params)
 
     def _seen_from(
         self, place: Sequence[float] | NDArray[np.float64]
@@ -320,24 +315,9 @@ class Landscape:
         if not self._ranges:
             return np.zeros((len(self._places), 0)), np.zeros(len(self._places))
         here = np.asarray(place, dtype=np.float64)
-        gaps = self._places - here
-        sizes = np.where(self._is_number, np.abs(gaps), np.abs(np.sign(gaps)))
-        absent_in_both = np.isnan(self._places) & np.isnan(here)
-        sizes = np.where(absent_in_both, 0.0, np.nan_to_num(sizes, nan=1.0))
-        return np.nan_to_num(gaps[:, self._is_number]), np.sqrt((sizes**2).mean(axis=1))
-
-
-def _position(distribution: BaseDistribution, value: Any) -> float:
-    """Return a value's place in its range, from 0 to 1 on its own scale; a choice's index."""
-    if isinstance(distribution, CategoricalDistribution):
-        return float(distribution.to_internal_repr(value))
-    assert isinstance(distribution, FloatDistribution | IntDistribution)
-    low, high = float(distribution.low), float(distribution.high)
-    if low == high:
-        return 0.0
-    if distribution.log:
-        return math.log(value / low) / math.log(high / low)
-    return float((value - low) / (high - low))
+        gaps = (self._places - here)[:, self._is_number]
+        sizes = gap_sizes(self._places, here, self._is_number)
+        return np.nan_to_num(gaps), np.sqrt((sizes**2).mean(axis=1))
 
 
 def _without_disasters(values: NDArray[np.float64]) -> NDArray[np.float64]:

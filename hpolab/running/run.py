@@ -41,6 +41,7 @@ from hpolab.running.progress import is_bar_shown, study_progress
 from hpolab.running.references import note_references
 from hpolab.running.tracked import tracking_study
 from hpolab.running.trial_lines import are_lines_shown
+from hpolab.studies.auto import AutoSampler
 from hpolab.studies.facts import note_facts
 from hpolab.studies.history import history_of
 from hpolab.studies.pruner import with_max_resource
@@ -417,6 +418,8 @@ def _check_objective(study: Study, objective: Objective) -> None:
     objective.check_facts(study)
     settle_enqueued(study, objective.search_space)
     _check_countable(study, objective.search_space)
+    if isinstance(study.sampler, AutoSampler):
+        study.sampler = study.sampler.with_search_space(objective.search_space)
     recipe = read_recipe(study)
     if recipe is not None and recipe.pruner.name == "hyperband":
         study.pruner = with_max_resource(objective.max_steps)

@@ -36,6 +36,7 @@ from hpolab.running.outcome import (
 from hpolab.running.tracked import start_tracking
 from hpolab.running.trial_lines import TrialLines
 from hpolab.studies.history import history_of
+from hpolab.studies.learning import LEARNED_KEY, was_of_no_use
 from hpolab.studies.pruner import let_reports_wait
 from hpolab.studies.recipe import read_recipe, write_recipe
 from hpolab.trial.lease import (
@@ -264,6 +265,7 @@ class Worker:
                 shared=self._plan.shared,
                 may_open=self._idle_seconds() >= _PATIENCE_SECONDS,
                 only_enqueued=self._only_enqueued,
+                is_given_up=partial(self._is_given_up, known),
             )
             if trial is not None:
                 hold_lease(trial, lease)
@@ -271,6 +273,14 @@ class Worker:
             self._refuse_to_wait_for_nobody(known)
         self._idle_since = None if trial is not None else self._idle_since or time.monotonic()
         return trial
+
+    def _is_given_up(self, known: History, slot: FrozenTrial) -> bool:
+        """Tell whether a trial is one of a portfolio that proved to be of no use."""
+        if LEARNED_KEY not in slot.user_attrs:
+            return False
+        window = self._plan.window
+        seen = slot.number if window is None else max(0, slot.number - window + 1)
+        return was_of_no_use(known.trials[:seen], self._study.direction)
 
     def _is_to_look_for_dead(self, known: History) -> bool:
         """Tell whether to look whose workers are dead; each takes a look at its process."""

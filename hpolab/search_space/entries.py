@@ -40,6 +40,7 @@ __all__ = [
     "Fixed",
     "Range",
     "TrialParameter",
+    "contains",
     "merge",
     "refuse_both",
 ]
@@ -384,7 +385,7 @@ class Range(SingleEntry):
             InvalidArgument: If the value lies outside the range.
         """
         found = self._in_trial_units(value)
-        if not _contains(self.distribution, found):
+        if not contains(self.distribution, found):
             raise InvalidArgument(f"{name!r} must be in {self._text()}, got {value!r}")
         if isinstance(self.distribution, FloatDistribution):
             return float(found)
@@ -438,7 +439,7 @@ class Range(SingleEntry):
         if trial_name != name and trial_name in params:
             refuse_both(params, trial_name, name)
             value = params.pop(trial_name)
-            if not _contains(self.distribution, value):
+            if not contains(self.distribution, value):
                 raise InvalidArgument(
                     f"{trial_name!r} must be in {self.distribution}, got {value!r}"
                 )
@@ -539,7 +540,7 @@ def merge(parts: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
     return {name: value for part in parts for name, value in part.items()}
 
 
-def _contains(distribution: BaseDistribution, value: Any) -> bool:
+def contains(distribution: BaseDistribution, value: Any) -> bool:
     """Return whether a trial could hold ``value`` under ``distribution``."""
     try:
         # Optuna checks a value against its range only where it makes a trial; the test on the
@@ -564,7 +565,7 @@ def _middle(distribution: BaseDistribution) -> Any:
 def _nearest(distribution: BaseDistribution, value: Any) -> Any:
     d = distribution
     if isinstance(d, CategoricalDistribution):
-        return value if _contains(d, value) else d.choices[0]
+        return value if contains(d, value) else d.choices[0]
     assert isinstance(d, FloatDistribution | IntDistribution)
     if not isinstance(value, Real) or isinstance(value, bool):
         return _middle(d)

@@ -14,6 +14,7 @@ from hpolab.errors import InvalidArgument, MissingExtra, one_of
 from hpolab.keywords import checks_keywords
 from hpolab.search_space.space import as_space
 from hpolab.seeding import check_seed, derive_seed
+from hpolab.studies.auto import AutoSampler
 from hpolab.studies.shown import first_shown, shown_to
 from hpolab.studies.stepwise import LIGHTGBM_ORDER, StepwiseSampler
 
@@ -313,14 +314,15 @@ def make_sampler(
     """Make a sampler whose study repeats itself when resumed.
 
     Args:
-        sampler: A name (`tpe`, `random`, `cmaes`, `gp`, `nsga2`, `brute_force`, `stepwise`, `qmc`,
-            `grid`, `manual`), a factory called as ``factory(seed=...)`` (a sampler class, or a
-            ``functools.partial`` of one), or a sampler object, which is used as it is and keeps
+        sampler: A name (`auto`, `tpe`, `random`, `cmaes`, `gp`, `nsga2`, `brute_force`, `stepwise`,
+            `qmc`, `grid`, `manual`), a factory called as ``factory(seed=...)`` (a sampler class or
+            a ``functools.partial`` of one), or a sampler object, which is used as it is and keeps
             its own random state, so that a resumed study goes on but does not repeat. By name or
             factory, TPE and the GP see a bounded set of a long study's trials; see
             `TrialSeededSampler`, whose ``bounded=False`` shows them all.
         seed: The study's seed, 0 or above.
-        search_space: What `grid` lays its points on; unused otherwise.
+        search_space: What `grid` lays its points on, and what `auto` takes defaults, priors and
+            branches from; unused otherwise.
 
     Returns:
         The sampler. `qmc` and `grid` keep the study's seed for all trials: a trial's number is
@@ -340,7 +342,9 @@ def make_sampler(
     seed = check_seed(seed)
     if not isinstance(sampler, str):
         return TrialSeededSampler(sampler, seed)
-    one_of("sampler", sampler, [*SAMPLERS, "qmc", "grid", "manual"])
+    one_of("sampler", sampler, [*SAMPLERS, "auto", "qmc", "grid", "manual"])
+    if sampler == "auto":
+        return AutoSampler(search_space=search_space, seed=seed)
     if sampler == "manual":
         return ManualSampler()
     if sampler == "qmc":

@@ -8,17 +8,17 @@ what the best one did, and what is gained is kept.
 from __future__ import annotations
 
 import itertools
-import math
 import warnings
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
+from optuna.distributions import CategoricalDistribution, FloatDistribution
 from optuna.samplers import BaseSampler, RandomSampler, TPESampler
 from optuna.trial import TrialState, create_trial
 
 from hpolab.errors import InvalidArgument, InvalidType, check_count, one_of
 from hpolab.keywords import checks_keywords
+from hpolab.search_space.places import position, value_at
 from hpolab.seeding import check_seed, derive_seed
 from hpolab.studies.trials import best_of
 
@@ -406,7 +406,7 @@ def _warn_of_unknown(names: Iterable[str]) -> None:
 def _grid_value(distribution: BaseDistribution, index: int, n_values: int) -> Any:
     if isinstance(distribution, CategoricalDistribution):
         return distribution.choices[index % len(distribution.choices)]
-    return _at(distribution, index / max(1, n_values - 1))
+    return value_at(distribution, index / max(1, n_values - 1))
 
 
 def _bisected(
@@ -426,31 +426,11 @@ def _bisected(
     if isinstance(distribution, CategoricalDistribution):
         new = [choice for choice in distribution.choices if choice not in tried]
         return new[0] if new else None
-    here = _position(distribution, held)
-    positions = sorted({0.0, 1.0, here, *(_position(distribution, value) for value in tried)})
+    here = position(distribution, held)
+    positions = sorted({0.0, 1.0, here, *(position(distribution, value) for value in tried)})
     widths = {
         gap: (gap[1] - gap[0]) * (2 if here in gap else 1) for gap in itertools.pairwise(positions)
     }
     low, high = next(gap for gap, width in widths.items() if wider * width >= max(widths.values()))
-    value = _at(distribution, low + share * (high - low))
+    value = value_at(distribution, low + share * (high - low))
     return None if value in tried else value
-
-
-def _position(distribution: BaseDistribution, value: Any) -> float:
-    """Return where a value lies in its range, from 0 to 1 on the range's own scale."""
-    assert isinstance(distribution, FloatDistribution | IntDistribution)
-    low, high = distribution.low, distribution.high
-    if distribution.log:
-        return math.log(value / low) / math.log(high / low)
-    return float((value - low) / (high - low))
-
-
-def _at(distribution: BaseDistribution, position: float) -> Any:
-    """Return the value at a position from 0 to 1; the inverse of `_position`."""
-    assert isinstance(distribution, FloatDistribution | IntDistribution)
-    low, high, step = distribution.low, distribution.high, distribution.step
-    value = low * (high / low) ** position if distribution.log else low + (high - low) * position
-    if step is not None and not distribution.log:
-        value = low + round((value - low) / step) * step
-    value = min(max(value, low), high)
-    return round(value) if isinstance(distribution, IntDistribution) else float(value)

@@ -26,6 +26,7 @@ from hpolab.keywords import checks_keywords
 from hpolab.search_space.space import SearchSpace, as_space
 from hpolab.seeding import check_seed
 from hpolab.storage.url import open_storage
+from hpolab.studies.learning import enqueue_learned, is_to_learn, learn, store_learned
 from hpolab.studies.pruner import make_pruner
 from hpolab.studies.recipe import (
     Part,
@@ -95,6 +96,7 @@ def make_study(
     seed: int | None = None,
     sampler_seed: int | None = None,
     allow_change: Collection[str] = (),
+    learn_from: Sequence[Study] = (),
 ) -> Study:
     """Create a study, or resume the one that exists under its name.
 
@@ -127,6 +129,12 @@ def make_study(
         sampler_seed: Seeds the sampler in the place of ``seed``, so that studies whose trainings
             share their seeds draw other configurations. A sampler object keeps its own.
         allow_change: Of "sampler" and "pruner", what may differ from the stored recipe.
+        learn_from: Earlier studies, hpolab's or Optuna's, in any storage, that share parameters
+            with a new study, whatever their objective. Its trial 0 tries the default of its search
+            space, and the next ones at most five configurations that were good in them, before the
+            sampler begins. In `run`, once the first two are no better than the default, the others
+            are left to the sampler. Ranks count, not values; what differs between the search
+            spaces is logged. The study stores it, so that a resumed one needs not be given it.
 
     Returns:
         A plain ``optuna.Study``.
@@ -134,8 +142,8 @@ def make_study(
     Raises:
         InvalidArgument: If an argument is out of its range or its set of names.
         InvalidType: If an argument is of the wrong type.
-        RecipeMismatch: If the study exists and was made by another recipe, or written by a newer
-            hpolab.
+        RecipeMismatch: If the study exists and was made by another recipe, has learned from other
+            studies than ``learn_from``, or was written by a newer hpolab.
         StudyNotFound: If the study exists as a copy that was interrupted.
         StorageUnavailable: If the storage cannot be opened.
         MissingExtra: If the storage or the sampler needs a package that is not installed.
@@ -145,6 +153,15 @@ def make_study(
         >>> study.optimize(lambda trial: trial.suggest_float("x", -1, 1) ** 2, n_trials=3)
         >>> len(study.trials)
         3
+
+        A study that begins with what was good in the one before:
+
+        >>> second = make_study(
+        ...     "cubes", storage="memory://", search_space={"x": (-1.0, 1.0)}, learn_from=[study]
+        ... )
+        >>> second.optimize(lambda trial: abs(trial.suggest_float("x", -1, 1)) ** 3, n_trials=3)
+        >>> second.trials[0].params, second.trials[1].params == study.best_params
+        ({'x': 0.0}, True)
     """
     if search_space is not None:
         search_space = as_space("search_space", search_space)
@@ -186,6 +203,15 @@ def make_study(
         search_space=None if search_space is None else search_space.to_dict(),
         sampler_seed=sampler_seed,
     )
+    learned = None
+    if is_to_learn(study_name, opened, learn_from):
+        learned = learn(
+            study_name,
+            learn_from,
+            search_space=search_space,
+            directions=directions,
+            sampler=recipe.sampler.name,
+        )
     if stored is None:
         check_text("`study_name`", study_name)
         stored = _created(study_name, opened, recipe)
@@ -198,6 +224,9 @@ def make_study(
     followed = _followed(stored, recipe, allow_change)
     if followed != stored:
         write_recipe(study, followed)
+    if learned is not None:
+        store_learned(study, learned)
+    enqueue_learned(study)
     return study
 
 

@@ -280,8 +280,8 @@ def optimizer_space(name: str | Sequence[str]) -> SearchSpace:
     Defaults are the class's own, except where these would make it another optimizer: the momentum
     of ``momentum`` and ``nesterov`` is 0.9, the weight decay of ``schedulefree_adamw`` AdamW's, and
     that of ``lion`` ten times AdamW's. Decay rates (betas, rho, alpha, momentum) are sampled as
-    1 - value on a log scale. `SearchSpace.sources` says where each range comes from.
-    Ranges whose best values were published have a `Prior`.
+    1 - value on a log scale. `SearchSpace.sources` says where each range comes from. Ranges whose
+    best values were published have a `Prior`.
 
     Five optimizers need the extra ``optimizers`` to train, not for their space:
     ``schedulefree_adamw`` and ``schedulefree_sgd`` (Defazio et al. 2024, arXiv:2405.15682; they

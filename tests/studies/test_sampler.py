@@ -43,6 +43,7 @@ WRAPPED = {
     "gp": partial(GPSampler, n_startup_trials=3),
     "nsga2": partial(NSGAIISampler, population_size=4),
     "stepwise": StepwiseSampler,
+    "auto": "auto",
     "stepwise_stages": partial(StepwiseSampler, stages=[("x", 4, "grid"), (("y", "z"), 4)]),
 }
 
@@ -107,6 +108,13 @@ class TestQMC(BasicSamplerTestCase, RelativeSamplerTestCase):
 @pytest.mark.long
 class TestGP(_Seeded, BasicSamplerTestCase, RelativeSamplerTestCase):
     factory = partial(GPSampler, n_startup_trials=0, warn_independent_sampling=False)
+
+
+@pytest.mark.long
+class TestAuto(BasicSamplerTestCase, MultiObjectiveSamplerTestCase):
+    @pytest.fixture
+    def sampler(self):
+        return lambda: make_sampler("auto", seed=0)
 
 
 def quadratic(trial: optuna.Trial) -> float:

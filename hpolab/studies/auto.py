@@ -1,0 +1,250 @@
+"""The sampler for whoever does not want to choose one: a good start, then a model of the study.
+
+Trial 0 is the default configuration, the next ones lie spread over the search space, and then a
+Gaussian process takes over. It is told what Optuna's GP is not: of trials that were pruned or that
+diverged, of losses on any scale, and of parameters that only some branches have.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
+from optuna.samplers import BaseSampler, RandomSampler, TPESampler
+from optuna.trial import TrialState
+
+from hpolab import _optuna
+from hpolab.errors import MissingExtra, check_count
+from hpolab.keywords import checks_keywords
+from hpolab.search_space.places import value_at
+from hpolab.search_space.reach import conditions_of
+from hpolab.search_space.space import as_space
+from hpolab.seeding import check_seed, derive_seed
+from hpolab.studies.scores import conditions_seen, scores_of
+from hpolab.studies.shown import shown_to
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from optuna import Study
+    from optuna.distributions import BaseDistribution
+    from optuna.trial import FrozenTrial
+
+    from hpolab._optuna_gp import Conditions
+    from hpolab.search_space.space import SearchSpace
+
+__all__ = ["AutoSampler"]
+
+
+class AutoSampler(BaseSampler):
+    """Starts from the defaults, spreads some trials, then draws from a Gaussian process.
+
+    1. Trial 0 is the search space's default configuration, where the space is known.
+    2. The trials below ``n_startup_trials`` are points of a scrambled Sobol sequence; a parameter
+       with a prior is drawn from it instead in half of them.
+    3. The trials below ``max_gp_trials`` go where a Gaussian process of Optuna's expects the most.
+       It is told of every finished trial that has something to say: a pruned one by its last
+       report, carried on as complete trials went on from there; one that diverged or ran out of
+       memory as the worst. Losses are told by their ranks, so that one of 1e7 among those around
+       1 does not hide what differs between these. A parameter of a branch counts where its branch
+       is chosen. Running trials of other workers are kept away from.
+    4. Later ones are TPE's, as the model's cost grows with the third power of the trials. So are
+       all trials of a study with several objective values.
+
+    All is derived from the study's trials, the trial's number and ``seed``, so that a study killed
+    and resumed repeats the uninterrupted one.
+
+    Args:
+        search_space: The space, for its defaults, its priors and its branches. None: what the
+            trials have suggested so far, the first of which is drawn at random.
+        n_startup_trials: Trials before the model's first one, enqueued ones included.
+        max_gp_trials: Trials before TPE's first one.
+        seed: Seeds every draw, 0 or above.
+
+    Raises:
+        InvalidArgument: If a count or the seed is below 0.
+        InvalidType: If an argument is of the wrong type.
+        MissingExtra: If PyTorch, which the model runs on, is not installed.
+
+    Example:
+        >>> import optuna
+        >>> from hpolab import SearchSpace
+        >>> space = SearchSpace({"lr": (1e-4, 1.0, "log")}, defaults={"lr": 1e-3})
+        >>> study = optuna.create_study(sampler=AutoSampler(search_space=space))
+        >>> study.optimize(lambda trial: space.suggest(trial)["lr"], n_trials=2)
+        >>> study.trials[0].params
+        {'lr': 0.001}
+    """
+
+    @checks_keywords()
+    def __init__(
+        self,
+        *,
+        search_space: SearchSpace | Mapping[str, Any] | None = None,
+        n_startup_trials: int = 8,
+        max_gp_trials: int = 250,
+        seed: int = 0,
+    ) -> None:
+        from importlib.util import find_spec
+
+        if find_spec("torch") is None:
+            raise MissingExtra("`AutoSampler`", "torch", "torch")
+        self._space = None if search_space is None else as_space("search_space", search_space)
+        check_count("n_startup_trials", n_startup_trials, low=0)
+        check_count("max_gp_trials", max_gp_trials, low=0)
+        self._n_startup_trials, self._max_gp_trials = n_startup_trials, max_gp_trials
+        self._seed = check_seed(seed)
+
+    def __repr__(self) -> str:
+        counts = f"{self._n_startup_trials}, max_gp_trials={self._max_gp_trials}"
+        return f"AutoSampler(n_startup_trials={counts}, seed={self._seed})"
+
+    def infer_relative_search_space(
+        self, study: Study, trial: FrozenTrial
+    ) -> dict[str, BaseDistribution]:
+        """Return all parameters, those of every branch included; behind the model, TPE's."""
+        if self._is_for_tpe(study, trial):
+            tpe = self._tpe(trial)
+            return tpe.infer_relative_search_space(shown_to(tpe, study), trial)
+        ranges = _newest(study) if self._space is None else self._space.distributions()
+        return {name: each for name, each in ranges.items() if not each.single()}
+
+    def sample_relative(
+        self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
+    ) -> dict[str, Any]:
+        """Return the default configuration, a spread draw, the model's, or TPE's."""
+        if self._is_for_tpe(study, trial):
+            tpe = self._tpe(trial)
+            return tpe.sample_relative(shown_to(tpe, study), trial, search_space)
+        if not search_space:
+            return {}
+        if trial.number == 0 and self._space is not None:
+            return self._space.to_trial(self._space.defaults())
+        others = [t for t in _trials(study) if t.number != trial.number]
+        scores = scores_of(others, study.direction)
+        told = {
+            other.number: params
+            for other in others
+            if other.number in scores
+            and (params := _within(search_space, other.params)) is not None
+        }
+        if trial.number < self._n_startup_trials or len(told) < 2:
+            return self._spread(search_space, trial.number)
+        from hpolab._optuna_gp import draw_by_gp
+
+        running = [_within(search_space, t.params) for t in others if t.state == _RUNNING]
+        return draw_by_gp(
+            search_space,
+            list(told.values()),
+            [scores[number] for number in told],
+            running=[params for params in running if params],
+            conditions=self._conditions(list(told.values()), search_space),
+            priors=self._priors(search_space),
+            seed=derive_seed(self._seed, trial.number),
+        )
+
+    def sample_independent(
+        self,
+        study: Study,
+        trial: FrozenTrial,
+        param_name: str,
+        param_distribution: BaseDistribution,
+    ) -> Any:
+        """Return a random value, or TPE's, of a parameter that the relative draw does not have."""
+        if self._is_for_tpe(study, trial):
+            tpe = self._tpe(trial, param_name)
+            seen = shown_to(tpe, study)
+            return tpe.sample_independent(seen, trial, param_name, param_distribution)
+        random = RandomSampler(seed=derive_seed(self._seed, trial.number, param_name))
+        return random.sample_independent(study, trial, param_name, param_distribution)
+
+    def with_search_space(self, search_space: SearchSpace) -> AutoSampler:
+        """Return the sampler for another space, such as one whose ranges have become wider."""
+        return AutoSampler(
+            search_space=search_space,
+            n_startup_trials=self._n_startup_trials,
+            max_gp_trials=self._max_gp_trials,
+            seed=self._seed,
+        )
+
+    def _is_for_tpe(self, study: Study, trial: FrozenTrial) -> bool:
+        return trial.number >= self._max_gp_trials or len(study.directions) > 1
+
+    def _tpe(self, trial: FrozenTrial, *path: str) -> TPESampler:
+        return TPESampler(seed=derive_seed(self._seed, trial.number, *path))
+
+    def _spread(self, ranges: Mapping[str, BaseDistribution], number: int) -> dict[str, Any]:
+        """Return the point of a scrambled Sobol sequence that belongs to a trial."""
+        from scipy.stats.qmc import Sobol
+
+        points = Sobol(len(ranges), scramble=True, seed=derive_seed(self._seed, "spread"))
+        shares = points.fast_forward(number).random(1)[0]
+        priors = self._priors(ranges) if number % 2 else {}
+        return {
+            name: _drawn(each, float(share), priors.get(name))
+            for (name, each), share in zip(ranges.items(), shares, strict=True)
+        }
+
+    def _conditions(
+        self, tried: Sequence[Mapping[str, Any]], ranges: Mapping[str, BaseDistribution]
+    ) -> Conditions:
+        if self._space is None:
+            return conditions_seen(tried, ranges)
+        return conditions_of(self._space)
+
+    def _priors(self, ranges: Mapping[str, BaseDistribution]) -> dict[str, tuple[float, float]]:
+        """Return the mean and standard deviation of each prior where its range is 0 to 1."""
+        space = self._space
+        if space is None:
+            return {}
+        return {
+            name: prior.in_unit_interval(ranges[name], is_one_minus=space.is_one_minus(name))
+            for name, prior in space.priors().items()
+            if name in ranges
+        }
+
+
+_RUNNING = TrialState.RUNNING
+
+
+def _trials(study: Study) -> list[FrozenTrial]:
+    """Return all trials, of which Hyperband would show its bracket's alone."""
+    return _optuna.without_bracket(study).get_trials(deepcopy=False)
+
+
+def _newest(study: Study) -> dict[str, BaseDistribution]:
+    """Return each parameter's latest range, by the parameters' names."""
+    newest: dict[str, BaseDistribution] = {}
+    for trial in _trials(study):
+        if trial.state in (TrialState.COMPLETE, TrialState.PRUNED):
+            newest.update(trial.distributions)
+    return dict(sorted(newest.items()))
+
+
+def _within(
+    ranges: Mapping[str, BaseDistribution], params: Mapping[str, Any]
+) -> dict[str, Any] | None:
+    """Return a trial's params without those of other spaces; None if one is outside its range."""
+    known = {name: value for name, value in params.items() if name in ranges}
+    return known if all(_holds(ranges[name], value) for name, value in known.items()) else None
+
+
+def _holds(distribution: BaseDistribution, value: Any) -> bool:
+    if isinstance(distribution, CategoricalDistribution):
+        return value in distribution.choices
+    assert isinstance(distribution, FloatDistribution | IntDistribution)
+    return bool(distribution.low <= value <= distribution.high)
+
+
+def _drawn(distribution: BaseDistribution, share: float, prior: tuple[float, float] | None) -> Any:
+    """Return the value below which a share of all draws lies, of the range or of a prior."""
+    if prior is not None:
+        from scipy.stats import truncnorm
+
+        mean, std = prior
+        share = float(truncnorm.ppf(share, -mean / std, (1 - mean) / std, mean, std))
+    elif isinstance(distribution, IntDistribution) and not distribution.log:
+        # Each whole number has its share; rounding would give half of one to both ends.
+        n_steps = (distribution.high - distribution.low) // distribution.step
+        share = min(int(share * (n_steps + 1)), n_steps) / n_steps
+    return value_at(distribution, share)
