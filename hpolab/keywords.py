@@ -41,6 +41,8 @@ _OTHER_WORDS = {
     "folds": "cv n_splits n_folds nfold num_folds k_folds fold_count splitter",
     "groups": "group query qid group_id",
     "layer_decay": "layerwise_lr_decay layer_lr_decay llrd lr_layer_decay",
+    "learn_from": "warm_start warm_start_from transfer_from prior_studies previous_studies "
+    "source_studies earlier_studies",
     "loss": "criterion loss_fn loss_function objective",
     "make_artifact": "train fit train_fn",
     "max_epochs": "epochs n_epochs num_epochs num_train_epochs nb_epoch max_epoch max_steps",

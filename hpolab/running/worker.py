@@ -39,6 +39,7 @@ from hpolab.studies.history import history_of
 from hpolab.studies.learning import LEARNED_KEY, was_of_no_use
 from hpolab.studies.pruner import let_reports_wait
 from hpolab.studies.recipe import read_recipe, write_recipe
+from hpolab.studies.sampler import ManualSampler
 from hpolab.trial.lease import (
     ERROR_KEY,
     Lease,
@@ -276,8 +277,10 @@ class Worker:
 
     def _is_given_up(self, known: History, slot: FrozenTrial) -> bool:
         """Tell whether a trial is one of a portfolio that proved to be of no use."""
-        if LEARNED_KEY not in slot.user_attrs:
+        if LEARNED_KEY not in slot.user_attrs or self._only_enqueued:
             return False
+        if isinstance(self._study.sampler, ManualSampler):
+            return False  # it has no others
         window = self._plan.window
         seen = slot.number if window is None else max(0, slot.number - window + 1)
         return was_of_no_use(known.trials[:seen], self._study.direction)

@@ -4,8 +4,15 @@ from __future__ import annotations
 
 import pytest
 
-from hpolab import SearchSpace, optimizer_space, schedule_space
-from hpolab.search_space.reach import choices_of, corners, values_beside, values_of
+from hpolab import InvalidArgument, SearchSpace, optimizer_space, schedule_space
+from hpolab.search_space.reach import (
+    choices_of,
+    corners,
+    filled,
+    in_trial_names,
+    values_beside,
+    values_of,
+)
 
 NESTED = SearchSpace.choice(
     "recipe",
@@ -48,3 +55,29 @@ def test_corners_have_every_choice_and_both_ends():
     assert {each["n"] for each in found} == {1, 3}
     assert {each["recipe"] for each in found} == {"old", "new"}
     assert list(corners(SearchSpace({"lr": 0.1}))) == [{"lr": 0.1}] * 2
+
+
+def test_what_another_space_lacks_is_at_its_default_and_branches_stay_whole() -> None:
+    space = optimizer_space(["sgd", "adam"]) | SearchSpace({"width": (8, 64)})
+    defaults = space.to_trial(optimizer_space("adam").defaults() | {"width": 36})
+    expected = defaults | {"adam.lr": 2e-3}
+    assert filled(space, {"optimizer": "adam", "adam.lr": 2e-3, "depth": 3}) == expected
+    assert filled(space, {}) == space.to_trial(space.defaults())
+
+
+@pytest.mark.parametrize(
+    "params",
+    [{"optimizer": "adam", "adam.lr": 5.0}, {"optimizer": "lion"}, {"sgd.lr": "fast"}],
+    ids=["outside", "choice", "type"],
+)
+def test_what_lies_outside_a_space_has_no_counterpart_in_it(params: dict[str, object]) -> None:
+    with pytest.raises(InvalidArgument):
+        filled(optimizer_space(["sgd", "adam"]), params)
+
+
+def test_a_trainer_s_name_that_branches_share_means_none_of_them() -> None:
+    space = optimizer_space(["sgd", "adam"])
+    assert in_trial_names(space, {"optimizer": "adam", "lr": 0.002, "beta2": 0.99}) == {
+        "optimizer": "adam",
+        "adam.one_minus_beta2": 0.01,
+    }

@@ -403,3 +403,47 @@ def test_what_a_study_stores_of_a_long_one_is_small_and_plain() -> None:
     best = min(trials, key=lambda trial: trial.value or 0.0)
     assert found.configurations[0] == best.params
     assert pickle.loads(pickle.dumps(found)) == found
+
+
+def test_a_sampler_that_draws_nothing_itself_tries_the_whole_portfolio() -> None:
+    objective = objective_of(lambda x, y: -valley(x, y))
+    study = make_study(
+        "new",
+        objective=objective,
+        storage="memory://",
+        sampler="manual",
+        learn_from=[make_source()],
+    )
+    first = first_of(study)
+    run(study, objective)
+    assert [trial.params for trial in study.trials] == first
+
+
+@pytest.mark.parametrize("n_before", [1, 2, 3, 4])
+def test_a_study_that_stopped_in_its_portfolio_ends_as_the_uninterrupted_one(
+    n_before: int, tmp_path: Path
+) -> None:
+    objective = objective_of(lambda x, y: -valley(x, y))
+    source = make_source()
+
+    def study_at(name: str, *budgets: int) -> list[dict[str, Any]]:
+        url = f"sqlite:///{tmp_path / name}"
+        make_study("new", objective=objective, storage=url, learn_from=[source], seed=1)
+        for budget in budgets:
+            study = load_study("new", storage=url)
+            run(study, objective, n_trials=budget)
+        return [trial.params for trial in study.trials if trial.state.is_finished()]
+
+    assert study_at("two.db", n_before, 8) == study_at("one.db", 8)
+
+
+def test_two_workers_give_a_portfolio_up_by_what_both_are_sure_to_see(tmp_path: Path) -> None:
+    source = make_source()
+    first = first_of(learn(source))
+    objective = objective_of(lambda x, y: -valley(x, y))
+    url = f"sqlite:///{tmp_path / 'new.db'}"
+    study = make_study("new", objective=objective, storage=url, learn_from=[source])
+    run(study, objective, n_trials=7, n_workers=2, reproducible=True)
+    tried = [trial.params for trial in study.trials]
+    # Trial 3 may begin before trial 2 has ended, however long that takes.
+    assert [each for each in first if each in tried] == first[:4]
