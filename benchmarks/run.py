@@ -130,6 +130,19 @@ PARTS: dict[str, Part] = {
             ),
         ),
     ),
+    "search": Part(
+        "which sampler finds more in the same number of trials?",
+        6,
+        (
+            Step(
+                "search.py",
+                "--half test --seeds 3 --trials 25 50 100",
+                "--tables vehicle --seeds 2 --trials 5 12",
+                minutes=20,
+                full="--half all",
+            ),
+        ),
+    ),
     "recommenders": Part(
         "what do an epoch, an evaluation and recommendations cost?",
         5,

@@ -10,12 +10,12 @@ that the study would recommend, that is, of its best trial. All samplers meet th
     python benchmarks/search.py --half test
 
 Regret is normalized: 0 for the best configuration of the table, 1 for the median one. The rank is
-among all samplers of the run, 1 for the best. `to top` is the first trial after which the
-recommended configuration is among the best 1 % (0.1 % of the table `car`, where many make no error), the median
-over all runs. Intervals are 95 %, by a bootstrap over seeds within each table: what they say is
-about these tables. hpolab starts from the default configuration, as it does in its users' studies;
-`default first` gives Optuna's TPE the same start. `--json` saves the rows of the table, `--runs` every run, and a second call with
-the same file goes on where the first was stopped.
+among all samplers of the run, 1 for the best. `to the top` is the first trial after which the
+recommended configuration is among the best 1 % (0.1 % of the table `car`, where many make no
+error), the median over the seeds. Intervals are 95 %, by a bootstrap over seeds within each table:
+what they say is about these tables. hpolab starts from the default configuration, as it does in its
+users' studies; `default first` gives Optuna's TPE the same start. `--json` saves the rows of the
+table, `--runs` every run: a second call with the same file goes on where the first was stopped.
 """
 
 from __future__ import annotations
@@ -185,24 +185,29 @@ def print_tables(
 
 
 def rows_of(scores: np.ndarray, samplers: Sequence[str], n_trials: int, note: str) -> list[Row]:
-    """Return the rows of the table: the mean rank of hpolab's sampler beside each of the others."""
-    ranks, bounds = mean_ranks(scores), intervals(mean_ranks, scores)
-    figures = [Figure(ranks[i], *bounds[i]) for i in range(len(samplers))]
-    return [
-        Row(
-            f"rank at {n_trials}, {peer}",
-            f"{n_trials} trials: which sampler finds more",
-            peer,
-            optuna.__version__,
-            unit=f"mean rank of {len(samplers)}",
-            ours=figures[0],
-            theirs=figures[i],
-            n_repeats=scores[0].size,
-            note=note,
-        )
-        for i, peer in enumerate(samplers)
-        if i
-    ]
+    """Return the rows of the table: the first sampler's rank and regret beside the others'."""
+    figures = {
+        ("rank", f"mean rank of {len(samplers)} samplers", mean_ranks),
+        ("regret", "normalized regret (IQM)", iqm),
+    }
+    rows = []
+    for key, what, statistic in sorted(figures, key=lambda each: each[0]):
+        middles, bounds = statistic(scores), intervals(statistic, scores)
+        found = [Figure(float(m), *map(float, b)) for m, b in zip(middles, bounds, strict=True)]
+        rows += [
+            Row(
+                f"{key}-{n_trials}",
+                f"{what} after {n_trials} trials",
+                peer,
+                optuna.__version__,
+                ours=found[0],
+                theirs=theirs,
+                n_repeats=scores[0].size,
+                note=note,
+            )
+            for peer, theirs in zip(samplers[1:], found[1:], strict=True)
+        ]
+    return rows
 
 
 def main() -> None:
