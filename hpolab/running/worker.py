@@ -36,10 +36,11 @@ from hpolab.running.outcome import (
 from hpolab.running.tracked import start_tracking
 from hpolab.running.trial_lines import TrialLines
 from hpolab.studies.history import history_of
-from hpolab.studies.learning import LEARNED_KEY, was_of_no_use
+from hpolab.studies.learning import was_of_no_use
 from hpolab.studies.pruner import let_reports_wait
 from hpolab.studies.recipe import read_recipe, write_recipe
 from hpolab.studies.sampler import ManualSampler
+from hpolab.studies.trust import LEARNED_KEY
 from hpolab.trial.lease import (
     ERROR_KEY,
     Lease,

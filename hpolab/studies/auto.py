@@ -22,6 +22,7 @@ from hpolab.search_space.space import as_space
 from hpolab.seeding import check_seed, derive_seed
 from hpolab.studies.scores import conditions_seen, scores_of
 from hpolab.studies.shown import shown_to
+from hpolab.studies.trust import with_learned
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -47,7 +48,9 @@ class AutoSampler(BaseSampler):
        report, carried on as complete trials went on from there; one that diverged or ran out of
        memory as the worst. Losses are told by their ranks, so that one of 1e7 among those around
        1 does not hide what differs between these. A parameter of a branch counts where its branch
-       is chosen. Running trials of other workers are kept away from.
+       is chosen. Running trials of other workers are kept away from. The search begins near the
+       space's priors and where earlier studies (``make_study(learn_from=...)``) were good, as far
+       as these foresee how the trials rank; both count for less with each trial.
     4. Later ones are TPE's, as the model's cost grows with the third power of the trials. So are
        all trials of a study with several objective values.
 
@@ -141,7 +144,7 @@ class AutoSampler(BaseSampler):
             [scores[number] for number in told],
             running=[params for params in running if params],
             conditions=self._conditions(list(told.values()), search_space),
-            priors=self._priors(search_space),
+            priors=with_learned(self._priors(search_space), study, search_space),
             seed=derive_seed(self._seed, trial.number),
         )
 

@@ -13,10 +13,9 @@ from hpolab import _optuna
 from hpolab.errors import InvalidArgument, RecipeMismatch
 from hpolab.logs import get_logger
 from hpolab.search_space.places import distances
-from hpolab.search_space.space import SearchSpace
-from hpolab.studies.lessons import Lesson, check_sources, lesson_of, rank_shares
-from hpolab.studies.recipe import read_recipe
+from hpolab.studies.lessons import Lesson, check_sources, lesson_of
 from hpolab.studies.trials import best_of, is_begun, is_complete, sign_of
+from hpolab.studies.trust import LEARNED_KEY, agreement
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -27,26 +26,18 @@ if TYPE_CHECKING:
     from optuna.storages import BaseStorage
     from optuna.trial import FrozenTrial
 
+    from hpolab.search_space.space import SearchSpace
+
 __all__ = [
-    "LEARNED_KEY",
-    "Weighted",
-    "agreement",
     "enqueue_learned",
     "is_to_learn",
     "learn",
-    "learned_prior",
     "portfolio",
     "store_learned",
     "was_of_no_use",
 ]
 
 _logger = get_logger(__name__)
-
-LEARNED_KEY = "hpolab:learned"
-"""Of a study: whom it has learned from, and its first configurations; of a trial: its place there.
-
-What each earlier study teaches is stored under the same key with its place behind it.
-"""
 
 _WITH_POINTS_OF_THEIR_OWN = ("grid", "GridSampler")
 
@@ -63,22 +54,6 @@ _N_PROBLEMS = 64
 _APART = 0.02
 # After so many first configurations, none of which beat the default, the others are not tried.
 _N_BAD = 2
-# Pairs of values that count as much as the doubt about an earlier study.
-_DOUBT = 5.0
-# What `learned_prior` gives of each earlier study.
-_TOP_SHARE, _MOST_TOP, _LEAST_TOP = 0.2, 20, 5
-
-
-class Weighted(NamedTuple):
-    """An earlier study's best configurations, and how far to trust them.
-
-    Attributes:
-        weight: From 0, it has nothing to say, towards 1.
-        configurations: Trial params of the new study's space, the best first.
-    """
-
-    weight: float
-    configurations: list[Mapping[str, Any]]
 
 
 class Learned(NamedTuple):
@@ -172,56 +147,6 @@ def portfolio(
     return [candidates[i] for i in chosen]
 
 
-def agreement(
-    lesson: Lesson,
-    ranges: Mapping[str, BaseDistribution],
-    configurations: Sequence[Mapping[str, Any]],
-    shares: Sequence[float],
-) -> float:
-    """Return Kendall's tau between what a study expects of configurations and what they reached.
-
-    Args:
-        lesson: What the earlier study teaches.
-        ranges: The ranges of the new study.
-        configurations: Trial params.
-        shares: The rank of each among them.
-
-    Returns:
-        From -1 to 1; 0 where either side has one value alone.
-    """
-    from scipy.stats import kendalltau
-
-    if len(configurations) < 2:
-        return 0.0
-    tau = kendalltau(lesson.expected(ranges, configurations), shares).statistic
-    return 0.0 if np.isnan(tau) else float(tau)
-
-
-def learned_prior(study: Study) -> list[Weighted]:
-    """Return the best configurations of each study that one has learned from, with their weights.
-
-    A weight is Kendall's tau between the ranks that the earlier study expects and those of the
-    trials so far, cut at 0 and shrunken while they are few: tau n / (n + 5). It depends on what the
-    storage holds and on nothing else.
-
-    Args:
-        study: A study that `make_study(..., learn_from=...)` has made, or what a trial may see of
-            it; any other has learned nothing.
-    """
-    lessons, recipe = _stored_lessons(study), read_recipe(study)
-    if not lessons or recipe is None or recipe.search_space is None:
-        return []
-    ranges = SearchSpace.from_dict(recipe.search_space).distributions()
-    trials, shares = rank_shares(study.get_trials(deepcopy=False), study.direction)
-    params = [trial.params for trial in trials]
-    found = []
-    for lesson in lessons:
-        tau = agreement(lesson, ranges, params, shares)
-        weight = max(0.0, tau) * len(params) / (len(params) + _DOUBT)
-        found.append(Weighted(weight, _top(lesson)))
-    return found
-
-
 def was_of_no_use(trials: Sequence[FrozenTrial], direction: Any) -> bool:
     """Tell whether the first two of a portfolio's trials are both no better than the default.
 
@@ -305,12 +230,6 @@ def _n_trials(lesson: Lesson) -> str:
     return "1 trial" if n == 1 else f"{n} trials"
 
 
-def _stored_lessons(study: Study) -> list[Lesson]:
-    attrs = study.user_attrs
-    names = attrs.get(LEARNED_KEY, {"learn_from": []})["learn_from"]
-    return [Lesson.from_dict(attrs[f"{LEARNED_KEY}:{place}"]) for place in range(len(names))]
-
-
 def _candidates(lessons: Sequence[Lesson]) -> list[Mapping[str, Any]]:
     """Return the better half of each study's configurations, at most thirty of each, each once."""
     found: dict[str, Mapping[str, Any]] = {}
@@ -344,8 +263,3 @@ def _disturbances(apart: NDArray[np.float64]) -> NDArray[np.float64]:
     draws = np.random.default_rng(0).standard_normal((len(apart), _N_PROBLEMS))
     found: NDArray[np.float64] = _DEVIATION * root @ draws
     return found
-
-
-def _top(lesson: Lesson) -> list[Mapping[str, Any]]:
-    share = round(_TOP_SHARE * len(lesson.configurations))
-    return list(lesson.configurations[: min(_MOST_TOP, max(_LEAST_TOP, share))])

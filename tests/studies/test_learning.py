@@ -24,8 +24,8 @@ from hpolab import (
     optimizer_space,
     run,
 )
-from hpolab.studies.learning import LEARNED_KEY, learned_prior
 from hpolab.studies.lessons import rank_shares
+from hpolab.studies.trust import LEARNED_KEY, learned_prior
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -272,7 +272,7 @@ def test_a_study_that_cannot_learn_is_refused(arguments: dict[str, Any], message
 def test_an_empty_list_teaches_nothing() -> None:
     study = make_study("new", storage="memory://", learn_from=[])
     assert study.trials == []
-    assert learned_prior(study) == []
+    assert learned_prior(study, RANGES) == []
 
 
 def test_a_resumed_study_keeps_what_it_has_learned(tmp_path: Path) -> None:
@@ -349,7 +349,7 @@ def test_a_portfolio_that_misleads_costs_two_trials_and_no_weight() -> None:
     first = first_of(learn(source))
     assert tried[:3] == first[:3]
     assert not any(each in tried for each in first[3:])
-    ((weight, top),) = learned_prior(study)
+    ((weight, top),) = learned_prior(study, RANGES)
     assert weight == 0.0
     assert top[0] == source.best_params
 
@@ -368,9 +368,9 @@ def test_weights_grow_with_agreement_and_with_trials() -> None:
     related = make_source("related", lambda x, y: valley(x + 0.05, y), seed=2)
     hostile = make_source("hostile", lambda x, y: -valley(x, y), seed=3)
     study = run_new(valley, 6, related, hostile)
-    few = learned_prior(study)
+    few = learned_prior(study, RANGES)
     run(study, objective_of(valley), n_trials=40)
-    many = learned_prior(study)
+    many = learned_prior(study, RANGES)
     assert many[0].weight > 0.4
     assert many[1].weight == 0.0
     assert many[0].weight > few[0].weight
@@ -378,9 +378,28 @@ def test_weights_grow_with_agreement_and_with_trials() -> None:
 
 
 def test_nothing_is_trusted_before_a_trial_has_ended() -> None:
-    ((weight, top),) = learned_prior(learn(make_source()))
+    ((weight, top),) = learned_prior(learn(make_source()), RANGES)
     assert weight == 0.0
     assert 5 <= len(top) <= 20
+
+
+@pytest.mark.needs("torch")
+def test_the_model_of_auto_begins_where_an_earlier_study_was_good() -> None:
+    def shifted(x: float, y: float) -> float:
+        return valley(x - 0.02, y + 0.02)
+
+    def drawn(*sources: optuna.Study) -> list[float]:
+        study = make_study(
+            "new",
+            storage="memory://",
+            objective=objective_of(shifted),
+            sampler="auto",
+            learn_from=list(sources),
+        )
+        run(study, objective_of(shifted), n_trials=14)
+        return [trial.value or 0.0 for trial in study.trials[8:]]
+
+    assert np.median(drawn(make_source(n_trials=100))) < 0.5 * np.median(drawn())
 
 
 def test_what_a_study_stores_of_a_long_one_is_small_and_plain() -> None:
@@ -399,7 +418,7 @@ def test_what_a_study_stores_of_a_long_one_is_small_and_plain() -> None:
     for key, value in study.user_attrs.items():
         if key.startswith(LEARNED_KEY):
             assert len(json.dumps(value)) < 65_535
-    (found,) = learned_prior(study)
+    (found,) = learned_prior(study, ranges)
     best = min(trials, key=lambda trial: trial.value or 0.0)
     assert found.configurations[0] == best.params
     assert pickle.loads(pickle.dumps(found)) == found
