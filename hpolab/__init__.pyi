@@ -93,6 +93,7 @@ from .storage.redaction import redact
 from .storage.url import DEFAULT_URL, open_storage
 from .studies.export import as_json, as_overrides, as_python, as_yaml, params_of_yaml
 from .studies.frame import trials_frame
+from .studies.halving import HalvingPruner
 from .studies.pruner import PRUNERS, make_pruner
 from .studies.racing import RacingPruner
 from .studies.sampler import SAMPLERS, ManualSampler, TrialSeededSampler, make_sampler
@@ -143,6 +144,7 @@ __all__ = [
     "FoldModels",
     "FourSplits",
     "FunctionObjective",
+    "HalvingPruner",
     "HpolabError",
     "Influence",
     "Interactions",
