@@ -14,11 +14,14 @@ over sets and replays, with ties; the interval is of 95 %, by a bootstrap of the
 set. The interquartile mean leaves out the best and worst quarter (Agarwal et al. 2021,
 arXiv:2108.13264).
 
-The sets are in two halves. The default of `TorchObjective` was chosen on the first, and the second
-was run once, at the end.
+The sets are in two halves. The rungs of `halving` were chosen on the first, and the second was run
+once, at the end.
 
     python benchmarks/pruners.py
     python benchmarks/pruners.py --sets digits --budgets 20 --pruners median asha
+    python benchmarks/pruners.py --trials 15 30 70 150
+
+With ``--trials`` all get the same number of trials instead, and what differs is the epochs, too.
 """
 
 from __future__ import annotations
@@ -38,7 +41,7 @@ from _curves import CURVES, Ended, read_curves, replay
 from _table import Figure, Row, version_of
 from scipy.stats import rankdata, trim_mean
 
-from hpolab import TorchObjective, make_study
+from hpolab import make_study
 from hpolab.studies.pruner import PRUNERS, make_pruner, with_max_resource
 
 if TYPE_CHECKING:
@@ -50,7 +53,7 @@ if TYPE_CHECKING:
 
 HALVES = {"dev": ("digits", "movielens"), "test": ("mnist", "california")}
 ONE_EPOCH = "one epoch, then the best"
-DEFAULT = TorchObjective.default_pruner
+OURS = "halving"
 # `wilcoxon` compares folds. Of the reports of 30 epochs it makes exact tests, which take minutes.
 SHOWN = [name for name in PRUNERS if name != "wilcoxon"]
 
@@ -195,18 +198,39 @@ def show(title: str, names: Sequence[str], losses: NDArray[np.float64]) -> list[
 
 
 def row_of(budget: int, peer: str, names: Sequence[str], ranks: Sequence[Figure], note: str) -> Row:
-    """Return a row of the table: hpolab's default beside a peer."""
+    """Return a row of the table: hpolab's own pruner of epochs beside a peer."""
     return Row(
         f"{budget}-{peer.split()[0]}",
-        f"pruner, at equal epochs of {budget} full trainings: mean rank of {len(names)}",
+        f"pruner `{OURS}`, the epochs of {budget} full trainings: mean rank of {len(names)}",
         peer,
         peer_version=version_of("optuna") if peer == "median" else "",
         unit="mean rank of regret",
-        ours=ranks[names.index(DEFAULT)],
+        ours=ranks[names.index(OURS)],
         theirs=ranks[names.index(peer)],
         n_repeats=1,
         note=note,
     )
+
+
+def show_trials(
+    tables: Sequence[CurveTable], names: Sequence[str], counts: Sequence[int], n_seeds: int
+) -> None:
+    """Print what each pruner's study recommends, and has spent, after so many trials."""
+    print(f"{'':14}trials    regret    epochs  complete")
+    for name in names:
+        found = np.empty((len(tables), n_seeds, len(counts), 3))
+        for place, seed in itertools.product(range(len(tables)), range(n_seeds)):
+            table, chances = tables[place], Chances.draw(tables[place], seed)
+            del chances.order[max(counts) :]
+            n = table.n_epochs * max(counts)
+            ended = run_pruner(pruner_of(name, table.n_epochs), table, chances, n)
+            for column, count in enumerate(counts):
+                some = ended[:count]
+                n_complete = sum(each.value is not None for each in some)
+                spent = some[-1].n_epochs
+                found[place, seed, column] = regret(table, some, n), spent, n_complete
+        for count, (loss, spent, complete) in zip(counts, found.mean(axis=(0, 1)), strict=True):
+            print(f"{name:14}{count:6}{loss:10.4f}{spent:10.0f}{complete:10.1f}", flush=True)
 
 
 def main() -> None:
@@ -215,6 +239,7 @@ def main() -> None:
     parser.add_argument("--half", choices=HALVES)
     parser.add_argument("--pruners", nargs="+", choices=PRUNERS, default=list(SHOWN))
     parser.add_argument("--budgets", nargs="+", type=int, default=[10, 20, 50])
+    parser.add_argument("--trials", nargs="+", type=int, help="as many trials, not epochs")
     parser.add_argument("--seeds", type=int, default=20)
     parser.add_argument("--curves", type=Path, default=CURVES)
     parser.add_argument("--quick", action="store_true", help="two sets, two seeds, small budgets")
@@ -229,6 +254,10 @@ def main() -> None:
     missing = sorted(set(chosen) - set(tables))
     if missing:
         parser.error(f"{arguments.curves} has no {', '.join(missing)}; it has {', '.join(tables)}")
+    if arguments.trials:
+        found = [tables[name] for name in chosen]
+        show_trials(found, arguments.pruners, arguments.trials, arguments.seeds)
+        return
     record = Record(arguments.json)
     sizes = (arguments.budgets, arguments.seeds)
     regrets = measure([tables[name] for name in chosen], arguments.pruners, *sizes)
@@ -239,8 +268,8 @@ def main() -> None:
         title = f"the epochs of {budget} full trainings ({where})"
         ranks = show(title, names, losses[:, place])
         peers = [peer for peer in (ONE_EPOCH, "median", "none") if peer in names]
-        if DEFAULT in names:
-            record.add(*(row_of(budget, p, names, ranks, where) for p in peers if p != DEFAULT))
+        if OURS in names:
+            record.add(*(row_of(budget, peer, names, ranks, where) for peer in peers))
     show(f"all budgets, the mean of their regrets ({where})", names, losses.mean(axis=1))
     record.finish()
 

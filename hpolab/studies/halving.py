@@ -37,11 +37,11 @@ class _Rungs:
 class HalvingPruner(BasePruner):
     """Stops seven of eight trials after their first report, and later every other one.
 
-    For trials that report as they train, epoch by epoch; the default of `TorchObjective`. A trial
-    goes on after its first report if that is within the best eighth of all first reports so far,
-    and after its 8th, 16th, 32nd, ... if its best report by then is within the better half of what
-    others had reached there, or the best. Trials that run at the same time count, and none waits
-    for another. How many reports a training has and how they are numbered makes no difference.
+    For trials that report as they train, epoch by epoch. A trial goes on after its first report if
+    that is within the best eighth of all first reports so far, and after its 8th, 16th, 32nd, ...
+    if its best report by then is within the better half of what others had reached there, or the
+    best. Trials that run at the same time count, and none waits for another. How many reports a
+    training has and how they are numbered makes no difference.
 
     It is asynchronous successive halving (Li et al. 2020, arXiv:1810.05934) with most of the
     decisions moved to the first report: after it, the best trials of an ordinary study are mostly
