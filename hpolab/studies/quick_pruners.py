@@ -187,7 +187,7 @@ class _LadderOf:
         pruner = self.pruner
         assert pruner._min_resource is not None
         exponent = pruner._min_early_stopping_rate + rung
-        return pruner._min_resource * pruner._reduction_factor**exponent
+        return int(pruner._min_resource * pruner._reduction_factor**exponent)
 
     def n_kept(self, rung: int, n: int) -> int:
         pruner = self.pruner
