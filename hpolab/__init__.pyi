@@ -95,6 +95,7 @@ from .storage.url import DEFAULT_URL, open_storage
 from .studies.auto import AutoSampler
 from .studies.export import as_json, as_overrides, as_python, as_yaml, params_of_yaml
 from .studies.frame import trials_frame
+from .studies.halving import HalvingPruner
 from .studies.pruner import PRUNERS, make_pruner
 from .studies.racing import RacingPruner
 from .studies.sampler import SAMPLERS, ManualSampler, TrialSeededSampler, make_sampler
@@ -147,6 +148,7 @@ __all__ = [
     "FoldModels",
     "FourSplits",
     "FunctionObjective",
+    "HalvingPruner",
     "HpolabError",
     "Influence",
     "Interactions",

@@ -19,6 +19,7 @@ from optuna.pruners import (
 from hpolab import _optuna
 from hpolab.errors import one_of
 from hpolab.keywords import checks_keywords
+from hpolab.studies.halving import HalvingPruner
 from hpolab.studies.quick_pruners import (
     QuickHalvingPruner,
     QuickHyperbandPruner,
@@ -52,6 +53,7 @@ PRUNERS: Mapping[str, Callable[[], BasePruner]] = {
     # Optuna guesses the first rung from the trials finished so far, and so guesses otherwise after
     # a restart; the rung of one step is what it guesses for up to 200 steps.
     "asha": lambda: QuickHalvingPruner(min_resource=1),
+    "halving": HalvingPruner,
     "patient": lambda: PatientPruner(QuickMedianPruner(), patience=_PATIENCE),
     "wilcoxon": QuickWilcoxonPruner,
     "race": RacingPruner,
@@ -95,6 +97,7 @@ _READ_FINISHED = (
     NopPruner,
     ThresholdPruner,
     RacingPruner,
+    HalvingPruner,
     *(MedianPruner, QuickMedianPruner, PercentilePruner, QuickPercentilePruner),
     *(SuccessiveHalvingPruner, QuickHalvingPruner, HyperbandPruner, QuickHyperbandPruner),
     *(WilcoxonPruner, QuickWilcoxonPruner),

@@ -11,8 +11,9 @@ import math
 from array import array
 from bisect import bisect_left, bisect_right, insort
 from collections import Counter, defaultdict
+from dataclasses import dataclass
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 from optuna.pruners import (
@@ -38,11 +39,13 @@ if TYPE_CHECKING:
     from optuna.trial import FrozenTrial
 
 __all__ = [
+    "Ladder",
     "QuickHalvingPruner",
     "QuickHyperbandPruner",
     "QuickMedianPruner",
     "QuickPercentilePruner",
     "QuickWilcoxonPruner",
+    "halve",
     "quick",
 ]
 
@@ -164,32 +167,59 @@ class _Rungs(Digest):
 _RUNG = "completed_rung_"
 
 
-def _halve(
-    pruner: SuccessiveHalvingPruner,
+class Ladder(Protocol):
+    """The rungs of successive halving; 0 is the first."""
+
+    def place(self, rung: int) -> int:
+        """Return what a trial has spent when it reaches a rung."""
+
+    def n_kept(self, rung: int, n: int) -> int:
+        """Return how many of the ``n`` that have reached a rung go on."""
+
+
+@dataclass(frozen=True)
+class _LadderOf:
+    """The rungs of Optuna's pruner, whose first one must be known."""
+
+    pruner: SuccessiveHalvingPruner
+
+    def place(self, rung: int) -> int:
+        pruner = self.pruner
+        assert pruner._min_resource is not None
+        exponent = pruner._min_early_stopping_rate + rung
+        return int(pruner._min_resource * pruner._reduction_factor**exponent)
+
+    def n_kept(self, rung: int, n: int) -> int:
+        pruner = self.pruner
+        return 0 if n <= pruner._bootstrap_count else max(n // pruner._reduction_factor, 1)
+
+
+def halve(
     study: Study,
     trial: FrozenTrial,
+    ladder: Ladder,
+    *,
+    at: int,
+    value: float,
     key: Any = None,
     bracket_of: Callable[[FrozenTrial], int] = lambda _: 0,
 ) -> bool:
-    """Decide as ``SuccessiveHalvingPruner`` does whose first rung is known.
+    """Decide as ``SuccessiveHalvingPruner`` does, and note the rungs that a trial completes.
 
     Args:
-        pruner: The pruner.
         study: The study.
         trial: The trial.
-        key: Tells pruners with other brackets apart.
+        ladder: The rungs.
+        at: What the trial has spent.
+        value: What it is judged by.
+        key: Tells ladders with other brackets apart.
         bracket_of: Returns a trial's bracket; those of another one don't count.
     """
-    step, rung = trial.last_step, 0
-    if step is None:
-        return False
+    rung = 0
     while f"{_RUNG}{rung}" in trial.system_attrs:
         rung += 1
-    value, bracket = trial.intermediate_values[step], bracket_of(trial)
-    assert pruner._min_resource is not None
-    eta, rate = pruner._reduction_factor, pruner._min_early_stopping_rate
-    past = Past(study)
-    while step >= pruner._min_resource * eta ** (rate + rung):
+    bracket, past = bracket_of(trial), Past(study)
+    while at >= ladder.place(rung):
         if math.isnan(value):
             return True
         name = f"{_RUNG}{rung}"
@@ -209,7 +239,7 @@ def _halve(
                 n_better += sum(other > value for other in others)
             else:
                 n_better = bisect_left(values, value) + sum(other < value for other in others)
-        if n_values <= pruner._bootstrap_count or n_better > max(n_values // eta - 1, 0):
+        if n_better >= ladder.n_kept(rung, n_values):
             return True
         rung += 1
     return False
@@ -222,7 +252,11 @@ class QuickHalvingPruner(SuccessiveHalvingPruner):
         """See Optuna's ``SuccessiveHalvingPruner``."""
         if self._min_resource is None:  # it is guessed from the first complete trial
             return super().prune(study, trial)
-        return _halve(self, study, trial)
+        step = trial.last_step
+        if step is None:
+            return False
+        value = trial.intermediate_values[step]
+        return halve(study, trial, _LadderOf(self), at=step, value=value)
 
 
 class QuickHyperbandPruner(HyperbandPruner):
@@ -232,8 +266,9 @@ class QuickHyperbandPruner(HyperbandPruner):
         """See Optuna's ``HyperbandPruner``."""
         if not self._pruners:
             self._try_initialization(study)
-            if not self._pruners:
-                return False
+        step = trial.last_step
+        if not self._pruners or step is None:
+            return False
 
         # A digest keeps it, and must not keep the study and its storage.
         named: Any = SimpleNamespace(study_name=study.study_name)
@@ -241,8 +276,15 @@ class QuickHyperbandPruner(HyperbandPruner):
         def bracket_of(other: FrozenTrial) -> int:
             return self._get_bracket_id(named, other)
 
-        pruner = self._pruners[bracket_of(trial)]
-        return _halve(pruner, study, trial, tuple(self._trial_allocation_budgets), bracket_of)
+        return halve(
+            study,
+            trial,
+            _LadderOf(self._pruners[bracket_of(trial)]),
+            at=step,
+            value=trial.intermediate_values[step],
+            key=tuple(self._trial_allocation_budgets),
+            bracket_of=bracket_of,
+        )
 
 
 class _BestTrials(Digest):

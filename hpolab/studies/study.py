@@ -121,9 +121,9 @@ def make_study(
             ``functools.partial(TPESampler, multivariate=True)``, or a sampler object. New studies
             take `tpe` by default. By name or factory a resumed study repeats the uninterrupted
             one; an object keeps its own random state and does not.
-        pruner: A name (`none`, `median`, `hyperband`, `asha`, `patient`, `wilcoxon`, `race`) or a
-            pruner object. New studies take `median` by default, as Optuna's do; those of several
-            objective values `none`.
+        pruner: A name (`none`, `median`, `hyperband`, `asha`, `halving`, `patient`, `wilcoxon`,
+            `race`) or a pruner object. New studies take `median` by default, as Optuna's do; those
+            of several objective values `none`.
         search_space: What `sampler="grid"` lays its points on, or a dict of ranges for it.
         seed: Seeds the sampler and, through the trial's number, each training. 0 by default.
         sampler_seed: Seeds the sampler in the place of ``seed``, so that studies whose trainings
