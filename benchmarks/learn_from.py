@@ -93,7 +93,7 @@ def sources(name: str, seed: int, setting: str) -> list[optuna.Study]:
     return [earlier(each, seed) for each in taken]
 
 
-def trials_to_top(name: str, seed: int, setting: str) -> int:
+def trials_to_top(name: str, seed: int, setting: str, sampler: str) -> int:
     """Run a study until it has tried one of the best configurations; return its trials."""
     table = read_table(name)
     objective, top = objective_of(table, seed), TOP_OF.get(name, TOP)
@@ -110,6 +110,7 @@ def trials_to_top(name: str, seed: int, setting: str) -> int:
         "new",
         objective=objective,
         storage="memory://",
+        sampler=sampler,
         seed=seed,
         learn_from=sources(name, seed, setting),
     )
@@ -145,6 +146,7 @@ def main() -> None:
     )
     parser.add_argument("--half", choices=[*HALVES, "both"], default="test", help="which targets")
     parser.add_argument("--seeds", type=int, default=20, help="studies of each table and setting")
+    parser.add_argument("--sampler", choices=["tpe", "auto"], default="tpe", help="of both sides")
     add_json(parser)
     args = parser.parse_args()
     optuna.logging.set_verbosity(optuna.logging.ERROR)
@@ -154,7 +156,7 @@ def main() -> None:
     for i, name in enumerate(track(tables, description="tables")):
         for seed in range(args.seeds):
             for j, setting in enumerate((COLD, *SETTINGS)):
-                found[j, i, seed] = trials_to_top(name, seed, setting)
+                found[j, i, seed] = trials_to_top(name, seed, setting, args.sampler)
     record = Record(args.json)
     print(f"{'trials to the top':26}{'cold':>8}" + "".join(f"{each:>10}" for each in SETTINGS))
     for i, name in enumerate(tables):
@@ -170,7 +172,7 @@ def main() -> None:
             theirs=quartiles(found[0]),
             ratio=ratio(found[j], found[0]),
             n_repeats=found[0].size,
-            command=f"python benchmarks/learn_from.py --half {args.half}",
+            command=f"python benchmarks/learn_from.py --half {args.half} --sampler {args.sampler}",
         )
         print(f"{setting:10} {row.ours}, cold {row.theirs}, ratio {row.ratio}", end="")
         print(f" (to be at most {MOST_OF_COLD[setting]})")
