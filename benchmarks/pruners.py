@@ -242,7 +242,7 @@ def main() -> None:
     parser.add_argument("--trials", nargs="+", type=int, help="as many trials, not epochs")
     parser.add_argument("--seeds", type=int, default=20)
     parser.add_argument("--curves", type=Path, default=CURVES)
-    parser.add_argument("--quick", action="store_true", help="two sets, two seeds, small budgets")
+    parser.add_argument("--quick", action="store_true", help="two replays, small budgets")
     add_json(parser)
     arguments = parser.parse_args()
     if arguments.quick:
