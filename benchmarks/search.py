@@ -31,7 +31,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import optuna
 from _compare import Record, add_json, write
-from _search import HALVES, intervals, iqm, mean_ranks, read_table
+from _ranks import intervals, iqm, mean_ranks
+from _search import HALVES, read_table
 from _table import Figure, Row
 from rich.progress import track
 

