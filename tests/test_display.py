@@ -21,6 +21,7 @@ from sklearn.linear_model import LogisticRegression
 import hpolab
 from hpolab import (
     ArtifactCache,
+    AutoSampler,
     CheckpointFolder,
     Features,
     FunctionObjective,
@@ -30,6 +31,7 @@ from hpolab import (
     LocalProcesses,
     ManualSampler,
     Objective,
+    Prior,
     RacingPruner,
     RankingTask,
     RatingTask,
@@ -311,6 +313,8 @@ def _of_settings(folder: Path, url: str) -> dict[str, Any]:
         "ManualSampler": ManualSampler(),
         "TrialSeededSampler": sampler,
         "StepwiseSampler": StepwiseSampler(stages=[("lr", 3, "grid"), ("beta1", 2)]),
+        "AutoSampler": AutoSampler(seed=1),
+        "Prior": Prior(1e-3, 3.0, "a paper"),
         "HalvingPruner": HalvingPruner(),
         "RacingPruner": RacingPruner(),
         "ReporterSettings": ReporterSettings(),

@@ -245,7 +245,7 @@ def test_pages_of_samplers_and_pruners_have_every_name():
     page = (DOCS / "samplers-and-pruners.md").read_text(encoding="utf-8")
     _, samplers, pruners = re.split(r"^## (?:Samplers|Pruners)$", page, flags=re.MULTILINE)
     row = re.compile(r"^\| `(\w+)` \|", re.MULTILINE)
-    assert set(row.findall(samplers)) == {*hpolab.SAMPLERS, "qmc", "grid", "manual"}
+    assert set(row.findall(samplers)) == {*hpolab.SAMPLERS, "auto", "qmc", "grid", "manual"}
     assert set(row.findall(pruners.partition("\n## ")[0])) == set(hpolab.PRUNERS)
 
 
