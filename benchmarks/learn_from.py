@@ -1,7 +1,7 @@
 """What is an earlier study worth? Trials until one of the best 1 % of a table has been tried.
 
-`make_study(..., learn_from=[...])` against a study that begins with the default alone, TPE on both
-sides, on tables of trained neural networks (_search.py; 0.1 % of the table `car`, where 3 % are
+`make_study(..., learn_from=[...])` against a study that begins with the default alone, the same
+sampler on both sides, on tables of trained neural networks (_search.py; 0.1 % of the table `car`, where 3 % are
 without any error). Each trial sees the loss of one drawn seed; whether its configuration is among
 the best is told by the mean over all seeds. The earlier studies have 80 trials of TPE, on
 
@@ -17,6 +17,12 @@ Test half, 20 seeds, medians with quartiles and the ratio to the cold studies' 2
     one      15 [4..30]   0.714 [0.522..0.952]
     all      13 [5..25]   0.619 [0.464..0.789]
     hostile  25 [17..36]  1.19 [0.917..1.38]
+
+With `--sampler auto --seeds 8`, and cold studies' 24 [13..34]:
+
+    one      12 [4.75..19.2]  0.511 [0.423..0.834]
+    all       9 [4.75..13.2]  0.383 [0.340..0.600]
+    hostile  17 [11..36.2]    0.723 [0.604..1.07]
 
 A study that has not found one after 200 trials counts as 200. Figures are medians over tables and
 seeds; a ratio is the median's to that of the cold studies, with a 95 % interval by a bootstrap over
