@@ -1,9 +1,10 @@
 """What is an earlier study worth? Trials until one of the best 1 % of a table has been tried.
 
 `make_study(..., learn_from=[...])` against a study that begins with the default alone, the same
-sampler on both sides, on tables of trained neural networks (_search.py; 0.1 % of the table `car`, where 3 % are
-without any error). Each trial sees the loss of one drawn seed; whether its configuration is among
-the best is told by the mean over all seeds. The earlier studies have 80 trials of TPE, on
+sampler on both sides, on tables of trained neural networks (_search.py; 0.1 % of the table `car`,
+where 3 % are without any error). Each trial sees the loss of one drawn seed; whether its
+configuration is among the best is told by the mean over all seeds. The earlier studies have 80
+trials of TPE, on
 
 - `one`: another table of the same family, the seed says which, so that all of them have a turn;
 - `all`: every other table of the family, three or seven studies;

@@ -46,11 +46,11 @@ class AutoSampler(BaseSampler):
     3. The trials below ``max_gp_trials`` go where a Gaussian process of Optuna's expects the most.
        It is told of every finished trial that has something to say: a pruned one by its last
        report, carried on as complete trials went on from there; one that diverged or ran out of
-       memory as the worst. Losses are told by their ranks, so that one of 1e7 among those around
-       1 does not hide what differs between these. A parameter of a branch counts where its branch
-       is chosen. Running trials of other workers are kept away from. The search begins near the
-       space's priors and where earlier studies (``make_study(learn_from=...)``) were good, as far
-       as these foresee how the trials rank; both count for less with each trial.
+       memory as the worst. The worst lies little below the median, so that a loss of 1e7 among
+       those around 1 does not hide what differs between these. A parameter of a branch counts
+       where its branch is chosen. Running trials of other workers are kept away from. The search
+       begins near the space's priors and where earlier studies (``make_study(learn_from=...)``)
+       were good, as far as these foresee how the trials rank; both count for less with each trial.
     4. Later ones are TPE's, as the model's cost grows with the third power of the trials. So are
        all trials of a study with several objective values.
 
@@ -109,7 +109,8 @@ class AutoSampler(BaseSampler):
         if self._is_for_tpe(study, trial):
             tpe = self._tpe(trial)
             return tpe.infer_relative_search_space(shown_to(tpe, study), trial)
-        ranges = _newest(study) if self._space is None else self._space.distributions()
+        whole = _optuna.without_bracket(study)
+        ranges = _newest(whole) if self._space is None else self._space.distributions()
         return {name: each for name, each in ranges.items() if not each.single()}
 
     def sample_relative(
@@ -121,9 +122,10 @@ class AutoSampler(BaseSampler):
             return tpe.sample_relative(shown_to(tpe, study), trial, search_space)
         if not search_space:
             return {}
+        study = _optuna.without_bracket(study)  # Hyperband would show the trials of one bracket
         if trial.number == 0 and self._space is not None:
             return self._space.to_trial(self._space.defaults())
-        others = [t for t in _trials(study) if t.number != trial.number]
+        others = [t for t in study.get_trials(deepcopy=False) if t.number != trial.number]
         scores = scores_of(others, study.direction)
         told = {
             other.number: params
@@ -212,15 +214,10 @@ class AutoSampler(BaseSampler):
 _RUNNING = TrialState.RUNNING
 
 
-def _trials(study: Study) -> list[FrozenTrial]:
-    """Return all trials, of which Hyperband would show its bracket's alone."""
-    return _optuna.without_bracket(study).get_trials(deepcopy=False)
-
-
 def _newest(study: Study) -> dict[str, BaseDistribution]:
     """Return each parameter's latest range, by the parameters' names."""
     newest: dict[str, BaseDistribution] = {}
-    for trial in _trials(study):
+    for trial in study.get_trials(deepcopy=False):
         if trial.state in (TrialState.COMPLETE, TrialState.PRUNED):
             newest.update(trial.distributions)
     return dict(sorted(newest.items()))

@@ -165,6 +165,22 @@ def test_a_study_in_which_all_trials_diverge_goes_on():
     assert len({tuple(trial.params.values()) for trial in study.trials}) == 14
 
 
+def test_a_choice_of_one_branch_is_no_choice():
+    space = optimizer_space(["sgd"]) | {"width": (8, 512)}
+    study = optuna.create_study(sampler=AutoSampler(search_space=space, seed=0))
+    study.optimize(lambda trial: abs(space.suggest(trial)["lr"] - 0.01), n_trials=12)
+    assert {trial.params["optimizer"] for trial in study.trials} == {"sgd"}
+
+
+def test_under_hyperband_it_learns_from_every_bracket():
+    objective = smooth()
+    study = make_study(
+        "s", storage="memory://", objective=objective, sampler="auto", pruner="hyperband"
+    )
+    run(study, objective, n_trials=25)
+    assert best(study, 25) < 0.15
+
+
 def test_equal_values_are_no_error():
     study = optuna.create_study(sampler=AutoSampler(seed=0))
     study.optimize(lambda trial: 0.0 * trial.suggest_float("x", 0, 1), n_trials=15)
