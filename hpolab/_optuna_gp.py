@@ -15,6 +15,7 @@ import torch
 from optuna._gp import acqf, gp, optim_mixed, prior
 from optuna._gp.search_space import SearchSpace
 from optuna._gp.thread_limiting import limit_threads_in_optimization
+from scipy.stats import kendalltau
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -62,7 +63,8 @@ def draw_by_gp(
             which must hold. Where one does not, the parameter counts as missing.
         priors: Name -> mean and standard deviation of a prior where the range is 0 to 1. Its
             logarithm is added to the acquisition function with a weight that falls as one over the
-            number of trials (Hvarfner et al. 2022, arXiv:2204.11051).
+            number of trials (Hvarfner et al. 2022, arXiv:2204.11051), times Kendall's tau between
+            it and the scores so far: a prior that foresees nothing has no say.
         seed: Seeds the search for the best params.
 
     Returns:
@@ -87,9 +89,11 @@ def draw_by_gp(
             model.append_running_data(pending, model.posterior(pending)[0])
         best = int(believed.argmax())
         inactive = _inactive(ranges, conditions)
-        prior_of = [(priors or {}).get(name, (0.5, math.inf)) for name in ranges]
+        utility = _LogEI(model, space, float(believed[best]), inactive)
+        if priors:
+            utility.set_priors([priors.get(name, (0.5, math.inf)) for name in ranges], X, y)
         found, _ = optim_mixed.optimize_acqf_mixed(
-            _LogEI(model, space, float(believed[best]), inactive, prior_of, _PRIOR / len(y)),
+            utility,
             warmstart_normalized_params_array=X[best : best + 1],
             n_preliminary_samples=_N_PRELIMINARY,
             n_local_search=_N_LOCAL_SEARCHES,
@@ -107,25 +111,40 @@ class _LogEI(acqf.LogEI):
         space: SearchSpace,
         threshold: float,
         inactive: Sequence[tuple[int, int, torch.Tensor]],
-        priors: Sequence[tuple[float, float]],
-        weight: float,
     ) -> None:
         super().__init__(model, space, threshold)
         self._inactive = inactive
-        self._mean, self._std = torch.tensor(priors, dtype=torch.float64).T
-        self._weight = weight
         self._middle = torch.from_numpy(_middle(space))
+        self._mean, self._std = self._middle, torch.full((space.dim,), math.inf)
+        self._weight = 0.0
 
-    def eval_acqf(self, x: torch.Tensor) -> torch.Tensor:
+    def set_priors(
+        self, priors: Sequence[tuple[float, float]], X: np.ndarray, y: np.ndarray
+    ) -> None:
+        """Add the priors of all parameters, weighted by how well they rank what was tried."""
+        self._mean, self._std = torch.tensor(priors, dtype=torch.float64).T
+        x = torch.from_numpy(X)
+        foreseen = self._log_prior(x, self._is_off(x)).numpy()
+        tau = float(kendalltau(foreseen, y).statistic)
+        self._weight = 0.0 if math.isnan(tau) else max(tau, 0.0) * _PRIOR / len(y)
+
+    def _is_off(self, x: torch.Tensor) -> torch.Tensor:
+        """Tell which parameters do not exist in the branches that are chosen."""
         is_off = torch.zeros_like(x, dtype=torch.bool)
         for column, choice, without in self._inactive:
             # A choice that is off counts as its first, whose own parameters have its conditions.
             chosen = torch.where(is_off[..., choice], self._middle[choice], x[..., choice])
             is_off[..., column] |= torch.isin(chosen, without)
-        x = torch.where(is_off, self._middle, x)
+        return is_off
+
+    def _log_prior(self, x: torch.Tensor, is_off: torch.Tensor) -> torch.Tensor:
         deviation = torch.where(is_off, 0.0, (x - self._mean) / self._std)
-        by_prior = -0.5 * deviation.square().sum(dim=-1)
-        found: torch.Tensor = super().eval_acqf(x) + self._weight * by_prior
+        return -0.5 * deviation.square().sum(dim=-1)
+
+    def eval_acqf(self, x: torch.Tensor) -> torch.Tensor:
+        is_off = self._is_off(x)
+        x = torch.where(is_off, self._middle, x)
+        found: torch.Tensor = super().eval_acqf(x) + self._weight * self._log_prior(x, is_off)
         is_tried = (x[..., None, :] == self._gpr._X_all).all(dim=-1).any(dim=-1)
         return torch.where(is_tried, found - _FAR, found)
 

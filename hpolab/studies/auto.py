@@ -42,7 +42,7 @@ class AutoSampler(BaseSampler):
 
     1. Trial 0 is the search space's default configuration, where the space is known.
     2. The trials below ``n_startup_trials`` are points of a scrambled Sobol sequence; a parameter
-       with a prior is drawn from it instead in half of them.
+       with a prior is drawn from it instead in every third of them.
     3. The trials below ``max_gp_trials`` go where a Gaussian process of Optuna's expects the most.
        It is told of every finished trial that has something to say: a pruned one by its last
        report, carried on as complete trials went on from there; one that diverged or ran out of
@@ -186,7 +186,7 @@ class AutoSampler(BaseSampler):
 
         points = Sobol(len(ranges), scramble=True, seed=derive_seed(self._seed, "spread"))
         shares = points.fast_forward(number).random(1)[0]
-        priors = self._priors(ranges) if number % 2 else {}
+        priors = self._priors(ranges) if number % 3 == 1 else {}
         return {
             name: _drawn(each, float(share), priors.get(name))
             for (name, each), share in zip(ranges.items(), shares, strict=True)
