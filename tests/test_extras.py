@@ -41,6 +41,8 @@ CALLS = {
     "h.load_movielens_100k()": "recommender",
     "h.make_sampler('cmaes', seed=0)": "cmaes",
     "h.make_sampler('gp', seed=0)": "torch",
+    "h.make_sampler('auto', seed=0)": "torch",
+    "h.AutoSampler()": "torch",
     "h.make_study('cmaes', storage='memory://', sampler='cmaes')": "cmaes",
     "h.make_study('gp', storage='memory://', sampler=samplers.GPSampler)": "torch",
     "h.make_study('gp', storage='memory://', sampler=samplers.GPSampler(seed=0))": "torch",

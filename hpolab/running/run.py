@@ -13,7 +13,6 @@ from functools import partial
 from typing import TYPE_CHECKING, TypedDict
 
 import optuna
-from optuna.distributions import FloatDistribution
 
 from hpolab import _optuna
 from hpolab.errors import (
@@ -30,9 +29,9 @@ from hpolab.keywords import checks_keywords
 from hpolab.objectives.base import Objective
 from hpolab.running.capacity import suitable_n_workers
 from hpolab.running.described import name_of
-from hpolab.running.enqueued import settle_enqueued
 from hpolab.running.executors.base import Executor
 from hpolab.running.executors.this_process import ThisProcess
+from hpolab.running.fits import fit_objective
 from hpolab.running.interrupts import Interrupts
 from hpolab.running.others import refuse_other_objective
 from hpolab.running.outcome import say_nothing_to_do, say_outcome
@@ -41,11 +40,9 @@ from hpolab.running.progress import is_bar_shown, study_progress
 from hpolab.running.references import note_references
 from hpolab.running.tracked import tracking_study
 from hpolab.running.trial_lines import are_lines_shown
-from hpolab.studies.auto import AutoSampler
 from hpolab.studies.facts import note_facts
 from hpolab.studies.history import history_of
-from hpolab.studies.pruner import with_max_resource
-from hpolab.studies.recipe import check_search_space, read_recipe
+from hpolab.studies.recipe import read_recipe
 from hpolab.studies.sampler import ManualSampler
 from hpolab.studies.trials import is_begun
 from hpolab.surroundings import facts_of_function
@@ -64,7 +61,6 @@ if TYPE_CHECKING:
     from optuna import Study
 
     from hpolab.running.plan import Callback, ObjectiveFunction
-    from hpolab.search_space.space import SearchSpace
     from hpolab.trial.tracker import Tracker
 
 __all__ = ["BUDGET_KEY", "RunOptions", "Tolerance", "budget_of", "run"]
@@ -267,7 +263,7 @@ def _prepared(study: Study, objective: ObjectiveFunction, plan: Plan, default_fi
     if plan.fuse is not None:
         _check_fuse(objective, plan.fuse, plan.window is not None)
     if isinstance(objective, Objective):
-        _check_objective(study, objective)
+        fit_objective(study, objective)
         if default_first:
             first_params = objective.search_space.to_trial(objective.search_space.defaults())
             plan = replace(plan, first_params=first_params)
@@ -408,35 +404,6 @@ def _check_arguments(
             f"`sampler='manual'` draws none itself, got {n_trials}."
         )
     return n_trials
-
-
-def _check_objective(study: Study, objective: Objective) -> None:
-    """Refuse, before a trial is spent, an objective that does not fit its study or its data."""
-    objective.check_direction(study)
-    objective.check()
-    check_search_space(study, objective.search_space)
-    objective.check_facts(study)
-    settle_enqueued(study, objective.search_space)
-    _check_countable(study, objective.search_space)
-    if isinstance(study.sampler, AutoSampler):
-        study.sampler = study.sampler.with_search_space(objective.search_space)
-    recipe = read_recipe(study)
-    if recipe is not None and recipe.pruner.name == "hyperband":
-        study.pruner = with_max_resource(objective.max_steps)
-
-
-def _check_countable(study: Study, search_space: SearchSpace) -> None:
-    """Refuse a range without a step under brute force, which tries every point."""
-    recipe = read_recipe(study)
-    if recipe is None or recipe.sampler.name not in ("brute_force", "BruteForceSampler"):
-        return
-    for name, each in search_space.distributions().items():
-        if isinstance(each, FloatDistribution) and each.step is None and not each.single():
-            raise InvalidArgument(
-                f"`sampler='brute_force'` needs a range that can be counted, got {each} for "
-                f"{name!r}: give it a step, as FloatDistribution(low, high, step=...), or a list "
-                "of choices."
-            )
 
 
 def _check_fuse(objective: ObjectiveFunction, fuse: int | str, reproducible: bool) -> None:

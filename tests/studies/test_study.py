@@ -36,7 +36,7 @@ def square(trial: optuna.Trial) -> float:
 
 
 SAMPLERS = [
-    *("tpe", "random", "cmaes", "gp", "nsga2", "qmc", "grid", "brute_force", "manual"),
+    *("auto", "tpe", "random", "cmaes", "gp", "nsga2", "qmc", "grid", "brute_force", "manual"),
     *("stepwise", "lightgbm"),
 ]
 SPACE = SearchSpace({"x": (-1.0, 1.0)})
@@ -287,7 +287,9 @@ def test_a_study_of_a_file_that_is_not_there_is_not_found(scheme, tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize(("sampler", "package"), [("cmaes", "cmaes"), ("gp", "torch")])
+@pytest.mark.parametrize(
+    ("sampler", "package"), [("cmaes", "cmaes"), ("gp", "torch"), ("auto", "torch")]
+)
 def test_missing_extra_is_named_before_a_trial(sampler, package, monkeypatch):
     # The packages are installed here; that they cannot be found is pretended.
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
