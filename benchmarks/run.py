@@ -141,9 +141,12 @@ PARTS: dict[str, Part] = {
                 minutes=20,
                 full="--half all",
             ),
-            Step("pruners.py", "--seeds 10", "--quick"),
-            Step("learn_from.py", "--half test --seeds 5", quick=None, full="--half both"),
         ),
+    ),
+    "pruners": Part(
+        "which pruner finds the better configuration in the same epochs?",
+        1,
+        (Step("pruners.py", "--seeds 10", "--quick"),),
     ),
     "recommenders": Part(
         "what do an epoch, an evaluation and recommendations cost?",

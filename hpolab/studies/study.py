@@ -119,8 +119,8 @@ def make_study(
         sampler: A name (`auto`, `tpe`, `random`, `cmaes`, `gp`, `nsga2`, `brute_force`, `stepwise`,
             `qmc`, `grid`, `manual`), a factory called as ``factory(seed=...)`` such as
             ``TPESampler`` or ``functools.partial(TPESampler, multivariate=True)``, or a sampler
-            object. New studies take `tpe` by default. By name or factory a resumed study repeats the uninterrupted
-            one; an object keeps its own random state and does not.
+            object. New studies take `tpe` by default. By name or factory a resumed study repeats
+            the uninterrupted one; an object keeps its own random state and does not.
         pruner: A name (`none`, `median`, `hyperband`, `asha`, `halving`, `patient`, `wilcoxon`,
             `race`) or a pruner object. New studies take `median` by default, as Optuna's do; those
             of several objective values `none`.
