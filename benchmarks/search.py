@@ -70,6 +70,9 @@ DEFAULT_FIRST = ", default first"
 AUTOSAMPLER = "AutoSampler's rule"
 NAMES = [*SAMPLERS, AUTOSAMPLER]
 
+# What Optuna takes by default, and what its documentation recommends: the rows of the table.
+PEERS = ("Optuna TPE", AUTOSAMPLER)
+
 
 def runs_as(name: str, table: SearchTable) -> str:
     """Return the sampler that draws for another one, which would only repeat its trials."""
@@ -186,7 +189,7 @@ def print_tables(
 
 
 def rows_of(scores: np.ndarray, samplers: Sequence[str], n_trials: int, note: str) -> list[Row]:
-    """Return the rows of the table: the first sampler's rank and regret beside the others'."""
+    """Return the rows of the table: the first sampler's rank and regret beside those of `PEERS`."""
     figures = {
         ("rank", f"mean rank of {len(samplers)} samplers", mean_ranks),
         ("regret", "normalized regret (IQM)", iqm),
@@ -207,6 +210,7 @@ def rows_of(scores: np.ndarray, samplers: Sequence[str], n_trials: int, note: st
                 note=note,
             )
             for peer, theirs in zip(samplers[1:], found[1:], strict=True)
+            if peer in PEERS
         ]
     return rows
 
