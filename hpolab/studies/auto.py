@@ -67,7 +67,7 @@ class AutoSampler(BaseSampler):
     Raises:
         InvalidArgument: If a count or the seed is below 0.
         InvalidType: If an argument is of the wrong type.
-        MissingExtra: If PyTorch, which the model runs on, is not installed.
+        MissingExtra: If PyTorch or greenlet, which the model runs on, is not installed.
 
     Example:
         >>> import optuna
@@ -90,8 +90,9 @@ class AutoSampler(BaseSampler):
     ) -> None:
         from importlib.util import find_spec
 
-        if find_spec("torch") is None:
-            raise MissingExtra("`AutoSampler`", "torch", "torch")
+        for package in ("torch", "greenlet"):  # without greenlet it would draw other trials
+            if find_spec(package) is None:
+                raise MissingExtra("`AutoSampler`", package, "torch")
         self._space = None if search_space is None else as_space("search_space", search_space)
         check_count("n_startup_trials", n_startup_trials, low=0)
         check_count("max_gp_trials", max_gp_trials, low=0)
