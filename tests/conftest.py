@@ -37,6 +37,7 @@ import pytest
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from types import ModuleType
     from typing import Self, TextIO
 
 # Every character that a URL must percent-encode, so that no test passes with an easy password.
@@ -253,6 +254,21 @@ os.setsid()
 sys.path[1:] = sys.argv[2:]
 _main(Path(sys.argv[1]))
 """
+
+
+@pytest.fixture(scope="session")
+def script() -> Callable[[str], ModuleType]:
+    """Import a script of benchmarks/ as its own folder's scripts do."""
+    folder = str(Path(__file__).parent.parent / "benchmarks")
+
+    def imported(name: str) -> ModuleType:
+        sys.path.insert(0, folder)
+        try:
+            return importlib.import_module(name)
+        finally:
+            sys.path.remove(folder)
+
+    return imported
 
 
 @pytest.fixture(scope="session")

@@ -17,32 +17,23 @@ BENCHMARKS = ROOT / "benchmarks"
 
 
 @pytest.fixture(scope="module")
-def table():
-    return imported("_table")
+def table(script):
+    return script("_table")
 
 
 @pytest.fixture(scope="module")
-def runs():
-    return imported("run")
+def runs(script):
+    return script("run")
 
 
 @pytest.fixture(scope="module")
-def documents():
-    return imported("_documents")
+def documents(script):
+    return script("_documents")
 
 
 @pytest.fixture(scope="module")
-def peers():
-    return imported("_peers")
-
-
-def imported(name):
-    """Import a script as its own folder's scripts do."""
-    sys.path.insert(0, str(BENCHMARKS))
-    try:
-        return __import__(name)
-    finally:
-        sys.path.remove(str(BENCHMARKS))
+def peers(script):
+    return script("_peers")
 
 
 @pytest.mark.parametrize(
@@ -344,7 +335,7 @@ def tuner_runs(*runs):
     return [dict(zip(names, run, strict=True)) for run in runs]
 
 
-def test_lightgbm_tuners_are_ranked_on_each_table_and_seed_at_the_longest_time():
+def test_lightgbm_tuners_are_ranked_on_each_table_and_seed_at_the_longest_time(script):
     runs = tuner_runs(
         ("hpolab", "a", 0, 30, 0.1),
         ("plain Optuna", "a", 0, 30, 0.2),
@@ -355,7 +346,7 @@ def test_lightgbm_tuners_are_ranked_on_each_table_and_seed_at_the_longest_time()
         ("plain Optuna", "b", 0, 60, 0.6),
         ("LightGBMTuner", "b", 0, 60, None),
     )
-    rows = list(imported("_rows").lightgbm_rows(runs, lambda package: "1.0", "no network"))
+    rows = list(script("_rows").lightgbm_rows(runs, lambda package: "1.0", "no network"))
     of = {(row.key, row.peer): row for row in rows}
     plain = of["rank", "plain Optuna"]
     # On a: plain Optuna 1, the other two share 2 and 3. On b: hpolab, plain Optuna, LightGBMTuner.
@@ -368,7 +359,7 @@ def test_lightgbm_tuners_are_ranked_on_each_table_and_seed_at_the_longest_time()
     assert ("b", "LightGBMTuner") not in of  # it had no model in time
 
 
-def test_the_mnist_study_has_its_seconds_and_its_accuracy_seed_by_seed():
+def test_the_mnist_study_has_its_seconds_and_its_accuracy_seed_by_seed(script):
     runs = [
         {"side": side, "seed": seed, "n_trials": 7, "n_epochs": epochs, "seconds": s, "test": test}
         for side, seed, epochs, s, test in (
@@ -378,7 +369,7 @@ def test_the_mnist_study_has_its_seconds_and_its_accuracy_seed_by_seed():
             ("Optuna", 1, 40, 40.0, 0.96),
         )
     ]
-    rows = imported("_rows").mnist_rows(runs, lambda package: "5.0", "")
+    rows = script("_rows").mnist_rows(runs, lambda package: "5.0", "")
     of = {row.key: row for row in rows}
     assert (of["study"].ratio.low, of["study"].ratio.high) == (0.25, 0.5)
     assert of["epoch"].ours.middle == pytest.approx(0.3)

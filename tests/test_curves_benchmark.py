@@ -20,18 +20,14 @@ BENCHMARKS = ROOT / "benchmarks"
 
 
 @pytest.fixture(scope="module")
-def module():
-    """Return the loader, imported as its own folder's scripts do."""
-    sys.path.insert(0, str(BENCHMARKS))
-    try:
-        yield __import__("_curves")
-    finally:
-        sys.path.remove(str(BENCHMARKS))
+def module(script):
+    """Return the loader."""
+    return script("_curves")
 
 
 @pytest.fixture(scope="module")
-def pruners(module):
-    return __import__("pruners")
+def pruners(script):
+    return script("pruners")
 
 
 def ran(script: str, *arguments: object) -> str:

