@@ -31,6 +31,7 @@ __all__ = [
     "WorkersDied",
     "check_count",
     "check_folder",
+    "check_installed",
     "check_seconds",
     "check_text",
     "error_text",
@@ -82,6 +83,24 @@ def needs(what: str, package: str, extra: str) -> Iterator[None]:
         yield
     except ImportError as error:
         raise MissingExtra(what, package, extra) from error
+
+
+def check_installed(what: str, packages: Iterable[str], extra: str) -> None:
+    """Refuse what needs packages that are not installed, without importing them.
+
+    Raises:
+        MissingExtra: If one is not installed.
+
+    Example:
+        >>> check_installed("`AutoSampler`", ["no_such_package"], "torch")
+        Traceback (most recent call last):
+        hpolab.errors.MissingExtra: `AutoSampler` needs no_such_package: pip install 'hpolab[torch]'
+    """
+    from importlib.util import find_spec
+
+    for package in packages:
+        if find_spec(package) is None:
+            raise MissingExtra(what, package, extra)
 
 
 class LeaseLost(HpolabError, RuntimeError):

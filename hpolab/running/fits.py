@@ -33,24 +33,24 @@ def fit_objective(study: Study, objective: Objective) -> None:
     check_search_space(study, objective.search_space)
     objective.check_facts(study)
     settle_enqueued(study, objective.search_space)
-    _check_countable(study, objective.search_space)
-    _check_modeled(study, objective.search_space)
     if isinstance(study.sampler, AutoSampler):
         study.sampler = study.sampler.with_search_space(objective.search_space)
     recipe = read_recipe(study)
-    if recipe is not None and recipe.pruner.name == "hyperband":
+    if recipe is None:
+        return
+    _check_countable(recipe.sampler.name, objective.search_space)
+    _check_modeled(recipe.sampler.name, objective.search_space)
+    if recipe.pruner.name == "hyperband":
         study.pruner = with_max_resource(objective.max_steps)
 
 
-def _check_modeled(study: Study, search_space: SearchSpace) -> None:
+def _check_modeled(sampler: str, search_space: SearchSpace) -> None:
     """Refuse a sampler that would draw every number of a space at random, as if it were `random`.
 
     CMA-ES needs two numbers that all trials have. The GP models what all trials have: of a space
     whose numbers all belong to branches, the choice alone.
     """
-    recipe = read_recipe(study)
-    asked = "" if recipe is None else recipe.sampler.name
-    needed = {"cmaes": 2, "CmaEsSampler": 2, "gp": 1, "GPSampler": 1}.get(asked, 0)
+    needed = {"cmaes": 2, "CmaEsSampler": 2, "gp": 1, "GPSampler": 1}.get(sampler, 0)
     if needed == 0 or (needed == 1 and not search_space.conditional):
         return
     conditions = conditions_of(search_space)
@@ -61,15 +61,14 @@ def _check_modeled(study: Study, search_space: SearchSpace) -> None:
     ]
     if len(shared) < needed:
         raise InvalidArgument(
-            f"`sampler={asked!r}` needs a search space with {needed} or more numbers that every "
+            f"`sampler={sampler!r}` needs a search space with {needed} or more numbers that every "
             f"trial has, got {shared}: it would draw all others at random. Take 'auto' or 'tpe'."
         )
 
 
-def _check_countable(study: Study, search_space: SearchSpace) -> None:
+def _check_countable(sampler: str, search_space: SearchSpace) -> None:
     """Refuse a range without a step under brute force, which tries every point."""
-    recipe = read_recipe(study)
-    if recipe is None or recipe.sampler.name not in ("brute_force", "BruteForceSampler"):
+    if sampler not in ("brute_force", "BruteForceSampler"):
         return
     for name, each in search_space.distributions().items():
         if isinstance(each, FloatDistribution) and each.step is None and not each.single():

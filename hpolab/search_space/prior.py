@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
 from hpolab.errors import InvalidArgument, InvalidType
+from hpolab.search_space.places import position
 from hpolab.search_space.ranges import one_minus
 
 if TYPE_CHECKING:
@@ -88,13 +89,11 @@ class Prior:
         if broken is not None:
             raise InvalidArgument(f"the prior {broken}")
         assert isinstance(distribution, FloatDistribution | IntDistribution)
-        d, center = distribution, _in_trial_units(self.median, is_one_minus)
+        d, median = distribution, _in_trial_units(self.median, is_one_minus)
         if d.low == d.high:
             return 0.5, 0.5
-        if d.log:
-            width = math.log(d.high / d.low)
-            return math.log(center / d.low) / width, math.log(self.spread) / width
-        return (center - d.low) / (d.high - d.low), self.spread / (d.high - d.low)
+        std = math.log(self.spread, d.high / d.low) if d.log else self.spread / (d.high - d.low)
+        return position(d, median), std
 
     def to_dict(self) -> dict[str, Any]:
         """Return the prior as JSON-able values: the arguments that make it."""

@@ -9,13 +9,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
+from optuna.distributions import IntDistribution
 from optuna.samplers import BaseSampler, RandomSampler, TPESampler
 from optuna.trial import TrialState
 
 from hpolab import _optuna
-from hpolab.errors import MissingExtra, check_count
+from hpolab.errors import check_count, check_installed
 from hpolab.keywords import checks_keywords
+from hpolab.search_space.entries import contains
 from hpolab.search_space.places import value_at
 from hpolab.search_space.reach import conditions_of
 from hpolab.search_space.space import as_space
@@ -34,7 +35,10 @@ if TYPE_CHECKING:
     from hpolab._optuna_gp import Conditions
     from hpolab.search_space.space import SearchSpace
 
-__all__ = ["AutoSampler"]
+__all__ = ["GP_PACKAGES", "AutoSampler"]
+
+GP_PACKAGES = ("torch", "greenlet")
+"""What Optuna's Gaussian process runs on; without greenlet it draws other trials than with it."""
 
 
 class AutoSampler(BaseSampler):
@@ -88,11 +92,7 @@ class AutoSampler(BaseSampler):
         max_gp_trials: int = 250,
         seed: int = 0,
     ) -> None:
-        from importlib.util import find_spec
-
-        for package in ("torch", "greenlet"):  # without greenlet it would draw other trials
-            if find_spec(package) is None:
-                raise MissingExtra("`AutoSampler`", package, "torch")
+        check_installed("`AutoSampler`", GP_PACKAGES, "torch")
         self._space = None if search_space is None else as_space("search_space", search_space)
         check_count("n_startup_trials", n_startup_trials, low=0)
         check_count("max_gp_trials", max_gp_trials, low=0)
@@ -131,8 +131,7 @@ class AutoSampler(BaseSampler):
         told = {
             other.number: params
             for other in others
-            if other.number in scores
-            and (params := _within(search_space, other.params)) is not None
+            if other.number in scores and (params := _within(search_space, other)) is not None
         }
         # Of equal scores the model would learn nothing, and draw the same ones for ever.
         is_flat = len({scores[number] for number in told}) < 2
@@ -140,7 +139,7 @@ class AutoSampler(BaseSampler):
             return self._spread(search_space, trial.number)
         from hpolab._optuna_gp import draw_by_gp
 
-        running = [_within(search_space, t.params) for t in others if t.state == _RUNNING]
+        running = [_within(search_space, t) for t in others if t.state == _RUNNING]
         return draw_by_gp(
             search_space,
             list(told.values()),
@@ -224,19 +223,14 @@ def _newest(study: Study) -> dict[str, BaseDistribution]:
     return dict(sorted(newest.items()))
 
 
-def _within(
-    ranges: Mapping[str, BaseDistribution], params: Mapping[str, Any]
-) -> dict[str, Any] | None:
+def _within(ranges: Mapping[str, BaseDistribution], trial: FrozenTrial) -> dict[str, Any] | None:
     """Return a trial's params without those of other spaces; None if one is outside its range."""
-    known = {name: value for name, value in params.items() if name in ranges}
-    return known if all(_holds(ranges[name], value) for name, value in known.items()) else None
-
-
-def _holds(distribution: BaseDistribution, value: Any) -> bool:
-    if isinstance(distribution, CategoricalDistribution):
-        return value in distribution.choices
-    assert isinstance(distribution, FloatDistribution | IntDistribution)
-    return bool(distribution.low <= value <= distribution.high)
+    known = {name: value for name, value in trial.params.items() if name in ranges}
+    for name, value in known.items():
+        # Most trials have the ranges of now: to ask Optuna takes as long as a draw for all of them.
+        if trial.distributions[name] != ranges[name] and not contains(ranges[name], value):
+            return None
+    return known
 
 
 def _drawn(distribution: BaseDistribution, share: float, prior: tuple[float, float] | None) -> Any:

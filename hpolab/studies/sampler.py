@@ -10,11 +10,11 @@ import optuna
 from optuna.samplers import BaseSampler
 
 from hpolab import _optuna
-from hpolab.errors import InvalidArgument, MissingExtra, one_of
+from hpolab.errors import InvalidArgument, check_installed, one_of
 from hpolab.keywords import checks_keywords
 from hpolab.search_space.space import as_space
 from hpolab.seeding import check_seed, derive_seed
-from hpolab.studies.auto import AutoSampler
+from hpolab.studies.auto import GP_PACKAGES, AutoSampler
 from hpolab.studies.shown import first_shown, shown_to
 from hpolab.studies.stepwise import LIGHTGBM_ORDER, StepwiseSampler
 
@@ -36,11 +36,10 @@ __all__ = [
     "make_sampler",
 ]
 
-# They import their packages (package, extra) only after some trials, each of which would then fail.
-# Without greenlet the GP's trials do not fail: it draws other ones than with it.
+# Extra and packages. They are imported only after some trials, each of which would then fail.
 _EXTRAS = {
-    optuna.samplers.CmaEsSampler: [("cmaes", "cmaes")],
-    optuna.samplers.GPSampler: [("torch", "torch"), ("greenlet", "torch")],
+    optuna.samplers.CmaEsSampler: ("cmaes", ["cmaes"]),
+    optuna.samplers.GPSampler: ("torch", GP_PACKAGES),
 }
 
 # Points per numeric range that `sampler="grid"` lays.
@@ -364,9 +363,6 @@ def make_sampler(
 
 
 def _require_package(sampler: BaseSampler, what: str) -> None:
-    from importlib.util import find_spec
-
-    needed = [each for kind in _EXTRAS if isinstance(sampler, kind) for each in _EXTRAS[kind]]
-    for package, extra in needed:
-        if find_spec(package) is None:
-            raise MissingExtra(what, package, extra)
+    for kind, (extra, packages) in _EXTRAS.items():
+        if isinstance(sampler, kind):
+            check_installed(what, packages, extra)

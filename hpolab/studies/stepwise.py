@@ -14,10 +14,11 @@ from typing import TYPE_CHECKING, Any
 
 from optuna.distributions import CategoricalDistribution, FloatDistribution
 from optuna.samplers import BaseSampler, RandomSampler, TPESampler
-from optuna.trial import TrialState, create_trial
+from optuna.trial import TrialState
 
 from hpolab.errors import InvalidArgument, InvalidType, check_count, one_of
 from hpolab.keywords import checks_keywords
+from hpolab.search_space.entries import contains
 from hpolab.search_space.places import position, value_at
 from hpolab.seeding import check_seed, derive_seed
 from hpolab.studies.trials import best_of
@@ -106,7 +107,7 @@ class _Move:
     def tried(self, name: str) -> list[Any]:
         """Return the values that other trials have of a parameter, inside its range."""
         values = [trial.params[name] for trial in self.steps if name in trial.params]
-        return [value for value in values if _holds(self.distributions[name], value)]
+        return [value for value in values if contains(self.distributions[name], value)]
 
 
 class StepwiseSampler(BaseSampler):
@@ -206,7 +207,7 @@ class StepwiseSampler(BaseSampler):
         held = {
             name: move.start.params[name]
             for name, distribution in search_space.items()
-            if name in move.start.params and _holds(distribution, move.start.params[name])
+            if name in move.start.params and contains(distribution, move.start.params[name])
         }
         drawn = held | self._draw(study, trial, move)
         # A trial that has ended since the search space was inferred may have made another move.
@@ -230,7 +231,7 @@ class StepwiseSampler(BaseSampler):
                 other
                 for other in _others(study, trial)
                 if param_name in other.params
-                and _holds(param_distribution, other.params[param_name])
+                and contains(param_distribution, other.params[param_name])
             ]
             best = best_of(having, study.direction)
             if best is not None:
@@ -378,16 +379,6 @@ def _newest_distributions(trials: Iterable[FrozenTrial]) -> dict[str, BaseDistri
     for trial in trials:
         newest.update(trial.distributions)
     return newest
-
-
-def _holds(distribution: BaseDistribution, value: Any) -> bool:
-    """Return whether a trial could hold ``value`` under ``distribution``."""
-    try:
-        # Optuna's own test on the distribution is private.
-        create_trial(params={"value": value}, distributions={"value": distribution}, value=0.0)
-    except ValueError:
-        return False
-    return True
 
 
 def _names(stages: Iterable[Stage]) -> set[str]:
