@@ -62,8 +62,8 @@ class AutoSampler(BaseSampler):
     and resumed repeats the uninterrupted one.
 
     Args:
-        search_space: The space, for its defaults, its priors and its branches. None: what the
-            trials have suggested so far, the first of which is drawn at random.
+        search_space: The space, for its defaults, its priors and its branches. What it lacks is
+            taken from the trials so far, the first of which draws it at random.
         n_startup_trials: Trials before the model's first one, enqueued ones included.
         max_gp_trials: Trials before TPE's first one.
         seed: Seeds every draw, 0 or above.
@@ -111,7 +111,8 @@ class AutoSampler(BaseSampler):
             tpe = self._tpe(trial)
             return tpe.infer_relative_search_space(shown_to(tpe, study), trial)
         whole = _optuna.without_bracket(study)
-        ranges = _newest(whole) if self._space is None else self._space.distributions()
+        ranges = {} if self._space is None else self._space.distributions()
+        ranges = ranges | {k: each for k, each in _newest(whole).items() if k not in ranges}
         return {name: each for name, each in ranges.items() if not each.single()}
 
     def sample_relative(
@@ -195,9 +196,8 @@ class AutoSampler(BaseSampler):
     def _conditions(
         self, tried: Sequence[Mapping[str, Any]], ranges: Mapping[str, BaseDistribution]
     ) -> Conditions:
-        if self._space is None:
-            return conditions_seen(tried, ranges)
-        return conditions_of(self._space)
+        known = {} if self._space is None else conditions_of(self._space)
+        return known if ranges.keys() <= known.keys() else conditions_seen(tried, ranges) | known
 
     def _priors(self, ranges: Mapping[str, BaseDistribution]) -> dict[str, tuple[float, float]]:
         """Return the mean and standard deviation of each prior where its range is 0 to 1."""

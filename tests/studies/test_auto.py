@@ -78,6 +78,18 @@ def test_it_learns_without_being_told_the_search_space():
     assert best(study, 25) < 0.15
 
 
+@pytest.mark.parametrize("names", [("lrr", "wdd"), ("lr",)], ids=["misspelled", "some"])
+def test_what_the_search_space_lacks_is_learned_from_the_trials(names):
+    def bowl(trial: optuna.Trial) -> float:
+        lr, wd = trial.suggest_float("lr", 0, 1), trial.suggest_float("wd", 0, 1)
+        return (lr - 0.3) ** 2 + (wd - 0.7) ** 2
+
+    space = {name: (0.0, 1.0) for name in names}
+    study = optuna.create_study(sampler=AutoSampler(search_space=space, seed=0))
+    study.optimize(bowl, n_trials=20)
+    assert study.best_value < 2e-3
+
+
 def test_direction_counts():
     study = optuna.create_study(sampler=AutoSampler(seed=0), direction="maximize")
     study.optimize(lambda trial: -loss(SPACE.suggest(trial)), n_trials=25)
