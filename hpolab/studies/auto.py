@@ -52,7 +52,7 @@ class AutoSampler(BaseSampler):
        report, carried on as complete trials went on from there; one that diverged or ran out of
        memory as the worst. The worst lies little below the median, so that a loss of 1e7 among
        those around 1 does not hide what differs between these. A parameter of a branch counts
-       where its branch is chosen. Running trials of other workers are kept away from. The search
+       where its branch is chosen. It keeps away from what other workers are running. The search
        begins near the space's priors and where earlier studies (``make_study(learn_from=...)``)
        were good, as far as these foresee how the trials rank; both count for less with each trial.
     4. Later ones are TPE's, as the model's cost grows with the third power of the trials. So are

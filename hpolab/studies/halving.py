@@ -46,13 +46,15 @@ class HalvingPruner(BasePruner):
     It is asynchronous successive halving (Li et al. 2020, arXiv:1810.05934) with most of the
     decisions moved to the first report: after it, the best trials of an ordinary study are mostly
     among those that are ahead (Egele et al. 2024, arXiv:2404.04111). Compared with "one epoch for
-    each trial, then the best ones in full" it needs no number of trials beforehand, and gives a
-    trial whose lead does not last up at its 8th report. Optuna's ``SuccessiveHalvingPruner`` cannot
+    each trial, then the best ones in full" it needs no number of trials beforehand, and at its 8th
+    report it drops a trial whose lead did not last. Optuna's ``SuccessiveHalvingPruner`` cannot
     decide at a first report of step 0, and judges a trial by its last report; a trial's value is
     that of its best.
 
-    In a study of 30 trials about four are complete. With as many trials the median pruner finds
-    better ones, for twice the epochs; with as many epochs this one does.
+    A training of one report has ended when this pruner stops it, and its value is lost: take it for
+    trainings of ten reports or more. In a study of 30 trials about four are complete. With as many
+    trials the median pruner finds better ones, for twice the epochs; with as many epochs this one
+    does.
 
     Args:
         first: One in so many trials goes on after the first report, rounded up; every other one

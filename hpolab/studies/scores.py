@@ -30,8 +30,8 @@ def scores_of(trials: Iterable[FrozenTrial], direction: str | StudyDirection) ->
     - One that violates a constraint, as those do that diverged or ran out of memory, and one
       without a finite number have the lowest score of all.
     - No score lies further below the median than 0.3 of what the best lies above it: beside a loss
-      of 1e7, what differs among losses around 1 would be nothing, and where the bad ones are worse
-      than others need not be known.
+      of 1e7, the differences among losses around 1 would vanish, and how bad a bad trial is need
+      not be known.
 
     Trials that failed or have not finished have none, and neither has any before the first that
     reported a number.
